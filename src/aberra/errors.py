@@ -1,0 +1,73 @@
+"""Every error aberra raises on purpose. The message names the file, what was expected, and what to do."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class AberraError(Exception):
+    """Base of all errors a user can act on; the command line prints it without a traceback."""
+
+
+class InputError(AberraError):
+    """A scan file cannot be used: unreadable, wrong dimensions, broken geometry, not finite."""
+
+
+class ManifestError(AberraError):
+    """A manifest has problems; all are listed at once with their row numbers.
+
+    Args:
+        source: the manifest's path.
+        problems: one line each, starting with ``row N:`` where a row is meant.
+    """
+
+    def __init__(self, source: object, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        listed = "\n".join(f"  {line}" for line in self.problems)
+        super().__init__(f"{source}: {len(self.problems)} problem(s) in the manifest\n{listed}")
+
+
+class ConfigError(AberraError):
+    """A name, key or value in a method, recipe or option is not known or cannot work."""
+
+
+class PairingError(ConfigError):
+    """A score asks the model a question that the model cannot answer."""
+
+
+class ModelError(AberraError):
+    """A saved detector is missing, damaged, unfinished or of another version."""
+
+
+class MismatchError(AberraError):
+    """A scan does not fit the model: channels, dimensions or contrast."""
+
+
+class CalibrationError(AberraError):
+    """A calibration is missing or cannot be made from the cases given."""
+
+
+class OutputError(AberraError):
+    """Output would overwrite something, or cannot be written."""
+
+
+class TrainingError(AberraError):
+    """Training cannot start or go on (no usable samples, loss not finite)."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Build the error for an unknown name, with the nearest valid one and the whole list.
+
+    Args:
+        kind: what the name stands for, as in ``"model"``.
+        name: what was given.
+        known: all valid names.
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return ConfigError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}")

@@ -1,0 +1,124 @@
+"""What ``detect`` returns for one scan, and how it lies on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aberra.errors import InputError
+from aberra.files import atomic_path, read_json, write_json
+from aberra.volume import Volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One connected region above the threshold.
+
+    Attributes:
+        volume_mm3: its volume.
+        voxels: its size on the scan's grid.
+        centre_mm: centre of mass (x, y, z) in RAS+ scanner space.
+        centre_index: the voxel (d, h, w) of the region nearest to that centre.
+        peak: highest score inside.
+        mean: mean score inside.
+    """
+
+    volume_mm3: float
+    voxels: int
+    centre_mm: tuple[float, float, float]
+    centre_index: tuple[int, int, int]
+    peak: float
+    mean: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Anomaly map, mask and numbers of one scan, on the scan's own grid.
+
+    Attributes:
+        case: case name; also the name of its folder.
+        paths: the scan's file for each channel.
+        map: anomaly map, shape (1, D, H, W), non-negative, higher is more anomalous.
+        mask: the map at ``threshold``, small components removed, shape (D, H, W).
+        reconstruction: the healthy version of the scan in prepared intensities, or None.
+        score: one number for the case, higher is more anomalous.
+        p: conformal p-value of ``score`` among healthy cases; None without calibration.
+        components: regions of ``mask``, largest first.
+        threshold: ``{"protocol": ..., "value": ...}``.
+        scale: map values of the colour scale, ``{"low": ..., "high": ...}`` from healthy quantiles.
+        healthy_scores: the calibration cases' scores, sorted, for plots.
+        warnings: what the reader of this result must know.
+        seconds: wall time of detection.
+        model: ``{"name", "fingerprint", "method"}``.
+        input: ``{"sha256", "shape", "affine", "spacing_mm", "orientation"}``.
+        versions: library versions.
+    """
+
+    case: str
+    paths: dict[str, str]
+    map: Volume
+    mask: np.ndarray[Any, np.dtype[np.bool_]]
+    reconstruction: Volume | None
+    score: float
+    p: float | None
+    components: list[Component]
+    threshold: dict[str, Any]
+    scale: dict[str, float]
+    healthy_scores: list[float] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    model: dict[str, str] = field(default_factory=dict)
+    input: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``map.nii.gz``, ``mask.nii.gz``, ``reconstruction.nii.gz`` and ``result.json``; whole or not at all."""
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            self.map.write(temporary / "map.nii.gz")
+            self.map.with_(data=self.mask[None].astype(np.float32), channels=("mask",)).write(
+                temporary / "mask.nii.gz"
+            )
+            if self.reconstruction is not None:
+                self.reconstruction.write(temporary / "reconstruction.nii.gz")
+            write_json(temporary / "result.json", self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the arrays."""
+        skipped = {"map", "mask", "reconstruction", "components"}
+        content = {key: value for key, value in self.__dict__.items() if key not in skipped}
+        return content | {"components": [asdict(component) for component in self.components]}
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Result:
+        """Read a saved result.
+
+        Raises:
+            InputError: the folder is not a finished result.
+        """
+        folder = Path(folder)
+        if not (folder / "result.json").is_file():
+            raise InputError(f"{folder}: no result.json; `aberra detect` writes one for each case")
+        content = read_json(folder / "result.json")
+        components = [
+            Component(
+                **{
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in component.items()
+                }
+            )
+            for component in content.pop("components")
+        ]
+        reconstruction = folder / "reconstruction.nii.gz"
+        return cls(
+            map=Volume.read(folder / "map.nii.gz", channel="anomaly"),
+            mask=Volume.read(folder / "mask.nii.gz").data[0] > 0,
+            reconstruction=Volume.read(reconstruction, channel="reconstruction")
+            if reconstruction.is_file()
+            else None,
+            components=components,
+            **content,
+        )

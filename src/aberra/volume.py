@@ -1,0 +1,135 @@
+"""The one container every room passes on: intensities with their grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volume:
+    """A scan on its grid.
+
+    Axes keep the order of the file: for NIfTI ``D, H, W`` are its i, j, k. A 2-D image is
+    ``(C, 1, H, W)``. Nothing is reoriented on reading; ``prepare`` does that.
+
+    Attributes:
+        data: intensities, shape (C, D, H, W), float32, finite.
+        affine: maps an index (d, h, w, 1) to millimetres in RAS+ scanner space, shape (4, 4).
+        channels: one name a channel, as in ``("flair",)``.
+        mask: brain or foreground, shape (D, H, W), bool; None where unknown.
+        lesion: truth, shape (D, H, W), bool; None where unknown.
+        provenance: where it came from (``path``, ``format``, ``kind`` = ``volume`` or ``image``, ...).
+
+    Raises:
+        InputError: shapes disagree, data or affine is not finite, or the affine has no inverse.
+    """
+
+    data: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    channels: tuple[str, ...] = ("image",)
+    mask: NDArray[np.bool_] | None = None
+    lesion: NDArray[np.bool_] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        name = self.provenance.get("path", "volume")
+        data = np.asarray(self.data, dtype=np.float32)
+        affine = np.asarray(self.affine, dtype=np.float64)
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "affine", affine)
+        if data.ndim != 4:
+            raise InputError(f"{name}: expected data of shape (C, D, H, W), got {data.shape}")
+        if len(self.channels) != data.shape[0]:
+            raise InputError(f"{name}: {data.shape[0]} channel(s) but names {self.channels}")
+        if not np.isfinite(data).all():
+            raise InputError(
+                f"{name}: NaN or Inf intensities; replace them before use (`aberra doctor` counts them)"
+            )
+        if (
+            affine.shape != (4, 4)
+            or not np.isfinite(affine).all()
+            or abs(np.linalg.det(affine[:3, :3])) < 1e-12
+        ):
+            raise InputError(f"{name}: the affine is not an invertible 4×4 matrix; fix the header's spacing")
+        for label in ("mask", "lesion"):
+            array = getattr(self, label)
+            if array is None:
+                continue
+            if array.shape != data.shape[1:]:
+                raise InputError(f"{name}: {label} has shape {array.shape}, the scan {data.shape[1:]}")
+            object.__setattr__(self, label, np.asarray(array, dtype=bool))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Grid size (D, H, W)."""
+        _, d, h, w = self.data.shape
+        return d, h, w
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size along (D, H, W) in mm."""
+        d, h, w = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(d), float(h), float(w)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in mm³."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def orientation(self) -> str:
+        """Axis codes the indices run towards, e.g. ``"RAS"``."""
+        from nibabel.orientations import aff2axcodes
+
+        return "".join(aff2axcodes(self.affine))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is a 2-D image (one axis of length 1)."""
+        return 1 in self.shape
+
+    @classmethod
+    def read(cls, path: Path | str, *, channel: str = "image") -> Volume:
+        """Read one scan: a NIfTI, a DICOM folder or file, or an image; recognised by content.
+
+        Raises:
+            InputError: the file is missing, damaged or not a single-channel scan.
+        """
+        from aberra.io import read
+
+        return read(path, channel=channel)
+
+    def write(self, path: Path | str) -> None:
+        """Write as NIfTI (one channel: 3-D float32; several: 4-D), atomically."""
+        from aberra.io import write
+
+        write(self, path)
+
+    def with_(self, **changes: Any) -> Volume:
+        """Return a copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def same_grid(self, other: Volume, *, tolerance: float = 1e-3) -> bool:
+        """Whether both share shape and affine (within ``tolerance`` mm)."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=tolerance))
+
+    def content_hash(self) -> str:
+        """SHA-256 of intensities, grid, channel names, mask and lesion."""
+        digest = sha256(repr((self.data.shape, self.channels)).encode())
+        digest.update(np.ascontiguousarray(self.data))
+        digest.update(np.ascontiguousarray(np.round(self.affine, 6)))
+        for array in (self.mask, self.lesion):
+            digest.update(b"-" if array is None else np.packbits(array).tobytes())
+        return digest.hexdigest()
