@@ -1,0 +1,187 @@
+"""Numbers into decisions: thresholds and p-values from healthy scans that the model has not learnt from.
+
+Stored as ``calibration.json`` beside the weights, never inside them: recalibrating for a new site does not
+touch the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.errors import CalibrationError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+DEFAULT_PROTOCOL = "healthy-fpr-1"
+HEALTHY_PROTOCOLS = {
+    "healthy-fpr-1": 0.99,
+    "healthy-fpr-5": 0.95,
+    "healthy-fpr-10": 0.90,
+    "healthy-percentile-98": 0.98,
+    "healthy-percentile-99.9": 0.999,
+}
+"""Protocol name to quantile of the voxels inside the mask of healthy cases, pooled.
+
+``healthy-fpr-5`` is Konukoglu & Glocker's rule as used by Heer (H8), ``healthy-percentile-98`` is Baur's (B92).
+Deviation: H8 searches the threshold by golden section on *training* voxels; ours is the quantile itself, on
+healthy cases that were held out.
+"""
+
+MIN_GROUP = 19
+"""Fewest cases of a group for p-values of its own: with n cases the smallest p-value is 1 / (n + 1)."""
+
+KEY_BITS = 20
+"""Histogram resolution: the sign, 8 exponent and 11 mantissa bits of a float32, i.e. 0.05 % of the value."""
+
+
+class ScoreHistogram:
+    """Streams non-negative float32 scores into a histogram over their bit patterns.
+
+    The bit pattern of a non-negative float32 grows with its value, so equal-width bins of the pattern have a
+    relative width of 2⁻¹¹ everywhere and no range has to be known in advance.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(1 << KEY_BITS, dtype=np.int64)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count values, any shape."""
+        keys = np.ascontiguousarray(values, dtype=np.float32).ravel().view(np.uint32) >> np.uint32(
+            32 - KEY_BITS
+        )
+        self.counts += np.bincount(keys, minlength=len(self.counts))
+
+    @property
+    def total(self) -> int:
+        """How many values were counted."""
+        return int(self.counts.sum())
+
+    def quantile(self, q: float) -> float:
+        """Smallest bin edge with at least a share ``q`` of the values at or below it."""
+        cumulated = np.cumsum(self.counts)
+        index = int(np.searchsorted(cumulated, q * cumulated[-1]))
+        edge = np.uint32(min(index + 1, len(self.counts) - 1) << (32 - KEY_BITS))
+        return 0.0 if index == 0 else float(edge.view(np.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Thresholds and healthy case scores.
+
+    Attributes:
+        thresholds: protocol name to map value; a voxel is anomalous strictly above it.
+        scores: case scores of the healthy cases, sorted.
+        groups: group value to sorted scores, for p-values within a site, sex or age band (Mondrian conformal).
+        group_by: the manifest column of ``groups``; empty without.
+        scale: map values of the fixed colour scale: healthy 95 % quantile and 2 × the healthy 99.9 %.
+        n_cases: healthy cases used.
+        n_voxels: voxels counted.
+        default: protocol of ``mask.nii.gz``.
+        data_hash: of the calibration cases.
+        notes: what a reader must know.
+    """
+
+    thresholds: dict[str, float]
+    scores: list[float]
+    scale: dict[str, float]
+    n_cases: int
+    n_voxels: int
+    groups: dict[str, list[float]] = field(default_factory=dict)
+    group_by: str = ""
+    default: str = DEFAULT_PROTOCOL
+    data_hash: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_healthy(
+        cls,
+        voxels: ScoreHistogram,
+        scores: Sequence[float],
+        *,
+        groups: Sequence[str] | None = None,
+        group_by: str = "",
+        data_hash: str = "",
+        notes: Sequence[str] = (),
+    ) -> Calibration:
+        """Calibrate from what healthy cases gave.
+
+        Args:
+            voxels: map values inside the masks.
+            scores: one score a case; empty if only voxels can be trusted (lesion-free slices of patients).
+            groups: one group value a score.
+            group_by: the column the groups come from.
+            data_hash: identifies the cases.
+            notes: warnings to keep.
+
+        Raises:
+            CalibrationError: no voxels.
+        """
+        if not voxels.total:
+            raise CalibrationError(
+                "calibration: no healthy voxels; give at least one healthy case with a non-empty mask"
+            )
+        low, high = voxels.quantile(0.95), voxels.quantile(0.999)
+        noted = list(notes)
+        if scores and len(scores) < MIN_GROUP:
+            noted.append(
+                f"{len(scores)} healthy case(s): the smallest possible p-value is {1 / (len(scores) + 1):.3f}"
+            )
+        by_group: dict[str, list[float]] = {}
+        for group, score in zip(groups or [], scores, strict=False):
+            if group:
+                by_group.setdefault(group, []).append(float(score))
+        small = [name for name, members in by_group.items() if len(members) < MIN_GROUP]
+        noted.extend(
+            f"{group_by}={name}: {len(by_group.pop(name))} case(s), fewer than {MIN_GROUP}; pooled p-values used"
+            for name in small
+        )
+        return cls(
+            thresholds={name: voxels.quantile(q) for name, q in HEALTHY_PROTOCOLS.items()},
+            scores=sorted(float(score) for score in scores),
+            scale={"low": low, "high": max(2 * high, low + 1e-6)},
+            n_cases=len(scores),
+            n_voxels=voxels.total,
+            groups={name: sorted(members) for name, members in sorted(by_group.items())},
+            group_by=group_by,
+            data_hash=data_hash,
+            notes=noted,
+        )
+
+    def threshold(self, protocol: str | None = None) -> tuple[str, float]:
+        """Return a protocol's name and value; the default one for None.
+
+        Raises:
+            ConfigError: the protocol is not known.
+        """
+        name = protocol or self.default
+        if name not in self.thresholds:
+            raise unknown("threshold protocol", name, self.thresholds)
+        return name, self.thresholds[name]
+
+    def p_value(self, score: float, group: str | None = None) -> float | None:
+        """Split-conformal p-value: (1 + number of healthy scores ≥ score) / (n + 1).
+
+        For a healthy case exchangeable with the calibration cases, P(p ≤ α) ≤ α for every α (Vovk et al. 2005;
+        Bates et al. 2023, arXiv 2104.08279, eq. 2). Within a group the guarantee holds for the group.
+        None where no healthy case scores are known.
+        """
+        reference = self.groups.get(group or "", self.scores)
+        if not reference:
+            return None
+        above = len(reference) - int(np.searchsorted(reference, score, side="left"))
+        return (1 + above) / (len(reference) + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, JSON-able."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Calibration:
+        """Rebuild from :meth:`to_json`."""
+        return cls(**content)

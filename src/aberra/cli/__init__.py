@@ -1,0 +1,63 @@
+"""The command line: one thin file a command, assembled here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from aberra import __version__
+from aberra.cli.calibrate import calibrate
+from aberra.cli.demo import demo
+from aberra.cli.detect import detect
+from aberra.cli.doctor import doctor
+from aberra.cli.evaluate import evaluate
+from aberra.cli.fit import fit
+from aberra.cli.methods import methods
+from aberra.cli.phantom import phantom
+from aberra.cli.report import report
+from aberra.errors import AberraError
+
+app = typer.Typer(
+    name="aberra",
+    help="Learn what healthy medical images look like and show where a scan departs from it. "
+    "Research use only, not a medical device.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, phantom, doctor, fit, calibrate, detect, evaluate, methods, report):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aberra {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; an error the user can act on is one message and exit code 1, not a traceback."""
+    try:
+        app()
+    except AberraError as error:
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), str(error)))
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,65 @@
+"""``aberra calibrate``: thresholds and p-values from healthy cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(help="A detector's folder or the name of a shipped one.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV with healthy cases that the model has not learnt from.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Use only this split of the manifest.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option("--channel", help="Manifest column to read. Repeatable.")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Column for p-values within groups, as in `site` or `sex`; `age` in 10-year bands."
+        ),
+    ] = None,
+    lesions: Annotated[
+        bool,
+        typer.Option(
+            "--lesions",
+            help="Also find the `validation-lesion` threshold (best Dice) on the manifest's diseased cases.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the calibrated detector here; needed for shipped ones."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Set thresholds and p-values from held-out healthy cases; the model's weights are not touched."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from aberra.cohort import Cohort
+    from aberra.detector import Detector
+
+    detector = Detector.load(model, device=device)
+    cohort = Cohort.read(manifest)
+    calibration = detector.calibrate(
+        cohort.select(split=split) if split else cohort,
+        channels=channel,
+        group_by=group,
+        lesions=lesions,
+        out=out,
+        progress=True,
+    )
+    console = Console(soft_wrap=True)
+    table = Table(
+        "protocol", "threshold", title=f"{calibration.n_cases} healthy cases, {calibration.n_voxels:,} voxels"
+    )
+    for protocol, value in calibration.thresholds.items():
+        table.add_row(protocol + (" (default)" if protocol == calibration.default else ""), f"{value:.5g}")
+    console.print(table)
+    for note in calibration.notes:
+        console.print(f"note: {note}")
+    console.print(f"calibration: {(out or detector.folder or Path(model)) / 'calibration.json'}")

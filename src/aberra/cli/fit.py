@@ -1,0 +1,72 @@
+"""``aberra fit``: learn from healthy scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def fit(
+    method: Annotated[
+        str, typer.Argument(help="A catalogue name (`aberra methods`) or a method's TOML file.")
+    ],
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV of the cohort; its `train` split is learnt, `val` watched.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the detector.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change one setting: section.key=value, as in model.latent=64. Repeatable."
+        ),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--channel", help="Manifest column to learn from; all complete ones without. Repeatable."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run of the same settings stopped.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of prepared cases, shared between runs; without it they are kept in OUT until done."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that prepare cases.", min=1)] = 2,
+) -> None:
+    """Learn what healthy looks like: prepare the cohort, train, calibrate on held-out healthy cases."""
+    from rich.console import Console
+
+    from aberra.cohort import Cohort
+    from aberra.detector import Detector
+    from aberra.method import Method, parse_settings
+
+    chosen = Method.load(method, parse_settings(settings or []))
+    cohort = Cohort.read(manifest)
+    detector = Detector.fit(
+        chosen,
+        cohort,
+        out=out,
+        channels=channel,
+        seed=seed,
+        resume=resume,
+        device=device,
+        cache=cache,
+        workers=workers,
+        progress=True,
+    )
+    console = Console(soft_wrap=True)
+    console.print(f"detector: {out}")
+    if detector.calibration is None:
+        console.print(f"not calibrated (no held-out healthy cases): aberra calibrate {out} MANIFEST")
+    else:
+        for note in detector.calibration.notes:
+            console.print(f"note: {note}")
+    console.print(f"next:     aberra detect {out} PATH --out DIR")

@@ -1,0 +1,53 @@
+"""``aberra methods``: the catalogue."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method's name; all in a table without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+) -> None:
+    """List the catalogue of methods, or explain one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from aberra.method import Method, catalogue
+
+    found = [Method.load(name)] if name else [Method.load(each) for each in catalogue()]
+    if as_json:
+        typer.echo(json.dumps([method.to_dict() for method in found], indent=2))
+        return
+    console = Console()
+    if not name:
+        table = Table("name", "learns from", "model", "score", "title", title="Methods")
+        for method in found:
+            table.add_row(
+                f"[bold]{method.name}[/]",
+                method.learns_from,
+                method.model["name"],
+                method.score["name"],
+                method.title,
+            )
+        console.print(table)
+        console.print("`aberra methods NAME` explains one; `aberra fit NAME MANIFEST --out MODEL` trains it.")
+        return
+    (method,) = found
+    console.print(f"[bold]{method.name}[/] · {method.title}\n{method.summary}\n")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key in ("learns_from", "reference", "cost", "when", "failure", "measured"):
+        if getattr(method, key):
+            table.add_row(f"[dim]{key.replace('_', ' ')}[/]", getattr(method, key))
+    for deviation in method.deviations:
+        table.add_row("[dim]deviation[/]", deviation)
+    for section in ("model", "training", "score", "postprocess", "prepare", "case"):
+        options = getattr(method, section)
+        if options:
+            table.add_row(
+                f"[dim]\\[{section}][/]", ", ".join(f"{key} = {value!r}" for key, value in options.items())
+            )
+    console.print(table)

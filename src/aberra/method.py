@@ -1,0 +1,147 @@
+"""A method is data: one TOML file that pairs a model, a score and post-processing.
+
+The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aberra.errors import ConfigError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A named method.
+
+    Attributes:
+        name: as in ``aberra fit NAME``.
+        title: in words.
+        learns_from: ``nothing``, ``healthy`` scans, or what else it needs.
+        summary: the idea in a sentence or two.
+        reference: the publication.
+        deviations: where we differ from it, one sentence each.
+        cost: what it takes to train and to run.
+        when: when to use it.
+        failure: what it is known to miss.
+        measured: what was measured here, with command and date.
+        model: ``name`` and hyper-parameters.
+        training: keys of :class:`aberra.training.TrainingConfig`.
+        score: ``name`` and options.
+        postprocess: keys of :class:`aberra.postprocess.PostProcess`.
+        prepare: ``steps`` (a whole recipe) or wishes for :func:`aberra.prepare.plan`.
+        case: keys of :class:`aberra.postprocess.CaseScore`.
+    """
+
+    name: str
+    title: str = ""
+    learns_from: str = "healthy"
+    summary: str = ""
+    reference: str = ""
+    deviations: list[str] = field(default_factory=list)
+    cost: str = ""
+    when: str = ""
+    failure: str = ""
+    measured: str = ""
+    model: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    score: dict[str, Any]
+    postprocess: dict[str, Any] = field(default_factory=dict)
+    prepare: dict[str, Any] = field(default_factory=dict)
+    case: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Method:
+        """Load a method by catalogue name or from a TOML file.
+
+        Args:
+            name_or_path: ``dae`` or ``my/method.toml``.
+            overrides: dotted key to value, as in ``{"model.latent": 64}``.
+
+        Raises:
+            ConfigError: unknown name, key or broken TOML.
+        """
+        path = Path(name_or_path)
+        if path.suffix == ".toml" or path.is_file():
+            source = path
+            if not source.is_file():
+                raise ConfigError(f"{path}: no such method file; `aberra methods` lists the catalogue")
+        else:
+            known = catalogue()
+            if str(name_or_path) not in known:
+                raise unknown("method", str(name_or_path), known)
+            source = known[str(name_or_path)]
+        try:
+            content = tomllib.loads(source.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source}: not valid TOML ({error})") from error
+        return cls.from_dict({"name": source.stem} | content, source).overridden(overrides or {})
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: object = "method") -> Method:
+        """Check keys and build.
+
+        Raises:
+            ConfigError: unknown key, or no model or score.
+        """
+        known = {each.name for each in fields(cls)}
+        for key in content:
+            if key not in known:
+                raise unknown(f"key in {source}:", key, known)
+        for section in ("model", "score"):
+            if "name" not in content.get(section, {}):
+                raise ConfigError(
+                    f"{source}: [{section}] needs a 'name'; `aberra methods --json` shows examples"
+                )
+        return cls(**content)
+
+    def overridden(self, overrides: Mapping[str, Any]) -> Method:
+        """Return a copy with dotted keys set.
+
+        Raises:
+            ConfigError: a key does not begin with a section.
+        """
+        content = self.to_dict()
+        for key, value in overrides.items():
+            section, _, option = key.partition(".")
+            if section not in SECTIONS or not option:
+                raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
+            content[section] = content[section] | {option: value}
+        return type(self)(**content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(self)
+
+
+def catalogue() -> dict[str, Path]:
+    """Name to file of every method that ships with aberra."""
+    folder = Path(str(files("aberra") / "catalogue"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Read ``section.key=value`` options; values as in TOML, anything else is text.
+
+    Raises:
+        ConfigError: no ``=``.
+    """
+    parsed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected section.key=value, as in --set model.latent=64")
+        try:
+            parsed[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed[key.strip()] = value.strip()
+    return parsed
