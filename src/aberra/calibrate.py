@@ -66,8 +66,12 @@ class ScoreHistogram:
         """Smallest bin edge with at least a share ``q`` of the values at or below it."""
         cumulated = np.cumsum(self.counts)
         index = int(np.searchsorted(cumulated, q * cumulated[-1]))
-        edge = np.uint32(min(index + 1, len(self.counts) - 1) << (32 - KEY_BITS))
-        return 0.0 if index == 0 else float(edge.view(np.float32))
+        return 0.0 if index == 0 else self.edge(index + 1)
+
+    @staticmethod
+    def edge(index: int) -> float:
+        """Lower edge of a bin as a score."""
+        return float(np.uint32(index << (32 - KEY_BITS)).view(np.float32))
 
 
 @dataclass(frozen=True, kw_only=True)

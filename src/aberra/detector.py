@@ -1,0 +1,413 @@
+"""Detector: a recipe, a model, a score, post-processing and a calibration that belong together."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.calibrate import Calibration
+from aberra.errors import CalibrationError, MismatchError, ModelError
+from aberra.files import config_hash, file_hash, read_json, write_json, write_text
+from aberra.method import Method
+from aberra.postprocess import CaseScore, PostProcess
+from aberra.registry import build
+from aberra.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from aberra.cohort import Case, Cohort
+    from aberra.cohort.fingerprint import Fingerprint
+    from aberra.prepare import Recipe
+    from aberra.volume import Volume
+
+FORMAT = 1
+"""Version of the saved folder's layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What a detector sees in one scan, before any threshold.
+
+    Attributes:
+        prepared: the scan on the model's grid.
+        map: cleaned anomaly map on the scan's own grid, shape (D, H, W), non-negative.
+        inside: voxels that were judged, on the scan's own grid, shape (D, H, W).
+        score: the case score.
+        reconstruction: on the scan's own grid, shape (C, D, H, W), in prepared intensities; None without.
+    """
+
+    prepared: Volume
+    map: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    score: float
+    reconstruction: NDArray[np.float32] | None
+
+
+class Detector:
+    """Learns from healthy scans, then shows where a scan departs from them.
+
+    Use :meth:`fit` or :meth:`load`; the constructor only puts the parts together.
+
+    Args:
+        method: the named pairing.
+        recipe: preparation.
+        model: the network or statistical model, with its weights.
+        channels: names of the channels it reads, in order.
+        dims: 2 (slices) or 3 (patches).
+        size: spatial shape of the network's input.
+        calibration: thresholds and healthy scores; None if not calibrated.
+        fingerprint: of the cohort it learnt from.
+        facts: seed, hashes, learnt cases and training figures, saved with it.
+        folder: where it is saved; None if it is not.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        batch_size: slices or patches at once; None chooses by memory.
+
+    Raises:
+        PairingError: the score asks for something that the model cannot do.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: Method,
+        recipe: Recipe,
+        model: nn.Module,
+        channels: Sequence[str],
+        dims: int,
+        size: Sequence[int],
+        calibration: Calibration | None = None,
+        fingerprint: Fingerprint | None = None,
+        facts: dict[str, Any] | None = None,
+        folder: Path | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        from aberra.inference import Runner
+        from aberra.scores import check_pairing
+
+        self.method = method
+        self.recipe = recipe
+        self.score = build("scores", method.score)
+        check_pairing(model, self.score)
+        self.channels = tuple(channels)
+        self.dims = dims
+        self.size = tuple(size)
+        self.calibration = calibration
+        self.fingerprint = fingerprint
+        self.facts = facts or {}
+        self.folder = folder
+        self.postprocess = PostProcess(**_checked("postprocess", method.postprocess, PostProcess))
+        self.case_score = CaseScore(**_checked("case", method.case, CaseScore))
+        self.runner = Runner(dims=dims, size=self.size, batch_size=batch_size, device=device)
+        self.model = model.to(self.runner.device).eval()
+
+    # -- learning ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def fit(cls, method: Method | str | Path, cohort: Cohort, *, out: Path | str, **options: Any) -> Detector:
+        """Learn from a cohort's healthy training cases and save to ``out``.
+
+        See :func:`aberra.fitting.fit` for the options and errors.
+        """
+        from aberra.fitting import fit
+
+        return fit(
+            method if isinstance(method, Method) else Method.load(method), cohort, out=Path(out), **options
+        )
+
+    # -- files ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:
+        """Load a saved detector by folder, or a shipped one by name (``flair``, ``any-contrast``).
+
+        Raises:
+            ModelError: missing, unfinished, damaged or of another format version.
+        """
+        from safetensors.torch import load_file
+
+        from aberra.cohort.fingerprint import Fingerprint
+        from aberra.prepare import Recipe
+
+        folder = resolve_model(model)
+        try:
+            saved = tomllib.loads((folder / "detector.toml").read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"{folder}/detector.toml: cannot be read ({error}); fit the detector again"
+            ) from error
+        if saved.get("format") != FORMAT:
+            raise ModelError(
+                f"{folder}: format {saved.get('format')}, this version of aberra reads {FORMAT}; fit it again"
+            )
+        method = Method.from_dict(saved["method"], folder / "detector.toml")
+        recipe = Recipe.from_config(saved["recipe"]["steps"])
+        recipe.load_state(saved["recipe"].get("state", []))
+        network = build(
+            "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
+        )
+        weights = folder / "weights.safetensors"
+        try:
+            network.load_state_dict(load_file(weights))
+        except Exception as error:
+            raise ModelError(
+                f"{weights}: missing or damaged ({error}); copy the folder again or refit"
+            ) from error
+        calibration, fingerprint = folder / "calibration.json", folder / "fingerprint.json"
+        return cls(
+            method=method,
+            recipe=recipe,
+            model=network,
+            channels=saved["channels"],
+            dims=saved["dims"],
+            size=saved["size"],
+            calibration=Calibration.from_json(read_json(calibration)) if calibration.is_file() else None,
+            fingerprint=Fingerprint.from_json(read_json(fingerprint)) if fingerprint.is_file() else None,
+            facts=saved["facts"],
+            folder=folder,
+            device=device,
+            batch_size=batch_size,
+        )
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``weights.safetensors``, ``fingerprint.json``, ``calibration.json``, ``card.md`` and, last, ``detector.toml``."""
+        import tomli_w
+        from safetensors.torch import save_file
+
+        from aberra.card import card
+        from aberra.files import atomic_path
+
+        folder = Path(folder)
+        with atomic_path(folder / "weights.safetensors") as temporary:
+            tensors = {
+                name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()
+            }
+            save_file(tensors, temporary)
+        if self.fingerprint is not None:
+            write_json(folder / "fingerprint.json", self.fingerprint.to_json())
+        if self.calibration is not None:
+            write_json(folder / "calibration.json", self.calibration.to_json())
+        content = {
+            "format": FORMAT,
+            "channels": list(self.channels),
+            "dims": self.dims,
+            "size": list(self.size),
+            "facts": self.facts,
+            "method": self.method.to_dict(),
+            "recipe": {"steps": self.recipe.to_config(), "state": self.recipe.state()},
+        }
+        self.folder = folder
+        self.__dict__.pop("identity", None)
+        write_text(folder / "card.md", card(self))
+        write_text(folder / "detector.toml", tomli_w.dumps(content))
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Name, method and fingerprint (hash of weights, recipe and score) that results carry."""
+        weights = file_hash(self.folder / "weights.safetensors") if self.folder else "unsaved"
+        parts = [
+            weights,
+            self.recipe.fingerprint,
+            self.method.score,
+            self.method.postprocess,
+            self.method.case,
+        ]
+        name = self.folder.name if self.folder else self.method.name
+        return {"name": name, "method": self.method.name, "fingerprint": config_hash(parts)}
+
+    # -- use --------------------------------------------------------------------------------------------------
+
+    def analyse(self, volume: Volume, *, reconstruct: bool = False) -> Analysis:
+        """Prepare a scan, score it, clean the map and bring it back onto the scan's grid.
+
+        Raises:
+            InputError: the scan has no foreground.
+            MismatchError: another number of channels than the model's.
+        """
+        import torch
+
+        from aberra.prepare import back
+
+        if len(volume.channels) != len(self.channels):
+            raise MismatchError(
+                f"{volume.provenance.get('path', 'scan')}: {len(volume.channels)} channel(s); "
+                f"the model reads {len(self.channels)}: {', '.join(self.channels)}"
+            )
+        prepared = self.recipe(volume)
+        mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+        x = torch.from_numpy(np.ascontiguousarray(prepared.data))
+        scored = self.score(self.model, x, torch.from_numpy(np.ascontiguousarray(mask)), self.runner)
+        cleaned = self.postprocess.clean(scored.map.float().cpu().numpy(), prepared)
+        judged = self.postprocess.inside(prepared)
+        inside = back(judged.astype(np.float32), prepared, volume, order=0) > 0
+        values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))
+        restored = None
+        if reconstruct and scored.reconstruction is not None:
+            restored = back(scored.reconstruction.float().cpu().numpy(), prepared, volume)
+        return Analysis(
+            prepared=prepared,
+            map=values.astype(np.float32, copy=False),
+            inside=inside,
+            score=self.case_score(cleaned, judged),
+            reconstruction=restored,
+        )
+
+    def detect(
+        self,
+        volume: Volume,
+        *,
+        case: str = "scan",
+        paths: dict[str, str] | None = None,
+        group: str | None = None,
+        protocol: str | None = None,
+    ) -> Result:
+        """Detect anomalies in one scan.
+
+        Args:
+            volume: the scan, as read.
+            case: its name.
+            paths: file of each channel, for the record.
+            group: its value of the calibration's group column, if there is one.
+            protocol: threshold protocol of the mask; the calibration's default for None.
+
+        Raises:
+            CalibrationError: the detector is not calibrated, so that no threshold can be stated.
+            InputError, MismatchError: the scan cannot be used.
+        """
+        from aberra.card import versions
+
+        started = perf_counter()
+        if self.calibration is None:
+            raise CalibrationError(
+                f"{self.folder or self.method.name}: not calibrated, so no threshold can be stated; "
+                "run `aberra calibrate MODEL MANIFEST` with healthy cases"
+            )
+        name, value = self.calibration.threshold(protocol)
+        analysis = self.analyse(volume, reconstruct=True)
+        grid = volume.with_(data=analysis.map[None], channels=("anomaly",), mask=None, lesion=None)
+        mask, components = self.postprocess.segment(analysis.map, grid, value)
+        p = self.calibration.p_value(analysis.score, group)
+        warnings = [*volume.provenance.get("warnings", []), *analysis.prepared.provenance.get("warnings", [])]
+        if p is None:
+            warnings.append("no p-value: the calibration has no healthy case scores")
+        warnings += self._shift_warnings(volume)
+        restored = analysis.reconstruction
+        return Result(
+            case=case,
+            paths=paths or {},
+            map=grid,
+            mask=mask,
+            reconstruction=None if restored is None else volume.with_(data=restored, mask=None, lesion=None),
+            score=analysis.score,
+            p=p,
+            components=components,
+            threshold={"protocol": name, "value": value},
+            scale=self.calibration.scale,
+            healthy_scores=self.calibration.scores,
+            warnings=list(dict.fromkeys(warnings)),
+            seconds=round(perf_counter() - started, 3),
+            model=self.identity,
+            input={
+                "shape": list(volume.shape),
+                "affine": volume.affine.tolist(),
+                "spacing_mm": [round(step, 5) for step in volume.spacing],
+                "orientation": volume.orientation,
+            },
+            versions=versions(),
+        )
+
+    def read(self, case: Case, channels: Sequence[str] | None = None) -> Volume:
+        """Read a case's channels in the model's order.
+
+        The model's own channel names are used where the case has them; a one-channel model also reads a
+        one-channel case whatever its name, and says so in the warnings. Otherwise ``channels`` must tell.
+
+        Raises:
+            MismatchError: it is not clear which columns to read.
+        """
+        available = list(case.channels)
+        if channels:
+            wanted = list(channels)
+        elif all(name in available for name in self.channels):
+            wanted = list(self.channels)
+        elif len(self.channels) == len(available) == 1:
+            wanted = available
+        else:
+            raise MismatchError(
+                f"{case.case}: the model reads {', '.join(self.channels)}; this case has {', '.join(available)}. "
+                "Name the column to read with --channel"
+            )
+        volume = case.read(wanted)
+        if (
+            channels is None
+            and wanted != list(self.channels)
+            and wanted != ["image"]
+            and self.channels != ("image",)
+        ):
+            note = f"the model was fitted on '{self.channels[0]}', this is '{wanted[0]}'"
+            warnings = [*volume.provenance.get("warnings", []), note]
+            volume = volume.with_(provenance={**volume.provenance, "warnings": warnings})
+        return volume
+
+    def calibrate(self, cohort: Cohort, **options: Any) -> Calibration:
+        """Calibrate on held-out healthy cases; see :func:`aberra.fitting.calibrate`."""
+        from aberra.fitting import calibrate
+
+        return calibrate(self, cohort, **options)
+
+    def _shift_warnings(self, volume: Volume) -> list[str]:
+        """Say where the scan's grid departs from what the model has seen."""
+        from aberra.cohort.doctor import compare
+
+        return [] if self.fingerprint is None else compare(volume, self.fingerprint)
+
+
+def resolve_model(model: Path | str) -> Path:
+    """Return the folder of a saved detector, by path or by the name of a shipped one.
+
+    Raises:
+        ModelError: there is none; says if a fit was left unfinished.
+    """
+    folder = Path(model)
+    if (folder / "detector.toml").is_file():
+        return folder
+    shipped = shipped_detectors()
+    if str(model) in shipped:
+        return shipped[str(model)]
+    if (folder / "fit.json").is_file():
+        raise ModelError(
+            f"{folder}: its fit is not finished; run the same `aberra fit` command again with --resume"
+        )
+    raise ModelError(
+        f"{model}: no detector here (no detector.toml), and none of that name is shipped ({', '.join(shipped) or 'none'})"
+    )
+
+
+def shipped_detectors() -> dict[str, Path]:
+    """Name to folder of the detectors that come with aberra."""
+    root = Path(str(files("aberra") / "pretrained"))
+    return {path.parent.name: path.parent for path in sorted(root.glob("*/detector.toml"))}
+
+
+def _checked(section: str, options: dict[str, Any], cls: type) -> dict[str, Any]:
+    """Refuse keys that the class does not take, naming the nearest."""
+    import inspect
+
+    from aberra.errors import unknown
+
+    accepted = set(inspect.signature(cls).parameters)
+    for key in options:
+        if key not in accepted:
+            raise unknown(f"option of [{section}]:", key, accepted)
+    return options

@@ -1,0 +1,409 @@
+"""From a cohort to a calibrated detector: choose cases, plan, prepare, train, calibrate, save."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.calibrate import Calibration, ScoreHistogram
+from aberra.capabilities import Fits, Trains
+from aberra.errors import CalibrationError, ConfigError, MismatchError, OutputError, TrainingError
+from aberra.files import config_hash, read_json, write_json
+from aberra.registry import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from aberra.cohort import Case, Cohort
+    from aberra.cohort.fingerprint import Fingerprint
+    from aberra.detector import Analysis, Detector
+    from aberra.method import Method
+    from aberra.volume import Volume
+
+LESION_FREE = "lesion-free"
+AGE_BAND = 10
+"""Years in an age group of Mondrian p-values."""
+
+
+def fit(
+    method: Method,
+    cohort: Cohort,
+    *,
+    out: Path,
+    channels: Sequence[str] | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+    cache: Path | None = None,
+    workers: int = 2,
+    progress: bool = False,
+) -> Detector:
+    """Fit a method to the healthy training cases of a cohort and save the detector.
+
+    Training uses the split ``train`` (all cases but a held-out fifth of the patients where the manifest has no
+    splits), early stopping and calibration the split ``val``. Cases with lesions are left out, except with
+    ``training.slices = "lesion-free"``, which learns from their slices without lesion voxels.
+
+    Args:
+        method: what to fit.
+        cohort: the cases.
+        out: the detector's folder; ``out/run`` holds checkpoints, ``metrics.jsonl`` and figures.
+        channels: manifest columns to read, in order; None takes all that every case has.
+        seed: of weights and sampling.
+        resume: go on with an interrupted fit, or return the finished detector. An interrupted fit with the same
+            settings, data and seed is continued without it, too.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        cache: folder of prepared cases that other runs share; None keeps them in ``out`` until done.
+        workers: processes that prepare cases.
+        progress: show progress bars.
+
+    Raises:
+        OutputError: ``out`` holds another detector or another unfinished fit.
+        TrainingError: no case to learn from.
+        ConfigError: the method's settings cannot work.
+    """
+    from aberra.cohort.fingerprint import fingerprint as measure
+    from aberra.cohort.splits import split_by_patient, split_hash
+    from aberra.detector import Detector
+    from aberra.prepare import Recipe
+
+    names = _channels(cohort, channels)
+    lesion_free = method.training.get("slices") == LESION_FREE
+    if not any(case.split for case in cohort):
+        cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
+    train_cases = _usable(cohort, "train", lesion_free=lesion_free)
+    val_cases = _usable(cohort, "val", lesion_free=lesion_free)
+    if not len(train_cases):
+        raise TrainingError(
+            f"{cohort.source}: no healthy case in split 'train' (label 0, or no label and no lesion file). "
+            "To learn from lesion-free slices of diseased cases: --set training.slices=lesion-free"
+        )
+    facts = {
+        "seed": seed,
+        "data_hash": train_cases.data_hash(names),
+        "split_hash": split_hash(cohort),
+        "training_cases": len(train_cases),
+        "validation_cases": len(val_cases),
+    }
+    identity = config_hash([method.to_dict(), facts, names])
+    finished = _claim(out, identity, resume=resume)
+    if finished:
+        return Detector.load(out, device=device)
+
+    measured = measure(train_cases, names)
+    steps, dims, size = plan_recipe(method, measured)
+    recipe = Recipe.from_config(steps)
+    recipe.fit(case.read(names) for case in train_cases)
+    import torch
+
+    torch.manual_seed(seed)
+    model = build("models", method.model, channels=len(names), dims=dims, size=size)
+    detector = Detector(
+        method=method,
+        recipe=recipe,
+        model=model,
+        channels=names,
+        dims=dims,
+        size=size,
+        fingerprint=measured,
+        facts=facts | {"learnt": [case.content_hash(names) for case in train_cases]},
+        device=device,
+    )
+    prepared = cache or out / "run" / "prepared"
+    _learn(
+        detector,
+        train_cases,
+        val_cases,
+        prepared,
+        out / "run",
+        seed=seed,
+        device=device,
+        workers=workers,
+        progress=progress,
+    )
+    if len(val_cases):
+        detector.calibration = _calibration(
+            detector, val_cases, names, lesion_free=lesion_free, progress=progress
+        )
+    detector.save(out)
+    if cache is None:
+        shutil.rmtree(prepared, ignore_errors=True)
+    return detector
+
+
+def calibrate(
+    detector: Detector,
+    cohort: Cohort,
+    *,
+    channels: Sequence[str] | None = None,
+    group_by: str | None = None,
+    lesions: bool = False,
+    out: Path | None = None,
+    progress: bool = False,
+) -> Calibration:
+    """Calibrate a detector on a cohort's healthy cases and save it.
+
+    Cases that the model has learnt from are left out (recognised by content). With splits in the manifest, ``train`` is
+    left out, too, and ``test`` where there is a ``calibration`` or ``val`` split, so that test cases stay unseen.
+
+    Args:
+        detector: gets the new calibration.
+        cohort: healthy cases; diseased ones are only used with ``lesions``.
+        channels: manifest columns to read.
+        group_by: manifest column for p-values within groups; ``age`` in bands of ten years.
+        lesions: also set the threshold ``validation-lesion``: best pooled Dice on the diseased cases.
+        out: folder to save the calibrated detector in; None saves where it was loaded from.
+        progress: show a progress bar.
+
+    Raises:
+        CalibrationError: no healthy case is left, the column is missing, or a shipped detector without ``out``.
+    """
+    from aberra.detector import shipped_detectors
+
+    if out is None and detector.folder in shipped_detectors().values():
+        raise CalibrationError(
+            f"{detector.method.name}: a shipped detector stays as it is; give --out FOLDER for the calibrated copy"
+        )
+    if out is not None and (out / "detector.toml").exists():
+        raise OutputError(f"{out}: there is a detector already; choose another folder")
+    chosen = _for_calibration(cohort)
+    healthy = [case for case in chosen if case.healthy]
+    learnt = set(detector.facts.get("learnt", []))
+    wanted = list(channels) if channels else None
+    fresh = [case for case in healthy if case.content_hash(wanted or list(case.channels)) not in learnt]
+    notes = []
+    if len(fresh) < len(healthy):
+        notes.append(f"{len(healthy) - len(fresh)} case(s) left out: the model learnt from them")
+    if not fresh:
+        raise CalibrationError(
+            f"{cohort.source}: no healthy case (label 0) that the model has not learnt from; calibration needs held-out healthy scans"
+        )
+    groups = [group_value(case, group_by) for case in fresh] if group_by else None
+    if groups is not None and not any(groups):
+        raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
+    calibration = _calibration(
+        detector, fresh, wanted, groups=groups, group_by=group_by or "", notes=notes, progress=progress
+    )
+    if lesions:
+        diseased = [case for case in chosen if case.lesion is not None]
+        value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress)
+        calibration = replace(calibration, thresholds=calibration.thresholds | {"validation-lesion": value})
+    detector.calibration = calibration
+    if out is None and detector.folder is not None:
+        write_json(detector.folder / "calibration.json", calibration.to_json())
+    elif out is not None:
+        detector.save(out)
+    return calibration
+
+
+def group_value(case: Case, column: str) -> str:
+    """Return a case's group: the column's value, ages in bands of ten years; empty where unknown."""
+    value = case.groups.get(column, "")
+    if column == "age" and value:
+        low = int(float(value) // AGE_BAND * AGE_BAND)
+        return f"{low}-{low + AGE_BAND - 1}"
+    return value
+
+
+def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, Any]], int, tuple[int, ...]]:
+    """Turn a method's wishes and a cohort's fingerprint into recipe steps, dimensions and network size.
+
+    Raises:
+        ConfigError: a 3-D network for 2-D images, or an unknown wish.
+    """
+    from inspect import signature
+
+    from aberra.errors import unknown
+    from aberra.prepare import plan
+
+    wishes = dict(method.prepare)
+    dims = int(method.model.get("dims", 2))
+    if measured.kind == "image" and dims == 3:
+        raise ConfigError("model.dims=3 needs volumes; this cohort is 2-D images. Use --set model.dims=2")
+    if "steps" in wishes:
+        size = wishes.get("size")
+        if size is None:
+            raise ConfigError(
+                "[prepare] with its own steps needs size, the network's spatial shape, as in size = [128, 128]"
+            )
+        return list(wishes["steps"]), dims, tuple(int(edge) for edge in np.atleast_1d(size))
+    accepted = set(signature(plan).parameters) - {"fingerprint", "dims"}
+    for key in wishes:
+        if key not in accepted:
+            raise unknown("option of [prepare]:", key, accepted | {"steps"})
+    planned = plan(measured, dims=dims, **wishes)
+    return planned["prepare"], dims, tuple(planned["size"])
+
+
+def _channels(cohort: Cohort, channels: Sequence[str] | None) -> list[str]:
+    """Return the columns to read: those asked for, or all that every case has."""
+    if channels:
+        missing = {name for name in channels for case in cohort if name not in case.channels}
+        if missing:
+            raise MismatchError(
+                f"{cohort.source}: not every case has {', '.join(sorted(missing))}; columns: {', '.join(cohort.channel_names)}"
+            )
+        return list(channels)
+    complete = [name for name in cohort.channel_names if all(name in case.channels for case in cohort)]
+    if not complete:
+        raise MismatchError(f"{cohort.source}: no channel that every case has; choose one with --channel")
+    return complete
+
+
+def _usable(cohort: Cohort, split: str, *, lesion_free: bool) -> Cohort:
+    """Return the cases of a split that may be learnt from."""
+    chosen = cohort.select(split=split)
+    if not lesion_free:
+        return chosen.select(healthy=True)
+    unclear = [case.case for case in chosen if not case.healthy and case.lesion is None]
+    if unclear:
+        raise TrainingError(
+            f"{cohort.source}: lesion-free slices need a lesion mask of every diseased case; missing: {', '.join(unclear)}"
+        )
+    return chosen
+
+
+def _claim(out: Path, identity: str, *, resume: bool) -> bool:
+    """Take the folder for this fit. Return True where the same fit is already finished."""
+    claim = out / "fit.json"
+    known = read_json(claim).get("identity") if claim.is_file() else None
+    finished = (out / "detector.toml").is_file()
+    if finished and resume and known == identity:
+        return True
+    if finished or (known is not None and known != identity):
+        state = "a finished detector" if finished else "an unfinished fit of other settings, data or seed"
+        raise OutputError(f"{out}: there is {state} already; choose another --out or delete the folder")
+    if known is None and out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out}: the folder is not empty; choose another --out")
+    write_json(claim, {"identity": identity})
+    return False
+
+
+def _learn(
+    detector: Detector,
+    train_cases: Cohort,
+    val_cases: Cohort,
+    prepared: Path,
+    run: Path,
+    *,
+    seed: int,
+    device: str,
+    workers: int,
+    progress: bool,
+) -> None:
+    """Train or fit the detector's model, whichever it can; nothing for models that learn nothing."""
+    from aberra.prepare import prepare_cohort
+    from aberra.training import TrainingConfig, train
+
+    if not isinstance(detector.model, Trains | Fits):
+        return
+    options = {"channels": list(detector.channels), "workers": workers, "progress": progress}
+    training = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
+    if isinstance(detector.model, Fits):
+        detector.model.fit(training)
+        return
+    validation = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
+    summary = train(
+        detector.model,
+        training,
+        TrainingConfig.from_dict(detector.method.training),
+        run,
+        validation=validation,
+        dims=detector.dims,
+        size=detector.size,
+        device=device,
+        seed=seed,
+        progress=progress,
+    )
+    detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
+
+
+def _calibration(
+    detector: Detector,
+    cases: Sequence[Case] | Cohort,
+    channels: Sequence[str] | None,
+    *,
+    lesion_free: bool = False,
+    groups: list[str] | None = None,
+    group_by: str = "",
+    notes: Sequence[str] = (),
+    progress: bool = False,
+) -> Calibration:
+    """Run the detector on healthy cases and collect voxels and scores."""
+    voxels, scores, noted = ScoreHistogram(), [], list(notes)
+    for case, volume, analysis in _analyses(detector, cases, channels, "calibrating", progress=progress):
+        inside = analysis.inside
+        if not case.healthy:
+            inside = inside & ~_touched(volume, analysis.prepared)
+        voxels.add(analysis.map[inside])
+        if case.healthy:
+            scores.append(analysis.score)
+    if lesion_free and len(scores) < len(cases):
+        noted.append(
+            "voxel thresholds from lesion-free slices of diseased cases; these give no case scores, so p-values need healthy cases"
+        )
+        scores, groups = [], None
+    return Calibration.from_healthy(
+        voxels,
+        scores,
+        groups=groups,
+        group_by=group_by,
+        data_hash=config_hash([case.content_hash(list(case.channels)) for case in cases]),
+        notes=noted,
+    )
+
+
+def _touched(volume: Volume, prepared: Volume) -> NDArray[np.bool_]:
+    """Voxels of the scan, shape (D, H, W), that lie in prepared slices with lesion voxels."""
+    from aberra.prepare import back
+
+    slices = np.zeros(prepared.shape, dtype=np.float32)
+    if prepared.lesion is not None:
+        slices[prepared.lesion.any(axis=(1, 2))] = 1
+    return back(slices, prepared, volume, order=0) > 0
+
+
+def _best_dice(
+    detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None, *, progress: bool
+) -> float:
+    """Threshold of the best pooled Dice on cases with truth (B91)."""
+    lesion_voxels, all_voxels = ScoreHistogram(), ScoreHistogram()
+    for _, volume, analysis in _analyses(detector, cases, channels, "threshold", progress=progress):
+        truth = np.zeros(volume.shape, dtype=bool) if volume.lesion is None else volume.lesion
+        all_voxels.add(analysis.map[analysis.inside | truth])
+        lesion_voxels.add(analysis.map[truth])
+    if not lesion_voxels.total:
+        raise CalibrationError("--lesions: no case of the manifest has lesion voxels")
+    above = all_voxels.counts[::-1].cumsum()[::-1]
+    hits = lesion_voxels.counts[::-1].cumsum()[::-1]
+    dice = 2 * hits / np.maximum(above + lesion_voxels.total, 1)
+    return ScoreHistogram.edge(int(dice.argmax()))
+
+
+def _analyses(
+    detector: Detector,
+    cases: Sequence[Case] | Cohort,
+    channels: Sequence[str] | None,
+    title: str,
+    *,
+    progress: bool,
+) -> Iterator[tuple[Case, Volume, Analysis]]:
+    """Yield each case with its scan and analysis."""
+    from rich.progress import track
+
+    for case in track(list(cases), description=title, disable=not progress):
+        volume = detector.read(case, channels)
+        yield case, volume, detector.analyse(volume)
+
+
+def _for_calibration(cohort: Cohort) -> list[Case]:
+    """Prefer the splits made for it; never the training split."""
+    splits = {case.split for case in cohort}
+    preferred = next((split for split in ("calibration", "val") if split in splits), None)
+    return [case for case in cohort if (case.split == preferred if preferred else case.split != "train")]
