@@ -1,0 +1,129 @@
+"""Every catalogue entry passes the same checks; a new method gets them by existing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+from tiny_methods import CONTROLS, tiny
+
+from aberra.detector import Detector
+from aberra.errors import AberraError
+from aberra.method import catalogue
+from aberra.volume import Volume
+
+METHODS = sorted(catalogue())
+
+pytestmark = pytest.mark.parametrize("name", METHODS)
+
+
+def test_same_seed_same_map(name, fitted, cohort, tmp_path):
+    first = fitted(name)
+    again = Detector.fit(tiny(name), cohort[0], out=tmp_path / "model", workers=1)
+    scan = cohort[1][0].read()
+
+    np.testing.assert_array_equal(first.analyse(scan).map, again.analyse(scan).map)
+    assert first.calibration == again.calibration
+
+
+def test_saved_and_loaded_gives_the_same_map(name, fitted, cohort):
+    detector = fitted(name)
+    scan = cohort[1][0].read()
+    loaded = Detector.load(detector.folder)
+
+    np.testing.assert_array_equal(detector.analyse(scan).map, loaded.analyse(scan).map)
+    assert loaded.identity == detector.identity
+    assert loaded.detect(scan).p == detector.detect(scan).p
+
+
+@pytest.mark.parametrize("grid", ["as it is", "flipped", "permuted", "oblique"])
+def test_map_is_finite_non_negative_and_on_the_scans_grid(name, grid, fitted, cohort):
+    scan = _regrid(cohort[1][0].read(), grid)
+
+    result = fitted(name).detect(scan)
+
+    assert result.map.shape == scan.shape
+    np.testing.assert_array_equal(result.map.affine, scan.affine)
+    assert result.map.data.dtype == np.float32
+    assert np.isfinite(result.map.data).all()
+    assert (result.map.data >= 0).all()
+    assert result.mask.shape == scan.shape
+
+
+def test_orientation_does_not_change_the_answer(name, fitted, cohort):
+    scan = cohort[1][0].read()
+    flipped = _regrid(scan, "flipped")
+
+    expected = fitted(name).analyse(scan).map
+    found = fitted(name).analyse(flipped).map
+
+    np.testing.assert_allclose(found[::-1, :, ::-1], expected, atol=1e-4 * max(expected.max(), 1))
+
+
+def test_batch_size_does_not_change_the_map(name, fitted, cohort):
+    folder = fitted(name).folder
+    scan = cohort[1][0].read()
+
+    one = Detector.load(folder, batch_size=1).analyse(scan).map
+    seven = Detector.load(folder, batch_size=7).analyse(scan).map
+
+    np.testing.assert_allclose(one, seven, atol=1e-5 * max(one.max(), 1))
+
+
+def test_constant_scan_gives_a_finite_map_and_empty_scan_an_error(name, fitted, cohort):
+    scan = cohort[0][0].read()
+    constant = scan.with_(data=np.full_like(scan.data, 100.0), mask=None)
+    found = fitted(name).analyse(constant)
+    assert np.isfinite(found.map).all()
+
+    empty = scan.with_(data=np.zeros_like(scan.data), mask=None)
+    with pytest.raises(AberraError, match=r"(?i)empty|foreground|mask"):
+        fitted(name).analyse(empty)
+
+
+def test_lesion_stands_out_and_diseased_cases_score_higher(name, fitted, cohort):
+    detector = fitted(name)
+    inside, outside, precision, prevalence = [], [], [], []
+    for case in cohort[1]:
+        scan = case.read()
+        found = detector.analyse(scan)
+        truth = scan.lesion & found.inside
+        inside.append(found.map[truth].mean())
+        outside.append(found.map[found.inside & ~scan.lesion].mean())
+        precision.append(average_precision_score(truth[found.inside], found.map[found.inside]))
+        prevalence.append(truth[found.inside].mean())
+    if name in CONTROLS:
+        assert np.mean(precision) < 3 * np.mean(prevalence)
+        return
+    assert np.mean(inside) > np.mean(outside)
+    assert np.mean(precision) > 2 * np.mean(prevalence)
+    if name == "intensity":
+        return  # ranks do not tell a case with a lesion from one without: the mean rank is ½ by construction
+    healthy = [detector.analyse(case.read()).score for case in cohort[0]]
+    sick = [detector.analyse(case.read()).score for case in cohort[1]]
+    assert np.median(sick) > np.median(healthy)
+
+
+def _regrid(scan: Volume, grid: str) -> Volume:
+    """The same scan on another grid of the same space, or rotated in space."""
+    if grid == "flipped":
+        moved = np.eye(4)
+        moved[0, 0] = moved[2, 2] = -1
+        moved[0, 3], moved[2, 3] = scan.shape[0] - 1, scan.shape[2] - 1
+        return _moved(scan, lambda a: a[..., ::-1, :, ::-1], scan.affine @ moved)
+    if grid == "permuted":
+        return _moved(scan, lambda a: np.moveaxis(a, -1, -3), scan.affine[:, [2, 0, 1, 3]])
+    if grid == "oblique":
+        angle = np.deg2rad(17)
+        turn = np.eye(4)
+        turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        return scan.with_(affine=turn @ scan.affine)
+    return scan
+
+
+def _moved(scan: Volume, move, affine) -> Volume:
+    arrays = {
+        label: None if (array := getattr(scan, label)) is None else np.ascontiguousarray(move(array))
+        for label in ("data", "mask", "lesion")
+    }
+    return scan.with_(affine=affine, **arrays)

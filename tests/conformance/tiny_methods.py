@@ -1,0 +1,26 @@
+"""Catalogue entries at test size."""
+
+from __future__ import annotations
+
+from aberra.method import Method
+
+TINY = {
+    "ae": {"model.latent": 16, "model.width": 8},
+    "ae-spatial": {"model.width": 8},
+    "vae": {"model.latent": 16, "model.width": 8},
+    "dae": {"model.width": 8, "model.depth": 2},
+    "zmap": {"prepare.register": "none"},
+}
+"""What makes an entry small enough for two cores; entries without a network need nothing."""
+
+STEPS = 60
+CONTROLS = ("constant", "random")
+"""Methods that must *not* find anything."""
+
+
+def tiny(name: str) -> Method:
+    """The catalogue entry at test size."""
+    method = Method.load(name)
+    learning = {"training.steps": STEPS, "training.batch_size": 8, "training.learning_rate": 2e-3}
+    settings = TINY.get(name, {}) | ({"prepare.size": 32} if name != "zmap" else {})
+    return method.overridden(settings | (learning if method.training else {}))

@@ -1,0 +1,51 @@
+"""The command line as a user runs it: separate processes, real folders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SMALL = [
+    "--set", "prepare.size=32", "--set", "model.width=8", "--set", "model.depth=2",
+    "--set", "training.steps=20", "--set", "training.batch_size=4",
+]  # fmt: skip
+
+
+def aberra(*arguments, check=True, **options):
+    """Run the command line; return the finished process with its output as text."""
+    environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "aberra", *map(str, arguments)],
+        capture_output=True, text=True, check=False, env=environment, timeout=500, **options,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def run():
+    return aberra
+
+
+@pytest.fixture(scope="session")
+def small():
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory):
+    """A phantom cohort, a fitted DAE, unseen cases: paths by name."""
+    folder = tmp_path_factory.mktemp("job")
+    aberra("phantom", folder / "healthy", "--cases", 12, "--spacing", 6, "--seed", 1)
+    aberra("phantom", folder / "unseen", "--cases", 4, "--lesions", 0.5, "--spacing", 6, "--seed", 2)
+    aberra("fit", "dae", folder / "healthy" / "manifest.csv", "--out", folder / "model", *SMALL)
+    return {
+        "folder": folder,
+        "healthy": folder / "healthy" / "manifest.csv",
+        "unseen": folder / "unseen" / "manifest.csv",
+        "model": folder / "model",
+    }
