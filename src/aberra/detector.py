@@ -110,7 +110,7 @@ class Detector:
         self.postprocess = PostProcess(**_checked("postprocess", method.postprocess, PostProcess))
         self.case_score = CaseScore(**_checked("case", method.case, CaseScore))
         self.runner = Runner(dims=dims, size=self.size, batch_size=batch_size, device=device)
-        self.model = model.to(self.runner.device).eval()
+        self.model = self.runner.place(model).eval()
 
     # -- learning ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,180 @@
+"""Runs a function of batches over a whole volume: slices for 2-D models, overlap-blended windows for 3-D."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from aberra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+CPU_BATCH = {2: 16, 3: 2}
+CUDA_BATCH = {2: 128, 3: 8}
+"""Batch sizes chosen by dimension; out of memory halves them."""
+
+
+def choose_device(wish: str = "auto") -> torch.device:
+    """Return CUDA where there is one for ``auto``, else the device asked for.
+
+    Raises:
+        ConfigError: the device is not known or not there.
+    """
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wish)
+    except RuntimeError as error:
+        raise ConfigError(f"device '{wish}' is not known; use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda': this machine has none that torch can use; use --device cpu")
+    return device
+
+
+class Runner:
+    """Maps a function of batches ``(B, C, S)`` over a volume ``(C, D, H, W)``.
+
+    A 2-D model sees windows of one slice. Where the volume is larger than the window, windows overlap and are
+    blended with a raised-cosine weight; where it is smaller, it is padded with zeros. Windows without foreground are
+    skipped and give zero.
+
+    Args:
+        dims: 2 or 3.
+        size: the window S.
+        batch_size: windows at once; None chooses by device.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        overlap: share of a window that neighbours share.
+    """
+
+    def __init__(
+        self,
+        *,
+        dims: int,
+        size: Sequence[int],
+        batch_size: int | None = None,
+        device: str = "auto",
+        overlap: float = 0.5,
+    ) -> None:
+        self.dims = dims
+        self.size = tuple(size)
+        self.device = choose_device(device)
+        cuda = self.device.type == "cuda"
+        self.batch_size = batch_size or (CUDA_BATCH if cuda else CPU_BATCH)[dims]
+        self.overlap = overlap
+        self.window = (1, *self.size) if dims == 2 else self.size
+        self.format = torch.channels_last if dims == 2 else torch.contiguous_format
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a model to the device, in the memory format that is fast there."""
+        model = model.to(self.device)
+        # 46 instead of 38 training images/s for the U-Net at 128² on two CPU cores
+        return model.to(memory_format=self.format) if self.dims == 2 else model
+
+    def __call__(
+        self, function: Callable[[Tensor], Tensor], x: Tensor, mask: Tensor, *, grad: bool = False
+    ) -> Tensor:
+        """Apply ``function`` everywhere.
+
+        Args:
+            function: maps (B, C, S) to (B, K, S).
+            x: shape (C, D, H, W).
+            mask: foreground, shape (D, H, W), bool.
+            grad: keep autograd on inside ``function`` (gradient scores).
+
+        Returns:
+            Shape (K, D, H, W) on the CPU, zero where no window with foreground reaches.
+        """
+        pads = [max(0, window - length) for window, length in zip(self.window, x.shape[1:], strict=True)]
+        before = [pad // 2 for pad in pads]
+        padding = [
+            part
+            for pad, low in zip(reversed(pads), reversed(before), strict=True)
+            for part in (low, pad - low)
+        ]
+        padded, inside = F.pad(x, padding), F.pad(mask, padding)
+        starts = [
+            _starts(length, window, self.overlap)
+            for length, window in zip(padded.shape[1:], self.window, strict=True)
+        ]
+        weight = self._weight([len(each) > 1 for each in starts])
+        corners = [corner for corner in product(*starts) if bool(inside[self._box(corner)].any())]
+        total: Tensor | None = None
+        weights = torch.zeros(padded.shape[1:])
+        for batch, values in self._batches(function, padded, corners, grad=grad):
+            if total is None:
+                total = torch.zeros((values.shape[1], *padded.shape[1:]))
+            for corner, value in zip(batch, values, strict=True):
+                box = self._box(corner)
+                total[(slice(None), *box)] += value.reshape(-1, *self.window) * weight
+                weights[box] += weight
+        if total is None:
+            return torch.zeros_like(x)
+        total /= weights.clamp(min=1e-6)
+        inner = tuple(slice(low, low + length) for low, length in zip(before, x.shape[1:], strict=True))
+        return total[(slice(None), *inner)]
+
+    def _batches(
+        self,
+        function: Callable[[Tensor], Tensor],
+        padded: Tensor,
+        corners: list[tuple[int, ...]],
+        *,
+        grad: bool,
+    ) -> Iterator[tuple[list[tuple[int, ...]], Tensor]]:
+        """Yield corners and values; halves the batch when CUDA runs out of memory."""
+        done = 0
+        while done < len(corners):
+            batch = corners[done : done + self.batch_size]
+            x = torch.stack(
+                [padded[(slice(None), *self._box(corner))].reshape(-1, *self.size) for corner in batch]
+            )
+            try:
+                values = self._apply(function, x.to(self.device), grad=grad)
+            except torch.cuda.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                from rich.console import Console
+
+                Console(stderr=True).print(f"CUDA out of memory: batch size is now {self.batch_size}")
+                continue
+            yield batch, values
+            done += len(batch)
+
+    def _apply(self, function: Callable[[Tensor], Tensor], x: Tensor, *, grad: bool) -> Tensor:
+        cuda = self.device.type == "cuda"
+        if self.dims == 2:
+            x = x.contiguous(memory_format=torch.channels_last)
+        # gradients stay in float32: bf16 leaves two to three digits, too few for a difference of losses
+        autocast = torch.autocast("cuda", torch.bfloat16, enabled=cuda and not grad)
+        with torch.set_grad_enabled(grad), torch.inference_mode(not grad), autocast:
+            return function(x).detach().float().cpu()
+
+    def _box(self, corner: tuple[int, ...]) -> tuple[slice, ...]:
+        return tuple(slice(low, low + edge) for low, edge in zip(corner, self.window, strict=True))
+
+    def _weight(self, blended: list[bool]) -> Tensor:
+        """Raised cosine along axes with several windows, one along the others; never zero."""
+        weight = torch.ones(self.window)
+        for axis, (edge, several) in enumerate(zip(self.window, blended, strict=True)):
+            if several and edge > 1:
+                ramp = torch.hann_window(edge + 2, periodic=False)[1:-1]
+                weight *= ramp.reshape([-1 if other == axis else 1 for other in range(3)])
+        return weight
+
+
+def _starts(length: int, window: int, overlap: float) -> list[int]:
+    """First indices of windows that cover ``length``, evenly spread, overlapping at least by the share asked for."""
+    if window == 1:
+        return list(range(length))
+    if length <= window:
+        return [0]
+    step = max(1, int(window * (1 - overlap)))
+    count = -(-(length - window) // step) + 1
+    return [round(index * (length - window) / (count - 1)) for index in range(count)]

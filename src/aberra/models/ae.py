@@ -1,0 +1,77 @@
+"""Autoencoder with a dense or a spatial bottleneck (B20, B21 on the unified network B40)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aberra.errors import unknown
+from aberra.nets.unified import Decoder, Encoder, Expand, Squeeze, inner_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator
+
+
+class AE(nn.Module):
+    """Learns to copy healthy images through a narrow code; what it cannot copy is anomalous.
+
+    Baur, Denner, Wiestler, Navab, Albarqouni 2021 (arXiv 2004.03271), Table I rows "AE (dense)" and "AE (spatial)":
+    L = ‖x − x̂‖₁, summed over pixels, mean over the batch.
+
+    Args:
+        channels: C.
+        dims: 2 or 3. The study is 2-D; in 3-D every convolution is its 3-D sibling.
+        size: spatial shape S of the input.
+        bottleneck: ``dense`` (a vector of ``latent`` numbers) or ``spatial`` (the encoder's 8×8×128 map itself).
+        latent: K of the dense bottleneck.
+        width: filters of the first stage; the study's 32 gives 32, 64, 128, 128.
+        dropout: on the code and on the dense layer behind it.
+
+    Raises:
+        ConfigError: unknown bottleneck or a size that cannot be halved.
+    """
+
+    BOTTLENECKS = ("dense", "spatial")
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        bottleneck: str = "dense",
+        latent: int = 128,
+        width: int = 32,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if bottleneck not in self.BOTTLENECKS:
+            raise unknown("bottleneck", bottleneck, self.BOTTLENECKS)
+        self.encoder = Encoder(channels=channels, dims=dims, size=size, width=width)
+        filters = self.encoder.filters
+        self.code: nn.Module = nn.Dropout(dropout)
+        if bottleneck == "dense":
+            inner = inner_size(size)
+            squeeze = Squeeze(dims=dims, filters=filters, inner=inner)
+            self.code = nn.Sequential(
+                squeeze,
+                nn.Linear(squeeze.features, latent),
+                nn.Dropout(dropout),
+                Expand(dims=dims, filters=filters, inner=inner, latent=latent, dropout=dropout),
+            )
+        self.decoder = Decoder(channels=channels, dims=dims, size=size, width=width, filters=filters)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to (B, C, S)."""
+        out: Tensor = self.decoder(self.code(self.encoder(x)))
+        return out
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """ℓ1 error, summed over pixels, mean over the batch. The mask is not used, as in the study."""
+        del mask, generator
+        error = F.l1_loss(self.reconstruct(x), x, reduction="sum") / len(x)
+        return {"loss": error}

@@ -1,0 +1,119 @@
+"""The unified encoder and decoder of the comparative study (Baur et al. 2021, arXiv 2004.03271, Fig. 4; B40–B42)."""
+
+from __future__ import annotations
+
+from math import log2, prod
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from aberra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SLOPE = 0.3
+"""LeakyReLU's negative slope: the default of Keras, which the study's code relies on."""
+
+INTERMEDIATE = 8
+"""Edge of the innermost feature map at the study's resolution."""
+
+BOTTLENECK = 16
+"""Channels that the dense bottleneck squeezes the feature map to before it is flattened."""
+
+
+def conv(dims: int) -> type[nn.Conv2d | nn.Conv3d]:
+    """Return the convolution class for 2-D or 3-D input."""
+    return nn.Conv2d if dims == 2 else nn.Conv3d
+
+
+def stages(size: Sequence[int]) -> int:
+    """How often the grid is halved: log2(128 / 8) = 4 at 128², so that the smallest edge ends at 8 (or 4, below 64).
+
+    Raises:
+        ConfigError: an edge is not divisible that often.
+    """
+    smallest = min(size)
+    target = INTERMEDIATE if smallest >= 8 * INTERMEDIATE else INTERMEDIATE // 2
+    count = max(1, int(log2(smallest / target)))
+    if any(edge % 2**count for edge in size):
+        raise ConfigError(
+            f"size {tuple(size)}: every edge must be divisible by {2**count}; choose multiples of 16 or 32"
+        )
+    return count
+
+
+class Encoder(nn.Sequential):
+    """Convolutions 5 with stride 2, batch norm, LeakyReLU: (B, C, S) to (B, F, S / 2ⁿ), F = min(4·width, …)."""
+
+    def __init__(self, *, channels: int, dims: int, size: Sequence[int], width: int) -> None:
+        layers: list[nn.Module] = []
+        filters = channels
+        for stage in range(stages(size)):
+            wider = min(4 * width, width * 2**stage)
+            layers += [
+                conv(dims)(filters, wider, 5, stride=2, padding=2),
+                _norm(dims, wider),
+                nn.LeakyReLU(SLOPE),
+            ]
+            filters = wider
+        super().__init__(*layers)
+        self.filters = filters
+
+
+class Decoder(nn.Sequential):
+    """BN, ReLU, transposed convolutions 5 with stride 2, BN, LeakyReLU, convolution 1: back to (B, C, S), linear."""
+
+    def __init__(self, *, channels: int, dims: int, size: Sequence[int], width: int, filters: int) -> None:
+        up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
+        layers: list[nn.Module] = [_norm(dims, filters), nn.ReLU()]
+        for stage in range(stages(size)):
+            narrower = max(width, 4 * width // 2**stage)
+            layers += [
+                up(filters, narrower, 5, stride=2, padding=2, output_padding=1),
+                _norm(dims, narrower),
+                nn.LeakyReLU(SLOPE),
+            ]
+            filters = narrower
+        layers.append(conv(dims)(filters, channels, 1))
+        super().__init__(*layers)
+
+
+class Squeeze(nn.Module):
+    """Convolution 1 to 16 channels and flatten: (B, F, S') to (B, 16·S')."""
+
+    def __init__(self, *, dims: int, filters: int, inner: Sequence[int]) -> None:
+        super().__init__()
+        self.conv = conv(dims)(filters, BOTTLENECK, 1)
+        self.features = BOTTLENECK * prod(inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, F, S') to (B, 16·S')."""
+        flat: Tensor = self.conv(x).flatten(1)
+        return flat
+
+
+class Expand(nn.Module):
+    """Dense, dropout, reshape, convolution 1: (B, K) to (B, F, S')."""
+
+    def __init__(self, *, dims: int, filters: int, inner: Sequence[int], latent: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = tuple(inner)
+        self.dense = nn.Linear(latent, BOTTLENECK * prod(inner))
+        self.dropout = nn.Dropout(dropout)
+        self.conv = conv(dims)(BOTTLENECK, filters, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Shape (B, K) to (B, F, S')."""
+        grid: Tensor = self.dropout(self.dense(z)).unflatten(1, (BOTTLENECK, *self.inner))
+        expanded: Tensor = self.conv(grid)
+        return expanded
+
+
+def inner_size(size: Sequence[int]) -> tuple[int, ...]:
+    """Grid of the innermost feature map."""
+    return tuple(edge // 2 ** stages(size) for edge in size)
+
+
+def _norm(dims: int, filters: int) -> nn.Module:
+    return nn.BatchNorm2d(filters) if dims == 2 else nn.BatchNorm3d(filters)

@@ -1,0 +1,6 @@
+"""The one training loop, on Lightning Fabric: any model with a ``loss`` learns here."""
+
+from aberra.training.config import TrainingConfig
+from aberra.training.loop import train
+
+__all__ = ["TrainingConfig", "train"]

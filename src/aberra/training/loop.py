@@ -1,0 +1,315 @@
+"""The loop: draw, step, evaluate, save; resumable bit for bit on the CPU."""
+
+from __future__ import annotations
+
+import json
+import math
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aberra.errors import TrainingError
+from aberra.training import checkpoint, plots
+from aberra.training.sampling import Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from aberra.training.config import TrainingConfig
+    from aberra.volume import Volume
+
+VALIDATION_SEED = 20_210_000
+"""Of the noise that validation losses are measured with: the same at every evaluation."""
+
+
+def train(
+    model: nn.Module,
+    data: Sequence[Volume],
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    validation: Sequence[Volume] = (),
+    dims: int,
+    size: Sequence[int],
+    device: str = "auto",
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train a model that has a ``loss``; leaves the chosen weights in it.
+
+    The chosen weights are those of the lowest validation loss, else the last; moving averages where ``ema`` is on.
+    ``folder`` gets ``checkpoint.safetensors``, ``metrics.jsonl``, ``loss.png`` and ``reconstructions.png``.
+    An interrupted run goes on from its checkpoint.
+
+    Args:
+        model: see :class:`aberra.capabilities.Trains`.
+        data: prepared training volumes.
+        config: settings.
+        folder: of the run.
+        validation: prepared volumes for early stopping.
+        dims: 2 or 3.
+        size: spatial shape S of a sample.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of sampling and noise.
+        progress: show a progress bar.
+
+    Returns:
+        Steps, best step, best validation loss, seconds and images a second.
+
+    Raises:
+        TrainingError: nothing to learn from, or the loss is not finite (the last good checkpoint is kept).
+    """
+    run = Run(
+        model, data, config, folder, validation=validation, dims=dims, size=size, device=device, seed=seed
+    )
+    return run.go(progress=progress)
+
+
+class Run:
+    """One training run; see :func:`train`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Sequence[Volume],
+        config: TrainingConfig,
+        folder: Path,
+        *,
+        validation: Sequence[Volume],
+        dims: int,
+        size: Sequence[int],
+        device: str,
+        seed: int,
+    ) -> None:
+        from lightning.fabric import Fabric
+
+        from aberra.inference import choose_device
+
+        self.config = config
+        self.folder = folder
+        self.seed = seed
+        self.sampler = Sampler(data, config, dims=dims, size=size)
+        self.watched = Sampler(validation, config, dims=dims, size=size) if len(validation) else None
+        kind = choose_device(device).type
+        precision: Any = config.precision
+        if precision == "auto":
+            precision = "bf16-mixed" if kind == "cuda" else "32-true"
+        self.fabric = Fabric(accelerator=kind, devices=config.devices, precision=precision)
+        if config.devices > 1:
+            self.fabric.launch()
+        self.format = torch.channels_last if dims == 2 else torch.contiguous_format
+        self.inner = model.to(self.fabric.device)
+        if dims == 2:
+            self.inner = self.inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer: Any = torch.optim.Adam(
+            self.inner.parameters(),
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            amsgrad=config.amsgrad,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        resumed = checkpoint.load(folder, self.inner, self.optimizer)
+        self.state, self.shadows = resumed or (checkpoint.Progress(), {})
+        for name, weights in self.shadows.items():
+            self.shadows[name] = {key: tensor.to(self.fabric.device) for key, tensor in weights.items()}
+        if config.ema and "ema" not in self.shadows:
+            self.shadows["ema"] = self._weights()
+        self.model: Any
+        self.model, self.optimizer = self.fabric.setup(self.inner, self.optimizer)
+        self.model.mark_forward_method("loss")
+        self.metrics = folder / "metrics.jsonl"
+        self._trim_metrics()
+        epoch = math.ceil(len(self.sampler) / config.batch_size)
+        self.every = config.validate_every or min(500, max(50, epoch))
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def go(self, *, progress: bool) -> dict[str, Any]:
+        """Train to the end and choose the weights."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+        )
+        first = self.state.step
+        started, before = perf_counter(), self.state.seconds
+        with Progress(*columns, disable=not progress) as bar:
+            task = bar.add_task("", total=self.config.steps, completed=first, speed="", loss="")
+            try:
+                while self.state.step < self.config.steps and not self._stopped():
+                    loss = self._step()
+                    self.state.seconds = before + perf_counter() - started
+                    if self.state.step % self.every == 0 or self.state.step == self.config.steps:
+                        self._validate()
+                    if self.state.step % self.config.checkpoint_every == 0:
+                        self._save()
+                    if loss is not None:
+                        images = (self.state.step - first) * self.config.batch_size * self.config.devices
+                        speed = f"{images / (perf_counter() - started):.0f} images/s"
+                        bar.update(task, completed=self.state.step, speed=speed, loss=f"loss {loss:.4g}")
+            except KeyboardInterrupt:
+                self._save()
+                bar.console.print(
+                    f"interrupted at step {self.state.step}; run the same command with --resume to go on"
+                )
+                raise
+        self._save()
+        return self._finish()
+
+    def _step(self) -> float | None:
+        """Take one optimiser step; return the loss where it was logged."""
+        config, step = self.config, self.state.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.rate(step, self.state.cuts)
+        rank = self.fabric.global_rank
+        x, mask = (
+            each.to(self.fabric.device)
+            for each in self.sampler.draw([self.seed, step, rank], config.batch_size)
+        )
+        generator = self._generator(step, rank)
+        self.model.train()
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        losses = self.model.loss(x, mask, generator)
+        self.optimizer.zero_grad()
+        self.fabric.backward(losses["loss"])
+        if config.clip:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.clip)
+        logged = (
+            (step + 1) % config.log_every == 0
+            or (step + 1) % config.checkpoint_every == 0
+            or step + 1 == config.steps
+        )
+        values = (
+            {name: float(value.detach()) for name, value in losses.items()} if logged or step == 0 else {}
+        )
+        if any(not math.isfinite(value) for value in values.values()):
+            raise TrainingError(
+                f"step {step + 1}: the loss is not finite ({values}); the checkpoint of an earlier step is kept in {self.folder}. "
+                "Lower training.learning_rate or set training.clip=1"
+            )
+        self.optimizer.step()
+        self.state.step += 1
+        if config.ema:
+            self._average()
+        if logged:
+            self.state.losses = values
+            self._log({"step": self.state.step, "rate": config.rate(step, self.state.cuts), **values})
+            return values["loss"]
+        return None
+
+    def _generator(self, step: int, rank: int) -> torch.Generator:
+        """Seed all randomness of a step, dropout's global generator included."""
+        number = (self.seed * 1_000_003 + step) * 64 + rank
+        torch.manual_seed(number)
+        return torch.Generator(self.fabric.device).manual_seed(number)
+
+    def _stopped(self) -> bool:
+        return bool(self.config.patience) and self.state.stale >= self.config.patience
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        for name, tensor in self.inner.state_dict().items():
+            kept = self.shadows["ema"][name]
+            if tensor.is_floating_point():
+                kept.lerp_(tensor, 1 - self.config.ema)
+            else:
+                kept.copy_(tensor)
+
+    # -- evaluation --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Measure the validation loss with fixed samples and fixed noise; remember the best weights."""
+        if self.watched is None:
+            return
+        current = self._weights()
+        if self.config.ema:
+            self.inner.load_state_dict(self.shadows["ema"])
+        self.model.eval()
+        x, mask = self.watched.fixed(self.config.validation_samples, self.seed)
+        total, size = 0.0, self.config.batch_size
+        generator = torch.Generator(self.fabric.device).manual_seed(VALIDATION_SEED)
+        for start in range(0, len(x), size):
+            part = x[start : start + size].to(self.fabric.device)
+            losses = self.model.loss(part, mask[start : start + size].to(self.fabric.device), generator)
+            total += float(losses.get("reconstruction", losses["loss"])) * len(part)
+        value = total / len(x)
+        state = self.state
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"step {state.step}: the validation loss is not finite; the checkpoint of an earlier step is kept in {self.folder}"
+            )
+        if state.best is None or value < state.best - self.config.min_delta:
+            state.best, state.best_step, state.stale = value, state.step, 0
+            self.shadows["best"] = self._weights()
+        else:
+            state.stale += 1
+            if self.config.schedule == "plateau" and state.stale % max(1, self.config.patience // 2) == 0:
+                state.cuts += 1
+        self.inner.load_state_dict(current)
+        self._log({"step": state.step, "validation": value})
+
+    @torch.no_grad()
+    def _finish(self) -> dict[str, Any]:
+        """Put the chosen weights into the model, draw the pictures and sum up."""
+        chosen = self.shadows.get("best") or self.shadows.get("ema")
+        if chosen:
+            self.inner.load_state_dict(chosen)
+        self.inner.eval()
+        if self.fabric.global_rank == 0:
+            plots.loss_curve(self.folder)
+            if hasattr(self.inner, "reconstruct"):
+                x, _ = (self.watched or self.sampler).fixed(8, self.seed)
+                plots.reconstruction_grid(
+                    self.folder, x, self.inner.reconstruct(x.to(self.fabric.device)).float().cpu()
+                )
+        state = self.state
+        images = state.step * self.config.batch_size * self.config.devices
+        return {
+            "steps": state.step,
+            "samples": len(self.sampler),
+            "best_step": state.best_step if state.best is not None else None,
+            "best_validation": state.best,
+            "seconds": round(state.seconds, 1),
+            "images_per_second": round(images / state.seconds, 1) if state.seconds else None,
+            "device": str(self.fabric.device),
+        }
+
+    # -- files -------------------------------------------------------------------------------------------------
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.inner.state_dict().items()}
+
+    def _save(self) -> None:
+        if self.fabric.global_rank == 0:
+            checkpoint.save(self.folder, self.inner, self.optimizer.optimizer, self.state, self.shadows)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.fabric.global_rank == 0:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def _trim_metrics(self) -> None:
+        """Drop lines of steps that the checkpoint does not know (and a half-written last line)."""
+        if not self.metrics.is_file():
+            return
+        kept = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                known = json.loads(line)["step"] <= self.state.step
+            except (json.JSONDecodeError, KeyError):
+                known = False
+            if known:
+                kept.append(line + "\n")
+        self.metrics.write_text("".join(kept), encoding="utf-8")

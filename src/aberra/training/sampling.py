@@ -1,0 +1,159 @@
+"""Draws batches from prepared volumes. A batch depends on (seed, step, rank) alone, so resuming needs no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from aberra.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from aberra.training.config import TrainingConfig
+    from aberra.volume import Volume
+
+TRIES = 200
+"""Draws of a patch position before a case is given up for this batch."""
+
+
+class Sampler:
+    """Slices (2-D) or patches (3-D) of healthy tissue.
+
+    Args:
+        volumes: prepared, usually memory-mapped.
+        config: ``slices``, ``min_foreground`` and augmentation are used.
+        dims: 2 or 3.
+        size: spatial shape S of a sample.
+
+    Raises:
+        TrainingError: no slice or patch qualifies.
+    """
+
+    def __init__(
+        self, volumes: Sequence[Volume], config: TrainingConfig, *, dims: int, size: Sequence[int]
+    ) -> None:
+        self.volumes = volumes
+        self.config = config
+        self.dims = dims
+        self.size = tuple(size)
+        self.window = (1, *self.size) if dims == 2 else self.size
+        self.places: list[tuple[int, int]] = []
+        for index, volume in enumerate(volumes):
+            self.places += [(index, place) for place in self._usable(volume)]
+        if not self.places:
+            raise TrainingError(
+                f"none of the {len(volumes)} training cases has a usable slice: at least {config.min_foreground:.0%} foreground"
+                f"{' and no lesion voxel' if config.slices == 'lesion-free' else ''}; lower training.min_foreground"
+            )
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Random samples: intensities (B, C, S) and foreground (B, 1, S), float."""
+        rng = np.random.default_rng(list(seed))
+        picks = rng.integers(len(self.places), size=count)
+        return self._stack([self._sample(int(pick), rng, augment=True) for pick in picks])
+
+    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """At most ``count`` samples, evenly spread over the cases, always the same."""
+        rng = np.random.default_rng(seed)
+        picks = np.unique(
+            np.linspace(0, len(self.places) - 1, min(count, len(self.places))).round().astype(int)
+        )
+        return self._stack([self._sample(int(pick), rng, augment=False) for pick in picks])
+
+    def _usable(self, volume: Volume) -> list[int]:
+        """Slice numbers along D for 2-D; one entry for a 3-D volume with any foreground."""
+        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        if self.dims == 3:
+            return [0] if mask.any() else []
+        good = mask.mean(axis=(1, 2)) >= self.config.min_foreground
+        if self.config.slices == "lesion-free" and volume.lesion is not None:
+            good &= ~volume.lesion.any(axis=(1, 2))
+        return [int(place) for place in np.flatnonzero(good)]
+
+    def _sample(
+        self, pick: int, rng: np.random.Generator, *, augment: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        index, place = self.places[pick]
+        volume = self.volumes[index]
+        low = (place, *_middle(volume.shape[1:], self.size)) if self.dims == 2 else self._corner(volume, rng)
+        data = _cut(volume.data, low, self.window)
+        mask = np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None]
+        inside = _cut(mask, low, self.window).astype(np.float32)
+        data = data.reshape(-1, *self.size).astype(np.float32)
+        inside = inside.reshape(1, *self.size)
+        return self._augmented(data, inside, rng) if augment else (data, inside)
+
+    def _corner(self, volume: Volume, rng: np.random.Generator) -> tuple[int, ...]:
+        """Low corner of a patch with enough foreground (and without lesion where asked)."""
+        free = [max(0, length - edge) for length, edge in zip(volume.shape, self.size, strict=True)]
+        for _ in range(TRIES):
+            low = tuple(
+                int(rng.integers(room + 1)) if room else -((edge - length) // 2)
+                for room, edge, length in zip(free, self.size, volume.shape, strict=True)
+            )
+            if (
+                volume.mask is not None
+                and _cut(volume.mask[None], low, self.size).mean() < self.config.min_foreground
+            ):
+                continue
+            if (
+                self.config.slices == "lesion-free"
+                and volume.lesion is not None
+                and _cut(volume.lesion[None], low, self.size).any()
+            ):
+                continue
+            return low
+        raise TrainingError(
+            f"{volume.provenance.get('case', 'case')}: no patch of {self.size} in {TRIES} draws has enough foreground"
+            " and no lesion; use smaller patches (prepare.size)"
+        )
+
+    def _augmented(
+        self, data: NDArray[np.float32], inside: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mirror left and right (W), change gain and gamma; draws are made whether used or not."""
+        config = self.config
+        mirrored, gain, gamma = rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
+        if mirrored < config.flip:
+            data, inside = data[..., ::-1], inside[..., ::-1]
+        if config.gamma:
+            top = max(float(data.max()), 1e-6)
+            data = np.sign(data) * top * (np.abs(data) / top) ** np.exp(gamma * config.gamma)
+        if config.gain:
+            data = data * (1 + gain * config.gain)
+        return np.ascontiguousarray(data, dtype=np.float32), np.ascontiguousarray(inside)
+
+    @staticmethod
+    def _stack(
+        samples: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        data, inside = zip(*samples, strict=True)
+        return torch.from_numpy(np.stack(data)), torch.from_numpy(np.stack(inside))
+
+
+def _middle(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
+    """Low corner that centres a window on a slice; negative where the slice is smaller."""
+    return tuple((length - edge) // 2 for length, edge in zip(shape, size, strict=True))
+
+
+def _cut(array: NDArray[np.generic], low: Sequence[int], window: Sequence[int]) -> NDArray[np.generic]:
+    """Cut a window out of (C, D, H, W); zeros where it reaches beyond."""
+    box = tuple(
+        slice(max(0, start), max(0, min(start + edge, length)))
+        for start, edge, length in zip(low, window, array.shape[1:], strict=True)
+    )
+    found = array[(slice(None), *box)]
+    if found.shape[1:] == tuple(window):
+        return np.asarray(found)
+    out = np.zeros((len(array), *window), dtype=array.dtype)
+    target = tuple(slice(part.start - start, part.stop - start) for part, start in zip(box, low, strict=True))
+    out[(slice(None), *target)] = found
+    return out
