@@ -115,7 +115,7 @@ class Runner:
                 weights[box] += weight
         if total is None:
             return torch.zeros_like(x)
-        total /= weights.clamp(min=1e-6)
+        total /= weights.clamp(min=1e-12)
         inner = tuple(slice(low, low + length) for low, length in zip(before, x.shape[1:], strict=True))
         return total[(slice(None), *inner)]
 

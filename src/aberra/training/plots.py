@@ -55,8 +55,9 @@ def reconstruction_grid(run: Path, x: Tensor, restored: Tensor) -> None:
     axes = figure.subplots(3, count, squeeze=False)
     top = float(x.max())
     for column, pick in enumerate(picks):
-        residual = (x[pick, 0] - restored[pick, 0]).abs()
-        rows = ((x[pick, 0], "gray", top), (restored[pick, 0], "gray", top), (residual, "inferno", 0.5 * top))
+        image_in, image_out = x[pick, 0].numpy(), restored[pick, 0].numpy()
+        residual = abs(image_in - image_out)
+        rows = ((image_in, "gray", top), (image_out, "gray", top), (residual, "inferno", 0.5 * top))
         for row, (image, colours, high) in enumerate(rows):
             axes[row, column].imshow(image, cmap=colours, vmin=0, vmax=high)
             axes[row, column].set_axis_off()
