@@ -1,0 +1,371 @@
+"""What a cohort looks like in numbers: grids, coverage and intensities, after nnU-Net's data fingerprint.
+
+Axes are in the prepared order `SPL` (superior, posterior, left), whatever the order in the files, so that
+the numbers of two cohorts compare.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from aberra.errors import MismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from aberra.cohort.manifest import Cohort
+    from aberra.volume import Volume
+
+    Triple = tuple[float, float, float]
+
+PERCENTILES = (0.5, 1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 98.0, 99.0, 99.5)
+"""Levels at which foreground intensities are described."""
+
+GRID_VOXELS = 1_000_000
+"""Volumes are looked at on a strided grid of at most about this many voxels."""
+
+CASE_SAMPLES = 20_000
+"""Intensities that one case gives to the pool; the same for all, so that no case outweighs another."""
+
+POOL_SAMPLES = 20_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """Numbers that describe a cohort; :mod:`aberra.prepare.plan` reads them, ``doctor`` compares them.
+
+    Attributes:
+        n_cases: how many cases were looked at.
+        kind: ``"volume"`` or ``"image"``.
+        channels: channel names, in order.
+        shape: ``median``, ``min`` and ``max`` grid size along S, P, L.
+        spacing: ``median``, ``min`` and ``max`` voxel size in mm along S, P, L.
+        orientations: axis codes in the files, with counts.
+        dtypes: stored data types, with counts.
+        intensity: per channel ``percentiles`` (level as text to value), ``mean``, ``std``, all inside the
+            foreground and pooled over cases, and ``zero_fraction``, the median share of voxels that
+            are exactly zero.
+        extent_mm: ``median``, ``p95`` and ``max`` size in mm of the foreground's bounding box along S, P, L.
+        foreground: how the foreground was found (``mask``, ``non-zero``, ``otsu``), with counts.
+        foreground_fraction: median share of voxels in the foreground.
+        has_mask: whether every case came with a mask.
+        skull_stripped: a guess; None for images.
+        skull_reason: what the guess rests on.
+        anisotropy: median ratio of the largest to the smallest voxel edge, over axes longer than one.
+    """
+
+    n_cases: int
+    kind: str
+    channels: tuple[str, ...]
+    shape: dict[str, tuple[int, int, int]]
+    spacing: dict[str, Triple]
+    orientations: dict[str, int]
+    dtypes: dict[str, int]
+    intensity: dict[str, dict[str, Any]]
+    extent_mm: dict[str, Triple]
+    foreground: dict[str, int]
+    foreground_fraction: float
+    has_mask: bool
+    skull_stripped: bool | None
+    skull_reason: str
+    anisotropy: float
+
+    def percentile(self, channel: str, level: float) -> float:
+        """Foreground intensity of a channel at one of :data:`PERCENTILES`."""
+        return float(self.intensity[channel]["percentiles"][f"{float(level):g}"])
+
+    def curve(self, channel: str) -> NDArray[np.float64]:
+        """Foreground intensities of a channel at :data:`PERCENTILES`, shape (10,)."""
+        return np.array([self.percentile(channel, level) for level in PERCENTILES])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`, also after a round trip through a JSON file."""
+        changed: dict[str, Any] = {"channels": tuple(content["channels"])}
+        for name in ("shape", "spacing", "extent_mm"):
+            changed[name] = {key: tuple(value) for key, value in content[name].items()}
+        return cls(**(dict(content) | changed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What one volume adds to a fingerprint; triples are along S, P, L."""
+
+    kind: str
+    channels: tuple[str, ...]
+    shape: tuple[int, int, int]
+    spacing: Triple
+    orientation: str
+    dtype: str
+    samples: dict[str, NDArray[np.float32]]
+    zero_fraction: dict[str, float]
+    extent_mm: Triple
+    foreground: str
+    foreground_fraction: float
+    stripped: bool | None
+    reason: str
+
+
+def fingerprint(
+    cohort: Cohort,
+    channels: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fingerprint:
+    """Read a cohort's scans and describe them.
+
+    Args:
+        cohort: the cases.
+        channels: which channels, in which order; by default those that every case has.
+        limit: look at no more than this many cases, evenly spread over the cohort.
+        progress: called with (cases done, cases in all).
+
+    Raises:
+        MismatchError: no cases, no common channel, a missing channel, or images mixed with volumes.
+        InputError: a scan cannot be read.
+    """
+    cases = list(cohort)
+    if limit is not None and len(cases) > limit:
+        cases = [cases[i] for i in np.linspace(0, len(cases) - 1, limit).round().astype(int)]
+    names = tuple(channels) if channels is not None else cohort.common_channels
+    if not cases or not names:
+        what = "no channel that every case has" if cases else "no cases"
+        raise MismatchError(f"{cohort.source}: {what}, so there is nothing to describe; name the channels")
+    samples = min(CASE_SAMPLES, max(1000, POOL_SAMPLES // len(cases)))
+    measures = []
+    for done, case in enumerate(cases, start=1):
+        measures.append(measure(case.read(names), samples=samples))
+        if progress is not None:
+            progress(done, len(cases))
+    return summarise(measures)
+
+
+def of_volume(volume: Volume) -> Fingerprint:
+    """Fingerprint of one scan, to hold against a model's."""
+    return summarise([measure(volume)])
+
+
+def measure(volume: Volume, *, samples: int = CASE_SAMPLES) -> Measure:
+    """Look at one volume: grid, foreground, evenly strided foreground intensities."""
+    to_spl = _to_spl(volume)
+    stride = _stride(volume.shape)
+    data = volume.data[:, *(slice(None, None, s) for s in stride)]
+    spacing = tuple(size * step for size, step in zip(volume.spacing, stride, strict=True))
+    given = None if volume.mask is None else volume.mask[*(slice(None, None, s) for s in stride)]
+    found, rule, zeros, rim = _foreground(data[0], given)
+    extent = [edge * step for edge, step in zip(_box(found), spacing, strict=True)]
+    stripped, reason = (None, "not a volume") if volume.is_image else _stripped(zeros, rim)
+    return Measure(
+        kind="image" if volume.is_image else "volume",
+        channels=volume.channels,
+        shape=_spl(volume.shape, to_spl),
+        spacing=_spl(volume.spacing, to_spl),
+        orientation=volume.orientation,
+        dtype=_dtype(volume),
+        samples={name: _thin(data[index][found], samples) for index, name in enumerate(volume.channels)},
+        zero_fraction={name: float((data[index] == 0).mean()) for index, name in enumerate(volume.channels)},
+        extent_mm=_spl(extent, to_spl),
+        foreground=rule,
+        foreground_fraction=float(found.mean()),
+        stripped=stripped,
+        reason=reason,
+    )
+
+
+def summarise(measures: Sequence[Measure]) -> Fingerprint:
+    """Combine measures into a fingerprint.
+
+    Raises:
+        MismatchError: images mixed with volumes, or different channels.
+    """
+    first = measures[0]
+    for each in measures:
+        if (each.kind, each.channels) != (first.kind, first.channels):
+            raise MismatchError(
+                f"one case is a {first.kind} with channels {first.channels}, another a {each.kind} with "
+                f"{each.channels}; keep them in separate manifests"
+            )
+    spacing = np.array([m.spacing for m in measures])
+    shape = np.array([m.shape for m in measures])
+    extent = np.array([m.extent_mm for m in measures])
+    votes = [m.stripped for m in measures if m.stripped is not None]
+    stripped = sum(votes) * 2 > len(votes) if votes else None
+    reasons = Counter(m.reason for m in measures if m.stripped == stripped)
+    return Fingerprint(
+        n_cases=len(measures),
+        kind=first.kind,
+        channels=first.channels,
+        shape={name: _triple(value.round().astype(int).tolist()) for name, value in _spread(shape).items()},
+        spacing={name: _triple(value.tolist()) for name, value in _spread(spacing).items()},
+        orientations=_counts(m.orientation for m in measures),
+        dtypes=_counts(m.dtype for m in measures),
+        intensity={name: _intensity(measures, name) for name in first.channels},
+        extent_mm={
+            "median": _triple(np.median(extent, axis=0).tolist()),
+            "p95": _triple(np.percentile(extent, 95, axis=0).tolist()),
+            "max": _triple(extent.max(axis=0).tolist()),
+        },
+        foreground=_counts(m.foreground for m in measures),
+        foreground_fraction=float(np.median([m.foreground_fraction for m in measures])),
+        has_mask=all(m.foreground == "mask" for m in measures),
+        skull_stripped=stripped,
+        skull_reason=reasons.most_common(1)[0][0],
+        anisotropy=float(np.median([_anisotropy(m) for m in measures])),
+    )
+
+
+def contrast_distance(a: Fingerprint, b: Fingerprint, channel: str, other: str | None = None) -> float:
+    """How differently two cohorts distribute intensities over tissue: 0 alike, above 0.1 unlike.
+
+    The Wasserstein-1 distance of the foreground's distributions after each is scaled by its own
+    98th percentile, so that gain does not count and contrast does: the area between the quantile
+    functions over :data:`PERCENTILES`.
+
+    Args:
+        a: one fingerprint.
+        b: the other.
+        channel: a channel of ``a``.
+        other: the channel of ``b``, if named differently.
+    """
+    levels = np.array(PERCENTILES) / 100
+    curves = [_scaled(a.curve(channel)), _scaled(b.curve(other or channel))]
+    return float(np.trapezoid(np.abs(curves[0] - curves[1]), levels))
+
+
+def _scaled(curve: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide by the 98th percentile; data with negative values (CT) are first moved to start at zero."""
+    start = min(0.0, curve[0])
+    reach = curve[PERCENTILES.index(98.0)] - start
+    return (curve - start) / (reach if reach > 0 else 1.0)
+
+
+def _foreground(
+    data: NDArray[np.float32], given: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.bool_], str, float, float]:
+    """Find the foreground of one channel.
+
+    Returns:
+        The foreground, the rule that gave it, the share of voxels in the largest connected region of
+        exact zeros, and the brightness of the non-zero region's outer rim as a share of its 98th percentile.
+    """
+    from scipy import ndimage
+
+    zero = data == 0
+    largest = rim = 0.0
+    if zero.mean() > 0.2:
+        labels, n = ndimage.label(zero)
+        largest = float(np.bincount(labels.ravel(), minlength=n + 1)[1:].max() / zero.size)
+        inside = ~zero
+        edge = inside & ~ndimage.binary_erosion(inside, border_value=1)
+        if edge.any() and (top := np.percentile(data[inside], 98)) > 0:
+            rim = float(np.median(data[edge]) / top)
+    if given is not None and given.any():
+        return given, "mask", largest, rim
+    # Air that fades into a zeroed background is non-zero too, but it is not foreground: a dim rim tells.
+    if largest > 0.2 and rim >= 0.1:
+        return ~zero, "non-zero", largest, rim
+    return _otsu(data), "otsu", largest, rim
+
+
+def _otsu(data: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Smooth, threshold after Otsu (1979), drop regions under 1 % of the foreground. All of a constant scan."""
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    smooth = ndimage.gaussian_filter(data, [1.0 if n > 2 else 0.0 for n in data.shape])
+    if smooth.min() == smooth.max():
+        return np.ones(data.shape, dtype=bool)
+    found: NDArray[np.bool_] = smooth > threshold_otsu(smooth)
+    labels, n = ndimage.label(found)
+    sizes = np.bincount(labels.ravel(), minlength=n + 1)
+    kept = sizes >= 0.01 * found.sum()
+    kept[0] = False
+    return np.asarray(kept[labels], dtype=bool)
+
+
+def _stripped(largest: float, rim: float) -> tuple[bool, str]:
+    """Guess whether the skull is gone: a brain cut out leaves a zeroed surround and a sharp, bright edge."""
+    if largest <= 0.25:
+        return False, "no connected background of exact zeros larger than 25 % of the scan"
+    if rim < 0.1:
+        return False, "the background is zero, but tissue fades into it as air does"
+    return True, "a connected background of exact zeros meets tissue at a sharp edge"
+
+
+def _to_spl(volume: Volume) -> tuple[int, int, int]:
+    """Which file axis runs along S, P and L."""
+    from nibabel.orientations import io_orientation
+
+    along = [int(axis) for axis in io_orientation(volume.affine)[:, 0]]
+    return along.index(2), along.index(1), along.index(0)
+
+
+def _spl(values: Sequence[Any], order: tuple[int, int, int]) -> tuple[Any, Any, Any]:
+    return values[order[0]], values[order[1]], values[order[2]]
+
+
+def _triple(values: Sequence[Any]) -> tuple[Any, Any, Any]:
+    return values[0], values[1], values[2]
+
+
+def _stride(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Steps that bring a grid to about :data:`GRID_VOXELS`; short axes are left whole."""
+    steps = [1, 1, 1]
+    while np.prod(sizes := [n // s for n, s in zip(shape, steps, strict=True)]) > GRID_VOXELS:
+        steps[int(np.argmax(sizes))] += 1
+    return steps[0], steps[1], steps[2]
+
+
+def _box(found: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Edges of the bounding box in voxels."""
+    edges = []
+    for axis in range(3):
+        hit = np.flatnonzero(found.any(axis=tuple(a for a in range(3) if a != axis)))
+        edges.append(int(hit[-1] - hit[0] + 1) if hit.size else 0)
+    return edges[0], edges[1], edges[2]
+
+
+def _thin(values: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+    """Every k-th value, at most ``n``: the same on every run."""
+    return values[:: max(1, -(-values.size // n))].copy()
+
+
+def _intensity(measures: Sequence[Measure], channel: str) -> dict[str, Any]:
+    pool = np.concatenate([m.samples[channel] for m in measures])
+    values = np.percentile(pool, PERCENTILES) if pool.size else np.zeros(len(PERCENTILES))
+    return {
+        "percentiles": {f"{p:g}": float(v) for p, v in zip(PERCENTILES, values, strict=True)},
+        "mean": float(pool.mean(dtype=np.float64)) if pool.size else 0.0,
+        "std": float(pool.std(dtype=np.float64)) if pool.size else 0.0,
+        "zero_fraction": float(np.median([m.zero_fraction[channel] for m in measures])),
+    }
+
+
+def _spread(values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return {"median": np.median(values, axis=0), "min": values.min(axis=0), "max": values.max(axis=0)}
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _anisotropy(each: Measure) -> float:
+    edges = [size for size, n in zip(each.spacing, each.shape, strict=True) if n > 1]
+    return max(edges) / min(edges) if edges else 1.0
+
+
+def _dtype(volume: Volume) -> str:
+    """The stored type, from the provenance or the file's header."""
+    given = volume.provenance.get("dtype")
+    return str(given) if given is not None else "unknown"

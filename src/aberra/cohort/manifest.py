@@ -1,0 +1,385 @@
+"""The manifest: one CSV row a case, one path column a channel."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from aberra.errors import AberraError, InputError, ManifestError, MismatchError
+from aberra.files import config_hash, file_hash
+
+if TYPE_CHECKING:
+    from aberra.volume import Volume
+
+RESERVED = ("case", "patient", "mask", "lesion", "label", "site", "age", "sex", "split")
+"""Columns with a meaning of their own; every other column that holds paths is a channel."""
+
+SAFE = re.compile(r"[\w][\w.+-]*")
+"""A case's name is also its folder's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One row of a manifest.
+
+    Attributes:
+        case: unique name.
+        patient: whom it is of; splits are by patient.
+        channels: channel name to file, only those that are given.
+        mask: brain or foreground mask.
+        lesion: truth.
+        label: 0 healthy, 1 not; None if unknown.
+        groups: the other columns' values by name (``site``, ``age``, ``sex``, ...), empty ones left out.
+        split: ``train``, ``val``, ``calibration``, ``test`` or any other name.
+        row: line of the manifest, the header being 1; 0 without a manifest.
+    """
+
+    case: str
+    patient: str
+    channels: dict[str, Path]
+    mask: Path | None = None
+    lesion: Path | None = None
+    label: int | None = None
+    groups: dict[str, str] = field(default_factory=dict)
+    split: str | None = None
+    row: int = 0
+
+    @property
+    def healthy(self) -> bool:
+        """Label 0, or no label and no lesion file."""
+        return self.label == 0 or (self.label is None and self.lesion is None)
+
+    def read(self, channels: Sequence[str] | None = None) -> Volume:
+        """Read the channels asked for (all without), mask and truth included.
+
+        Raises:
+            MismatchError: a channel that the case does not have.
+            InputError: a file cannot be used.
+        """
+        from aberra.io import read_case, read_mask
+
+        names = list(channels) if channels is not None else list(self.channels)
+        for name in names:
+            if name not in self.channels:
+                raise MismatchError(f"{self.case}: no channel '{name}'; it has {', '.join(self.channels)}")
+        volume = read_case({name: self.channels[name] for name in names})
+        return volume.with_(
+            mask=None if self.mask is None else read_mask(self.mask, volume),
+            lesion=None if self.lesion is None else read_mask(self.lesion, volume),
+            provenance={**volume.provenance, "case": self.case},
+        )
+
+    def content_hash(self, channels: Sequence[str] | None = None) -> str:
+        """Hash of the bytes of the files that :meth:`read` would read."""
+        names = list(channels) if channels is not None else list(self.channels)
+        files = [self.channels[name] for name in names if name in self.channels]
+        parts = [_hash(file) for file in (*files, self.mask, self.lesion) if file is not None]
+        return config_hash([names, parts, self.mask is None, self.lesion is None])
+
+
+class Cohort(Sequence[Case]):
+    """Cases that belong together.
+
+    Args:
+        cases: in order.
+        source: where they come from, for messages.
+    """
+
+    def __init__(self, cases: Iterable[Case], source: Path | str = "cohort") -> None:
+        self.cases = tuple(cases)
+        self.source = source
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+    @overload
+    def __getitem__(self, index: slice) -> Cohort: ...
+    def __getitem__(self, index: int | slice) -> Case | Cohort:
+        """A case, or a cohort of several."""
+        return Cohort(self.cases[index], self.source) if isinstance(index, slice) else self.cases[index]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Every channel that some case has, in order of first appearance."""
+        return tuple(dict.fromkeys(name for case in self for name in case.channels))
+
+    @property
+    def common_channels(self) -> tuple[str, ...]:
+        """Every channel that all cases have."""
+        return tuple(name for name in self.channel_names if all(name in case.channels for case in self))
+
+    def select(self, *, split: str | None = None, healthy: bool | None = None) -> Cohort:
+        """Return the cases of a split, or the healthy (or not healthy) ones.
+
+        Raises:
+            MismatchError: no case has that split, though others have one of another name.
+        """
+        splits = {case.split for case in self if case.split}
+        if split is not None and split not in {*splits, "train", "val"}:
+            raise MismatchError(
+                f"{self.source}: no split '{split}'; there are: {', '.join(sorted(splits)) or 'none'}"
+            )
+        return Cohort(
+            (
+                case
+                for case in self
+                if (split is None or case.split == split) and (healthy is None or case.healthy == healthy)
+            ),
+            self.source,
+        )
+
+    def data_hash(self, channels: Sequence[str] | None = None) -> str:
+        """Hash of names and contents of all cases; the order does not matter."""
+        return config_hash(sorted((case.case, case.content_hash(channels)) for case in self))
+
+    @classmethod
+    def read(cls, manifest: Path | str) -> Cohort:
+        """Read a manifest and check it.
+
+        Relative paths are relative to the manifest. ``patient`` is the case where the column is missing.
+
+        Raises:
+            ManifestError: lists every problem at once, with row numbers.
+        """
+        path = Path(manifest)
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.reader(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise ManifestError(path, [f"cannot be read as UTF-8 CSV ({error})"]) from error
+        if not rows or "case" not in [name.strip().lower() for name in rows[0]]:
+            raise ManifestError(
+                path, ["row 1: expected a header with a column 'case' and one path column a channel"]
+            )
+        if len(rows) < 2:
+            raise ManifestError(path, ["no cases: only a header"])
+        problems: list[str] = []
+        cases = _parse(path, rows, problems)
+        problems += _conflicts(cases)
+        if not problems:
+            problems += [problem for case in cases for problem in _grid_problems(case)]
+        if problems:
+            raise ManifestError(path, problems)
+        return cls(cases, path)
+
+    @classmethod
+    def from_paths(cls, paths: Path | str | Sequence[Path | str]) -> Cohort:
+        """Make a cohort of scan files, DICOM folders, folders of scans or one manifest.
+
+        The channel of loose scans is ``image``.
+
+        Raises:
+            InputError: a path is missing or nothing in it can be read.
+            ManifestError: the manifest has problems.
+        """
+        from aberra.io import case_name, find_scans, sniff
+
+        given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+        if len(given) == 1 and given[0].suffix.lower() == ".csv":
+            return cls.read(given[0])
+        found: list[tuple[str, Path]] = []
+        for path in given:
+            if path.suffix.lower() == ".csv":
+                raise InputError(f"{path}: a manifest stands alone; give it without other paths")
+            if path.is_dir() and not any(_dicom_inside(path)):
+                scans = find_scans(path)
+                if not scans:
+                    raise InputError(f"{path}: no scans in this folder (NIfTI, DICOM, PNG, JPEG, TIFF)")
+                found += scans
+            else:
+                sniff(path)
+                found.append((case_name(Path(path.name or path.resolve().name)), path))
+        counts = Counter(name for name, _ in found)
+        doubled = [name for name, count in counts.items() if count > 1]
+        if doubled:
+            raise InputError(f"several scans are called {', '.join(doubled)}; rename them or use a manifest")
+        return cls(
+            (Case(case=name, patient=name, channels={"image": path}) for name, path in found),
+            ", ".join(str(path) for path in given),
+        )
+
+
+def _dicom_inside(folder: Path) -> Iterator[Path]:
+    """DICOM files directly in a folder."""
+    from aberra.io import is_scan, sniff
+
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and is_scan(path) and sniff(path) == "dicom":
+            yield path
+
+
+def _parse(path: Path, rows: list[list[str]], problems: list[str]) -> list[Case]:
+    """Turn rows into cases, collecting problems."""
+    header = [name.strip().lower() for name in rows[0]]
+    doubled = [name for name, count in Counter(header).items() if count > 1]
+    if doubled:
+        problems.append(f"row 1: column(s) {', '.join(doubled)} occur twice")
+    records = [{name: value.strip() for name, value in zip(header, row, strict=False)} for row in rows[1:]]
+    channels = [name for name in header if name not in RESERVED and _holds_paths(name, records, path.parent)]
+    if not channels:
+        problems.append(
+            "row 1: no channel: expected a column of scan paths named by the sequence, such as 'flair' or 't1'"
+        )
+    cases = []
+    for number, record in enumerate(records, start=2):
+        if not any(record.values()):
+            continue
+        case = _case(number, record, channels, path.parent, problems)
+        if case is not None:
+            cases.append(case)
+    return cases
+
+
+def _holds_paths(name: str, records: list[dict[str, str]], folder: Path) -> bool:
+    """Whether a column's values are files, or look like scan files."""
+    from aberra.io import SUFFIXES
+
+    values = [record[name] for record in records if record.get(name)]
+    return any(
+        value.lower().endswith(SUFFIXES) or "/" in value or (folder / value).exists() for value in values
+    )
+
+
+def _case(
+    number: int, record: dict[str, str], channels: list[str], folder: Path, problems: list[str]
+) -> Case | None:
+    """Build one case; None if it has no usable name."""
+    name = record.get("case", "")
+    if not SAFE.fullmatch(name):
+        problems.append(
+            f"row {number}: case '{name}' is not a name (letters, digits, '.', '_', '-', '+'; not empty)"
+        )
+        return None
+    label = record.get("label", "")
+    if label not in {"", "0", "1"}:
+        problems.append(f"row {number}: label '{label}' is unknown; expected 0 (healthy), 1 (not) or nothing")
+        label = ""
+    age = record.get("age", "")
+    if age and not re.fullmatch(r"\d+(\.\d+)?", age):
+        problems.append(f"row {number}: age '{age}' is not a number of years")
+    files: dict[str, Path] = {}
+    for column in (*channels, "mask", "lesion"):
+        value = record.get(column, "")
+        if not value:
+            continue
+        files[column] = folder / value
+        if not files[column].exists():
+            problems.append(f"row {number}: {column}: no such file {files[column]}")
+    given = {column: files[column] for column in channels if column in files}
+    if channels and not given:
+        problems.append(f"row {number}: {name} has no scan in any channel ({', '.join(channels)})")
+    return Case(
+        case=name,
+        patient=record.get("patient", "") or name,
+        channels=given,
+        mask=files.get("mask"),
+        lesion=files.get("lesion"),
+        label=int(label) if label else None,
+        groups={
+            key: value
+            for key, value in record.items()
+            if value and key not in {*channels, "case", "patient", "mask", "lesion", "label", "split"}
+        },
+        split=record.get("split") or None,
+        row=number,
+    )
+
+
+def _conflicts(cases: list[Case]) -> list[str]:
+    """Doubled cases and patients in two splits."""
+    problems = []
+    first: dict[str, int] = {}
+    splits: dict[str, dict[str, int]] = {}
+    for case in cases:
+        if case.case in first:
+            problems.append(f"row {case.row}: case '{case.case}' is there already, in row {first[case.case]}")
+        first.setdefault(case.case, case.row)
+        if case.split:
+            splits.setdefault(case.patient, {}).setdefault(case.split, case.row)
+    for patient, where in splits.items():
+        if len(where) > 1:
+            listed = ", ".join(f"'{split}' (row {row})" for split, row in where.items())
+            problems.append(
+                f"row {max(where.values())}: patient '{patient}' is in {len(where)} splits: {listed}; splits are by patient"
+            )
+    return problems
+
+
+def _grid_problems(case: Case) -> list[str]:
+    """Channels, mask and truth of a case must share a grid; only headers are read."""
+    files = {
+        **case.channels,
+        **({"mask": case.mask} if case.mask else {}),
+        **({"lesion": case.lesion} if case.lesion else {}),
+    }
+    if len(files) < 2:
+        return []
+    problems, grids = [], {}
+    for name, path in files.items():
+        try:
+            grids[name] = _grid(path)
+        except AberraError as error:
+            problems.append(f"row {case.row}: {name}: {error}")
+    known = [(name, grid) for name, grid in grids.items() if grid is not None]
+    for name, grid in known[1:]:
+        if grid != known[0][1]:
+            problems.append(
+                f"row {case.row}: {name} is on another grid than {known[0][0]} ({files[name].name} and {files[known[0][0]].name}); "
+                "resample them onto one grid"
+            )
+    return problems
+
+
+def _grid(path: Path) -> tuple[object, ...] | None:
+    """Shape and rounded affine of a NIfTI, shape of an image; None for DICOM, which is checked on reading."""
+    from aberra.io import sniff
+
+    kind = sniff(path)
+    if kind == "nifti":
+        import nibabel as nib
+
+        try:
+            image = nib.load(path)
+        except Exception as error:
+            raise InputError(f"{path}: not a readable NIfTI file ({error})") from error
+        shape = tuple(image.shape[:3])
+        return shape, tuple(round(float(value), 1) + 0.0 for value in image.affine.ravel())
+    if kind == "image":
+        from PIL import Image
+
+        try:
+            with Image.open(path) as picture:
+                return picture.size
+        except OSError as error:
+            raise InputError(f"{path}: the image cannot be read ({error})") from error
+    return None
+
+
+def _hash(path: Path) -> str:
+    """Hash a file's bytes, remembered while its size and time stay the same."""
+    if path.is_dir():
+        return file_hash(path)
+    status = path.stat()
+    return _remembered_hash(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _remembered_hash(path: Path, size: int, stamp: int) -> str:
+    del size, stamp
+    return file_hash(path)
+
+
+def with_split(case: Case, split: str) -> Case:
+    """Return the case in another split."""
+    return replace(case, split=split)
