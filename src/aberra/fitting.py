@@ -99,7 +99,7 @@ def fit(
     measured = measure(train_cases, names)
     steps, dims, size = plan_recipe(method, measured)
     recipe = Recipe.from_config(steps)
-    recipe.fit(case.read(names) for case in train_cases)
+    recipe.fit(lambda: (case.read(names) for case in train_cases))
     import torch
 
     torch.manual_seed(seed)

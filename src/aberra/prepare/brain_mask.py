@@ -1,0 +1,192 @@
+"""Brain or foreground mask."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.errors import ConfigError, InputError, unknown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aberra.volume import Volume
+
+ZERO_BACKGROUND = 0.2
+"""Share of exact zeros from which the background counts as cut away."""
+
+RIM = 0.1
+"""Brightness of the non-zero region's rim, relative to its 98th percentile, below which it is air that fades out."""
+
+TISSUE_FACE = 0.3
+"""Share of tissue from which a face of the field of view cuts through the body."""
+
+
+class BrainMask:
+    """Find the voxels that are judged.
+
+    Args:
+        method: ``auto`` (the given mask, else non-zero voxels if the background was cut away, else ``all`` if the field of view
+            lies within tissue, else ``otsu``), ``given``,
+            ``nonzero``, ``otsu`` (head or body against air), ``strip`` (classical skull strip: threshold, open, largest region,
+            close; works on clean adult T1, T2 and FLAIR, leaves some meninges), ``all``, or ``command``.
+        command: external program for ``command``, with ``{input}`` and ``{output}``, as in
+            ``mri_synthstrip -i {input} -m {output}``; run without a shell.
+        opening_mm: radius by which ``strip`` cuts the brain from its coverings.
+        blank: set voxels outside to zero.
+
+    Raises:
+        ConfigError: unknown method, or ``command`` without a program.
+    """
+
+    version = 1
+    METHODS = ("auto", "given", "nonzero", "otsu", "strip", "all", "command")
+
+    def __init__(
+        self, *, method: str = "auto", command: str = "", opening_mm: float = 4.0, blank: bool = True
+    ) -> None:
+        if method not in self.METHODS:
+            raise unknown("mask method", method, self.METHODS)
+        if method == "command" and not ("{input}" in command and "{output}" in command):
+            raise ConfigError(
+                f"brain-mask: command '{command}' needs {{input}} and {{output}}, as in 'hd-bet -i {{input}} -o {{output}}'"
+            )
+        self.method = method
+        self.command = command
+        self.opening_mm = opening_mm
+        self.blank = blank
+
+    def __call__(self, volume: Volume) -> Volume:
+        """Return the volume with its mask.
+
+        Raises:
+            InputError: no foreground, or the external command failed.
+        """
+        mask = self._find(volume)
+        if not mask.any():
+            raise InputError(
+                "empty foreground: every voxel is zero or outside the mask; is this the right file?"
+            )
+        data = volume.data * mask if self.blank else volume.data
+        return volume.with_(mask=mask, data=data)
+
+    def _find(self, volume: Volume) -> NDArray[np.bool_]:
+        method = self.method
+        if method == "given" and volume.mask is None:
+            raise InputError(
+                "no mask given; add a column 'mask' to the manifest, or use brain-mask method = \"auto\""
+            )
+        if volume.mask is not None and method in {"auto", "given"}:
+            return volume.mask
+        nonzero: NDArray[np.bool_] = (volume.data != 0).any(axis=0)
+        if method == "auto":
+            method = "nonzero" if _cut_away(volume.data[0], nonzero) else "otsu"
+            if method == "otsu" and _inside_tissue(_head(volume)):
+                method = "all"
+        if method == "all":
+            return np.ones(volume.shape, dtype=bool)
+        if method == "nonzero":
+            return nonzero
+        if method == "command":
+            return self._run(volume)
+        return _strip(volume, self.opening_mm) if method == "strip" else _head(volume)
+
+    def _run(self, volume: Volume) -> NDArray[np.bool_]:
+        """Let an external program make the mask."""
+        from aberra.io import read
+
+        with TemporaryDirectory() as folder:
+            source, target = Path(folder) / "input.nii.gz", Path(folder) / "output.nii.gz"
+            volume.with_(data=volume.data[:1], channels=volume.channels[:1]).write(source)
+            words = [word.format(input=source, output=target) for word in shlex.split(self.command)]
+            try:
+                done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 (the user's own command)
+            except OSError as error:
+                raise InputError(
+                    f"brain-mask command '{words[0]}' cannot be started ({error.strerror}); is it installed and on PATH?"
+                ) from error
+            if done.returncode or not target.is_file():
+                said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
+                raise InputError(
+                    f"brain-mask command '{words[0]}' failed with exit code {done.returncode}: {said[0]}"
+                )
+            found = read(target)
+        if found.shape != volume.shape:
+            raise InputError(
+                f"brain-mask command '{words[0]}' wrote a mask of {found.shape}; the scan is {volume.shape}"
+            )
+        inside: NDArray[np.bool_] = found.data[0] != 0
+        return inside
+
+
+def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> bool:
+    """Whether the background was set to zero: many exact zeros, and a bright rim instead of fading air."""
+    from scipy.ndimage import binary_erosion
+
+    if not nonzero.any():
+        return True
+    if nonzero.mean() > 1 - ZERO_BACKGROUND:
+        return bool(nonzero.all()) and data.min() == data.max()
+    edge = nonzero & ~binary_erosion(nonzero, border_value=1)
+    top = np.percentile(np.abs(data[nonzero]), 98)
+    return bool(top > 0 and np.median(np.abs(data[edge])) / top >= RIM)
+
+
+def _inside_tissue(head: NDArray[np.bool_]) -> bool:
+    """Whether the field of view is a crop within the body: tissue on at least four of the six faces."""
+    faces = [head.take(end, axis=axis).mean() for axis in range(3) for end in (0, -1)]
+    return sum(share > TISSUE_FACE for share in faces) >= 4
+
+
+def _head(volume: Volume) -> NDArray[np.bool_]:
+    """Head or body against air: Otsu's threshold on the smoothed scan, largest region, holes filled."""
+    from scipy.ndimage import binary_fill_holes, gaussian_filter
+    from skimage.filters import threshold_otsu
+
+    smooth = gaussian_filter(volume.data[0], [1.0 if length > 2 else 0.0 for length in volume.shape])
+    if smooth.min() == smooth.max():
+        return np.full(volume.shape, bool(smooth.max() != 0))
+    # half the threshold: Otsu splits bright from dark tissue where there is much of both
+    found = _largest(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
+    for index in range(len(found)):
+        found[index] = binary_fill_holes(found[index])
+    return found
+
+
+def _strip(volume: Volume, opening_mm: float) -> NDArray[np.bool_]:
+    """Classical strip: tissue above Otsu inside the head, opened by a ball, largest region, closed and filled."""
+    from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
+    from skimage.filters import threshold_otsu
+
+    head = _head(volume)
+    smooth = gaussian_filter(volume.data[0], [1.0 if length > 2 else 0.0 for length in volume.shape])
+    inside = smooth[head]
+    low, high = np.percentile(inside, [2, 99.5]) if inside.size else (0.0, 0.0)
+    tissue = head & (smooth > 0.6 * threshold_otsu(np.clip(inside, low, high))) & (smooth < high)
+    options: dict[str, Any] = {"sampling": volume.spacing}
+    core = _largest(distance_transform_edt(tissue, **options) > opening_mm)
+    if not core.any():
+        return head
+    grown = distance_transform_edt(~core, **options) <= opening_mm
+    closed = distance_transform_edt(~grown, **options) <= 2 * opening_mm
+    filled = distance_transform_edt(closed, **options) > 2 * opening_mm
+    found: NDArray[np.bool_] = binary_fill_holes(filled | grown) & head
+    return found
+
+
+def _largest(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected region."""
+    from scipy.ndimage import label
+
+    labels, count = label(found)
+    if count < 2:
+        return found
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    largest: NDArray[np.bool_] = labels == sizes.argmax()
+    return largest

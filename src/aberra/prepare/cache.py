@@ -1,0 +1,131 @@
+"""Prepared cases on disk, by content: a changed file or recipe never meets a stale entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from aberra.errors import AberraError, InputError
+from aberra.files import atomic_path, config_hash, read_json, write_json
+from aberra.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aberra.cohort import Case
+    from aberra.prepare.recipe import Recipe
+
+
+class PreparedCohort(Sequence[Volume]):
+    """Prepared cases, opened memory-mapped when asked for.
+
+    Args:
+        cases: in order.
+        folders: of their arrays.
+    """
+
+    def __init__(self, cases: Sequence[Case], folders: Sequence[Path]) -> None:
+        self.cases = list(cases)
+        self.folders = list(folders)
+
+    @overload
+    def __getitem__(self, index: int) -> Volume: ...
+    @overload
+    def __getitem__(self, index: slice) -> PreparedCohort: ...
+    def __getitem__(self, index: int | slice) -> Volume | PreparedCohort:
+        """One prepared volume, or several cases."""
+        if isinstance(index, slice):
+            return PreparedCohort(self.cases[index], self.folders[index])
+        return _load(self.folders[index])
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    def __iter__(self) -> Iterator[Volume]:
+        return (_load(folder) for folder in self.folders)
+
+
+def prepare_cohort(
+    cases: Sequence[Case],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    channels: Sequence[str],
+    workers: int = 2,
+    progress: bool = False,
+) -> PreparedCohort:
+    """Prepare cases in parallel; entries that are there are kept, so an interrupted run goes on.
+
+    Args:
+        cases: what to prepare.
+        recipe: how.
+        folder: of the cache; may be shared between cohorts and recipes.
+        channels: which channels, in order.
+        workers: threads (the work is in SciPy and SimpleITK, which release the interpreter).
+        progress: show a progress bar.
+
+    Raises:
+        InputError: lists every case that failed; the others are kept.
+    """
+    from rich.progress import Progress
+
+    mark = recipe.fingerprint
+    folders = [folder / config_hash([case.content_hash(channels), mark, list(channels)]) for case in cases]
+    missing = {
+        target: case
+        for target, case in zip(folders, cases, strict=True)
+        if not (target / "meta.json").is_file()
+    }
+    failures: list[str] = []
+    with Progress(disable=not progress) as bar, ThreadPoolExecutor(workers) as pool:
+        task = bar.add_task("preparing", total=len(cases), completed=len(cases) - len(missing))
+        running = {
+            pool.submit(_prepare, case, recipe, target, list(channels)): case
+            for target, case in missing.items()
+        }
+        for done in as_completed(running):
+            try:
+                done.result()
+            except AberraError as error:
+                failures.append(f"{running[done].case}: {error}")
+            bar.advance(task)
+    if failures:
+        listed = "\n  ".join(sorted(failures))
+        raise InputError(f"{len(failures)} of {len(cases)} cases cannot be prepared:\n  {listed}")
+    return PreparedCohort(cases, folders)
+
+
+def _prepare(case: Case, recipe: Recipe, target: Path, channels: list[str]) -> None:
+    volume = recipe(case.read(channels))
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        np.save(temporary / "data.npy", volume.data)
+        for name in ("mask", "lesion"):
+            array = getattr(volume, name)
+            if array is not None:
+                np.save(temporary / f"{name}.npy", array)
+        write_json(
+            temporary / "meta.json",
+            {
+                "affine": volume.affine.tolist(),
+                "channels": list(volume.channels),
+                "provenance": dict(volume.provenance),
+            },
+        )
+
+
+def _load(folder: Path) -> Volume:
+    meta = read_json(folder / "meta.json")
+    arrays = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r") if (folder / f"{name}.npy").is_file() else None
+        for name in ("data", "mask", "lesion")
+    }
+    return Volume(
+        affine=np.array(meta["affine"]),
+        channels=tuple(meta["channels"]),
+        provenance=meta["provenance"],
+        **arrays,
+    )

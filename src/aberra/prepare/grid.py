@@ -1,0 +1,102 @@
+"""Resampling between grids through their affines, slab by slab."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aberra.volume import Volume
+
+SLAB_VOXELS = 1 << 22
+"""Target voxels resampled at once: bounds the coordinate arrays of a 512³ target."""
+
+
+def resample_to(
+    array: NDArray[Any],
+    affine: NDArray[np.float64],
+    target_affine: NDArray[np.float64],
+    target_shape: tuple[int, int, int],
+    *,
+    order: int = 1,
+) -> NDArray[Any]:
+    """Resample onto another grid; zero where the source does not reach.
+
+    Args:
+        array: shape (D, H, W) or (C, D, H, W).
+        affine: index to mm of ``array``.
+        target_affine: index to mm of the target.
+        target_shape: (D, H, W) of the target.
+        order: 0 nearest neighbour, 1 linear.
+
+    Returns:
+        Float32 (bool for a bool source with order 0), the target's shape, channels kept.
+    """
+    from scipy.ndimage import affine_transform
+
+    if array.ndim == 4:
+        return np.stack(
+            [resample_to(part, affine, target_affine, target_shape, order=order) for part in array]
+        )
+    if array.shape == tuple(target_shape) and np.allclose(affine, target_affine, atol=1e-6):
+        return array.copy()
+    logical = array.dtype == bool
+    source = np.ascontiguousarray(array, dtype=np.uint8 if logical else np.float32)
+    step = np.linalg.inv(affine) @ target_affine
+    out = np.empty(target_shape, dtype=source.dtype)
+    slab = max(1, SLAB_VOXELS // max(1, target_shape[1] * target_shape[2]))
+    # A source axis of length 1 has no neighbour to interpolate with: repeat it, half a voxel to each side.
+    single = [length == 1 for length in source.shape]
+    source = np.pad(source, [(1, 1) if alone else (0, 0) for alone in single], mode="edge")
+    shift = np.array(single, dtype=float)
+    for start in range(0, target_shape[0], slab):
+        stop = min(start + slab, target_shape[0])
+        offset = step[:3, 3] + step[:3, 0] * start + shift
+        affine_transform(
+            source, step[:3, :3], offset=offset, output_shape=(stop - start, *target_shape[1:]),
+            output=out[start:stop], order=order, mode="grid-constant" if order == 0 else "constant", cval=0.0,
+        )  # fmt: skip
+    return out.astype(bool) if logical else out
+
+
+def back(array: NDArray[Any], prepared: Volume, source: Volume, *, order: int = 1) -> NDArray[np.float32]:
+    """Bring an array on a prepared grid back onto the scan's own grid.
+
+    Args:
+        array: on ``prepared``'s grid, shape (D, H, W) or (C, D, H, W).
+        prepared: the prepared volume; its affine says where it lies in the scan's space.
+        source: the scan as it was read.
+        order: 0 nearest neighbour, 1 linear.
+
+    Returns:
+        Float32 on ``source``'s grid, zero outside the prepared field of view.
+    """
+    found = resample_to(array, prepared.affine, source.affine, source.shape, order=order)
+    return np.asarray(found, dtype=np.float32)
+
+
+def regrid(
+    volume: Volume,
+    affine: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    *,
+    order: int = 1,
+    **changes: Any,
+) -> Volume:
+    """Move a whole volume to another grid: data by ``order``, mask and truth by nearest neighbour."""
+    moved = {
+        name: None if (array := getattr(volume, name)) is None
+        else resample_to(array, volume.affine, affine, shape, order=0)
+        for name in ("mask", "lesion")
+    }  # fmt: skip
+    data = resample_to(changes.pop("data", volume.data), volume.affine, affine, shape, order=order)
+    return volume.with_(**({"data": data, "affine": affine} | moved | changes))
+
+
+def warn(volume: Volume, note: str) -> Volume:
+    """Add a warning to a volume's provenance."""
+    warnings = [*volume.provenance.get("warnings", []), note]
+    return volume.with_(provenance={**volume.provenance, "warnings": warnings})

@@ -1,0 +1,70 @@
+"""Histogram matching to a reference of the healthy cohort (H14)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aberra.volume import Volume
+
+
+class HistogramMatch:
+    """Maps each scan's quantiles inside the mask to the healthy cohort's median quantiles, piecewise linearly.
+
+    Nyúl & Udupa 1999 (standard scale); Heer 2021 matches, patient-wise, to one training patient.
+
+    Args:
+        points: landmarks between the 1st and the 99th percentile.
+
+    Deviation: the reference is the median over up to ``REFERENCES`` healthy cases instead of one case, so that it does not
+    hang on the choice of a patient.
+    """
+
+    version = 1
+    REFERENCES = 50
+
+    def __init__(self, *, points: int = 21) -> None:
+        if points < 2:
+            raise ConfigError(f"histogram-match: points={points}; expected 2 or more")
+        self.points = points
+        self.reference: list[list[float]] = []
+
+    def fit(self, volumes: Iterable[Volume]) -> None:
+        """Learn the reference quantiles, one list a channel."""
+        found = []
+        for volume, _ in zip(volumes, range(self.REFERENCES), strict=False):
+            found.append(self._landmarks(volume))
+        self.reference = np.median(found, axis=0).tolist() if found else []
+
+    def __call__(self, volume: Volume) -> Volume:
+        """Return the matched volume; values beyond the landmarks are shifted along."""
+        if not self.reference:
+            raise ConfigError("histogram-match: no reference learnt; fit the recipe on healthy cases first")
+        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        data = np.zeros_like(volume.data)
+        for index, (source, target) in enumerate(zip(self._landmarks(volume), self.reference, strict=True)):
+            inside = volume.data[index][mask]
+            rising = np.maximum.accumulate(source + np.arange(len(source)) * 1e-6)
+            matched = np.interp(inside, rising, target)
+            matched += np.maximum(inside - source[-1], 0) + np.minimum(inside - source[0], 0)
+            data[index][mask] = matched
+        return volume.with_(data=data)
+
+    def state(self) -> dict[str, Any]:
+        """The learnt reference."""
+        return {"reference": self.reference}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take a learnt reference."""
+        self.reference = [list(each) for each in state["reference"]]
+
+    def _landmarks(self, volume: Volume) -> np.ndarray:
+        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        levels = np.linspace(1, 99, self.points)
+        return np.stack([np.percentile(channel[mask], levels) for channel in volume.data])

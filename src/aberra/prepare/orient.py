@@ -1,0 +1,55 @@
+"""Axis order and direction, without interpolation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aberra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aberra.volume import Volume
+
+
+class Orient:
+    """Permute and flip axes so that they run towards ``to``; exact, the affine is adjusted.
+
+    Args:
+        to: three codes of R/L, A/P, S/I, one of each pair; ``SPL`` gives radiological axial slices along D.
+
+    Raises:
+        ConfigError: not an orientation.
+    """
+
+    version = 1
+
+    def __init__(self, *, to: str = "SPL") -> None:
+        if len(to) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
+            next((pair for pair in (frozenset("RL"), frozenset("AP"), frozenset("SI")) if code in pair), None)
+            for code in to
+        }:
+            raise ConfigError(
+                f"orient: '{to}' is not an orientation; expected three codes such as SPL or RAS"
+            )
+        self.to = to
+
+    def __call__(self, volume: Volume) -> Volume:
+        """Return the reoriented volume."""
+        from nibabel.orientations import (
+            apply_orientation,
+            axcodes2ornt,
+            inv_ornt_aff,
+            io_orientation,
+            ornt_transform,
+        )
+
+        change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(self.to))
+        affine = volume.affine @ inv_ornt_aff(change, volume.shape)
+        moved = {
+            name: None if (array := getattr(volume, name)) is None
+            else np.ascontiguousarray(apply_orientation(array, change))
+            for name in ("mask", "lesion")
+        }  # fmt: skip
+        data = np.stack([apply_orientation(channel, change) for channel in volume.data])
+        return volume.with_(data=np.ascontiguousarray(data), affine=affine, **moved)

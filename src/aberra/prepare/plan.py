@@ -1,0 +1,178 @@
+"""From a cohort's fingerprint to a recipe: spacing, field of view, mask and normaliser, after nnU-Net's idea."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from aberra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aberra.cohort.fingerprint import Fingerprint
+
+SLICE = 128
+"""In-plane size of the study (B76)."""
+
+PATCH = 64
+"""Longest edge of a 3-D patch; a 64³ patch trains on a laptop."""
+
+COARSEST = 96
+"""3-D volumes are resampled so that the foreground's longest edge spans at most so many voxels."""
+
+MARGIN = 0.95
+"""Share of the field of view that the foreground may fill."""
+
+WHOLE_HEAD_MM = 100.0
+"""Foreground larger than this along every axis is a head, which can be registered to an atlas."""
+
+CLIP = (0.0, 2.0)
+"""After division by the 98th percentile: keeps lesions brighter than it and cuts fat and vessels."""
+
+
+def plan(
+    fingerprint: Fingerprint,
+    *,
+    dims: int = 2,
+    size: int | Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+    normalise: str | Mapping[str, Any] = "percentile",
+    mask: str | Mapping[str, Any] = "auto",
+    bias_field: bool = False,
+    match: bool = False,
+    grid: str = "slices",
+    register: str = "none",
+) -> dict[str, Any]:
+    """Choose a recipe for a cohort.
+
+    Args:
+        fingerprint: of the training cases.
+        dims: 2 or 3, of the network.
+        size: network input; an edge or one a spatial axis. None plans it: 128 (less for small objects) in 2-D, patches of
+            at most 64 in 3-D.
+        spacing: mm along S, P, L; None plans it so that the foreground fits, never finer than the data.
+        normalise: a method of :class:`~aberra.prepare.normalise.Normalise`, or its options.
+        mask: a method of :class:`~aberra.prepare.brain_mask.BrainMask`, or its options.
+        bias_field: correct by N4.
+        match: match histograms to the healthy cohort.
+        grid: ``slices`` or ``common`` (every case on one grid, for voxel-wise statistics).
+        register: ``mni152``, ``none`` or ``auto`` (``mni152`` for whole heads); only with ``grid = "common"``.
+
+    Returns:
+        ``{"prepare": [steps], "size": [spatial shape]}``.
+
+    Raises:
+        ConfigError: a wish that cannot be met.
+    """
+    if grid not in {"slices", "common"} or register not in {"none", "auto", "mni152"}:
+        raise ConfigError(
+            f"prepare: grid '{grid}', register '{register}'; expected slices/common and none/auto/mni152"
+        )
+    image = fingerprint.kind == "image"
+    own = fingerprint.spacing["median"]
+    extent = fingerprint.extent_mm["p95"]
+    if image:
+        extent = tuple(length * step for length, step in zip(fingerprint.shape["max"], own, strict=True))
+    steps: list[dict[str, Any]] = [{"name": "orient", "to": "SPL"}]
+    masked = {"method": mask} if isinstance(mask, str) else dict(mask)
+    if image and masked == {"method": "auto"}:
+        masked = {"method": "all"}
+    steps.append({"name": "brain-mask", **masked})
+    if bias_field:
+        steps.append({"name": "bias-field"})
+
+    heads = not image and min(extent) >= WHOLE_HEAD_MM
+    if grid == "common" and (register == "mni152" or (register == "auto" and heads)):
+        step = max([2.0, *(spacing or ())])
+        steps.append({"name": "register", "target": "mni152", "spacing": step})
+        chosen = _atlas_shape(step)
+    else:
+        if dims == 3 or grid == "common":
+            voxel = _volume_spacing(own, extent, spacing)
+            chosen = _patch(voxel, extent, size, image=image, whole=grid == "common")
+            fits = all(
+                length / step <= edge for length, step, edge in zip(extent, voxel, chosen, strict=True)
+            )
+            shape = chosen if fits or grid == "common" else None
+        else:
+            voxel, chosen = _slice_plan(own, extent, size, spacing, image=image)
+            shape = [0, *chosen]
+        steps.append({"name": "resample", "spacing": [round(edge, 4) for edge in voxel]})
+        if shape is not None:
+            steps.append({"name": "crop", "shape": list(shape), "centre": "grid" if image else "mask"})
+    if match:
+        steps.append({"name": "histogram-match"})
+    wanted = {"method": normalise} if isinstance(normalise, str) else dict(normalise)
+    if wanted == {"method": "percentile"}:
+        wanted["clip"] = list(CLIP)
+    steps.append({"name": "normalise", **wanted})
+    return {"prepare": steps, "size": [int(edge) for edge in chosen]}
+
+
+def _slice_plan(
+    own: Sequence[float],
+    extent: Sequence[float],
+    size: int | Sequence[int] | None,
+    spacing: Sequence[float] | None,
+    *,
+    image: bool,
+) -> tuple[list[float], list[int]]:
+    """Voxel size (S, P, L) and slice size (P, L) for a 2-D network."""
+    margin = 1.0 if image else MARGIN
+    if isinstance(size, list | tuple):
+        edges = [int(edge) for edge in size]
+    else:
+        needed = max(extent[1] / own[1], extent[2] / own[2]) / margin
+        edge = int(size) if size else min(SLICE, max(32, _multiple(needed)))
+        edges = [edge, edge]
+    if len(edges) != 2:
+        raise ConfigError(f"prepare.size={size}; a 2-D network needs one or two edges")
+    if spacing is not None:
+        return [float(step) for step in spacing], edges
+    fit = max(length / (margin * edge) for length, edge in zip(extent[1:], edges, strict=True))
+    inplane = max(fit, min(own[1:]))
+    return [0.0 if image else max(own[0], inplane), inplane, inplane], edges
+
+
+def _volume_spacing(
+    own: Sequence[float], extent: Sequence[float], spacing: Sequence[float] | None
+) -> list[float]:
+    """Voxel size (S, P, L) for a 3-D network or a common grid."""
+    if spacing is not None:
+        return [float(step) for step in spacing]
+    coarsest = max(extent) / COARSEST
+    return [max(step, coarsest) for step in own]
+
+
+def _patch(
+    voxel: Sequence[float],
+    extent: Sequence[float],
+    size: int | Sequence[int] | None,
+    *,
+    image: bool,
+    whole: bool,
+) -> list[int]:
+    """Patch (S, P, L): what was asked for, or the foreground up to the largest patch; the whole field for a common grid."""
+    if isinstance(size, list | tuple):
+        if len(size) != 3:
+            raise ConfigError(f"prepare.size={size}; a 3-D network needs one or three edges")
+        return [int(edge) for edge in size]
+    needed = [length / step for length, step in zip(extent, voxel, strict=True)]
+    if whole:
+        return [1 if image and axis == 0 else ceil(edge / MARGIN) for axis, edge in enumerate(needed)]
+    if size:
+        return [int(size)] * 3
+    return [min(PATCH, _multiple(edge)) for edge in needed]
+
+
+def _multiple(edge: float) -> int:
+    """Next multiple of 16, which four halvings need."""
+    return 16 * max(1, ceil(edge / 16 - 1e-6))
+
+
+def _atlas_shape(spacing: float) -> list[int]:
+    """Shape of the registered grid."""
+    from aberra.prepare.register import atlas_shape
+
+    return list(atlas_shape(spacing))

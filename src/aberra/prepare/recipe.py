@@ -1,0 +1,92 @@
+"""A recipe: preparation steps in order, with a fingerprint."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Self
+
+from aberra.errors import AberraError
+from aberra.files import config_hash
+from aberra.registry import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from aberra.volume import Volume
+
+
+class Recipe:
+    """Steps that turn a scan into what a model sees.
+
+    Args:
+        steps: callables from volume to volume.
+        config: what each was built from.
+    """
+
+    def __init__(
+        self, steps: Sequence[Callable[[Volume], Volume]], config: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self.steps = list(steps)
+        self.config = [dict(entry) for entry in config]
+
+    @classmethod
+    def from_config(cls, config: Sequence[Mapping[str, Any]]) -> Self:
+        """Build from a list of tables, each with the ``name`` of a step and its options.
+
+        Raises:
+            ConfigError: unknown step, option or value.
+        """
+        return cls([build("prepare", entry) for entry in config], config)
+
+    def to_config(self) -> list[dict[str, Any]]:
+        """Return what :meth:`from_config` takes."""
+        return self.config
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over configuration with defaults, learnt state and each step's code version."""
+        parts = []
+        for entry, step in zip(self.config, self.steps, strict=True):
+            defaults = {
+                name: parameter.default
+                for name, parameter in inspect.signature(type(step)).parameters.items()
+                if parameter.default is not parameter.empty
+            }
+            parts.append([defaults | entry, getattr(step, "version", 0)])
+        return config_hash([parts, self.state()])
+
+    def __call__(self, volume: Volume) -> Volume:
+        """Prepare a scan.
+
+        Raises:
+            AberraError: a step refuses the scan; the message names both.
+        """
+        for entry, step in zip(self.config, self.steps, strict=True):
+            try:
+                volume = step(volume)
+            except AberraError as error:
+                name = volume.provenance.get("path") or volume.provenance.get("case", "scan")
+                raise type(error)(f"{name}: {entry['name']}: {error}") from error
+        return volume
+
+    def fit(self, volumes: Callable[[], Iterable[Volume]]) -> None:
+        """Let the steps that learn see healthy volumes, prepared by the steps before them.
+
+        Args:
+            volumes: gives the volumes anew at each call.
+        """
+        for position, step in enumerate(self.steps):
+            learn = getattr(step, "fit", None)
+            if learn is not None:
+                before = Recipe(self.steps[:position], self.config[:position])
+                learn(before(volume) for volume in volumes())
+
+    def state(self) -> list[dict[str, Any]]:
+        """Learnt state, one entry a step, empty where a step learns nothing."""
+        return [step.state() if hasattr(step, "state") else {} for step in self.steps]
+
+    def load_state(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Take learnt state back."""
+        for step, entry in zip(self.steps, state, strict=False):
+            if entry:
+                step.load_state(entry)  # type: ignore[attr-defined]
