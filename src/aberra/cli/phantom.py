@@ -1,0 +1,62 @@
+"""``aberra phantom``: cohorts with known truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def phantom(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the cohort.")],
+    cases: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 20,
+    lesions: Annotated[float, typer.Option(min=0, max=1, help="Share of cases with lesions.")] = 0.0,
+    contrast: Annotated[str, typer.Option(help="flair, t1, t2 or random.")] = "flair",
+    spacing: Annotated[float, typer.Option(help="Voxel size in mm.")] = 2.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    sources: Annotated[
+        str, typer.Option(help="Lesion sources: hyper, hypo, texture, patch, mass, ventricle.")
+    ] = "hyper,hypo",
+    shapes: Annotated[
+        str, typer.Option(help="Lesion shapes: ellipsoid, blob, tube.")
+    ] = "ellipsoid,blob,tube",
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of lesion masks; their shapes are drawn, too.")
+    ] = None,
+    artefacts: Annotated[
+        str, typer.Option(help="One a case: motion, ghosting, spike, bias, noise, blur.")
+    ] = "",
+    origin: Annotated[
+        Path | None,
+        typer.Option("--from", help="Plant lesions into the healthy scans of this manifest instead."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="With --from: only this split.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Write NIfTI phantoms with truth and a manifest, or plant lesions into your own healthy scans."""
+    from rich.console import Console
+
+    from aberra.synthesis import lesion_cohort, write_cohort
+
+    drawn = {
+        "lesions": lesions,
+        "seed": seed,
+        "sources": _list(sources),
+        "shapes": _list(shapes),
+        "masks": masks,
+        "artefacts": _list(artefacts),
+        "workers": workers,
+    }
+    if origin is None:
+        manifest = write_cohort(folder, cases=cases, contrast=contrast, spacing=spacing, **drawn)
+    else:
+        from aberra.cohort import Cohort
+
+        cohort = Cohort.read(origin)
+        manifest = lesion_cohort(cohort.select(split=split) if split else cohort, folder, **drawn)
+    Console(soft_wrap=True).print(f"manifest: {manifest}")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

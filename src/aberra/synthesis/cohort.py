@@ -1,0 +1,300 @@
+"""Whole folders of phantoms, or of a user's healthy scans with lesions planted, as NIfTI with truth and manifest."""
+
+from __future__ import annotations
+
+import csv
+import io
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra import __version__
+from aberra.errors import ConfigError, OutputError, unknown
+from aberra.files import config_hash, read_json, write_json, write_text
+from aberra.synthesis.artefacts import ARTEFACTS, artefact
+from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
+from aberra.synthesis.phantom import channel_of, draw_phantom, render
+from aberra.synthesis.shapes import SHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aberra.cohort import Case, Cohort
+    from aberra.volume import Volume
+
+LESIONS = (1, 6)
+"""Fewest and most lesions of a diseased case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a folder holds; written as ``phantom.json`` and compared before anything is added.
+
+    Attributes:
+        cases: how many.
+        lesions: share with lesions.
+        contrast: of phantoms; empty for planted scans.
+        spacing: mm of phantoms.
+        seed: of everything.
+        sources: lesion sources to draw from.
+        shapes: lesion shapes to draw from.
+        masks: files of real lesion shapes.
+        artefacts: drawn for every case, with severity 0.2 to 0.8.
+        origin: hash of the scans that lesions are planted into.
+        version: of aberra.
+    """
+
+    cases: int
+    lesions: float
+    contrast: str
+    spacing: float
+    seed: int
+    sources: tuple[str, ...]
+    shapes: tuple[str, ...]
+    masks: tuple[str, ...] = ()
+    artefacts: tuple[str, ...] = ()
+    origin: str = ""
+    version: str = field(default=__version__)
+
+    def __post_init__(self) -> None:
+        for kind, given, known in (
+            ("lesion source", self.sources, SOURCES),
+            ("lesion shape", self.shapes, SHAPES),
+            ("artefact", self.artefacts, ARTEFACTS),
+        ):
+            for name in given:
+                if name not in known:
+                    raise unknown(kind, name, known)
+        if self.cases < 1 or not 0 <= self.lesions <= 1 or self.spacing <= 0:
+            raise ConfigError(
+                f"phantom: cases={self.cases}, lesions={self.lesions}, spacing={self.spacing}; expected 1 or more, a share in [0, 1], mm above 0"
+            )
+        if "mask" in self.shapes and not self.masks:
+            raise ConfigError("phantom: shape 'mask' needs --masks FOLDER with lesion masks")
+
+    def diseased(self, index: int) -> bool:
+        """Whether case ``index`` has lesions: round(cases · lesions) of them, spread evenly."""
+        count = round(self.cases * self.lesions)
+        return (index + 1) * count // self.cases > index * count // self.cases
+
+
+def write_cohort(
+    folder: Path | str,
+    *,
+    cases: int,
+    lesions: float = 0.0,
+    contrast: str = "flair",
+    spacing: float = 2.0,
+    seed: int = 0,
+    sources: Sequence[str] = ("hyper", "hypo"),
+    shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
+    masks: Path | str | None = None,
+    artefacts: Sequence[str] = (),
+    workers: int = 2,
+    progress: bool = True,
+) -> Path:
+    """Write a phantom cohort and return its manifest.
+
+    Each case gives ``<case>_<channel>.nii.gz``, ``<case>_mask.nii.gz``, for diseased ones ``<case>_lesion.nii.gz``, and
+    ``<case>.json`` with all drawn parameters. The manifest comes last; an interrupted call is completed by the same call.
+
+    Args:
+        folder: of the cohort.
+        cases: how many.
+        lesions: share of them with 1 to 6 lesions.
+        contrast: ``flair``, ``t1``, ``t2`` or ``random`` (another one a case).
+        spacing: isotropic voxel size in mm.
+        seed: the same seed gives the same bytes.
+        sources: lesion sources to draw from.
+        shapes: lesion shapes to draw from.
+        masks: folder of lesion masks whose shapes are drawn besides.
+        artefacts: names of which one is drawn a case.
+        workers: processes.
+        progress: show a progress bar.
+
+    Raises:
+        OutputError: the folder holds another cohort.
+        ConfigError: an unknown name or a number out of range.
+    """
+    files = tuple(str(path) for path in sorted(Path(masks).glob("*.nii*"))) if masks else ()
+    plan = Plan(
+        cases=cases,
+        lesions=lesions,
+        contrast=contrast,
+        spacing=spacing,
+        seed=seed,
+        sources=tuple(sources),
+        shapes=(*shapes, "mask") if files and "mask" not in shapes else tuple(shapes),
+        masks=files,
+        artefacts=tuple(artefacts),
+    )
+    draw_phantom(seed, 0, contrast)
+    return _write(Path(folder), plan, None, workers, progress=progress)
+
+
+def lesion_cohort(
+    cohort: Cohort,
+    folder: Path | str,
+    *,
+    lesions: float = 0.5,
+    seed: int = 0,
+    sources: Sequence[str] = ("hyper", "hypo"),
+    shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
+    masks: Path | str | None = None,
+    artefacts: Sequence[str] = (),
+    workers: int = 2,
+    progress: bool = True,
+) -> Path:
+    """Plant lesions into a share of a cohort's healthy scans and return the manifest of the copies.
+
+    Args:
+        cohort: healthy cases of any kind; diseased ones are left out.
+        folder: of the new cohort; the user's files are not touched.
+        lesions: share of cases that get lesions; the others are copied as they are.
+        seed: of the lesions.
+        sources: as for :func:`write_cohort`.
+        shapes: as for :func:`write_cohort`.
+        masks: as for :func:`write_cohort`.
+        artefacts: as for :func:`write_cohort`.
+        workers: processes.
+        progress: show a progress bar.
+
+    Raises:
+        OutputError: the folder holds another cohort.
+        ConfigError: no healthy case.
+    """
+    healthy = cohort.select(healthy=True)
+    if not len(healthy):
+        raise ConfigError(f"{cohort.source}: no healthy case to plant lesions into")
+    files = tuple(str(path) for path in sorted(Path(masks).glob("*.nii*"))) if masks else ()
+    plan = Plan(
+        cases=len(healthy),
+        lesions=lesions,
+        contrast="",
+        spacing=1.0,
+        seed=seed,
+        sources=tuple(sources),
+        shapes=(*shapes, "mask") if files and "mask" not in shapes else tuple(shapes),
+        masks=files,
+        artefacts=tuple(artefacts),
+        origin=healthy.data_hash(),
+    )
+    return _write(Path(folder), plan, list(healthy), workers, progress=progress)
+
+
+def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *, progress: bool) -> Path:
+    """Write missing cases in parallel, then the manifest."""
+    from rich.progress import Progress
+
+    claim = folder / "phantom.json"
+    content = {"identity": config_hash(plan.__dict__), "plan": {**plan.__dict__}}
+    if claim.is_file() and read_json(claim)["identity"] != content["identity"]:
+        raise OutputError(f"{folder}: a cohort of other settings is there already; choose another folder")
+    if not claim.is_file() and folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder}: the folder is not empty; choose another one")
+    write_json(claim, content)
+    names = (
+        [case.case for case in origin] if origin else [f"phantom-{index:04d}" for index in range(plan.cases)]
+    )
+    missing = [index for index, name in enumerate(names) if not (folder / f"{name}.json").is_file()]
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task(
+            "phantoms" if origin is None else "planting",
+            total=len(names),
+            completed=len(names) - len(missing),
+        )
+        if workers > 1 and len(missing) > 1:
+            with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
+                jobs = [
+                    pool.submit(
+                        _write_case, folder, plan, index, names[index], origin[index] if origin else None
+                    )
+                    for index in missing
+                ]
+                for job in as_completed(jobs):
+                    job.result()
+                    bar.advance(task)
+        else:
+            for index in missing:
+                _write_case(folder, plan, index, names[index], origin[index] if origin else None)
+                bar.advance(task)
+    return _manifest(folder, names)
+
+
+def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | None) -> None:
+    """Render or read, plant, disturb and write one case; its JSON comes last and marks it as done."""
+    rng = np.random.default_rng([plan.seed, index, 2])
+    record: dict[str, Any] = {"case": name, "lesions": []}
+    if origin is None:
+        drawn = draw_phantom(plan.seed, index, plan.contrast)
+        volume = render(drawn, plan.spacing)
+        record |= {
+            "phantom": drawn.to_json(),
+            "patient": name,
+            "groups": {"site": "phantom", "age": str(drawn.age), "sex": drawn.sex},
+        }
+    else:
+        volume = origin.read()
+        record |= {
+            "patient": origin.patient,
+            "groups": origin.groups,
+            "source": {k: str(v) for k, v in origin.channels.items()},
+        }
+    if plan.diseased(index):
+        for _ in range(int(rng.integers(LESIONS[0], LESIONS[1] + 1))):
+            lesion = draw_lesion(volume, rng, sources=plan.sources, shapes=plan.shapes, mask_files=plan.masks)
+            volume, _ = plant(volume, lesion)
+            record["lesions"].append(lesion.to_json())
+    if plan.artefacts:
+        chosen, severity = str(rng.choice(list(plan.artefacts))), round(float(rng.uniform(0.2, 0.8)), 3)
+        volume = artefact(chosen, volume, severity=severity, seed=int(rng.integers(2**31)))
+        record["artefact"] = {"name": chosen, "severity": severity}
+    record["files"] = _write_files(folder, name, volume)
+    write_json(folder / f"{name}.json", record)
+
+
+def _write_files(folder: Path, name: str, volume: Volume) -> dict[str, str]:
+    files = {}
+    for index, channel in enumerate(volume.channels):
+        files[channel] = f"{name}_{channel}.nii.gz"
+        volume.with_(data=volume.data[index : index + 1], channels=(channel,)).write(folder / files[channel])
+    for label in ("mask", "lesion"):
+        array = getattr(volume, label)
+        if array is not None:
+            files[label] = f"{name}_{label}.nii.gz"
+            flat = volume.with_(data=array[None].astype(np.float32), channels=("mask",))
+            flat.write(folder / files[label])
+    return files
+
+
+def _manifest(folder: Path, names: list[str]) -> Path:
+    records = [read_json(folder / f"{name}.json") for name in names]
+    channels = list(
+        dict.fromkeys(key for record in records for key in record["files"] if key not in {"mask", "lesion"})
+    )
+    groups = list(dict.fromkeys(key for record in records for key in record["groups"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "patient", *channels, "mask", "lesion", "label", *groups])
+    for record in records:
+        files = record["files"]
+        writer.writerow(
+            [
+                record["case"],
+                record["patient"],
+                *(files.get(channel, "") for channel in channels),
+                files.get("mask", ""),
+                files.get("lesion", ""),
+                int(bool(record["lesions"])),
+                *(record["groups"].get(group, "") for group in groups),
+            ]
+        )
+    write_text(folder / "manifest.csv", text.getvalue())
+    return folder / "manifest.csv"
+
+
+__all__ = ["Plan", "channel_of", "lesion_cohort", "write_cohort"]

@@ -1,0 +1,269 @@
+"""Lesions as shape × source × blend × label, after nnOOD's engine; drawn first, then planted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.ndimage import binary_erosion, gaussian_filter, map_coordinates
+
+from aberra.errors import ConfigError, InputError, unknown
+from aberra.synthesis.fields import smooth_noise
+from aberra.synthesis.poisson import poisson_blend
+from aberra.synthesis.shapes import SHAPES, soft_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from aberra.volume import Volume
+
+SOURCES = ("hyper", "hypo", "texture", "patch", "mass", "ventricle")
+BLENDS = ("alpha", "poisson")
+LABELS = ("binary", "soft", "displacement")
+DISPLACES = ("mass", "ventricle")
+MOVED_MM = 1.0
+"""Voxels displaced by at least this are truth of a displacing lesion."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionParameters:
+    """Everything that is drawn about a lesion.
+
+    Attributes:
+        shape: ``ellipsoid``, ``blob``, ``tube`` or ``mask`` (a real lesion's shape from ``mask_file``).
+        source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from elsewhere in the scan; FPI),
+            ``mass`` (bright core that pushes tissue away) or ``ventricle`` (the fluid at the centre grows).
+        blend: ``alpha`` (soft edge) or ``poisson`` (gradient domain; for ``patch`` and ``texture``).
+        label: what :func:`plant` returns besides the binary truth: ``binary``, ``soft`` or ``displacement`` (mm).
+        centre: index (d, h, w).
+        radius_mm: mean radius.
+        stretch: relative semi-axes.
+        strength: change of intensity, share of the scan's median foreground.
+        offset: for ``patch``, where the foreign tissue is taken from, relative index.
+        seed: of shape and texture.
+        mask_file: for shape ``mask``.
+    """
+
+    shape: str
+    source: str
+    blend: str
+    label: str
+    centre: tuple[int, int, int]
+    radius_mm: float
+    stretch: tuple[float, float, float]
+    strength: float
+    offset: tuple[int, int, int]
+    seed: int
+    mask_file: str = ""
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (
+            ("lesion shape", self.shape, SHAPES),
+            ("lesion source", self.source, SOURCES),
+            ("lesion blend", self.blend, BLENDS),
+            ("lesion label", self.label, LABELS),
+        ):
+            if value not in known:
+                raise unknown(kind, value, known)
+        if self.blend == "poisson" and self.source not in {"patch", "texture"}:
+            raise ConfigError(
+                f"lesion source '{self.source}' with poisson blending: gradients do not see a constant change; use alpha"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(self)
+
+
+def draw_lesion(
+    volume: Volume,
+    rng: np.random.Generator,
+    *,
+    sources: Sequence[str] = ("hyper", "hypo"),
+    shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
+    radius_mm: tuple[float, float] = (2.0, 15.0),
+    label: str = "binary",
+    mask_files: Sequence[str] = (),
+) -> LesionParameters:
+    """Draw a lesion that fits into a scan's foreground.
+
+    Args:
+        volume: the scan; its mask, or its non-zero voxels, is where lesions may be.
+        rng: source of randomness.
+        sources: to choose from.
+        shapes: to choose from.
+        radius_mm: smallest and largest mean radius; log-normal in between, small ones are frequent as in MS.
+        label: kind of label.
+        mask_files: real lesions for shape ``mask``.
+
+    Raises:
+        InputError: no foreground.
+    """
+    foreground = _foreground(volume)
+    source = str(rng.choice(list(sources)))
+    shape = str(rng.choice(list(shapes)))
+    low, high = radius_mm
+    limit = max(low, min(high, 0.2 * min(_extents(foreground, volume.spacing))))
+    radius = float(np.clip(rng.lognormal(np.log(np.sqrt(low * limit)), 0.5), low, limit))
+    if source in DISPLACES:
+        radius = max(radius, min(limit, 8.0))
+    core = _core(foreground, radius, volume.spacing)
+    places = np.argwhere(core)
+    if source == "ventricle":  # the fluid at the middle of the brain, not anywhere
+        middle = np.argwhere(foreground).mean(axis=0)
+        distance = np.sqrt((((places - middle) * volume.spacing) ** 2).sum(axis=1))
+        places = places[distance <= max(12.0, float(distance.min()))]
+    centre = places[rng.integers(len(places))]
+    reach = [
+        max(1, round(3 * radius / step)) if length > 1 else 0
+        for step, length in zip(volume.spacing, volume.shape, strict=True)
+    ]
+    offset = [int(rng.integers(-each, each + 1)) if each else 0 for each in reach]
+    blend = "poisson" if source in {"patch", "texture"} and rng.random() < 0.5 else "alpha"
+    mask_file = str(rng.choice(list(mask_files))) if shape == "mask" and mask_files else ""
+    stretch = rng.uniform(0.7, 1.4, 3).round(3)
+    return LesionParameters(
+        shape=shape,
+        source=source,
+        blend=blend,
+        label=label,
+        centre=(int(centre[0]), int(centre[1]), int(centre[2])),
+        radius_mm=round(radius, 3),
+        stretch=(float(stretch[0]), float(stretch[1]), float(stretch[2])),
+        strength=round(float(rng.uniform(0.25, 0.6)), 4),
+        offset=(offset[0], offset[1], offset[2]),
+        seed=int(rng.integers(2**31)),
+        mask_file=mask_file,
+    )
+
+
+def plant(volume: Volume, parameters: LesionParameters) -> tuple[Volume, NDArray[np.float32]]:
+    """Plant a lesion; the same parameters in the same scan give the same bytes.
+
+    Args:
+        volume: the scan, one or several channels.
+        parameters: from :func:`draw_lesion`.
+
+    Returns:
+        The scan with the lesion added to ``lesion`` (D, H, W), and the label (D, H, W): 0/1, soft in [0, 1] or mm.
+
+    Raises:
+        InputError: no foreground, or a mask file that cannot be read.
+    """
+    foreground = _foreground(volume)
+    alpha = soft_shape(parameters, volume.shape, volume.affine) * foreground
+    data = volume.data.copy()
+    moved = np.zeros(volume.shape, dtype=np.float32)
+    if parameters.source in DISPLACES:
+        where, moved = _magnified(parameters, volume)
+        data = np.stack([map_coordinates(channel, where, order=1, mode="nearest") for channel in data])
+        data *= foreground
+    if parameters.source != "ventricle":
+        for index in range(len(data)):
+            data[index] = _filled(
+                data[index],
+                volume.data[index],
+                alpha=alpha,
+                foreground=foreground,
+                parameters=parameters,
+                volume=volume,
+            )
+    truth = (
+        (alpha >= 0.5) | (foreground & (moved >= MOVED_MM))
+        if parameters.source in DISPLACES
+        else alpha >= 0.5
+    )
+    label = {"binary": truth.astype(np.float32), "soft": alpha, "displacement": moved * foreground}[
+        parameters.label
+    ]
+    lesion = truth if volume.lesion is None else volume.lesion | truth
+    return volume.with_(data=data.astype(np.float32), lesion=lesion), label.astype(np.float32)
+
+
+def _filled(
+    channel: NDArray[np.float32],
+    original: NDArray[np.float32],
+    *,
+    alpha: NDArray[np.float32],
+    foreground: NDArray[np.bool_],
+    parameters: LesionParameters,
+    volume: Volume,
+) -> NDArray[np.float32]:
+    """Blend the lesion's intensities into a channel."""
+    rng = np.random.default_rng([parameters.seed, 7])
+    inside = original[foreground]
+    typical, low, high = (float(value) for value in np.percentile(inside, [50, 1, 99.5]))
+    change = parameters.strength * max(abs(typical), 0.25 * (high - low))
+    grain = smooth_noise(volume.shape, volume.spacing, 3.0, rng)
+    local = gaussian_filter(
+        channel,
+        [
+            1.5 / step if length > 1 else 0.0
+            for step, length in zip(volume.spacing, volume.shape, strict=True)
+        ],
+    )
+    if parameters.source in {"hyper", "mass"}:
+        foreign = local + change * (1 + 0.15 * grain)
+    elif parameters.source == "hypo":
+        foreign = np.maximum(local - change * (1 + 0.15 * grain), min(low, 0.05 * typical))
+    elif parameters.source == "texture":
+        level = rng.uniform(low, high)
+        foreign = np.clip(level + 0.5 * change * grain, low, high)
+    else:
+        foreign = np.roll(original, parameters.offset, axis=(0, 1, 2))
+        foreign = np.where(np.roll(foreground, parameters.offset, axis=(0, 1, 2)), foreign, local)
+    foreign = foreign.astype(np.float32)
+    if parameters.blend == "poisson":
+        return poisson_blend(channel, foreign, alpha >= 0.5)
+    blended = channel * (1 - alpha) + foreign * alpha
+    return np.where(foreground, blended, channel).astype(np.float32)
+
+
+def _magnified(
+    parameters: LesionParameters, volume: Volume
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Coordinates (3, D, H, W) that enlarge tissue around the centre, and how far each voxel moved in mm."""
+    index = np.indices(volume.shape, dtype=np.float32)
+    centre = np.array(parameters.centre, dtype=np.float32).reshape(3, 1, 1, 1)
+    spacing = np.array(volume.spacing, dtype=np.float32).reshape(3, 1, 1, 1)
+    away = (index - centre) * spacing
+    distance = np.sqrt((away**2).sum(axis=0))
+    reach = 1.6 * parameters.radius_mm
+    # r·(1 − s·exp(−(r/reach)²)) grows with r for s < 0.69, so tissue is never folded over
+    shrink = (0.4 + 0.25 * parameters.strength) * np.exp(-((distance / reach) ** 2))
+    return centre + away * (1 - shrink) / spacing, (distance * shrink).astype(np.float32)
+
+
+def _foreground(volume: Volume) -> NDArray[np.bool_]:
+    foreground = (volume.data != 0).any(axis=0) if volume.mask is None else volume.mask
+    if not foreground.any():
+        raise InputError(f"{volume.provenance.get('path', 'scan')}: no foreground to plant a lesion in")
+    return foreground
+
+
+def _extents(foreground: NDArray[np.bool_], spacing: tuple[float, float, float]) -> list[float]:
+    """Edges of the foreground's bounding box in mm, axes of length 1 left out."""
+    edges = []
+    for axis, step in enumerate(spacing):
+        hit = np.flatnonzero(foreground.any(axis=tuple(other for other in range(3) if other != axis)))
+        if foreground.shape[axis] > 1:
+            edges.append(float((hit[-1] - hit[0] + 1) * step))
+    return edges or [1.0]
+
+
+def _core(
+    foreground: NDArray[np.bool_], radius_mm: float, spacing: tuple[float, float, float]
+) -> NDArray[np.bool_]:
+    """Foreground whose surroundings are foreground, too, so that most of the lesion lies inside."""
+    size = [
+        max(1, 2 * round(0.8 * radius_mm / step) + 1) if length > 1 else 1
+        for step, length in zip(spacing, foreground.shape, strict=True)
+    ]
+    core = foreground
+    for axis, edge in enumerate(size):
+        line = np.ones([edge if other == axis else 1 for other in range(3)], dtype=bool)
+        core = binary_erosion(core, line, border_value=0)
+    return core if core.any() else foreground
