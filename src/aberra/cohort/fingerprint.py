@@ -17,7 +17,7 @@ from aberra.errors import MismatchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from aberra.cohort.manifest import Cohort
     from aberra.volume import Volume
@@ -49,8 +49,9 @@ class Fingerprint:
         orientations: axis codes in the files, with counts.
         dtypes: stored data types, with counts.
         intensity: per channel ``percentiles`` (level as text to value), ``mean``, ``std``, all inside the
-            foreground and pooled over cases, and ``zero_fraction``, the median share of voxels that
-            are exactly zero.
+            foreground and pooled over cases; ``profile``, the median over cases of each case's percentiles
+            divided by its own 98th; ``spread``, the 95th percentile of the cases' distances to that profile
+            (see :func:`contrast_distance`); and ``zero_fraction``, the median share of exact zeros.
         extent_mm: ``median``, ``p95`` and ``max`` size in mm of the foreground's bounding box along S, P, L.
         foreground: how the foreground was found (``mask``, ``non-zero``, ``otsu``), with counts.
         foreground_fraction: median share of voxels in the foreground.
@@ -172,7 +173,7 @@ def measure(volume: Volume, *, samples: int = CASE_SAMPLES) -> Measure:
         shape=_spl(volume.shape, to_spl),
         spacing=_spl(volume.spacing, to_spl),
         orientation=volume.orientation,
-        dtype=_dtype(volume),
+        dtype=str(volume.provenance.get("dtype", "unknown")),
         samples={name: _thin(data[index][found], samples) for index, name in enumerate(volume.channels)},
         zero_fraction={name: float((data[index] == 0).mean()) for index, name in enumerate(volume.channels)},
         extent_mm=_spl(extent, to_spl),
@@ -226,11 +227,10 @@ def summarise(measures: Sequence[Measure]) -> Fingerprint:
 
 
 def contrast_distance(a: Fingerprint, b: Fingerprint, channel: str, other: str | None = None) -> float:
-    """How differently two cohorts distribute intensities over tissue: 0 alike, above 0.1 unlike.
+    """How differently two cohorts distribute intensities over tissue: 0 alike, above 0.1 mostly unlike.
 
-    The Wasserstein-1 distance of the foreground's distributions after each is scaled by its own
-    98th percentile, so that gain does not count and contrast does: the area between the quantile
-    functions over :data:`PERCENTILES`.
+    The Wasserstein-1 distance between the two profiles: the area between the quantile functions after
+    each case is divided by its own 98th percentile, so that gain does not count and contrast does.
 
     Args:
         a: one fingerprint.
@@ -238,16 +238,23 @@ def contrast_distance(a: Fingerprint, b: Fingerprint, channel: str, other: str |
         channel: a channel of ``a``.
         other: the channel of ``b``, if named differently.
     """
-    levels = np.array(PERCENTILES) / 100
-    curves = [_scaled(a.curve(channel)), _scaled(b.curve(other or channel))]
-    return float(np.trapezoid(np.abs(curves[0] - curves[1]), levels))
+    return _area(a.intensity[channel]["profile"], b.intensity[other or channel]["profile"])
 
 
-def _scaled(curve: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide by the 98th percentile; data with negative values (CT) are first moved to start at zero."""
-    start = min(0.0, curve[0])
-    reach = curve[PERCENTILES.index(98.0)] - start
-    return (curve - start) / (reach if reach > 0 else 1.0)
+def _area(a: ArrayLike, b: ArrayLike) -> float:
+    """Area between two quantile functions given at :data:`PERCENTILES`."""
+    gap = np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float))
+    return float(np.trapezoid(gap, np.array(PERCENTILES) / 100))
+
+
+def _scaled(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Percentiles over the 98th; data with negative values (CT) are first moved to start at zero."""
+    if not samples.size:
+        return np.zeros(len(PERCENTILES))
+    curve = np.percentile(samples.astype(np.float64), PERCENTILES)
+    curve = curve - min(0.0, curve[0])
+    reach = curve[PERCENTILES.index(98.0)]
+    return np.asarray(curve / (reach if reach > 0 else 1.0))
 
 
 def _foreground(
@@ -344,8 +351,12 @@ def _thin(values: NDArray[np.float32], n: int) -> NDArray[np.float32]:
 def _intensity(measures: Sequence[Measure], channel: str) -> dict[str, Any]:
     pool = np.concatenate([m.samples[channel] for m in measures])
     values = np.percentile(pool, PERCENTILES) if pool.size else np.zeros(len(PERCENTILES))
+    profiles = [_scaled(m.samples[channel]) for m in measures]
+    middle = np.median(profiles, axis=0)
     return {
         "percentiles": {f"{p:g}": float(v) for p, v in zip(PERCENTILES, values, strict=True)},
+        "profile": middle.tolist(),
+        "spread": float(np.percentile([_area(each, middle) for each in profiles], 95)),
         "mean": float(pool.mean(dtype=np.float64)) if pool.size else 0.0,
         "std": float(pool.std(dtype=np.float64)) if pool.size else 0.0,
         "zero_fraction": float(np.median([m.zero_fraction[channel] for m in measures])),
@@ -363,9 +374,3 @@ def _counts(values: Iterable[str]) -> dict[str, int]:
 def _anisotropy(each: Measure) -> float:
     edges = [size for size, n in zip(each.spacing, each.shape, strict=True) if n > 1]
     return max(edges) / min(edges) if edges else 1.0
-
-
-def _dtype(volume: Volume) -> str:
-    """The stored type, from the provenance or the file's header."""
-    given = volume.provenance.get("dtype")
-    return str(given) if given is not None else "unknown"

@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
 
 from aberra.errors import AberraError, InputError, ManifestError, MismatchError
 from aberra.files import config_hash, file_hash
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from aberra.volume import Volume
 
 RESERVED = ("case", "patient", "mask", "lesion", "label", "site", "age", "sex", "split")
@@ -242,13 +246,16 @@ def _parse(path: Path, rows: list[list[str]], problems: list[str]) -> list[Case]
 
 
 def _holds_paths(name: str, records: list[dict[str, str]], folder: Path) -> bool:
-    """Whether a column's values are files, or look like scan files."""
+    """Whether a column names scans: by suffix, or (DICOM folders) by distinct values that exist.
+
+    Distinct, because a column such as ``organ`` may have the names of folders without meaning them.
+    """
     from aberra.io import SUFFIXES
 
     values = [record[name] for record in records if record.get(name)]
-    return any(
-        value.lower().endswith(SUFFIXES) or "/" in value or (folder / value).exists() for value in values
-    )
+    if any(value.lower().endswith(SUFFIXES) for value in values):
+        return True
+    return len(set(values)) == len(values) and any((folder / value).exists() for value in values)
 
 
 def _case(
@@ -333,7 +340,7 @@ def _grid_problems(case: Case) -> list[str]:
             problems.append(f"row {case.row}: {name}: {error}")
     known = [(name, grid) for name, grid in grids.items() if grid is not None]
     for name, grid in known[1:]:
-        if grid != known[0][1]:
+        if not _same(grid, known[0][1]):
             problems.append(
                 f"row {case.row}: {name} is on another grid than {known[0][0]} ({files[name].name} and {files[known[0][0]].name}); "
                 "resample them onto one grid"
@@ -341,29 +348,35 @@ def _grid_problems(case: Case) -> list[str]:
     return problems
 
 
-def _grid(path: Path) -> tuple[object, ...] | None:
-    """Shape and rounded affine of a NIfTI, shape of an image; None for DICOM, which is checked on reading."""
+def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64] | None] | None:
+    """Shape and affine of a NIfTI, size of an image; None for DICOM, which is checked on reading."""
     from aberra.io import sniff
 
     kind = sniff(path)
-    if kind == "nifti":
-        import nibabel as nib
+    try:
+        if kind == "nifti":
+            import nibabel as nib
 
-        try:
-            image = nib.load(path)
-        except Exception as error:
-            raise InputError(f"{path}: not a readable NIfTI file ({error})") from error
-        shape = tuple(image.shape[:3])
-        return shape, tuple(round(float(value), 1) + 0.0 for value in image.affine.ravel())
-    if kind == "image":
-        from PIL import Image
+            image: Any = nib.load(path)
+            return tuple(image.shape[:3]), image.affine
+        if kind == "image":
+            from PIL import Image
 
-        try:
             with Image.open(path) as picture:
-                return picture.size
-        except OSError as error:
-            raise InputError(f"{path}: the image cannot be read ({error})") from error
+                return picture.size, None
+    except Exception as error:
+        raise InputError(f"{path}: the header cannot be read ({error}); copy the file again") from error
     return None
+
+
+def _same(
+    a: tuple[tuple[int, ...], NDArray[np.float64] | None],
+    b: tuple[tuple[int, ...], NDArray[np.float64] | None],
+) -> bool:
+    """Whether two grids are one, as :func:`aberra.io.read_mask` judges it; an image has no affine to compare."""
+    if a[0] != b[0]:
+        return False
+    return a[1] is None or b[1] is None or bool(np.allclose(a[1], b[1], atol=1e-2))
 
 
 def _hash(path: Path) -> str:

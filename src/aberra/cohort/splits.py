@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def split_by_patient(cohort: Cohort, fractions: Mapping[str, float], *, seed: int = 0) -> Cohort:
     """Assign every patient to a split.
 
-    Patients are ordered by a hash of seed and name and cut by the fractions, so the order of rows does not matter
-    and every split gets a patient where there are enough.
+    Patients are ordered by a hash of seed and name and cut by the fractions, so the order of rows does not matter,
+    every split gets a patient where there are enough, and a new patient moves no other except one at each cut.
 
     Args:
         cohort: any splits it has are replaced.
@@ -25,10 +25,10 @@ def split_by_patient(cohort: Cohort, fractions: Mapping[str, float], *, seed: in
         seed: another seed gives another split.
 
     Raises:
-        ConfigError: the fractions do not sum to 1.
+        ConfigError: the fractions are not positive numbers that sum to 1.
     """
-    if abs(sum(fractions.values()) - 1) > 1e-9:
-        raise ConfigError(f"split fractions {dict(fractions)} sum to {sum(fractions.values()):g}, not to 1")
+    if min(fractions.values(), default=0) <= 0 or abs(sum(fractions.values()) - 1) > 1e-9:
+        raise ConfigError(f"split fractions {dict(fractions)} are not positive numbers that sum to 1")
     patients = sorted(
         {case.patient for case in cohort}, key=lambda name: sha256(f"{seed}:{name}".encode()).digest()
     )

@@ -1,0 +1,388 @@
+"""The doctor: what files and cohorts are, what is wrong with them, and what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.cohort.departures import Finding, compare, departures
+from aberra.cohort.fingerprint import Fingerprint, Measure, measure, summarise
+from aberra.cohort.manifest import Case, Cohort
+from aberra.errors import AberraError, ManifestError, MismatchError
+from aberra.files import file_hash
+
+if TYPE_CHECKING:
+    from aberra.volume import Volume
+
+__all__ = ["Finding", "Report", "compare", "examine"]
+
+Source = Path | str | Cohort
+
+NEARLY_EMPTY = 0.01
+ANISOTROPIC = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the doctor found.
+
+    Attributes:
+        findings: in reading order.
+        fingerprints: source to its fingerprint, for sources that have one.
+    """
+
+    findings: tuple[Finding, ...]
+    fingerprints: dict[str, Fingerprint]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something cannot be used."""
+        return any(each.level == "error" for each in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists."""
+        return {
+            "failed": self.failed,
+            "findings": [each.to_json() for each in self.findings],
+            "fingerprints": {name: each.to_json() for name, each in self.fingerprints.items()},
+        }
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """One source on the examination table."""
+
+    name: str
+    cases: list[Case] = field(default_factory=list)
+    measures: dict[str, Measure] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, level: Any, topic: str, what: str, remedy: str = "", cases: Iterable[str] = ()) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(level=level, topic=topic, what=what, remedy=remedy, cases=tuple(cases)))
+
+
+def examine(
+    source: Source | Sequence[Source],
+    model: Fingerprint | None = None,
+    *,
+    channels: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Read every scan of the sources and report; a file that cannot be read is a finding, not an exception.
+
+    Args:
+        source: scan files, folders, manifests or cohorts.
+        model: a model's fingerprint to hold each case against.
+        channels: columns to read, in the model's order; by default the model's own, or all.
+        progress: called with (cases done, cases in all).
+    """
+    given = (
+        list(source) if isinstance(source, Sequence) and not isinstance(source, str | Cohort) else [source]
+    )
+    sources = [_open(each) for each in given]
+    total, done = sum(len(each.cases) for each in sources), 0
+    for seen in sources:
+        for case in seen.cases:
+            _case(seen, case, _wanted(case, model, channels))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    fingerprints = {}
+    for seen in sources:
+        if seen.measures and (found := _describe(seen)) is not None:
+            fingerprints[seen.name] = found
+        if model is not None and seen.measures:
+            _against(seen, model)
+    findings = [finding for seen in sources for finding in seen.findings]
+    return Report(findings=(*findings, *_patients(sources), *_duplicates(sources)), fingerprints=fingerprints)
+
+
+def _open(source: Source) -> _Seen:
+    """Turn a source into cases; problems become findings."""
+    if isinstance(source, Cohort):
+        return _Seen(name=str(source.source), cases=list(source))
+    seen = _Seen(name=str(source))
+    path = Path(source)
+    try:
+        if (path / "manifest.csv").is_file():
+            seen.add(
+                "warn",
+                "manifest",
+                f"{path} holds a manifest.csv, which is not used here: masks and truth count as scans",
+                f"give {path / 'manifest.csv'} instead",
+            )
+        seen.cases = list(Cohort.from_paths(path))
+    except ManifestError as error:
+        for problem in error.problems:
+            seen.add("error", "manifest", f"{path.name}: {problem}", "correct the manifest")
+    except (AberraError, OSError) as error:
+        seen.add("error", "file", *_parted(error))
+    return seen
+
+
+def _wanted(case: Case, model: Fingerprint | None, channels: Sequence[str] | None) -> list[str]:
+    """The channels to read: those asked for, else the model's where the case has them, else all."""
+    if channels:
+        return list(channels)
+    if model is not None and all(name in case.channels for name in model.channels):
+        return list(model.channels)
+    return list(case.channels)
+
+
+def _case(seen: _Seen, case: Case, channels: list[str]) -> None:
+    """Read and measure one case."""
+    try:
+        volume = case.read(channels)
+        taken = measure(volume)
+    except AberraError as error:
+        seen.add("error", "file", *_parted(error), cases=[case.case])
+        return
+    except Exception as error:  # noqa: BLE001 - whatever a broken file does to a reader, the others are still examined
+        seen.add(
+            "error", "file", f"{case.case}: {type(error).__name__}: {error}", "copy it again", [case.case]
+        )
+        return
+    seen.measures[case.case] = taken
+    for note in volume.provenance.get("warnings", []):
+        seen.add("warn", "header", f"{case.case}: {note}", "compare with the scanner's export", [case.case])
+    _header(seen, case, channels)
+    _content(seen, case, volume, taken)
+
+
+def _header(seen: _Seen, case: Case, channels: list[str]) -> None:
+    """Both transforms of a NIfTI header should say the same; programs differ in which one they use."""
+    import nibabel as nib
+
+    for path in (case.channels[name] for name in channels):
+        if not path.name.endswith((".nii", ".nii.gz")):
+            continue
+        header: Any = nib.load(path).header
+        if not (int(header["sform_code"]) and int(header["qform_code"])):
+            continue
+        corners = np.array(list(product(*((0, n - 1) for n in header.get_data_shape()[:3]))))
+        delta = (header.get_sform() - header.get_qform())[:3]
+        apart = float(np.abs(corners @ delta[:, : corners.shape[1]].T + delta[:, 3]).max())
+        if apart > max(header.get_zooms()[:3]):
+            seen.add(
+                "warn",
+                "header",
+                f"{path.name}: sform and qform disagree by up to {apart:.1f} mm; the sform is used",
+                "export it again, or copy the right transform over the other",
+                [case.case],
+            )
+
+
+def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
+    for index, name in enumerate(volume.channels):
+        low, high = float(volume.data[index].min()), float(volume.data[index].max())
+        if low == high:
+            seen.add(
+                "error",
+                "intensity",
+                f"{case.case}: {name} is constant ({low:g} everywhere)",
+                "export the scan again; this one is empty",
+                [case.case],
+            )
+            return
+    if taken.foreground_fraction < NEARLY_EMPTY:
+        seen.add(
+            "warn",
+            "intensity",
+            f"{case.case}: only {taken.foreground_fraction:.2%} of the scan is foreground",
+            "look at the scan; leave it out if it is nearly empty",
+            [case.case],
+        )
+
+
+def _describe(seen: _Seen) -> Fingerprint | None:
+    """Say what a source is: format, geometry, orientation, intensities, labels."""
+    common = set.intersection(*(set(each.channels) for each in seen.measures.values()))
+    names = tuple(name for name in next(iter(seen.measures.values())).channels if name in common)
+    everything = tuple(dict.fromkeys(name for each in seen.measures.values() for name in each.channels))
+    for name in everything:
+        missing = [case for case, each in seen.measures.items() if name not in each.channels]
+        if missing:
+            seen.add(
+                "info",
+                "channels",
+                f"{name} is missing in {len(missing)} of {len(seen.measures)} cases",
+                f"fit and detect without {name}, or leave these cases out",
+                missing,
+            )
+    if not names:
+        seen.add(
+            "warn",
+            "channels",
+            "no channel is in every case",
+            "keep different sequences in different manifests",
+        )
+        return None
+    try:
+        found = summarise([replace(each, channels=names) for each in seen.measures.values()])
+    except MismatchError as error:
+        seen.add("error", "dimensions", *_parted(error))
+        return None
+    unread = len(seen.cases) - len(seen.measures)
+    seen.add(
+        "ok",
+        "format",
+        f"{seen.name}: {found.n_cases} {found.kind}(s), {', '.join(names)}, stored as {_counted(found.dtypes)}"
+        + (f"; {unread} unreadable" if unread else ""),
+    )
+    _labels(seen)
+    _geometry(seen, found)
+    for name in names:
+        seen.add(
+            "ok",
+            "intensity",
+            f"{name}: foreground {found.percentile(name, 0.5):.4g} to {found.percentile(name, 99.5):.4g} "
+            f"(0.5 to 99.5 %), median {found.percentile(name, 50):.4g}, "
+            f"{found.intensity[name]['zero_fraction']:.0%} exact zeros",
+        )
+    return found
+
+
+def _labels(seen: _Seen) -> None:
+    healthy = sum(case.label == 0 for case in seen.cases)
+    diseased = sum(case.label == 1 for case in seen.cases)
+    unknown = len(seen.cases) - healthy - diseased
+    counts = f"{healthy} healthy, {diseased} not, {unknown} without label"
+    patients = len({case.patient for case in seen.cases})
+    truth = sum(case.lesion is not None for case in seen.cases)
+    splits = Counter(case.split for case in seen.cases if case.split)
+    seen.add(
+        "ok",
+        "cohort",
+        f"{len(seen.cases)} case(s) of {patients} patient(s): {counts}; {truth} with truth"
+        + (f"; splits {_counted(splits)}" if splits else ""),
+    )
+
+
+def _geometry(seen: _Seen, found: Fingerprint) -> None:
+    size, step = found.shape, found.spacing
+    what = " × ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in zip(size["min"], size["max"], strict=True))
+    seen.add("ok", "geometry", f"grid {what} (S, P, L); orientation {_counted(found.orientations)}")
+    if found.kind == "image":
+        return
+    voxel = " × ".join(
+        f"{a:.3g}" if b / a < 1.01 else f"{a:.3g}–{b:.3g}"
+        for a, b in zip(step["min"], step["max"], strict=True)
+    )
+    seen.add(
+        "ok",
+        "spacing",
+        f"{voxel} mm (S, P, L)",
+        "slices are thick: a 2-D model fits better" if found.anisotropy >= ANISOTROPIC else "",
+    )
+    wide = max(b / a for a, b in zip(step["min"], step["max"], strict=True))
+    if wide > 1.5:
+        seen.add(
+            "info",
+            "spacing",
+            f"voxel edges differ up to {wide:.1f}-fold between cases",
+            "they are resampled; report results by protocol",
+        )
+    extent = " × ".join(f"{value:.0f}" for value in found.extent_mm["median"])
+    seen.add(
+        "ok",
+        "coverage",
+        f"foreground {extent} mm (S, P, L), {found.foreground_fraction:.0%} of the grid "
+        f"({_counted(found.foreground)}); skull-stripped: {'yes' if found.skull_stripped else 'no'}, a guess: "
+        f"{found.skull_reason}",
+    )
+
+
+def _against(seen: _Seen, model: Fingerprint) -> None:
+    """Hold every case against the model, one finding a topic."""
+    topics: dict[str, list[tuple[str, Finding]]] = {}
+    for case, taken in seen.measures.items():
+        for finding in departures(summarise([taken]), model):
+            topics.setdefault(finding.topic, []).append((case, finding))
+    for hits in topics.values():
+        case, first = max(hits, key=lambda hit: hit[1].level == "error")
+        where = "" if len(seen.measures) == 1 else f"{len(hits)} of {len(seen.measures)} cases, as {case}: "
+        seen.findings.append(
+            replace(first, what=f"model: {where}{first.what}", cases=tuple(name for name, _ in hits))
+        )
+    named = {name for each in seen.measures.values() for name in each.channels}
+    if named != set(model.channels) and "channels" not in topics:
+        seen.add(
+            "info",
+            "channels",
+            f"model: read {', '.join(sorted(named))} as {', '.join(model.channels)}",
+            "make sure that it is the same sequence",
+        )
+    if not topics:
+        seen.add("ok", "model", f"model: nothing departs from its {model.n_cases} training case(s)")
+
+
+def _patients(sources: list[_Seen]) -> list[Finding]:
+    """The same patient in several manifests: leakage if one is fitted on and the other judged."""
+    homes: dict[str, dict[str, set[str]]] = {}
+    for seen in sources:
+        for case in seen.cases:
+            if case.row:
+                homes.setdefault(case.patient, {}).setdefault(seen.name, set()).add(case.split or "")
+    shared = {name: where for name, where in homes.items() if len(where) > 1}
+    crossing = [name for name, where in shared.items() if len(set.union(*where.values()) - {""}) > 1]
+    if not shared:
+        return []
+    return [
+        Finding(
+            level="error" if crossing else "warn",
+            topic="patients",
+            what=f"{len(shared)} patient(s) in more than one manifest"
+            + (f", {len(crossing)} of them in different splits" if crossing else "")
+            + f": {', '.join(sorted(crossing or shared)[:5])}",
+            remedy="a patient belongs to one split only; never fit on one manifest and test on the other",
+            cases=tuple(sorted(crossing or shared)),
+        )
+    ]
+
+
+def _duplicates(sources: list[_Seen]) -> list[Finding]:
+    """The same bytes under two names."""
+    sizes: dict[int, set[Path]] = {}
+    owners: dict[Path, list[Case]] = {}
+    for case in (case for seen in sources for case in seen.cases):
+        for path in case.channels.values():
+            if path.is_file():
+                owners.setdefault(path.resolve(), []).append(case)
+                sizes.setdefault(path.stat().st_size, set()).add(path.resolve())
+    # Only files of equal size can be equal, so most are never hashed.
+    alike: dict[str, list[Path]] = {}
+    for path in sorted(path for group in sizes.values() if len(group) > 1 for path in group):
+        alike.setdefault(file_hash(path), []).append(path)
+    findings = []
+    for paths in alike.values():
+        cases = [case for path in paths for case in owners[path]]
+        if len(paths) > 1:
+            apart = len({case.split for case in cases if case.split}) > 1
+            findings.append(
+                Finding(
+                    level="error" if apart else "warn",
+                    topic="duplicates",
+                    what=f"the same file under {len(paths)} names{', in different splits' if apart else ''}: "
+                    + ", ".join(path.name for path in paths[:4]),
+                    remedy="keep one of them",
+                    cases=tuple(dict.fromkeys(case.case for case in cases)),
+                )
+            )
+    return findings
+
+
+def _counted(counts: Any) -> str:
+    return ", ".join(f"{name} ×{count}" for name, count in dict(counts).items())
+
+
+def _parted(error: Exception) -> tuple[str, str]:
+    """Split a message at its last semicolon: what is wrong, and the remedy."""
+    what, _, remedy = str(error).rpartition("; ")
+    return (what, remedy) if what else (str(error), "copy or convert the file again")
