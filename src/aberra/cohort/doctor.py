@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort.departures import Finding, compare, departures
-from aberra.cohort.fingerprint import Fingerprint, Measure, measure, summarise
+from aberra.cohort.fingerprint import Fingerprint, Measure, case_samples, measure, summarise
 from aberra.cohort.manifest import Case, Cohort
 from aberra.errors import AberraError, ManifestError, MismatchError
 from aberra.files import file_hash
@@ -90,7 +90,7 @@ def examine(
     total, done = sum(len(each.cases) for each in sources), 0
     for seen in sources:
         for case in seen.cases:
-            _case(seen, case, _wanted(case, model, channels))
+            _case(seen, case, _wanted(case, model, channels), case_samples(total))
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -136,11 +136,11 @@ def _wanted(case: Case, model: Fingerprint | None, channels: Sequence[str] | Non
     return list(case.channels)
 
 
-def _case(seen: _Seen, case: Case, channels: list[str]) -> None:
+def _case(seen: _Seen, case: Case, channels: list[str], samples: int) -> None:
     """Read and measure one case."""
     try:
         volume = case.read(channels)
-        taken = measure(volume)
+        taken = measure(volume, samples=samples)
     except AberraError as error:
         seen.add("error", "file", *_parted(error), cases=[case.case])
         return
@@ -267,10 +267,13 @@ def _labels(seen: _Seen) -> None:
 
 def _geometry(seen: _Seen, found: Fingerprint) -> None:
     size, step = found.shape, found.spacing
-    what = " × ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in zip(size["min"], size["max"], strict=True))
-    seen.add("ok", "geometry", f"grid {what} (S, P, L); orientation {_counted(found.orientations)}")
+    axes = range(1, 3) if found.kind == "image" else range(3)
+    pairs = [(size["min"][axis], size["max"][axis]) for axis in axes]
+    what = " × ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in pairs)
     if found.kind == "image":
+        seen.add("ok", "geometry", f"{what} pixels (rows × columns)")
         return
+    seen.add("ok", "geometry", f"grid {what} (S, P, L); orientation {_counted(found.orientations)}")
     voxel = " × ".join(
         f"{a:.3g}" if b / a < 1.01 else f"{a:.3g}–{b:.3g}"
         for a, b in zip(step["min"], step["max"], strict=True)

@@ -143,13 +143,18 @@ def fingerprint(
     if not cases or not names:
         what = "no channel that every case has" if cases else "no cases"
         raise MismatchError(f"{cohort.source}: {what}, so there is nothing to describe; name the channels")
-    samples = min(CASE_SAMPLES, max(1000, POOL_SAMPLES // len(cases)))
+    samples = case_samples(len(cases))
     measures = []
     for done, case in enumerate(cases, start=1):
         measures.append(measure(case.read(names), samples=samples))
         if progress is not None:
             progress(done, len(cases))
     return summarise(measures)
+
+
+def case_samples(n_cases: int) -> int:
+    """How many intensities each of so many cases may give to the pool."""
+    return min(CASE_SAMPLES, max(1000, POOL_SAMPLES // max(1, n_cases)))
 
 
 def of_volume(volume: Volume) -> Fingerprint:

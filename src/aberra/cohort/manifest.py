@@ -230,6 +230,11 @@ def _parse(path: Path, rows: list[list[str]], problems: list[str]) -> list[Case]
     if doubled:
         problems.append(f"row 1: column(s) {', '.join(doubled)} occur twice")
     records = [{name: value.strip() for name, value in zip(header, row, strict=False)} for row in rows[1:]]
+    problems += [
+        f"row {number}: {len(row)} fields, the header has {len(header)}; quote values that hold a comma"
+        for number, row in enumerate(rows[1:], start=2)
+        if row and len(row) != len(header)
+    ]
     channels = [name for name in header if name not in RESERVED and _holds_paths(name, records, path.parent)]
     if not channels:
         problems.append(

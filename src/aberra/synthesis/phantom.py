@@ -29,7 +29,7 @@ CONTRASTS = {
 FIELD_MM = 6.0
 """Grid on which deformations are computed: far finer than they vary."""
 
-MARGIN_MM = 6.0
+MARGIN_MM = 12.0
 """Room around the atlas brain for larger heads."""
 
 
@@ -98,8 +98,8 @@ def draw_phantom(seed: int, case: int, contrast: str = "flair") -> PhantomParame
         rotation_deg=normal(4.0),
         scale=normal(0.03, head),
         shift_mm=normal(3.0),
-        warp_mm=round(float(rng.uniform(6, 14)), 3),
-        folding=round(float(rng.uniform(0.6, 1.2)), 3),
+        warp_mm=round(float(rng.uniform(2, 5)), 3),
+        folding=round(float(rng.uniform(0.3, 0.7)), 3),
         texture=round(float(rng.uniform(0.01, 0.03)), 4),
         bias=round(float(rng.uniform(0.02, 0.15)), 4),
         noise=round(float(rng.uniform(0.008, 0.03)), 4),
@@ -244,7 +244,7 @@ def _refold(
             shape, (spacing,) * 3, 12.0, rng
         )
         logits[tissue] += parameters.folding * fold
-    logits /= 0.45
+    logits /= 0.4
     logits -= logits.max(axis=0)
     weights = np.exp(logits)
     weights /= weights.sum(axis=0)
