@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
+    Grid = tuple[tuple[int, ...], NDArray[np.float64] | None]
+
 RESERVED = ("case", "patient", "mask", "lesion", "label", "site", "age", "sex", "split")
 """Columns with a meaning of their own; every other column that holds paths is a channel."""
 
@@ -353,7 +355,7 @@ def _grid_problems(case: Case) -> list[str]:
     return problems
 
 
-def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64] | None] | None:
+def _grid(path: Path) -> Grid | None:
     """Shape and affine of a NIfTI, size of an image; None for DICOM, which is checked on reading."""
     from aberra.io import sniff
 
@@ -374,14 +376,11 @@ def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64] | None] | No
     return None
 
 
-def _same(
-    a: tuple[tuple[int, ...], NDArray[np.float64] | None],
-    b: tuple[tuple[int, ...], NDArray[np.float64] | None],
-) -> bool:
+def _same(a: Grid, b: Grid) -> bool:
     """Whether two grids are one, as :func:`aberra.io.read_mask` judges it; an image has no affine to compare."""
-    if a[0] != b[0]:
-        return False
-    return a[1] is None or b[1] is None or bool(np.allclose(a[1], b[1], atol=1e-2))
+    (shape, affine), (other_shape, other) = a, b
+    near = affine is None or other is None or np.allclose(affine, other, atol=1e-2)
+    return shape == other_shape and bool(near)
 
 
 def _hash(path: Path) -> str:

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aberra.cohort import Cohort
+from aberra.errors import InputError, ManifestError, MismatchError
+
+
+def test_columns_become_channels_groups_and_truth(scan, manifest):
+    for name in ("a_flair", "a_t1", "a_lesion", "b_flair"):
+        scan(f"scans/{name}.nii.gz")
+    path = manifest(
+        "case,patient,flair,t1,lesion,label,site,age,organ,split",
+        "a,p,scans/a_flair.nii.gz,scans/a_t1.nii.gz,scans/a_lesion.nii.gz,1,x,61.5,brain,test",
+        "b,q,scans/b_flair.nii.gz,,,0,y,,,train",
+    )
+    cohort = Cohort.read(path)
+    a, b = cohort
+    assert cohort.channel_names == ("flair", "t1")
+    assert cohort.common_channels == ("flair",)
+    assert (a.label, a.healthy, a.split, a.row) == (1, False, "test", 2)
+    assert a.groups == {"site": "x", "age": "61.5", "organ": "brain"}
+    assert list(b.channels) == ["flair"]
+    assert b.healthy
+    assert [case.case for case in cohort.select(healthy=True)] == ["b"]
+    assert [case.case for case in cohort.select(split="test")] == ["a"]
+    with pytest.raises(MismatchError, match="no split 'tset'"):
+        cohort.select(split="tset")
+
+
+def test_patient_is_the_case_by_default(scan, manifest):
+    scan("a.nii.gz")
+    assert Cohort.read(manifest("case,t1", "a,a.nii.gz"))[0].patient == "a"
+
+
+def test_folder_named_like_a_group_value_is_no_channel(scan, manifest):
+    scan("Hand/1.nii.gz")
+    scan("Hand/2.nii.gz")
+    path = manifest("case,image,organ", "a,Hand/1.nii.gz,Hand", "b,Hand/2.nii.gz,Hand")
+    assert Cohort.read(path).channel_names == ("image",)
+
+
+def test_all_problems_at_once_with_rows(scan, manifest):
+    scan("a.nii.gz")
+    path = manifest(
+        "case,patient,t1,label,age,split",
+        "a,p,a.nii.gz,0,forty,train",
+        "a,q,missing.nii.gz,7,40,train",
+        ",r,a.nii.gz,0,40,train",
+        "../x,s,a.nii.gz,0,40,train",
+        "e,p,a.nii.gz,0,40,test",
+        "f,t,,0,40,test",
+        "g,u,a.nii.gz",
+    )
+    with pytest.raises(ManifestError) as caught:
+        Cohort.read(path)
+    problems = "\n".join(caught.value.problems)
+    for expected in (
+        "row 2: age 'forty'",
+        "row 3: label '7'",
+        "row 3: t1: no such file",
+        "row 3: case 'a' is there already, in row 2",
+        "row 4: case ''",
+        "row 5: case '../x'",
+        "row 6: patient 'p' is in 2 splits",
+        "row 7: f has no scan",
+        "row 8: 3 fields, the header has 6",
+    ):
+        assert expected in problems
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"shape": (24, 26, 27)}, "t1 is on another grid than flair"),
+        ({"spacing": (1, 1, 1.2)}, "another grid"),
+    ],
+)
+def test_other_grid_between_channels(change, said, scan, manifest):
+    scan("flair.nii.gz")
+    scan("t1.nii.gz", **change)
+    with pytest.raises(ManifestError, match=said):
+        Cohort.read(manifest("case,flair,t1", "a,flair.nii.gz,t1.nii.gz"))
+
+
+def test_rounding_in_a_header_is_the_same_grid(scan, manifest):
+    scan("flair.nii.gz", spacing=(0.95, 1, 1))
+    scan("t1.nii.gz", spacing=(0.95001, 1, 1))
+    assert len(Cohort.read(manifest("case,flair,t1", "a,flair.nii.gz,t1.nii.gz"))) == 1
+
+
+def test_truth_of_another_size_beside_an_image(tmp_path, manifest):
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((20, 31), np.uint8)).save(tmp_path / "a_lesion.png")
+    with pytest.raises(ManifestError, match="row 2: lesion is on another grid"):
+        Cohort.read(manifest("case,us,lesion", "a,a.png,a_lesion.png"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "expected a header"),
+        (b"name,flair\na,b\n", "expected a header"),
+        (b"case,flair\n", "no cases"),
+        (b"case,site\na,x\n", "no channel"),
+        ("case,site\né,x\n".encode("latin-1"), "UTF-8"),
+    ],
+)
+def test_not_a_manifest(content, said, tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match=said):
+        Cohort.read(path)
+
+
+def test_missing_manifest(tmp_path):
+    with pytest.raises(ManifestError, match="cannot be read"):
+        Cohort.read(tmp_path / "nowhere.csv")
+
+
+def test_excel_writes_a_byte_order_mark(scan, tmp_path):
+    scan("a.nii.gz")
+    path = tmp_path / "manifest.csv"
+    path.write_text("case,t1\na,a.nii.gz\n", encoding="utf-8-sig")
+    assert len(Cohort.read(path)) == 1
+
+
+def test_case_reads_channels_in_the_order_asked_with_mask_and_truth(scan, manifest):
+    for name in ("flair", "t1"):
+        scan(f"{name}.nii.gz", seed=len(name))
+    inside = np.zeros((24, 26, 28), np.uint8)
+    inside[4:8] = 1
+    scan("mask.nii.gz", inside)
+    scan("lesion.nii.gz", np.zeros_like(inside))
+    header = "case,flair,t1,mask,lesion"
+    case = Cohort.read(manifest(header, "a,flair.nii.gz,t1.nii.gz,mask.nii.gz,lesion.nii.gz"))[0]
+    volume = case.read(["t1", "flair"])
+    assert volume.channels == ("t1", "flair")
+    assert volume.mask is not None
+    assert volume.mask.sum() == inside.sum()
+    assert volume.lesion is not None
+    assert not volume.lesion.any()
+    assert volume.provenance["case"] == "a"
+    with pytest.raises(MismatchError, match=r"a: no channel 't2'; it has flair, t1"):
+        case.read(["t2"])
+
+
+def test_hash_follows_the_files_read(scan, manifest):
+    scan("flair.nii.gz")
+    scan("t1.nii.gz")
+    path = manifest("case,flair,t1", "a,flair.nii.gz,t1.nii.gz")
+    case = Cohort.read(path)[0]
+    flair, both = case.content_hash(["flair"]), case.content_hash()
+    scan("t1.nii.gz", seed=1)
+    assert case.content_hash(["flair"]) == flair
+    assert case.content_hash() != both
+    assert Cohort.read(path).data_hash(["flair"]) == Cohort([case]).data_hash(["flair"])
+
+
+def test_loose_files_and_folders(scan, tmp_path):
+    scan("scans/one.nii.gz")
+    scan("scans/sub/two.nii.gz")
+    alone = scan("three.nii.gz")
+    cohort = Cohort.from_paths([tmp_path / "scans", alone])
+    assert [case.case for case in cohort] == ["one", "sub_two", "three"]
+    assert cohort.channel_names == ("image",)
+    with pytest.raises(InputError, match="several scans are called three"):
+        Cohort.from_paths([alone, alone])
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="no scans"):
+        Cohort.from_paths(tmp_path / "nothing")
+    with pytest.raises(InputError, match="no such file"):
+        Cohort.from_paths(tmp_path / "nowhere.nii.gz")
+
+
+def test_manifest_as_a_path(scan, manifest):
+    scan("a.nii.gz")
+    path = manifest("case,t1", "a,a.nii.gz")
+    assert Cohort.from_paths(path)[0].channels["t1"].name == "a.nii.gz"
+    with pytest.raises(InputError, match="stands alone"):
+        Cohort.from_paths([path, path])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "cases", "channels"),
+    [
+        ("lgg", 78, ("flair",)),
+        ("ms", 4, ("flair", "t1", "t2")),
+        ("hippocampus", 234, ("t1",)),
+        ("cxr", 1541, ("xray",)),
+        ("ultrasound", 143, ("us",)),
+        ("mednist", 600, ("image",)),
+    ],
+)
+def test_real_manifests(name, cases, channels, real):
+    cohort = Cohort.read(real / name / "manifest.csv")
+    assert len(cohort) == cases
+    assert cohort.channel_names == channels
+    first = cohort[0]
+    volume = first.read()
+    assert volume.channels == tuple(first.channels)
+    assert (volume.lesion is None) == (first.lesion is None)
