@@ -1,0 +1,36 @@
+"""``aberra evaluate``: maps and truth into numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    results: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `aberra detect` wrote.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV with the truth: `lesion` masks and `label`.")],
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another evaluated folder of the same cases: paired test. Repeatable."),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out cases without a result.")
+    ] = False,
+    bootstrap: Annotated[int, typer.Option(min=10, help="Bootstrap replicates over patients.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of bootstrap and tests.")] = 0,
+) -> None:
+    """Compute voxel, lesion and case metrics with intervals; write metrics.json, tables and figures."""
+    from aberra.evaluation import evaluate as run
+
+    run(
+        results,
+        manifest,
+        split=split,
+        against=against or (),
+        allow_missing=allow_missing,
+        n_boot=bootstrap,
+        seed=seed,
+    )

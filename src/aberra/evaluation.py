@@ -1,0 +1,425 @@
+"""Results and truth into tables: one pass over the cases, every Dice with its threshold protocol."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.cohort import Cohort
+from aberra.errors import InputError, MismatchError
+from aberra.files import read_json, write_json, write_text
+from aberra.metrics import figures
+from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
+from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
+from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
+from aberra.metrics.paired import compare
+from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from aberra.cohort import Case
+    from aberra.volume import Volume
+
+CASE_BITS = 18
+"""Resolution of a single case's histogram: AP to about 1e-5, 4 MiB."""
+
+LADDER = 16
+"""Thresholds of the FROC curve."""
+
+MIN_VOXELS = 8
+"""Findings below this are dropped in FROC, as in the masks."""
+
+MIN_GROUP = 10
+"""Healthy cases of a group from which its false-positive rate is printed."""
+
+REGION = "manifest mask where given, else non-zero voxels of the scan; lesion voxels always"
+
+
+@dataclass
+class _Tally:
+    """What one pass accumulates; nothing here grows with the number of voxels."""
+
+    bootstrap: PatientBootstrap
+    froc: Froc
+    histogram: VoxelHistogram = field(default_factory=VoxelHistogram)
+    residuals: Residuals = field(default_factory=Residuals)
+    lesions: LesionCounts = field(default_factory=LesionCounts)
+    pooled: dict[str, Overlap] = field(default_factory=dict)
+    cases: list[dict[str, Any]] = field(default_factory=list)
+
+
+def evaluate(
+    results: Path | str,
+    manifest: Path | str | Cohort,
+    *,
+    split: str | None = None,
+    allow_missing: bool = False,
+    against: Sequence[Path | str] = (),
+    n_boot: int = 500,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Compare what ``detect`` wrote with the truth.
+
+    Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one); lesion metrics
+    use the masks as written; case metrics use ``score`` and ``p`` against ``label``. Intervals resample patients.
+
+    Args:
+        results: folder of ``aberra detect``.
+        manifest: the truth.
+        split: only this split.
+        allow_missing: leave cases without a result out instead of refusing.
+        against: further result folders of the same cases, compared pairwise with this one.
+        n_boot: bootstrap replicates.
+        seed: of bootstrap and tests.
+        progress: show a progress bar and print the table.
+
+    Returns:
+        What is written to ``results/evaluation/metrics.json``.
+
+    Raises:
+        InputError: no case has a result, or some have not and ``allow_missing`` is off.
+        MismatchError: a map and its truth are on different grids.
+    """
+    results = Path(results)
+    cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
+    cases = list(cohort.select(split=split) if split else cohort)
+    missing = [case.case for case in cases if not (results / case.case / "result.json").is_file()]
+    cases = [case for case in cases if case.case not in missing]
+    if not cases or (missing and not allow_missing):
+        listed = ", ".join(missing[:10]) + (" ..." if len(missing) > 10 else "")
+        raise InputError(
+            f"{results}: no result for {len(missing)} case(s): {listed}. Run `aberra detect`, or --allow-missing"
+        )
+
+    stored = results / "calibration.json"
+    calibration = read_json(stored) if stored.is_file() else {}
+    thresholds: dict[str, float] = calibration.get("thresholds", {})
+    tally = _Tally(PatientBootstrap(n_boot, seed), Froc(_ladder(calibration)))
+    method = _walk(results, cases, thresholds, tally, progress=progress)
+
+    content: dict[str, Any] = {
+        "method": method,
+        "cases": len(cases),
+        "patients": len({case.patient for case in cases}),
+        "missing": missing,
+        "region": REGION,
+        "protocols": {
+            name: "validation lesions" if name == "validation-lesion" else "healthy held-out cases"
+            for name in thresholds
+        },
+        "voxel": _voxel(tally, thresholds),
+        "lesion": _lesion(tally, calibration.get("default")),
+        "case": _case(tally, n_boot, seed),
+        "per_case": tally.cases,
+    }
+    folder = results / "evaluation"
+    folder.mkdir(exist_ok=True)
+    if against:
+        content["against"] = _against(content, results, against)
+    content["figures"] = _figures(folder, tally, thresholds, content)
+    rows = _rows(content)
+    write_json(folder / "metrics.json", content)
+    write_text(folder / "table.csv", _csv(rows))
+    write_text(folder / "table.md", _markdown(rows))
+    if progress:
+        _print(content, rows, folder)
+    return content
+
+
+def _walk(
+    results: Path, cases: list[Case], thresholds: dict[str, float], tally: _Tally, *, progress: bool
+) -> str:
+    """Read every case once."""
+    from rich.progress import track
+
+    from aberra.volume import Volume
+
+    method = "unknown"
+    for case in track(cases, description="evaluating", disable=not progress):
+        saved = read_json(results / case.case / "result.json")
+        method = saved["model"].get("name", method)
+        row: dict[str, Any] = {
+            "case": case.case,
+            "patient": case.patient,
+            "label": case.label if case.label is not None else (0 if case.healthy else 1),
+            "score": saved["score"],
+            "p": saved["p"],
+            "groups": case.groups,
+        }
+        if case.lesion is not None or case.healthy:
+            found = Volume.read(results / case.case / "map.nii.gz")
+            mask = Volume.read(results / case.case / "mask.nii.gz").data[0] > 0
+            row |= _score_case(case, found, mask, thresholds, tally)
+        tally.cases.append(row)
+    return method
+
+
+def _truth(case: Case, found: Volume) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The lesion mask and the region that is judged, on the map's grid."""
+    from aberra.io import read_mask
+
+    scan = case.read(list(case.channels)[:1])
+    if not scan.same_grid(found, tolerance=1e-2):
+        raise MismatchError(
+            f"{case.case}: the map is {found.shape}, the scan {scan.shape}; were the results made from this manifest?"
+        )
+    truth = read_mask(case.lesion, found) if case.lesion is not None else np.zeros(found.shape, dtype=bool)
+    region = scan.mask if scan.mask is not None else scan.data[0] != 0
+    return truth, region | truth
+
+
+def _score_case(
+    case: Case,
+    found: Volume,
+    mask: NDArray[np.bool_],
+    thresholds: dict[str, float],
+    tally: _Tally,
+) -> dict[str, Any]:
+    """Add a case to the pools and return its own metrics."""
+    truth, region = _truth(case, found)
+    scores, marks = found.data[0][region], truth[region]
+    tally.histogram.add(scores, marks)
+    tally.bootstrap.add(case.patient, scores, marks)
+    tally.residuals.add(scores, marks)
+    tally.lesions.add(mask, truth, found.voxel_mm3)
+    tally.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
+    own = VoxelHistogram(CASE_BITS)
+    own.add(scores, marks)
+    curve = own.curve()
+    dice = {}
+    for name, value in thresholds.items():
+        overlap = Overlap.of(scores > value, marks)
+        tally.pooled[name] = tally.pooled.get(name, Overlap()) + overlap
+        dice[name] = overlap.dice if marks.any() else None
+    return {
+        "ap": curve.ap,
+        "auroc": curve.auroc,
+        "best_dice": curve.best_dice,
+        "prevalence": curve.prevalence,
+        "dice": dice,
+        "mask_dice": Overlap.of(mask, truth).dice if truth.any() else None,
+    }
+
+
+def _ladder(calibration: dict[str, Any]) -> list[float]:
+    """Thresholds for FROC: from the healthy 90 % quantile to well above the colour scale, geometrically."""
+    low = calibration.get("thresholds", {}).get("healthy-fpr-10", 0.0)
+    high = calibration.get("scale", {}).get("high", 1.0) * 2
+    low = max(low, high / 1000)
+    return np.geomspace(low, high, LADDER).tolist()
+
+
+def _voxel(tally: _Tally, thresholds: dict[str, float]) -> dict[str, Any]:
+    curve = asdict(tally.histogram.curve())
+    curve["intervals"] = tally.bootstrap.intervals() if curve["positives"] else {}
+    at = {}
+    for name, overlap in tally.pooled.items():
+        own = [row["dice"][name] for row in tally.cases if row.get("dice") and row["dice"][name] is not None]
+        at[name] = {
+            "threshold": thresholds[name],
+            "dice": overlap.dice,
+            "sensitivity": overlap.sensitivity,
+            "precision": overlap.precision,
+            "dice_mean": float(np.mean(own)) if own else None,
+            "dice_std": float(np.std(own)) if own else None,
+        }
+    return {"pooled": curve, "at_threshold": at, "residuals": tally.residuals.summary()}
+
+
+def _lesion(tally: _Tally, protocol: str | None) -> dict[str, Any]:
+    return {
+        "protocol": protocol,
+        "overlap": "any voxel; IoU 0.1",
+        **tally.lesions.summary(),
+        "froc": tally.froc.at(FP_RATES),
+        "froc_points": tally.froc.points(),
+    }
+
+
+def _case(tally: _Tally, n_boot: int, seed: int) -> dict[str, Any]:
+    scores = np.array([row["score"] for row in tally.cases], dtype=float)
+    labels = np.array([row["label"] for row in tally.cases], dtype=bool)
+    patients = [row["patient"] for row in tally.cases]
+    found: dict[str, Any] = {"healthy": int((~labels).sum()), "diseased": int(labels.sum())}
+    measures: dict[str, Callable[..., float | None]] = {
+        "auroc": auroc, "ap": average_precision, "fpr_at_95_tpr": fpr_at_tpr,
+    }  # fmt: skip
+    for name, measure in measures.items():
+        value = measure(scores, labels)
+        found[name] = value
+        if value is not None:
+            found[f"{name}_interval"] = bootstrap(
+                lambda drawn, measure=measure: measure(scores[drawn], labels[drawn]),
+                patients,
+                replicates=n_boot,
+                seed=seed,
+            )
+    healthy = [row for row in tally.cases if row["label"] == 0 and row["p"] is not None]
+    found["false_positive_rate"] = realised_fpr([row["p"] for row in healthy]) if healthy else []
+    found["false_positive_rate_by_group"] = {
+        f"{column}={value}": realised_fpr([row["p"] for row in healthy if row["groups"].get(column) == value])
+        for column in ("site", "sex")
+        for value in sorted({row["groups"].get(column, "") for row in healthy})
+        if value and sum(row["groups"].get(column) == value for row in healthy) >= MIN_GROUP
+    }
+    return found
+
+
+def _against(content: dict[str, Any], results: Path, others: Sequence[Path | str]) -> list[dict[str, Any]]:
+    """Paired tests of per-patient AP against other evaluated folders."""
+    table = {str(results): _per_patient(content)}
+    for other in others:
+        path = Path(other) / "evaluation" / "metrics.json"
+        if not path.is_file():
+            raise InputError(f"{path}: not there; run `aberra evaluate {other} MANIFEST` first")
+        table[str(other)] = _per_patient(read_json(path))
+    return compare(table, str(results))
+
+
+def _per_patient(content: dict[str, Any]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for row in content["per_case"]:
+        if row.get("ap") is not None:
+            found.setdefault(row["patient"], []).append(row["ap"])
+    return {patient: float(np.mean(values)) for patient, values in found.items()}
+
+
+def _figures(folder: Path, tally: _Tally, thresholds: dict[str, float], content: dict[str, Any]) -> list[str]:
+    made = figures.voxel_figures(folder, tally.histogram, thresholds, content["voxel"]["pooled"])
+    made += figures.froc_figure(folder, content["lesion"]["froc_points"])
+    scores = np.array([row["score"] for row in tally.cases], dtype=float)
+    labels = np.array([row["label"] for row in tally.cases], dtype=bool)
+    return made + figures.case_figures(folder, scores, labels, content["case"]["false_positive_rate"])
+
+
+COLUMNS = ("level", "metric", "protocol", "value", "low", "high")
+
+
+def _row(
+    level: str, metric: str, value: float | None, protocol: str | None = "", interval: Any = None
+) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return {
+        "level": level,
+        "metric": metric,
+        "protocol": protocol or "",
+        "value": value,
+        "low": low,
+        "high": high,
+    }
+
+
+def _rows(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Flatten into one row a metric; what is not defined for these cases is left out."""
+    rows = [*_voxel_rows(content["voxel"]), *_lesion_rows(content["lesion"]), *_case_rows(content["case"])]
+    return [row for row in rows if row["value"] is not None]
+
+
+def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
+    pooled, spread = voxel["pooled"], voxel["pooled"]["intervals"]
+    oracle = f"oracle, t = {pooled['best_threshold'] or 0:.4g}"
+    rows = [
+        _row("voxel", "AP", pooled["ap"], interval=spread.get("ap")),
+        _row("voxel", "AP of prevalence", pooled["prevalence"]),
+        _row("voxel", "AUROC", pooled["auroc"], interval=spread.get("auroc")),
+        _row("voxel", "⌈Dice⌉", pooled["best_dice"], oracle, spread.get("best_dice")),
+    ]
+    for protocol, values in voxel["at_threshold"].items():
+        rows += [
+            _row("voxel", "Dice", values["dice"], protocol),
+            _row("voxel", "sensitivity", values["sensitivity"], protocol),
+            _row("voxel", "precision", values["precision"], protocol),
+            _row("voxel", "Dice per case, mean", values["dice_mean"], protocol),
+        ]
+    residuals = voxel["residuals"]
+    return [
+        *rows,
+        _row("voxel", "mean score, normal", residuals["l1_normal"]),
+        _row("voxel", "mean score, anomalous", residuals["l1_anomalous"]),
+        _row("voxel", "χ²", residuals["chi2"]),
+    ]
+
+
+def _lesion_rows(lesion: dict[str, Any]) -> list[dict[str, Any]]:
+    protocol = lesion["protocol"]
+    rows = [
+        _row("lesion", "recall (any overlap)", lesion["recall_overlap"], protocol),
+        _row("lesion", "recall (IoU ≥ 0.1)", lesion["recall_iou"], protocol),
+        _row("lesion", "false positives per scan", lesion["false_positives_per_scan"], protocol),
+    ]
+    for volume in lesion["by_volume"]:
+        top = "∞" if volume["to_mm3"] is None else f"{volume['to_mm3']:g}"
+        metric = f"recall, {volume['from_mm3']:g}–{top} mm³ (n = {volume['lesions']})"
+        rows.append(_row("lesion", metric, volume["recall_overlap"], protocol))
+    return rows + [
+        _row("lesion", f"FROC recall at {rate} FP/scan", value, "ladder")
+        for rate, value in lesion["froc"].items()
+    ]
+
+
+def _case_rows(case: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [
+        _row("case", label, case[name], interval=case.get(f"{name}_interval"))
+        for name, label in (("auroc", "AUROC"), ("ap", "AP"), ("fpr_at_95_tpr", "FPR at 95 % TPR"))
+    ]
+    return rows + [
+        _row(
+            "case",
+            f"realised FPR (n = {row['n']})",
+            row["realised"],
+            f"conformal p ≤ {row['nominal']:g}",
+            row["interval"],
+        )
+        for row in case["false_positive_rate"]
+    ]
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    spread = "" if row["low"] is None else f"{row['low']:.3f} – {row['high']:.3f}"
+    return row["level"], row["metric"], row["protocol"], f"{row['value']:.4f}", spread
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    lines = ["| level | metric | threshold protocol | value | 95 % interval |", "|---|---|---|---|---|"]
+    return "\n".join([*lines, *("| " + " | ".join(_cells(row)) + " |" for row in rows)]) + "\n"
+
+
+def _print(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=False)
+    title = f"{content['method']} · {content['cases']} cases, {content['patients']} patients"
+    table = Table("level", "metric", "threshold protocol", "value", "95 % interval", title=title)
+    for row in rows:
+        table.add_row(*_cells(row))
+    console.print(table)
+    for row in content["case"]["false_positive_rate"]:
+        verdict = "inside" if row["within"] else ("below" if row["not_above"] else "ABOVE")
+        console.print(
+            f"healthy cases at nominal {row['nominal']:.0%}: {row['flagged']} of {row['n']} flagged, realised {row['realised']:.1%}, "
+            f"{verdict} the binomial range {row['expected'][0]:.1%} – {row['expected'][1]:.1%}"
+        )
+    for row in content.get("against", []):
+        console.print(
+            f"AP per patient, {row['method']} − this: {row['difference']:+.3f} (n = {row['n']}, p = {row['p']:.3f}, Holm {row['p_holm']:.3f})"
+        )
+    console.print(f"region: {content['region']}", highlight=False)
+    console.print(f"tables and figures: {folder}", soft_wrap=True)

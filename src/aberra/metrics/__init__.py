@@ -1,0 +1,1 @@
+"""How good a detector is: voxels, lesions and cases, streaming, with intervals."""

@@ -1,0 +1,171 @@
+"""The figures of an evaluation: one style, every threshold named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from aberra.metrics.voxel import VoxelHistogram
+
+INK, ACCENT, WARM, MUTED = "#22303c", "#1f6f8b", "#d1495b", "#9aa5b1"
+POINTS = 400
+"""Points a curve is drawn with."""
+
+
+def _figure(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel(xlabel, color=INK)
+    axes.set_ylabel(ylabel, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def voxel_figures(
+    folder: Path, histogram: VoxelHistogram, thresholds: dict[str, float], curve: dict[str, Any]
+) -> list[str]:
+    """Draw precision–recall, ROC, Dice against threshold and score histograms; nothing without positives."""
+    used = np.flatnonzero(histogram.positives + histogram.negatives)[::-1]
+    hits, misses = histogram.positives[used].astype(float), histogram.negatives[used].astype(float)
+    if not hits.sum() or not misses.sum():
+        return []
+    scores = (used.astype(np.uint32) << histogram.shift).view(np.float32)
+    true, false = hits.cumsum(), misses.cumsum()
+    total, negative = true[-1], false[-1]
+    pick = _thinned(true / total)
+
+    figure, axes = _figure("Precision and recall, all voxels", "recall", "precision")
+    axes.plot(
+        (true / total)[pick], (true / (true + false))[pick], color=ACCENT, label=f"AP {curve['ap']:.3f}"
+    )
+    axes.axhline(curve["prevalence"], color=MUTED, ls="--", label=f"prevalence {curve['prevalence']:.4f}")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False)
+    _save(figure, folder / "precision_recall.png")
+
+    figure, axes = _figure("ROC, all voxels", "false-positive rate", "true-positive rate")
+    pick = _thinned(false / negative)
+    axes.plot(
+        (false / negative)[pick], (true / total)[pick], color=ACCENT, label=f"AUROC {curve['auroc']:.3f}"
+    )
+    axes.plot([0, 1], [0, 1], color=MUTED, ls="--")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False)
+    _save(figure, folder / "roc.png")
+
+    figure, axes = _figure("Dice against threshold", "threshold", "Dice, pooled")
+    dice = 2 * true / (true + false + total)
+    order = np.argsort(scores)
+    pick = order[_thinned(scores[order])]
+    axes.plot(scores[pick], dice[pick], color=ACCENT)
+    axes.plot(
+        curve["best_threshold"],
+        curve["best_dice"],
+        "o",
+        color=WARM,
+        label=f"⌈Dice⌉ {curve['best_dice']:.3f} (uses the truth)",
+    )
+    for index, (name, value) in enumerate(sorted(thresholds.items(), key=lambda item: item[1])):
+        axes.axvline(value, color=MUTED, lw=0.8, ls=":")
+        axes.annotate(
+            name,
+            (value, 0.98 - 0.055 * (index % 8)),
+            xycoords=("data", "axes fraction"),
+            fontsize=7,
+            color=INK,
+        )
+    axes.set(xlim=(0, max([curve["best_threshold"] * 2, *thresholds.values()]) or 1), ylim=(0, 1))
+    axes.legend(frameon=False, loc="center right")
+    _save(figure, folder / "dice.png")
+
+    figure, axes = _figure("Scores of normal and anomalous voxels", "score", "share of voxels")
+    top = float(_quantile(scores, hits, 0.995))
+    bins = np.linspace(0, max(top, 1e-6), 80)
+    for weights, colour, label in ((misses, MUTED, "normal"), (hits, WARM, "anomalous")):
+        counts, _ = np.histogram(scores, bins, weights=weights / weights.sum())
+        axes.stairs(counts, bins, fill=True, alpha=0.55, color=colour, label=label)
+    axes.set_yscale("log")
+    axes.legend(frameon=False)
+    _save(figure, folder / "score_histograms.png")
+    return ["precision_recall.png", "roc.png", "dice.png", "score_histograms.png"]
+
+
+def froc_figure(folder: Path, points: Sequence[tuple[float, float]]) -> list[str]:
+    """Draw FROC; nothing without lesions."""
+    if not points:
+        return []
+    figure, axes = _figure("FROC", "false positives per scan", "lesions found (any overlap)")
+    axes.plot(*zip(*points, strict=True), color=ACCENT, marker="o", ms=3)
+    axes.set_xscale("symlog", linthresh=0.125)
+    axes.set(ylim=(0, 1.02), xlim=(0, None))
+    _save(figure, folder / "froc.png")
+    return ["froc.png"]
+
+
+def case_figures(
+    folder: Path, scores: NDArray[np.float64], labels: NDArray[np.bool_], fpr: list[dict[str, Any]]
+) -> list[str]:
+    """Draw case scores by label, and realised against nominal false-positive rates."""
+    made = []
+    figure, axes = _figure("Case scores", "score", "cases")
+    bins = np.histogram_bin_edges(scores, bins=min(30, max(8, scores.size // 4)))
+    for chosen, colour, label in ((~labels, MUTED, "healthy"), (labels, WARM, "diseased")):
+        if chosen.any():
+            axes.hist(scores[chosen], bins, color=colour, alpha=0.6, label=f"{label} (n = {chosen.sum()})")
+    axes.legend(frameon=False)
+    _save(figure, folder / "case_scores.png")
+    made.append("case_scores.png")
+    if fpr:
+        figure, axes = _figure("False-positive rate on healthy cases", "nominal", "realised")
+        nominal = np.array([row["nominal"] for row in fpr])
+        realised = np.array([row["realised"] for row in fpr])
+        spread = np.array(
+            [[row["realised"] - row["interval"][0], row["interval"][1] - row["realised"]] for row in fpr]
+        ).T
+        low, high = np.array([row["expected"] for row in fpr]).T
+        axes.fill_between(nominal, low, high, color=MUTED, alpha=0.25, label="95 % of Binomial(n, nominal)")
+        axes.errorbar(
+            nominal,
+            realised,
+            yerr=np.maximum(spread, 0),
+            fmt="o",
+            color=ACCENT,
+            capsize=3,
+            label=f"healthy cases (n = {fpr[0]['n']})",
+        )
+        axes.plot([0, nominal.max()], [0, nominal.max()], color=INK, ls="--", lw=0.8)
+        axes.set(xlim=(0, nominal.max() * 1.1), ylim=(0, None))
+        axes.legend(frameon=False, loc="upper left")
+        _save(figure, folder / "calibration.png")
+        made.append("calibration.png")
+    return made
+
+
+def _thinned(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of about :data:`POINTS` points spread evenly over rising values."""
+    targets = np.linspace(values[0], values[-1], POINTS)
+    return np.unique(np.clip(np.searchsorted(values, targets), 0, len(values) - 1))
+
+
+def _quantile(scores: NDArray[np.float32], weights: NDArray[np.float64], q: float) -> float:
+    order = np.argsort(scores)
+    cumulated = weights[order].cumsum()
+    return float(scores[order][int(np.searchsorted(cumulated, q * cumulated[-1]))])
