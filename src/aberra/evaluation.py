@@ -405,7 +405,7 @@ def _print(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) ->
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=False)
+    console = Console()
     title = f"{content['method']} · {content['cases']} cases, {content['patients']} patients"
     table = Table("level", "metric", "threshold protocol", "value", "95 % interval", title=title)
     for row in rows:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.files import atomic_path
+from aberra.metrics.voxel import used_bins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ def voxel_figures(
     folder: Path, histogram: VoxelHistogram, thresholds: dict[str, float], curve: dict[str, Any]
 ) -> list[str]:
     """Draw precision–recall, ROC, Dice against threshold and score histograms; nothing without positives."""
-    used = np.flatnonzero(histogram.positives + histogram.negatives)[::-1]
+    used = used_bins(histogram.positives, histogram.negatives)[::-1]
     hits, misses = histogram.positives[used].astype(float), histogram.negatives[used].astype(float)
     if not hits.sum() or not misses.sum():
         return []
