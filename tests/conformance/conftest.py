@@ -12,22 +12,15 @@ from aberra.synthesis import write_cohort
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory):
-    """Ten healthy and four diseased FLAIR phantoms at 6 mm."""
+    """Ten healthy FLAIR phantoms at 6 mm to learn from, and four unseen ones."""
     folder = tmp_path_factory.mktemp("phantoms")
     healthy = write_cohort(
         folder / "healthy", cases=10, lesions=0.0, contrast="flair", spacing=6.0, seed=1, progress=False
     )
-    sick = write_cohort(
-        folder / "sick",
-        cases=4,
-        lesions=1.0,
-        contrast="flair",
-        spacing=6.0,
-        seed=2,
-        sources=["hyper"],
-        progress=False,
+    unseen = write_cohort(
+        folder / "unseen", cases=4, lesions=0.0, contrast="flair", spacing=6.0, seed=2, progress=False
     )
-    return Cohort.read(healthy), Cohort.read(sick)
+    return Cohort.read(healthy), Cohort.read(unseen)
 
 
 @pytest.fixture(scope="session")

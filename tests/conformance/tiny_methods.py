@@ -5,9 +5,9 @@ from __future__ import annotations
 from aberra.method import Method
 
 TINY = {
-    "ae": {"model.latent": 16, "model.width": 8},
+    "ae": {"model.latent": 32, "model.width": 8, "training.steps": 300},
     "ae-spatial": {"model.width": 8},
-    "vae": {"model.latent": 16, "model.width": 8},
+    "vae": {"model.latent": 32, "model.width": 8, "training.steps": 300},
     "dae": {"model.width": 8, "model.depth": 2},
     "zmap": {"prepare.register": "none"},
 }
@@ -22,5 +22,5 @@ def tiny(name: str) -> Method:
     """The catalogue entry at test size."""
     method = Method.load(name)
     learning = {"training.steps": STEPS, "training.batch_size": 8, "training.learning_rate": 2e-3}
-    settings = TINY.get(name, {}) | ({"prepare.size": 32} if name != "zmap" else {})
-    return method.overridden(settings | (learning if method.training else {}))
+    settings = {} if name == "zmap" else {"prepare.size": 32}
+    return method.overridden(settings | (learning if method.training else {}) | TINY.get(name, {}))
