@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +216,7 @@ def _ladder(calibration: dict[str, Any]) -> list[float]:
     low = calibration.get("thresholds", {}).get("healthy-fpr-10", 0.0)
     high = calibration.get("scale", {}).get("high", 1.0) * 2
     low = max(low, high / 1000)
-    return np.geomspace(low, high, LADDER).tolist()
+    return [float(step) for step in np.geomspace(low, high, LADDER)]
 
 
 def _voxel(tally: _Tally, thresholds: dict[str, float]) -> dict[str, Any]:
@@ -257,12 +258,8 @@ def _case(tally: _Tally, n_boot: int, seed: int) -> dict[str, Any]:
         value = measure(scores, labels)
         found[name] = value
         if value is not None:
-            found[f"{name}_interval"] = bootstrap(
-                lambda drawn, measure=measure: measure(scores[drawn], labels[drawn]),
-                patients,
-                replicates=n_boot,
-                seed=seed,
-            )
+            statistic = partial(_resampled, measure, scores, labels)
+            found[f"{name}_interval"] = bootstrap(statistic, patients, replicates=n_boot, seed=seed)
     healthy = [row for row in tally.cases if row["label"] == 0 and row["p"] is not None]
     found["false_positive_rate"] = realised_fpr([row["p"] for row in healthy]) if healthy else []
     found["false_positive_rate_by_group"] = {
@@ -272,6 +269,16 @@ def _case(tally: _Tally, n_boot: int, seed: int) -> dict[str, Any]:
         if value and sum(row["groups"].get(column) == value for row in healthy) >= MIN_GROUP
     }
     return found
+
+
+def _resampled(
+    measure: Callable[..., float | None],
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    drawn: NDArray[np.int64],
+) -> float | None:
+    """A case measure of the cases drawn."""
+    return measure(scores[drawn], labels[drawn])
 
 
 def _against(content: dict[str, Any], results: Path, others: Sequence[Path | str]) -> list[dict[str, Any]]:

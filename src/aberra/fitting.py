@@ -303,7 +303,7 @@ def _learn(
 
     if not isinstance(detector.model, Trains | Fits):
         return
-    options = {"channels": list(detector.channels), "workers": workers, "progress": progress}
+    options: dict[str, Any] = {"channels": list(detector.channels), "workers": workers, "progress": progress}
     training = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, Fits):
         detector.model.fit(training)

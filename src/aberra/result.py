@@ -103,14 +103,13 @@ class Result:
         if not (folder / "result.json").is_file():
             raise InputError(f"{folder}: no result.json; `aberra detect` writes one for each case")
         content = read_json(folder / "result.json")
+        found: list[dict[str, Any]] = content.pop("components")
         components = [
             Component(
-                **{
-                    key: tuple(value) if isinstance(value, list) else value
-                    for key, value in component.items()
-                }
+                **each
+                | {key: tuple(each[key]) for key in ("centre_mm", "centre_index")}  # JSON has no tuples
             )
-            for component in content.pop("components")
+            for each in found
         ]
         reconstruction = folder / "reconstruction.nii.gz"
         return cls(

@@ -128,8 +128,8 @@ class Volume:
     def content_hash(self) -> str:
         """SHA-256 of intensities, grid, channel names, mask and lesion."""
         digest = sha256(repr((self.data.shape, self.channels)).encode())
-        digest.update(np.ascontiguousarray(self.data))
-        digest.update(np.ascontiguousarray(np.round(self.affine, 6)))
+        digest.update(np.ascontiguousarray(self.data).data)
+        digest.update(np.ascontiguousarray(np.round(self.affine, 6)).data)
         for array in (self.mask, self.lesion):
             digest.update(b"-" if array is None else np.packbits(array).tobytes())
         return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,7 @@ def phantom(
 
     from aberra.synthesis import lesion_cohort, write_cohort
 
-    drawn = {
+    drawn: dict[str, Any] = {
         "lesions": lesions,
         "seed": seed,
         "sources": _list(sources),

@@ -128,7 +128,8 @@ class _Frame:
                 f"{self.path}: colour or multi-frame pixels {array.shape}; expected one grey slice"
             )
         slope, intercept = self._rescale()
-        return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        scaled: NDArray[np.float32] = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        return scaled
 
     def _rescale(self) -> tuple[float, float]:
         if self.index is not None:

@@ -160,7 +160,7 @@ def case_figures(
     return made
 
 
-def _thinned(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _thinned(values: NDArray[np.floating]) -> NDArray[np.int64]:
     """Indices of about :data:`POINTS` points spread evenly over rising values."""
     targets = np.linspace(values[0], values[-1], POINTS)
     return np.unique(np.clip(np.searchsorted(values, targets), 0, len(values) - 1))

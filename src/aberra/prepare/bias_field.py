@@ -50,5 +50,5 @@ class BiasField:
         n4.SetMaximumNumberOfIterations(self.iterations)
         n4.SetNumberOfThreads(1)  # with several threads the sums differ in the last digit from run to run
         n4.Execute(sitk.Shrink(image, factors), sitk.Shrink(inside, factors))
-        field = sitk.GetArrayFromImage(sitk.Exp(n4.GetLogBiasFieldAsImage(image)))
+        field: NDArray[np.float32] = sitk.GetArrayFromImage(sitk.Exp(n4.GetLogBiasFieldAsImage(image)))
         return (channel / np.maximum(field, 1e-3)).astype(np.float32)

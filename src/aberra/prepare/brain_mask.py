@@ -131,7 +131,7 @@ def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> bool:
     if not nonzero.any():
         return True
     if nonzero.mean() > 1 - ZERO_BACKGROUND:
-        return bool(nonzero.all()) and data.min() == data.max()
+        return bool(nonzero.all() and data.min() == data.max())
     edge = nonzero & ~binary_erosion(nonzero, border_value=1)
     top = np.percentile(np.abs(data[nonzero]), 98)
     return bool(top > 0 and np.median(np.abs(data[edge])) / top >= RIM)
@@ -140,7 +140,7 @@ def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> bool:
 def _inside_tissue(head: NDArray[np.bool_]) -> bool:
     """Whether the field of view is a crop within the body: tissue on at least four of the six faces."""
     faces = [head.take(end, axis=axis).mean() for axis in range(3) for end in (0, -1)]
-    return sum(share > TISSUE_FACE for share in faces) >= 4
+    return int(np.sum(np.array(faces) > TISSUE_FACE)) >= 4
 
 
 def _head(volume: Volume) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def _prepare(case: Case, recipe: Recipe, target: Path, channels: list[str]) -> N
 
 def _load(folder: Path) -> Volume:
     meta = read_json(folder / "meta.json")
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r") if (folder / f"{name}.npy").is_file() else None
         for name in ("data", "mask", "lesion")
     }

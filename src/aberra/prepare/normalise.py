@@ -67,21 +67,19 @@ class Normalise:
                 volume = warn(volume, f"{name}: constant inside the foreground; its map is flat")
                 continue
             values = self._scaled(inside)
-            data[index][mask] = np.clip(values, *self.clip) if self.clip else values
+            data[index][mask] = np.clip(values, self.clip[0], self.clip[1]) if self.clip else values
         return volume.with_(data=data)
 
     def _scaled(self, inside: NDArray[np.float32]) -> NDArray[np.float32]:
+        scaled: NDArray[np.floating] = inside
         if self.method == "percentile":
-            top = np.percentile(inside, self.percentile)
-            return inside / np.float32(top if top > 0 else max(float(np.abs(inside).max()), 1e-6))
-        if self.method == "zscore":
-            return ((inside - inside.mean(dtype=np.float64)) / inside.std(dtype=np.float64)).astype(
-                np.float32
-            )
-        if self.method == "equalise":
+            top = float(np.percentile(inside, self.percentile))
+            scaled = inside / (top if top > 0 else max(float(np.abs(inside).max()), 1e-6))
+        elif self.method == "zscore":
+            scaled = (inside - inside.mean(dtype=np.float64)) / inside.std(dtype=np.float64)
+        elif self.method == "equalise":
             ordered, counts = np.unique(inside, return_counts=True)
-            ranks = (np.cumsum(counts) / inside.size).astype(np.float32)
-            return ranks[np.searchsorted(ordered, inside)]
-        if self.method == "window":
-            return np.clip((inside - self.low) / (self.high - self.low), 0, 1).astype(np.float32)
-        return inside
+            scaled = (np.cumsum(counts) / inside.size).take(np.searchsorted(ordered, inside))
+        elif self.method == "window":
+            scaled = np.clip((inside - self.low) / (self.high - self.low), 0, 1)
+        return scaled.astype(np.float32)

@@ -71,7 +71,7 @@ def plan(
         )
     image = fingerprint.kind == "image"
     own = fingerprint.spacing["median"]
-    extent = fingerprint.extent_mm["p95"]
+    extent: Sequence[float] = fingerprint.extent_mm["p95"]
     if image:
         extent = tuple(length * step for length, step in zip(fingerprint.shape["max"], own, strict=True))
     steps: list[dict[str, Any]] = [{"name": "orient", "to": "SPL"}]
@@ -103,7 +103,7 @@ def plan(
             steps.append({"name": "crop", "shape": list(shape), "centre": "grid" if image else "mask"})
     if match:
         steps.append({"name": "histogram-match"})
-    wanted = {"method": normalise} if isinstance(normalise, str) else dict(normalise)
+    wanted: dict[str, Any] = {"method": normalise} if isinstance(normalise, str) else dict(normalise)
     if wanted == {"method": "percentile"}:
         wanted["clip"] = list(CLIP)
     steps.append({"name": "normalise", **wanted})
@@ -120,11 +120,11 @@ def _slice_plan(
 ) -> tuple[list[float], list[int]]:
     """Voxel size (S, P, L) and slice size (P, L) for a 2-D network."""
     margin = 1.0 if image else MARGIN
-    if isinstance(size, list | tuple):
+    if size is not None and not isinstance(size, int):
         edges = [int(edge) for edge in size]
     else:
         needed = max(extent[1] / own[1], extent[2] / own[2]) / margin
-        edge = int(size) if size else min(SLICE, max(32, _multiple(needed)))
+        edge = size or min(SLICE, max(32, _multiple(needed)))
         edges = [edge, edge]
     if len(edges) != 2:
         raise ConfigError(f"prepare.size={size}; a 2-D network needs one or two edges")
@@ -154,7 +154,7 @@ def _patch(
     whole: bool,
 ) -> list[int]:
     """Patch (S, P, L): what was asked for, or the foreground up to the largest patch; the whole field for a common grid."""
-    if isinstance(size, list | tuple):
+    if size is not None and not isinstance(size, int):
         if len(size) != 3:
             raise ConfigError(f"prepare.size={size}; a 3-D network needs one or three edges")
         return [int(edge) for edge in size]
@@ -162,7 +162,7 @@ def _patch(
     if whole:
         return [1 if image and axis == 0 else ceil(edge / MARGIN) for axis, edge in enumerate(needed)]
     if size:
-        return [int(size)] * 3
+        return [size] * 3
     return [min(PATCH, _multiple(edge)) for edge in needed]
 
 

@@ -51,7 +51,7 @@ class Resample:
         ratio[[length == 1 for length in volume.shape]] = 1
         if np.allclose(ratio, 1, atol=1e-3):
             return volume
-        shape = tuple(
+        depth, height, width = (
             max(1, int(np.ceil(length / factor - 1e-6)))
             for length, factor in zip(volume.shape, ratio, strict=True)
         )
@@ -61,5 +61,5 @@ class Resample:
                 data = gaussian_filter1d(data, np.sqrt(factor**2 - 1) / FWHM, axis=axis, mode="nearest")
         scale = np.diag([*ratio, 1.0])
         # centre the new grid on the old one: both cover the same field of view
-        scale[:3, 3] = ((np.array(volume.shape) - 1) - (np.array(shape) - 1) * ratio) / 2
-        return regrid(volume, volume.affine @ scale, shape, order=self.order, data=data)
+        scale[:3, 3] = ((np.array(volume.shape) - 1) - (np.array([depth, height, width]) - 1) * ratio) / 2
+        return regrid(volume, volume.affine @ scale, (depth, height, width), order=self.order, data=data)

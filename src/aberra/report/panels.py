@@ -137,12 +137,12 @@ def _centre(result: Result, found: Volume) -> tuple[int, int, int]:
             for value, length in zip(index[:3], found.shape, strict=True)
         )
         return d, h, w
-    d, h, w = np.unravel_index(int(found.data[0].argmax()), found.shape)
-    return int(d), int(h), int(w)
+    top = np.unravel_index(int(found.data[0].argmax()), found.shape)
+    return int(top[0]), int(top[1]), int(top[2])
 
 
 def _cut(array: NDArray[Any], plane: Plane, centre: tuple[int, int, int]) -> NDArray[Any]:
-    slab = array.take(centre[plane.axis], axis=plane.axis)
+    slab: NDArray[Any] = array.take(centre[plane.axis], axis=plane.axis)
     return slab[::-1] if plane.flip else slab
 
 

@@ -31,14 +31,16 @@ def smooth_noise(
     field = gaussian_filter(field, [0.5 if step > 1 else 0.0 for step in steps])
     for axis, points in enumerate(grid):
         field = _along(field, points, axis)
-    return field / max(float(field.std()), 1e-6)
+    found: NDArray[np.float32] = field / max(float(field.std()), 1e-6)
+    return found
 
 
 def _along(field: NDArray[np.float32], points: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Linear interpolation along one axis."""
     low = np.clip(np.floor(points).astype(int), 0, field.shape[axis] - 2)
     weight = (points - low).reshape([-1 if other == axis else 1 for other in range(field.ndim)])
-    return field.take(low, axis) * (1 - weight) + field.take(low + 1, axis) * weight
+    between: NDArray[np.float32] = field.take(low, axis) * (1 - weight) + field.take(low + 1, axis) * weight
+    return between
 
 
 def diffeomorphism(
@@ -61,7 +63,9 @@ def diffeomorphism(
     """
     spacing = (spacing_mm,) * 3
     velocity = np.stack([smooth_noise(shape, spacing, width_mm, rng) for _ in range(3)]) * amplitude_mm
-    field = gaussian_filter(velocity, (0, *([0.4 * width_mm / spacing_mm] * 3))) / 2**SQUARINGS
+    field: NDArray[np.float32] = (
+        gaussian_filter(velocity, (0, *([0.4 * width_mm / spacing_mm] * 3))) / 2**SQUARINGS
+    )
     index = np.indices(shape, dtype=np.float32)
     for _ in range(SQUARINGS):
         where = index + field / spacing_mm

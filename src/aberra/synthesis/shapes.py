@@ -95,13 +95,17 @@ def _tube(
     places = [np.zeros(3)]
     length = 3.2 * parameters.radius_mm / steps
     for _ in range(steps):
-        direction = direction / max(np.linalg.norm(direction), 1e-6) + 0.45 * rng.standard_normal(3) * flat
-        places.append(places[-1] + length * direction / max(np.linalg.norm(direction), 1e-6))
+        direction = _unit(direction) + 0.45 * rng.standard_normal(3) * flat
+        places.append(places[-1] + length * _unit(direction))
     line = np.array(places) - np.mean(places, axis=0)
     nearest = np.full(points.shape[1:], np.inf, dtype=np.float32)
     for place in line.astype(np.float32):
         nearest = np.minimum(nearest, np.sqrt(((points - place.reshape(3, 1, 1, 1)) ** 2).sum(axis=0)))
     return nearest - max(0.35 * parameters.radius_mm, 0.6)
+
+
+def _unit(direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    return direction / max(float(np.linalg.norm(direction)), 1e-6)
 
 
 def _from_file(

@@ -269,11 +269,10 @@ class Run:
         self.inner.eval()
         if self.fabric.global_rank == 0:
             plots.loss_curve(self.folder)
-            if hasattr(self.inner, "reconstruct"):
+            reconstruct: Any = getattr(self.inner, "reconstruct", None)
+            if reconstruct is not None:
                 x, _ = (self.watched or self.sampler).fixed(8, self.seed)
-                plots.reconstruction_grid(
-                    self.folder, x, self.inner.reconstruct(x.to(self.fabric.device)).float().cpu()
-                )
+                plots.reconstruction_grid(self.folder, x, reconstruct(x.to(self.fabric.device)).float().cpu())
         state = self.state
         images = state.step * self.config.batch_size * self.config.devices
         return {

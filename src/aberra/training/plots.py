@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aberra.files import atomic_path
 
@@ -20,13 +20,15 @@ def loss_curve(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for key, style in (
-        ("loss", {"lw": 0.8, "alpha": 0.6, "label": "training"}),
-        ("validation", {"marker": "o", "ms": 3, "label": "validation"}),
-    ):
+    styles: dict[str, dict[str, Any]] = {
+        "loss": {"lw": 0.8, "alpha": 0.6, "label": "training"},
+        "validation": {"marker": "o", "ms": 3, "label": "validation"},
+    }
+    for key, style in styles.items():
         points = [(row["step"], row[key]) for row in rows if key in row]
         if points:
-            axes.plot(*zip(*points, strict=True), **style)
+            steps, values = zip(*points, strict=True)
+            axes.plot(steps, values, **style)
     if all(row.get("loss", 1) > 0 for row in rows):
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel="loss", title="Training")

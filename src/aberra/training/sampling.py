@@ -84,11 +84,11 @@ class Sampler:
         index, place = self.places[pick]
         volume = self.volumes[index]
         low = (place, *_middle(volume.shape[1:], self.size)) if self.dims == 2 else self._corner(volume, rng)
-        data = _cut(volume.data, low, self.window)
         mask = np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None]
-        inside = _cut(mask, low, self.window).astype(np.float32)
-        data = data.reshape(-1, *self.size).astype(np.float32)
-        inside = inside.reshape(1, *self.size)
+        data: NDArray[np.float32] = (
+            _cut(volume.data, low, self.window).reshape(-1, *self.size).astype(np.float32)
+        )
+        inside: NDArray[np.float32] = _cut(mask, low, self.window).reshape(1, *self.size).astype(np.float32)
         return self._augmented(data, inside, rng) if augment else (data, inside)
 
     def _corner(self, volume: Volume, rng: np.random.Generator) -> tuple[int, ...]:
