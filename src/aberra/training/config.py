@@ -43,7 +43,7 @@ class TrainingConfig:
         min_foreground: slices with a smaller share of foreground are left out.
         flip: probability of mirroring left and right.
         gain: largest relative change of intensity, drawn a sample.
-        gamma: largest |log γ| of an intensity curve x^γ on [0, 1], drawn a sample.
+        gamma: largest absolute log γ of an intensity curve x^γ on [0, 1], drawn a sample.
         precision: ``auto`` (bf16 on CUDA, else 32 bit), ``32-true`` or ``bf16-mixed``.
         devices: how many devices (DDP above 1).
 

@@ -1,0 +1,64 @@
+"""Pages made from the code at build time: the command line and the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aberra.method import Method, catalogue
+
+MARK = "<!-- made by docs/_ext/generated.py; do not edit -->\n\n"
+
+
+def methods_page() -> str:
+    """One section a catalogue entry."""
+    parts = [
+        "# Methods\n\nThe catalogue: one TOML file each in `src/aberra/catalogue/`. Copy one, change it, and pass its path to `aberra fit`.\n"
+    ]
+    for name in catalogue():
+        method = Method.load(name)
+        parts.append(f"## {name}\n\n**{method.title}.** {method.summary}\n")
+        facts = [
+            ("Learns from", method.learns_from),
+            ("Model", f"`{method.model['name']}`"),
+            ("Score", f"`{method.score['name']}`"),
+            ("Reference", method.reference),
+            ("Cost", method.cost),
+            ("When", method.when),
+            ("Known failure", method.failure),
+            ("Measured", method.measured),
+            *(("Deviation", each) for each in method.deviations),
+        ]
+        parts.append("\n".join(f"- **{key}**: {value}" for key, value in facts if value) + "\n")
+    return MARK + "\n".join(parts)
+
+
+def cli_page() -> str:
+    """The help of every command."""
+    import typer
+    from typer.testing import CliRunner
+
+    from aberra.cli import app
+
+    runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "TERMINAL_WIDTH": "100"})
+    group = typer.main.get_command(app)
+    parts = ["# Command line\n"]
+    for name in [None, *group.commands]:  # type: ignore[attr-defined]
+        arguments = ["--help"] if name is None else [name, "--help"]
+        shown = runner.invoke(app, arguments, prog_name="aberra").output.strip()
+        parts.append(f"## {'aberra' if name is None else f'aberra {name}'}\n\n```text\n{shown}\n```\n")
+    return MARK + "\n".join(parts)
+
+
+def write(_app: object) -> None:
+    """Write both pages where they changed."""
+    folder = Path(__file__).parent.parent / "reference"
+    for name, text in (("methods.md", methods_page()), ("cli.md", cli_page())):
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def setup(app: object) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", write)  # type: ignore[attr-defined]
+    return {"parallel_read_safe": True}
