@@ -132,7 +132,7 @@ class Calibration:
             )
         low, high = voxels.quantile(0.95), voxels.quantile(0.999)
         noted = list(notes)
-        if scores and len(scores) < MIN_GROUP:
+        if 0 < len(scores) < MIN_GROUP:
             noted.append(
                 f"{len(scores)} healthy case(s): the smallest possible p-value is {1 / (len(scores) + 1):.3f}"
             )

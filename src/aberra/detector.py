@@ -49,7 +49,7 @@ class Analysis:
 
     prepared: Volume
     map: NDArray[np.float32]
-    inside: NDArray[np.bool_]
+    inside: NDArray[np.bool]
     score: float
     reconstruction: NDArray[np.float32] | None
 

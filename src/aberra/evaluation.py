@@ -164,7 +164,7 @@ def _walk(
     return method
 
 
-def _truth(case: Case, found: Volume) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _truth(case: Case, found: Volume) -> tuple[NDArray[np.bool], NDArray[np.bool]]:
     """The lesion mask and the region that is judged, on the map's grid."""
     from aberra.io import read_mask
 
@@ -181,7 +181,7 @@ def _truth(case: Case, found: Volume) -> tuple[NDArray[np.bool_], NDArray[np.boo
 def _score_case(
     case: Case,
     found: Volume,
-    mask: NDArray[np.bool_],
+    mask: NDArray[np.bool],
     thresholds: dict[str, float],
     tally: _Tally,
 ) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def _case(tally: _Tally, n_boot: int, seed: int) -> dict[str, Any]:
 def _resampled(
     measure: Callable[..., float | None],
     scores: NDArray[np.float64],
-    labels: NDArray[np.bool_],
+    labels: NDArray[np.bool],
     drawn: NDArray[np.int64],
 ) -> float | None:
     """A case measure of the cases drawn."""

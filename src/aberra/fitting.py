@@ -359,7 +359,7 @@ def _calibration(
     )
 
 
-def _touched(volume: Volume, prepared: Volume) -> NDArray[np.bool_]:
+def _touched(volume: Volume, prepared: Volume) -> NDArray[np.bool]:
     """Voxels of the scan, shape (D, H, W), that lie in prepared slices with lesion voxels."""
     from aberra.prepare import back
 

@@ -69,7 +69,7 @@ class PostProcess:
         inside = self.inside(prepared)
         return np.where(inside, self._median(values, prepared.spacing), np.float32(0))
 
-    def inside(self, prepared: Volume) -> NDArray[np.bool_]:
+    def inside(self, prepared: Volume) -> NDArray[np.bool]:
         """The mask without its rim, shape (D, H, W); the whole mask where erosion would leave nothing."""
         from scipy.ndimage import distance_transform_edt
 
@@ -77,7 +77,7 @@ class PostProcess:
         if not self.erode_mm or mask.all():
             return mask
         depth = distance_transform_edt(mask, sampling=prepared.spacing)
-        eroded: NDArray[np.bool_] = depth > self.erode_mm
+        eroded: NDArray[np.bool] = depth > self.erode_mm
         return eroded if eroded.any() else mask
 
     def _median(
@@ -103,7 +103,7 @@ class PostProcess:
 
     def segment(
         self, values: NDArray[np.float32], grid: Volume, threshold: float
-    ) -> tuple[NDArray[np.bool_], list[Component]]:
+    ) -> tuple[NDArray[np.bool], list[Component]]:
         """Threshold a map on the scan's grid and keep the regions that are large enough.
 
         Args:
@@ -136,7 +136,7 @@ class PostProcess:
 
 
 def _component(
-    region: NDArray[np.bool_], values: NDArray[np.float32], start: list[int], grid: Volume
+    region: NDArray[np.bool], values: NDArray[np.float32], start: list[int], grid: Volume
 ) -> Component:
     """Measure one region given in its bounding box that begins at ``start``."""
     where = np.argwhere(region) + start
@@ -182,7 +182,7 @@ class CaseScore:
         self.reduce = reduce
         self.fraction = fraction
 
-    def __call__(self, values: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
+    def __call__(self, values: NDArray[np.float32], inside: NDArray[np.bool]) -> float:
         """Reduce a map (D, H, W) over the voxels of ``inside``."""
         chosen = values[inside]
         if not chosen.size:

@@ -60,7 +60,7 @@ class Result:
     case: str
     paths: dict[str, str]
     map: Volume
-    mask: np.ndarray[Any, np.dtype[np.bool_]]
+    mask: np.ndarray[Any, np.dtype[np.bool]]
     reconstruction: Volume | None
     score: float
     p: float | None

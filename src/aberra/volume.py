@@ -39,8 +39,8 @@ class Volume:
     data: NDArray[np.float32]
     affine: NDArray[np.float64]
     channels: tuple[str, ...] = ("image",)
-    mask: NDArray[np.bool_] | None = None
-    lesion: NDArray[np.bool_] | None = None
+    mask: NDArray[np.bool] | None = None
+    lesion: NDArray[np.bool] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

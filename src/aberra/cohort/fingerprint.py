@@ -263,8 +263,8 @@ def _scaled(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _foreground(
-    data: NDArray[np.float32], given: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.bool_], str, float, float]:
+    data: NDArray[np.float32], given: NDArray[np.bool] | None
+) -> tuple[NDArray[np.bool], str, float, float]:
     """Find the foreground of one channel.
 
     Returns:
@@ -290,7 +290,7 @@ def _foreground(
     return _otsu(data), "otsu", largest, rim
 
 
-def _otsu(data: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _otsu(data: NDArray[np.float32]) -> NDArray[np.bool]:
     """Smooth, threshold after Otsu (1979), drop regions under 1 % of the foreground. All of a constant scan."""
     from scipy import ndimage
     from skimage.filters import threshold_otsu
@@ -298,7 +298,7 @@ def _otsu(data: NDArray[np.float32]) -> NDArray[np.bool_]:
     smooth = ndimage.gaussian_filter(data, [1.0 if n > 2 else 0.0 for n in data.shape])
     if smooth.min() == smooth.max():
         return np.ones(data.shape, dtype=bool)
-    found: NDArray[np.bool_] = smooth > threshold_otsu(smooth)
+    found: NDArray[np.bool] = smooth > threshold_otsu(smooth)
     labels, n = ndimage.label(found)
     sizes = np.bincount(labels.ravel(), minlength=n + 1)
     kept = sizes >= 0.01 * found.sum()
@@ -339,7 +339,7 @@ def _stride(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return steps[0], steps[1], steps[2]
 
 
-def _box(found: NDArray[np.bool_]) -> tuple[int, int, int]:
+def _box(found: NDArray[np.bool]) -> tuple[int, int, int]:
     """Edges of the bounding box in voxels."""
     edges = []
     for axis in range(3):

@@ -106,7 +106,7 @@ def read_case(paths: Mapping[str, Path | str]) -> Volume:
     )
 
 
-def read_mask(path: Path | str, like: Volume) -> NDArray[np.bool_]:
+def read_mask(path: Path | str, like: Volume) -> NDArray[np.bool]:
     """Read a mask on a scan's grid, shape (D, H, W); everything above 0 is inside.
 
     Raises:
@@ -123,7 +123,7 @@ def read_mask(path: Path | str, like: Volume) -> NDArray[np.bool_]:
             f"{path}: the mask's grid {mask.shape} at {_mm(mask)} is not the scan's {like.shape} at {_mm(like)}; "
             "resample the mask onto the scan (nearest neighbour)"
         )
-    inside: NDArray[np.bool_] = mask.data[0] > 0
+    inside: NDArray[np.bool] = mask.data[0] > 0
     return inside
 
 

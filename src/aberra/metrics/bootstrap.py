@@ -41,7 +41,7 @@ class PatientBootstrap:
         digest = int.from_bytes(sha256(patient.encode()).digest()[:8], "little")
         return np.random.default_rng([self.seed, digest]).poisson(1.0, self.replicates)
 
-    def add(self, patient: str, scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+    def add(self, patient: str, scores: NDArray[np.float32], truth: NDArray[np.bool]) -> None:
         """Add voxels of a patient."""
         histogram = VoxelHistogram(BITS)
         histogram.add(scores, truth)

@@ -122,7 +122,7 @@ def froc_figure(folder: Path, points: Sequence[tuple[float, float]]) -> list[str
 
 
 def case_figures(
-    folder: Path, scores: NDArray[np.float64], labels: NDArray[np.bool_], fpr: list[dict[str, Any]]
+    folder: Path, scores: NDArray[np.float64], labels: NDArray[np.bool], fpr: list[dict[str, Any]]
 ) -> list[str]:
     """Draw case scores by label, and realised against nominal false-positive rates."""
     made = []

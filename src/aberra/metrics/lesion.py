@@ -44,7 +44,7 @@ class LesionCounts:
     false: int = 0
     scans: int = 0
 
-    def add(self, mask: NDArray[np.bool_], truth: NDArray[np.bool_], voxel_mm3: float) -> None:
+    def add(self, mask: NDArray[np.bool], truth: NDArray[np.bool], voxel_mm3: float) -> None:
         """Add a case: predicted and true masks, shape (D, H, W), 26-connected regions."""
         from scipy.ndimage import label
 
@@ -115,7 +115,7 @@ class Froc:
         self.counts = [LesionCounts() for _ in self.thresholds]
 
     def add(
-        self, values: NDArray[np.float32], truth: NDArray[np.bool_], voxel_mm3: float, min_voxels: int
+        self, values: NDArray[np.float32], truth: NDArray[np.bool], voxel_mm3: float, min_voxels: int
     ) -> None:
         """Add a case's map, shape (D, H, W); findings under ``min_voxels`` are dropped."""
         for threshold, counts in zip(self.thresholds, self.counts, strict=True):
@@ -139,7 +139,7 @@ class Froc:
         }
 
 
-def large_regions(mask: NDArray[np.bool_], min_voxels: int) -> NDArray[np.bool_]:
+def large_regions(mask: NDArray[np.bool], min_voxels: int) -> NDArray[np.bool]:
     """Keep 26-connected regions of at least so many voxels."""
     from scipy.ndimage import label
 
@@ -148,5 +148,5 @@ def large_regions(mask: NDArray[np.bool_], min_voxels: int) -> NDArray[np.bool_]
         return mask
     keep = np.bincount(labels.ravel()) >= min_voxels
     keep[0] = False
-    kept: NDArray[np.bool_] = keep[labels]
+    kept: NDArray[np.bool] = keep[labels]
     return kept

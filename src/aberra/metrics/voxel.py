@@ -62,7 +62,7 @@ class VoxelHistogram:
         self.negatives = np.zeros(1 << bits, dtype=np.int64)
         self.positives = np.zeros(1 << bits, dtype=np.int64)
 
-    def add(self, scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+    def add(self, scores: NDArray[np.float32], truth: NDArray[np.bool]) -> None:
         """Count voxels; arrays of any equal shape.
 
         Raises:
@@ -178,7 +178,7 @@ class Overlap:
     actual: int = 0
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Overlap:
+    def of(cls, mask: NDArray[np.bool], truth: NDArray[np.bool]) -> Overlap:
         """Count one case."""
         return cls(int((mask & truth).sum()), int(mask.sum()), int(truth.sum()))
 
@@ -218,7 +218,7 @@ class Residuals:
         self.sums = np.zeros(2)
         self.counts = np.zeros(2, dtype=np.int64)
 
-    def add(self, scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+    def add(self, scores: NDArray[np.float32], truth: NDArray[np.bool]) -> None:
         """Add a case's voxels."""
         for kind, chosen in enumerate((scores[~truth], scores[truth])):
             self.sums[kind] += chosen.sum(dtype=np.float64)

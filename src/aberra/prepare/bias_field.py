@@ -37,7 +37,7 @@ class BiasField:
         return volume.with_(data=data)
 
     def _corrected(
-        self, channel: NDArray[np.float32], mask: NDArray[np.bool_], spacing: tuple[float, float, float]
+        self, channel: NDArray[np.float32], mask: NDArray[np.bool], spacing: tuple[float, float, float]
     ) -> NDArray[np.float32]:
         import SimpleITK as sitk
 

@@ -75,7 +75,7 @@ class BrainMask:
         data = volume.data * mask if self.blank else volume.data
         return volume.with_(mask=mask, data=data)
 
-    def _find(self, volume: Volume) -> NDArray[np.bool_]:
+    def _find(self, volume: Volume) -> NDArray[np.bool]:
         method = self.method
         if method == "given" and volume.mask is None:
             raise InputError(
@@ -83,7 +83,7 @@ class BrainMask:
             )
         if volume.mask is not None and method in {"auto", "given"}:
             return volume.mask
-        nonzero: NDArray[np.bool_] = (volume.data != 0).any(axis=0)
+        nonzero: NDArray[np.bool] = (volume.data != 0).any(axis=0)
         if method == "auto":
             method = "nonzero" if _cut_away(volume.data[0], nonzero) else "otsu"
             if method == "otsu" and _inside_tissue(_head(volume)):
@@ -96,7 +96,7 @@ class BrainMask:
             return self._run(volume)
         return _strip(volume, self.opening_mm) if method == "strip" else _head(volume)
 
-    def _run(self, volume: Volume) -> NDArray[np.bool_]:
+    def _run(self, volume: Volume) -> NDArray[np.bool]:
         """Let an external program make the mask."""
         from aberra.io import read
 
@@ -120,11 +120,11 @@ class BrainMask:
             raise InputError(
                 f"brain-mask command '{words[0]}' wrote a mask of {found.shape}; the scan is {volume.shape}"
             )
-        inside: NDArray[np.bool_] = found.data[0] != 0
+        inside: NDArray[np.bool] = found.data[0] != 0
         return inside
 
 
-def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> bool:
+def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool]) -> bool:
     """Whether the background was set to zero: many exact zeros, and a bright rim instead of fading air."""
     from scipy.ndimage import binary_erosion
 
@@ -137,13 +137,13 @@ def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> bool:
     return bool(top > 0 and np.median(np.abs(data[edge])) / top >= RIM)
 
 
-def _inside_tissue(head: NDArray[np.bool_]) -> bool:
+def _inside_tissue(head: NDArray[np.bool]) -> bool:
     """Whether the field of view is a crop within the body: tissue on at least four of the six faces."""
     faces = [head.take(end, axis=axis).mean() for axis in range(3) for end in (0, -1)]
     return int(np.sum(np.array(faces) > TISSUE_FACE)) >= 4
 
 
-def _head(volume: Volume) -> NDArray[np.bool_]:
+def _head(volume: Volume) -> NDArray[np.bool]:
     """Head or body against air: Otsu's threshold on the smoothed scan, largest region, holes filled."""
     from scipy.ndimage import binary_fill_holes, gaussian_filter
     from skimage.filters import threshold_otsu
@@ -158,7 +158,7 @@ def _head(volume: Volume) -> NDArray[np.bool_]:
     return found
 
 
-def _strip(volume: Volume, opening_mm: float) -> NDArray[np.bool_]:
+def _strip(volume: Volume, opening_mm: float) -> NDArray[np.bool]:
     """Classical strip: tissue above Otsu inside the head, opened by a ball, largest region, closed and filled."""
     from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
     from skimage.filters import threshold_otsu
@@ -175,11 +175,11 @@ def _strip(volume: Volume, opening_mm: float) -> NDArray[np.bool_]:
     grown = distance_transform_edt(~core, **options) <= opening_mm
     closed = distance_transform_edt(~grown, **options) <= 2 * opening_mm
     filled = distance_transform_edt(closed, **options) > 2 * opening_mm
-    found: NDArray[np.bool_] = binary_fill_holes(filled | grown) & head
+    found: NDArray[np.bool] = binary_fill_holes(filled | grown) & head
     return found
 
 
-def _largest(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _largest(found: NDArray[np.bool]) -> NDArray[np.bool]:
     """The largest connected region."""
     from scipy.ndimage import label
 
@@ -188,5 +188,5 @@ def _largest(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return found
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    largest: NDArray[np.bool_] = labels == sizes.argmax()
+    largest: NDArray[np.bool] = labels == sizes.argmax()
     return largest

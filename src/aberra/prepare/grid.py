@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 SLAB_VOXELS = 1 << 22
 """Target voxels resampled at once: bounds the coordinate arrays of a 512³ target."""
 
+REACH = 0.5 + 1e-6
+"""How far a voxel reaches from its centre, in voxels; the excess forgives rounding."""
+
 
 def resample_to(
     array: NDArray[Any],
@@ -24,6 +27,8 @@ def resample_to(
     order: int = 1,
 ) -> NDArray[Any]:
     """Resample onto another grid; zero where the source does not reach.
+
+    A voxel reaches half its size to each side of its centre, so the outermost half voxels repeat their neighbour.
 
     Args:
         array: shape (D, H, W) or (C, D, H, W).
@@ -45,21 +50,31 @@ def resample_to(
         return array.copy()
     logical = array.dtype == bool
     source = np.ascontiguousarray(array, dtype=np.uint8 if logical else np.float32)
-    step = np.linalg.inv(affine) @ target_affine
+    # Rounded, so that a mere permutation or shift hits the source's voxels exactly and is exact itself.
+    step = np.round(np.linalg.inv(affine) @ target_affine, 9)
     out = np.empty(target_shape, dtype=source.dtype)
     slab = max(1, SLAB_VOXELS // max(1, target_shape[1] * target_shape[2]))
-    # A source axis of length 1 has no neighbour to interpolate with: repeat it, half a voxel to each side.
-    single = [length == 1 for length in source.shape]
-    source = np.pad(source, [(1, 1) if alone else (0, 0) for alone in single], mode="edge")
-    shift = np.array(single, dtype=float)
     for start in range(0, target_shape[0], slab):
-        stop = min(start + slab, target_shape[0])
-        offset = step[:3, 3] + step[:3, 0] * start + shift
+        part = out[start : start + slab]
+        offset = step[:3, 3] + step[:3, 0] * start
         affine_transform(
-            source, step[:3, :3], offset=offset, output_shape=(stop - start, *target_shape[1:]),
-            output=out[start:stop], order=order, mode="grid-constant" if order == 0 else "constant", cval=0.0,
+            source, step[:3, :3], offset=offset, output_shape=part.shape, output=part, order=order, mode="nearest"
         )  # fmt: skip
+        _blank_outside(part, step[:3, :3], offset, source.shape)
     return out.astype(bool) if logical else out
+
+
+def _blank_outside(
+    part: NDArray[Any], matrix: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, ...]
+) -> None:
+    """Set to zero, in place, what lies more than half a source voxel beyond the source's outermost centres."""
+    index = np.ix_(*(np.arange(length, dtype=np.float64) for length in part.shape))
+    for row, start, length in zip(matrix, offset, shape, strict=True):
+        ends = row * (np.array(part.shape) - 1)
+        low, high = start + np.minimum(ends, 0).sum(), start + np.maximum(ends, 0).sum()
+        if low < -REACH or high > length - 1 + REACH:
+            place = start + sum(step * axis for step, axis in zip(row, index, strict=True) if step)
+            part[np.broadcast_to((place < -REACH) | (place > length - 1 + REACH), part.shape)] = 0
 
 
 def back(array: NDArray[Any], prepared: Volume, source: Volume, *, order: int = 1) -> NDArray[np.float32]:

@@ -167,7 +167,7 @@ def _scan(result: Result) -> tuple[Volume | None, str]:
     return scan, ""
 
 
-def _truth(case: Case | None, result: Result) -> NDArray[np.bool_] | None:
+def _truth(case: Case | None, result: Result) -> NDArray[np.bool] | None:
     if case is None or case.lesion is None:
         return None
     from aberra.io import read_mask

@@ -49,7 +49,7 @@ PLANES = (
 )
 
 
-def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool_] | None) -> tuple[str, str]:
+def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | None) -> tuple[str, str]:
     """Draw a case.
 
     Args:
@@ -120,7 +120,7 @@ def thumbnail(result: Result, scan: Volume | None) -> str:
     return _jpeg(figure)
 
 
-def _spl(volume: Volume, mask: NDArray[np.bool_] | None) -> Volume:
+def _spl(volume: Volume, mask: NDArray[np.bool] | None) -> Volume:
     """Reorient for display, with a mask to outline."""
     return Orient(to="SPL")(
         volume.with_(data=volume.data[:1], channels=volume.channels[:1], mask=mask, lesion=None)

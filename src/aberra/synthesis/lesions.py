@@ -188,7 +188,7 @@ def _filled(
     original: NDArray[np.float32],
     *,
     alpha: NDArray[np.float32],
-    foreground: NDArray[np.bool_],
+    foreground: NDArray[np.bool],
     parameters: LesionParameters,
     volume: Volume,
 ) -> NDArray[np.float32]:
@@ -237,14 +237,14 @@ def _magnified(
     return centre + away * (1 - shrink) / spacing, (distance * shrink).astype(np.float32)
 
 
-def _foreground(volume: Volume) -> NDArray[np.bool_]:
+def _foreground(volume: Volume) -> NDArray[np.bool]:
     foreground = (volume.data != 0).any(axis=0) if volume.mask is None else volume.mask
     if not foreground.any():
         raise InputError(f"{volume.provenance.get('path', 'scan')}: no foreground to plant a lesion in")
     return foreground
 
 
-def _extents(foreground: NDArray[np.bool_], spacing: tuple[float, float, float]) -> list[float]:
+def _extents(foreground: NDArray[np.bool], spacing: tuple[float, float, float]) -> list[float]:
     """Edges of the foreground's bounding box in mm, axes of length 1 left out."""
     edges = []
     for axis, step in enumerate(spacing):
@@ -255,8 +255,8 @@ def _extents(foreground: NDArray[np.bool_], spacing: tuple[float, float, float])
 
 
 def _core(
-    foreground: NDArray[np.bool_], radius_mm: float, spacing: tuple[float, float, float]
-) -> NDArray[np.bool_]:
+    foreground: NDArray[np.bool], radius_mm: float, spacing: tuple[float, float, float]
+) -> NDArray[np.bool]:
     """Foreground whose surroundings are foreground, too, so that most of the lesion lies inside."""
     size = [
         max(1, 2 * round(0.8 * radius_mm / step) + 1) if length > 1 else 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def poisson_blend(
-    target: NDArray[np.float32], foreign: NDArray[np.float32], region: NDArray[np.bool_]
+    target: NDArray[np.float32], foreign: NDArray[np.float32], region: NDArray[np.bool]
 ) -> NDArray[np.float32]:
     """Replace a region so that its gradients are the foreign ones and its border is the target's.
 

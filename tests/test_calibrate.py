@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from aberra.calibrate import MIN_GROUP, Calibration, ScoreHistogram
+from aberra.errors import CalibrationError, ConfigError
+
+
+def _voxels(values):
+    histogram = ScoreHistogram()
+    histogram.add(np.asarray(values, np.float32))
+    return histogram
+
+
+def test_histogram_quantiles_are_close_and_never_flag_more_than_asked():
+    values = np.random.default_rng(0).gamma(2, 0.05, 200_000).astype(np.float32)
+    histogram = ScoreHistogram()
+    for part in np.array_split(values, 7):
+        histogram.add(part)
+    for q in (0.9, 0.95, 0.99, 0.999):
+        found = histogram.quantile(q)
+        assert found == pytest.approx(np.quantile(values, q), rel=1e-3)
+        assert (values > found).mean() <= 1 - q
+
+
+def test_thresholds_of_a_constant_map_flag_nothing():
+    assert (
+        np.array(list(Calibration.from_healthy(_voxels(np.ones(100)), [1.0]).thresholds.values())) < 1.0
+    ).sum() == 0
+
+
+def test_p_values_are_the_conformal_ones():
+    calibration = Calibration.from_healthy(_voxels([0.1]), [1, 2, 3, 4])
+    assert calibration.p_value(0.5) == 1.0
+    assert calibration.p_value(3) == 3 / 5
+    assert calibration.p_value(9) == 1 / 5
+
+
+def test_p_values_keep_their_promise_on_average():
+    rng = np.random.default_rng(0)
+    flagged = []
+    for _ in range(300):
+        draws = rng.normal(size=60)
+        calibration = Calibration.from_healthy(_voxels([0.1]), draws[:59])
+        flagged.append(calibration.p_value(draws[59]) <= 0.1)
+    assert np.mean(flagged) == pytest.approx(0.1, abs=0.05)
+
+
+def test_groups_have_their_own_p_values_when_they_are_large_enough():
+    scores = [*np.linspace(0, 1, MIN_GROUP), *np.linspace(10, 11, MIN_GROUP), 5.0]
+    groups = ["a"] * MIN_GROUP + ["b"] * MIN_GROUP + ["c"]
+    calibration = Calibration.from_healthy(_voxels([0.1]), scores, groups=groups, group_by="site")
+    assert calibration.p_value(2.0, "a") == 1 / (MIN_GROUP + 1)
+    assert calibration.p_value(2.0, "b") == 1.0
+    assert set(calibration.groups) == {"a", "b"}
+    assert any("site=c" in note for note in calibration.notes)
+    assert calibration.p_value(2.0, "unknown") == calibration.p_value(2.0)
+
+
+def test_round_trip_and_errors():
+    calibration = Calibration.from_healthy(_voxels([0.1, 0.2]), [1.0])
+    assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
+    with pytest.raises(ConfigError, match="Did you mean 'healthy-fpr-5'"):
+        calibration.threshold("healthy-fpr-55")
+    with pytest.raises(CalibrationError, match="no healthy voxels"):
+        Calibration.from_healthy(ScoreHistogram(), [])
+    assert Calibration.from_healthy(_voxels([0.1]), []).p_value(1.0) is None

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from aberra.errors import ConfigError, PairingError
+from aberra.method import Method, catalogue, parse_settings
+from aberra.models.vae import VAE
+from aberra.registry import build, lookup
+from aberra.scores import check_pairing
+
+NAMES = {"intensity", "zmap", "constant", "random", "ae", "ae-spatial", "vae", "dae"}
+
+
+def test_the_catalogue_is_complete_and_documented():
+    assert set(catalogue()) >= NAMES
+    for name in catalogue():
+        method = Method.load(name)
+        assert method.title
+        assert method.reference
+        assert method.cost
+        assert method.failure
+        lookup("models", method.model["name"])
+        build("scores", method.score)
+
+
+def test_settings_are_toml_values_or_text():
+    found = parse_settings(
+        [
+            "model.latent=64",
+            "training.flip=0.5",
+            "prepare.mask=strip",
+            "prepare.match=true",
+            "prepare.size=[32, 48]",
+        ]
+    )
+    assert found == {
+        "model.latent": 64,
+        "training.flip": 0.5,
+        "prepare.mask": "strip",
+        "prepare.match": True,
+        "prepare.size": [32, 48],
+    }
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
+        parse_settings(["model.latent"])
+
+
+def test_a_path_works_like_a_name(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "Mine"\n[model]\nname = "dae"\nwidth = 8\n[score]\nname = "residual"\n')
+    method = Method.load(path, {"model.width": 12})
+    assert method.name == "mine"
+    assert method.model == {"name": "dae", "width": 12}
+    path.write_text("titel = 1\n")
+    with pytest.raises(ConfigError, match="Did you mean 'title'"):
+        Method.load(path)
+
+
+def test_unknown_names_and_sections():
+    with pytest.raises(ConfigError, match="Did you mean 'dae'"):
+        Method.load("daee")
+    with pytest.raises(ConfigError, match="setting"):
+        Method.load("dae", {"modle.width": 3})
+
+
+def test_a_pairing_that_cannot_work_is_refused_without_weights():
+    with pytest.raises(PairingError, match=r"ScoresVolume.*VAE.*intensity"):
+        check_pairing(VAE, build("scores", {"name": "direct"}))
+    check_pairing(VAE, build("scores", {"name": "residual"}))
