@@ -24,7 +24,8 @@ def _oblique(seed):
 @pytest.mark.parametrize("seed", range(40))
 def test_orient_and_back_is_exact_to_the_last_bit_and_voxel(seed):
     affine, rng = _oblique(seed)
-    volume = Volume(data=rng.random((2, *rng.integers(1, 9, 3)), dtype=np.float32), affine=affine)
+    data = rng.random((2, *rng.integers(1, 9, 3)), dtype=np.float32)
+    volume = Volume(data=data, affine=affine, channels=("t1", "t2"))
     turned = Orient()(volume)
     np.testing.assert_array_equal(back(turned.data, turned, volume), volume.data)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,11 +22,18 @@ class BiasField:
     Args:
         shrink: factor by which the scan is thinned out to estimate the field.
         iterations: most iterations at each resolution level.
+
+    Raises:
+        ConfigError: shrink or iterations below 1.
     """
 
     version = 1
 
     def __init__(self, *, shrink: int = 4, iterations: Sequence[int] = (30, 20, 10)) -> None:
+        if shrink < 1 or not iterations or min(iterations) < 1:
+            raise ConfigError(
+                f"bias-field: shrink={shrink}, iterations={list(iterations)}; expected 1 or more"
+            )
         self.shrink = shrink
         self.iterations = [int(count) for count in iterations]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.errors import ConfigError, InputError, unknown
+from aberra.prepare.grid import resample_to
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +59,12 @@ class BrainMask:
             )
         self.method = method
         self.command = command
+        try:
+            self.words = shlex.split(command)
+        except ValueError as error:
+            raise ConfigError(
+                f"brain-mask: command '{command}' cannot be split into words ({error})"
+            ) from error
         self.opening_mm = opening_mm
         self.blank = blank
 
@@ -103,7 +110,9 @@ class BrainMask:
         with TemporaryDirectory() as folder:
             source, target = Path(folder) / "input.nii.gz", Path(folder) / "output.nii.gz"
             volume.with_(data=volume.data[:1], channels=volume.channels[:1]).write(source)
-            words = [word.format(input=source, output=target) for word in shlex.split(self.command)]
+            words = [
+                word.replace("{input}", str(source)).replace("{output}", str(target)) for word in self.words
+            ]
             try:
                 done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 (the user's own command)
             except OSError as error:
@@ -116,12 +125,9 @@ class BrainMask:
                     f"brain-mask command '{words[0]}' failed with exit code {done.returncode}: {said[0]}"
                 )
             found = read(target)
-        if found.shape != volume.shape:
-            raise InputError(
-                f"brain-mask command '{words[0]}' wrote a mask of {found.shape}; the scan is {volume.shape}"
-            )
         inside: NDArray[np.bool] = found.data[0] != 0
-        return inside
+        # some programs write another axis order or voxel size: the affine says where the mask lies
+        return resample_to(inside, found.affine, volume.affine, volume.shape, order=0)
 
 
 def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool]) -> bool:

@@ -86,12 +86,16 @@ def prepare_cohort(
             pool.submit(_prepare, case, recipe, target, list(channels)): case
             for target, case in missing.items()
         }
-        for done in as_completed(running):
-            try:
-                done.result()
-            except AberraError as error:
-                failures.append(f"{running[done].case}: {error}")
-            bar.advance(task)
+        try:
+            for done in as_completed(running):
+                try:
+                    done.result()
+                except AberraError as error:
+                    failures.append(f"{running[done].case}: {error}")
+                bar.update(task, advance=1, description=f"preparing {running[done].case}")
+        except BaseException:  # Ctrl-C must not wait for every case that is still queued
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if failures:
         listed = "\n  ".join(sorted(failures))
         raise InputError(f"{len(failures)} of {len(cases)} cases cannot be prepared:\n  {listed}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.errors import unknown
+from aberra.errors import ConfigError, unknown
 from aberra.prepare.grid import warn
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Crop:
         centre: ``mask`` or ``grid``.
 
     Raises:
-        ConfigError: unknown centre.
+        ConfigError: unknown centre, or not three edges of 0 or more.
     """
 
     version = 1
@@ -32,6 +32,8 @@ class Crop:
     def __init__(self, *, shape: Sequence[int], centre: str = "mask") -> None:
         if centre not in self.CENTRES:
             raise unknown("crop centre", centre, self.CENTRES)
+        if len(shape) != 3 or min(shape) < 0:
+            raise ConfigError(f"crop: shape {list(shape)}; expected three edges in voxels, 0 to keep an axis")
         self.shape = [int(edge) for edge in shape]
         self.centre = centre
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +38,7 @@ class HistogramMatch:
 
     def fit(self, volumes: Iterable[Volume]) -> None:
         """Learn the reference quantiles, one list a channel."""
-        found = []
-        for volume, _ in zip(volumes, range(self.REFERENCES), strict=False):
-            found.append(self._landmarks(volume))
+        found = [self._landmarks(volume) for volume in islice(volumes, self.REFERENCES)]
         self.reference = np.median(found, axis=0).tolist() if found else []
 
     def __call__(self, volume: Volume) -> Volume:

@@ -34,7 +34,7 @@ class Register:
         ConfigError: unknown target.
     """
 
-    version = 1
+    version = 2
     TARGETS = ("mni152",)
 
     def __init__(self, *, target: str = "mni152", spacing: float = 2.0) -> None:
@@ -47,7 +47,7 @@ class Register:
         """Return the scan on the atlas grid; images are left as they are."""
         if volume.is_image:
             return volume
-        from aberra.prepare.resample import Resample
+        from aberra.prepare.resample import Resample, smoothed
 
         template, atlas = _template()
         # thin out before searching, so that the pyramid starts from what it needs
@@ -59,7 +59,9 @@ class Register:
         grid = np.zeros((4, 4))
         grid[2, 0], grid[1, 1], grid[0, 2], grid[3, 3] = self.spacing, -self.spacing, -self.spacing, 1
         grid[:3, 3] = [high[0], high[1], low[2]]
-        moved = regrid(volume, to_scan @ grid, shape)
+        # an affine scales little: the scan's voxels are thinned out by about the ratio of the spacings
+        data = smoothed(volume.data, (self.spacing / step for step in volume.spacing))
+        moved = regrid(volume, to_scan @ grid, shape, data=data)
         return warn(moved, f"registration to MNI152 did not converge ({failed})") if failed else moved
 
 

@@ -10,7 +10,9 @@ from aberra.errors import ConfigError
 from aberra.prepare.grid import regrid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from aberra.volume import Volume
 
@@ -32,7 +34,7 @@ class Resample:
         ConfigError: not three sizes of 0 or more.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, *, spacing: Sequence[float], order: int = 1) -> None:
         if len(spacing) != 3 or min(spacing) < 0:
@@ -44,8 +46,6 @@ class Resample:
 
     def __call__(self, volume: Volume) -> Volume:
         """Return the resampled volume."""
-        from scipy.ndimage import gaussian_filter1d
-
         wanted = [new or old for new, old in zip(self.spacing, volume.spacing, strict=True)]
         ratio = np.array([new / old for new, old in zip(wanted, volume.spacing, strict=True)])
         ratio[[length == 1 for length in volume.shape]] = 1
@@ -55,11 +55,18 @@ class Resample:
             max(1, int(np.ceil(length / factor - 1e-6)))
             for length, factor in zip(volume.shape, ratio, strict=True)
         )
-        data = volume.data
-        for axis, factor in enumerate(ratio, start=1):
-            if factor > 1 and self.order:
-                data = gaussian_filter1d(data, np.sqrt(factor**2 - 1) / FWHM, axis=axis, mode="nearest")
+        data = smoothed(volume.data, ratio) if self.order else volume.data
         scale = np.diag([*ratio, 1.0])
         # centre the new grid on the old one: both cover the same field of view
         scale[:3, 3] = ((np.array(volume.shape) - 1) - (np.array([depth, height, width]) - 1) * ratio) / 2
         return regrid(volume, volume.affine @ scale, (depth, height, width), order=self.order, data=data)
+
+
+def smoothed(data: NDArray[np.float32], ratio: Iterable[float]) -> NDArray[np.float32]:
+    """Smooth (C, D, H, W) along the axes that will be thinned out by ``ratio`` (new voxel over old), against aliasing."""
+    from scipy.ndimage import gaussian_filter1d
+
+    for axis, factor in enumerate(ratio, start=1):
+        if factor > 1:
+            data = gaussian_filter1d(data, np.sqrt(factor**2 - 1) / FWHM, axis=axis, mode="nearest")
+    return data
