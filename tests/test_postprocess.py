@@ -16,7 +16,7 @@ def test_median_removes_specks_and_keeps_blobs():
     values = np.zeros((20, 20, 20), np.float32)
     values[3, 3, 3] = 1
     values[8:16, 8:16, 8:16] = 1
-    cleaned = PostProcess(erode_mm=0).clean(values, _grid())
+    cleaned = PostProcess().clean(values, np.ones(values.shape, bool), (1.0, 1.0, 1.0))
     assert cleaned[3, 3, 3] == 0
     assert cleaned[12, 12, 12] == 1
 
@@ -26,10 +26,22 @@ def test_median_is_the_same_by_slab_and_stays_in_thick_slices():
 
     values = np.random.default_rng(0).random((70, 9, 9)).astype(np.float32)
     np.testing.assert_array_equal(
-        PostProcess(erode_mm=0).clean(values, _grid((70, 9, 9))), median_filter(values, 5, mode="nearest")
+        PostProcess().clean(values, np.ones(values.shape, bool), (1.0, 1.0, 1.0)),
+        median_filter(values, 5, mode="nearest"),
     )
-    thick = PostProcess(erode_mm=0).clean(values, _grid((70, 9, 9), (5.0, 1.0, 1.0)))
+    thick = PostProcess().clean(values, np.ones(values.shape, bool), (5.0, 1.0, 1.0))
     np.testing.assert_array_equal(thick, median_filter(values, (1, 5, 5), mode="nearest"))
+
+
+def test_only_the_judged_region_is_filtered_and_nothing_else_changes():
+    from scipy.ndimage import median_filter
+
+    values = np.random.default_rng(0).random((30, 30, 30)).astype(np.float32)
+    inside = np.zeros(values.shape, bool)
+    inside[8:20, 9:22, 3:25] = True
+    found = PostProcess().clean(values, inside, (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(found[inside], median_filter(values, 5)[inside])
+    assert (found[~inside] == 0).all()
 
 
 def test_erosion_is_in_mm_and_never_takes_everything():
@@ -94,7 +106,7 @@ def test_a_512_volume_stays_under_four_gib():
     grid = _grid((512, 512, 512))
     tracemalloc.start()
     processing = PostProcess(erode_mm=0)
-    processing.segment(processing.clean(values, grid), grid, 0.5)
+    processing.segment(processing.clean(values, np.ones(values.shape, bool), grid.spacing), grid, 0.5)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak + values.nbytes + grid.data.nbytes < 4 * 2**30

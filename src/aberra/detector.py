@@ -248,8 +248,8 @@ class Detector:
         mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
         x = torch.from_numpy(np.ascontiguousarray(prepared.data))
         scored = self.score(self.model, x, torch.from_numpy(np.ascontiguousarray(mask)), self.runner)
-        cleaned = self.postprocess.clean(scored.map.float().cpu().numpy(), prepared)
         judged = self.postprocess.inside(prepared)
+        cleaned = self.postprocess.clean(scored.map.float().cpu().numpy(), judged, prepared.spacing)
         inside = back(judged.astype(np.float32), prepared, volume, order=0) > 0
         values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))
         restored = None

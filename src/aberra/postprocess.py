@@ -56,18 +56,29 @@ class PostProcess:
         self.min_voxels = min_voxels
         self.min_mm3 = min_mm3
 
-    def clean(self, values: NDArray[np.float32], prepared: Volume) -> NDArray[np.float32]:
-        """Zero the rim of the mask and filter.
+    def clean(
+        self, values: NDArray[np.float32], inside: NDArray[np.bool], spacing: tuple[float, float, float]
+    ) -> NDArray[np.float32]:
+        """Filter, and zero everything outside.
 
         Args:
             values: map on the prepared grid, shape (D, H, W).
-            prepared: the volume it belongs to.
+            inside: from :meth:`inside`, same shape.
+            spacing: of the grid in mm.
 
         Returns:
-            The cleaned map, same shape, zero outside the eroded mask.
+            The cleaned map, same shape.
         """
-        inside = self.inside(prepared)
-        return np.where(inside, self._median(values, prepared.spacing), np.float32(0))
+        from scipy.ndimage import find_objects
+
+        box = next(iter(find_objects(inside.astype(np.uint8))), None)
+        cleaned = np.zeros_like(values)
+        if box is None:
+            return cleaned
+        # filter only where something is judged, and the filter's reach around it
+        reach = tuple(slice(max(0, part.start - self.median), part.stop + self.median) for part in box)
+        cleaned[reach] = np.where(inside[reach], self._median(values[reach], spacing), np.float32(0))
+        return cleaned
 
     def inside(self, prepared: Volume) -> NDArray[np.bool]:
         """The mask without its rim, shape (D, H, W); the whole mask where erosion would leave nothing."""

@@ -109,7 +109,8 @@ def curve_of(positives: NDArray[np.int64], negatives: NDArray[np.int64], *, shif
     auroc = None
     if n_negative:
         auroc = float(((n_negative - false) * hits + 0.5 * hits * misses).sum() / (n_positive * n_negative))
-    dice = 2 * true / (true + false + n_positive)
+    # "strictly above 0" is the lowest threshold there is: voxels that score 0 are never flagged
+    dice = np.where(used > 0, 2 * true / (true + false + n_positive), 0.0)
     best = int(dice.argmax())
     return Curve(
         ap=ap,

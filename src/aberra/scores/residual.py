@@ -22,6 +22,9 @@ class Residual:
 
     Args:
         mode: ``absolute``, ``positive`` (brighter than healthy) or ``negative`` (darker).
+        centre: subtract the median difference inside the mask, channel by channel, before taking the sign or the absolute
+            value: a network that answers a foreign scanner with a healthy version that is brighter or darker as a whole
+            has not found an anomaly.
         smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
@@ -31,18 +34,22 @@ class Residual:
     needs = ("Reconstructs",)
     MODES = ("absolute", "positive", "negative")
 
-    def __init__(self, *, mode: str = "absolute", smooth: float = 0.0) -> None:
+    def __init__(self, *, mode: str = "absolute", centre: bool = False, smooth: float = 0.0) -> None:
         if mode not in self.MODES:
             raise unknown("residual mode", mode, self.MODES)
         if smooth < 0:
             raise ConfigError(f"score.smooth={smooth}; expected a σ of 0 or more pixels")
         self.mode = mode
+        self.centre = centre
         self.smooth = smooth
 
     def __call__(self, model: Reconstructs, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
         restored = run(model.reconstruct, x, mask)
         difference = x - restored
+        if self.centre and bool(mask.any()):
+            level = difference[:, mask].median(dim=1).values
+            difference = difference - level.reshape(-1, 1, 1, 1)
         if self.mode == "absolute":
             difference = difference.abs()
         else:

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aberra.errors import ConfigError, InputError
+from aberra.synthesis import draw_lesion, draw_phantom, plant, render
+from aberra.synthesis.lesions import LABELS, SOURCES
+from aberra.synthesis.poisson import poisson_blend
+from aberra.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return render(draw_phantom(2, 0), 3.0)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("shape", ["ellipsoid", "blob", "tube"])
+def test_every_source_and_shape_plants_a_repeatable_lesion_inside_the_brain(source, shape, scan):
+    drawn = draw_lesion(scan, np.random.default_rng(1), sources=[source], shapes=[shape], radius_mm=(8, 12))
+    planted, label = plant(scan, drawn)
+    again, _ = plant(scan, drawn)
+    assert planted.data.tobytes() == again.data.tobytes()
+    assert planted.lesion.any()
+    assert not (planted.lesion & ~scan.mask).any()
+    assert label.shape == scan.shape
+    changed = planted.data[0] != scan.data[0]
+    assert changed.any()
+    if source not in {"mass", "ventricle"}:
+        assert (changed & ~planted.lesion).sum() < 3 * planted.lesion.sum()
+
+
+def test_bright_is_brighter_and_dark_is_darker(scan):
+    for source, sign in (("hyper", 1), ("hypo", -1)):
+        drawn = draw_lesion(
+            scan, np.random.default_rng(3), sources=[source], shapes=["ellipsoid"], radius_mm=(8, 10)
+        )
+        planted, _ = plant(scan, drawn)
+        assert sign * (planted.data[0] - scan.data[0])[planted.lesion].mean() > 0
+
+
+def test_labels(scan):
+    drawn = draw_lesion(
+        scan, np.random.default_rng(3), sources=["mass"], shapes=["ellipsoid"], radius_mm=(9, 12)
+    )
+    found = {kind: plant(scan, replace(drawn, label=kind))[1] for kind in LABELS}
+    assert set(np.unique(found["binary"])) == {0, 1}
+    assert ((found["soft"] > 0) & (found["soft"] < 1)).any()
+    assert found["displacement"].max() > 1
+
+
+def test_lesions_add_up_and_work_on_images_and_without_a_mask(scan):
+    rng = np.random.default_rng(0)
+    once, _ = plant(scan, draw_lesion(scan, rng))
+    twice, _ = plant(once, draw_lesion(scan, rng))
+    assert (twice.lesion & once.lesion).sum() == once.lesion.sum()
+    image = Volume(data=rng.random((1, 1, 64, 64)) + 1, affine=np.eye(4))
+    planted, _ = plant(image, draw_lesion(image, rng, radius_mm=(4, 8)))
+    assert planted.lesion.any()
+    with pytest.raises(InputError, match="no foreground"):
+        draw_lesion(image.with_(data=np.zeros_like(image.data)), rng)
+
+
+def test_a_real_mask_gives_the_shape(tmp_path, scan):
+    real = np.zeros((1, 20, 20, 20))
+    real[0, 5:15, 8:12, 9:11] = 1
+    Volume(data=real, affine=np.eye(4), channels=("mask",)).write(tmp_path / "m.nii.gz")
+    drawn = draw_lesion(
+        scan,
+        np.random.default_rng(0),
+        shapes=["mask"],
+        mask_files=[str(tmp_path / "m.nii.gz")],
+        radius_mm=(10, 12),
+    )
+    planted, _ = plant(scan, drawn)
+    extents = [np.ptp(axis) for axis in np.nonzero(planted.lesion)]
+    assert extents[0] > 1.5 * extents[2]
+
+
+def test_poisson_keeps_the_border_and_the_foreign_gradient():
+    target = np.zeros((1, 20, 20), np.float32)
+    foreign = np.tile(np.arange(20, dtype=np.float32), (20, 1))[None] + 50
+    region = np.zeros((1, 20, 20), bool)
+    region[0, 5:15, 5:15] = True
+    mixed = poisson_blend(target, foreign, region)
+    assert (mixed[~region] == 0).all()
+    np.testing.assert_allclose(poisson_blend(foreign, foreign + 7, region), foreign, atol=1e-3)
+    smooth = poisson_blend(target + 3, np.zeros_like(foreign), region)
+    np.testing.assert_allclose(smooth, 3, atol=1e-4)
+
+
+def test_constant_sources_cannot_be_poisson_blended(scan):
+    drawn = draw_lesion(scan, np.random.default_rng(0), sources=["hyper"])
+    with pytest.raises(ConfigError, match="gradients"):
+        replace(drawn, blend="poisson")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from aberra.calibrate import Calibration, ScoreHistogram
+from aberra.cohort import Cohort
+from aberra.errors import InputError, MismatchError
+from aberra.evaluation import evaluate
+from aberra.files import write_json
+from aberra.result import Result
+from aberra.volume import Volume
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Four cases, two with a lesion, and results that half see it."""
+    rng = np.random.default_rng(0)
+    rows, everything = ["case,patient,flair,lesion,label"], []
+    for index in range(4):
+        scan = Volume(data=rng.random((1, 12, 12, 12)) + 0.1, affine=np.eye(4))
+        truth = np.zeros((12, 12, 12), bool)
+        if index < 2:
+            truth[3:6, 3:6, 3:6] = True
+        scan.write(tmp_path / f"c{index}.nii.gz")
+        lesion = ""
+        if index < 2:
+            scan.with_(data=truth[None], channels=("mask",)).write(tmp_path / f"l{index}.nii.gz")
+            lesion = f"l{index}.nii.gz"
+        rows.append(f"c{index},p{index},c{index}.nii.gz,{lesion},{int(index < 2)}")
+        values = (rng.random((12, 12, 12)) * 0.5 + truth * 0.4).astype(np.float32)
+        everything.append((truth, values))
+        _result(f"c{index}", scan, values, index).save(tmp_path / "results" / f"c{index}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    histogram = ScoreHistogram()
+    histogram.add(rng.random(1000).astype(np.float32) * 0.5)
+    write_json(
+        tmp_path / "results" / "calibration.json", Calibration.from_healthy(histogram, [0.1] * 19).to_json()
+    )
+    return tmp_path, everything
+
+
+def _result(case, scan, values, index):
+    return Result(
+        case=case, paths={}, map=scan.with_(data=values[None], channels=("anomaly",)), mask=values > 0.55,
+        reconstruction=None, score=float(4 - index), p=0.05 if index < 3 else 0.5, components=[],
+        threshold={"protocol": "healthy-fpr-1", "value": 0.55}, scale={"low": 0.1, "high": 1.0}, model={"name": "toy"},
+    )  # fmt: skip
+
+
+def test_numbers_agree_with_direct_computation(study):
+    folder, everything = study
+    found = evaluate(folder / "results", folder / "manifest.csv", n_boot=50, progress=False)
+    truth = np.concatenate([each.ravel() for each, _ in everything])
+    scores = np.concatenate([each.ravel() for _, each in everything])
+    assert found["voxel"]["pooled"]["ap"] == pytest.approx(average_precision_score(truth, scores), abs=1e-6)
+    assert found["voxel"]["pooled"]["prevalence"] == pytest.approx(truth.mean())
+    assert found["case"]["auroc"] == 1.0
+    five_percent = found["case"]["false_positive_rate"][1]
+    assert (five_percent["realised"], five_percent["n"]) == (0.5, 2)
+    assert found["lesion"]["lesions"] == 2
+    saved = json.loads((folder / "results" / "evaluation" / "metrics.json").read_text())
+    assert saved["voxel"]["at_threshold"].keys() == found["protocols"].keys()
+    table = (folder / "results" / "evaluation" / "table.md").read_text()
+    for line in table.splitlines():
+        if "| Dice" in line or "⌈Dice⌉" in line:
+            assert line.split("|")[3].strip(), "a Dice without its threshold protocol"
+    for figure in found["figures"]:
+        assert (folder / "results" / "evaluation" / figure).stat().st_size > 5000
+
+
+def test_missing_results_are_listed(study):
+    folder, _ = study
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text() + "c9,p9,c0.nii.gz,,0\n")
+    with pytest.raises(InputError, match="c9"):
+        evaluate(folder / "results", manifest, progress=False)
+    found = evaluate(folder / "results", manifest, allow_missing=True, n_boot=10, progress=False)
+    assert found["missing"] == ["c9"]
+
+
+def test_maps_of_other_scans_are_refused(study):
+    folder, _ = study
+    Volume(data=np.ones((1, 5, 5, 5)), affine=np.eye(4)).write(folder / "c3.nii.gz")
+    with pytest.raises(MismatchError, match="c3"):
+        evaluate(folder / "results", folder / "manifest.csv", progress=False)
+
+
+def test_paired_comparison(study):
+    folder, everything = study
+    cohort = Cohort.read(folder / "manifest.csv")
+    for case, (_, values) in zip(cohort, everything, strict=True):
+        result = Result.load(folder / "results" / case.case)
+        noise = np.random.default_rng(1).random(values.shape).astype(np.float32)
+        replace(result, map=result.map.with_(data=noise[None])).save(folder / "other" / case.case)
+    evaluate(folder / "other", cohort, n_boot=10, progress=False)
+    found = evaluate(folder / "results", cohort, against=[folder / "other"], n_boot=10, progress=False)
+    assert found["against"][0]["difference"] < 0
+    assert found["against"][0]["n"] == 2
+    with pytest.raises(InputError, match="aberra evaluate"):
+        evaluate(folder / "results", cohort, against=[folder], n_boot=10, progress=False)

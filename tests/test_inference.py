@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aberra.errors import ConfigError
+from aberra.inference import Runner, choose_device
+from aberra.scores.residual import Residual
+
+
+class Halver:
+    """Reconstructs half of what it sees."""
+
+    def reconstruct(self, x):
+        return x * 0.5
+
+
+@pytest.mark.parametrize(
+    ("dims", "size", "shape"),
+    [(2, (16, 16), (5, 16, 16)), (2, (16, 16), (3, 40, 12)), (3, (8, 8, 8), (20, 9, 6))],
+)
+def test_windows_blend_to_the_identity(dims, size, shape):
+    x = torch.rand(2, *shape)
+    found = Runner(dims=dims, size=size)(lambda batch: batch, x, torch.ones(shape, dtype=torch.bool))
+    torch.testing.assert_close(found, x)
+
+
+def test_windows_without_foreground_are_skipped():
+    seen = []
+    mask = torch.zeros(4, 16, 16, dtype=torch.bool)
+    mask[2] = True
+    found = Runner(dims=2, size=(16, 16))(
+        lambda batch: seen.append(len(batch)) or batch, torch.ones(1, 4, 16, 16), mask
+    )
+    assert sum(seen) == 1
+    assert found[0, 2].all()
+    assert not found[0, 1].any()
+
+
+def test_gradients_are_available_inside_when_asked_for():
+    def gradient(batch):
+        batch = batch.clone().requires_grad_()
+        (batch**2).sum().backward()
+        return batch.grad
+
+    x = torch.rand(1, 2, 8, 8)
+    found = Runner(dims=2, size=(8, 8))(gradient, x, torch.ones(2, 8, 8, dtype=torch.bool), grad=True)
+    torch.testing.assert_close(found, 2 * x)
+
+
+def test_signed_residuals():
+    x = torch.tensor([[[[2.0, -2.0], [4.0, 0.0]]]])
+    mask = torch.ones(1, 2, 2, dtype=torch.bool)
+    run = Runner(dims=2, size=(2, 2))
+    found = {mode: Residual(mode=mode)(Halver(), x, mask, run).map for mode in Residual.MODES}
+    torch.testing.assert_close(found["absolute"][0], torch.tensor([[1.0, 1.0], [2.0, 0.0]]))
+    torch.testing.assert_close(found["positive"][0], torch.tensor([[1.0, 0.0], [2.0, 0.0]]))
+    torch.testing.assert_close(found["negative"][0], torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+    smooth = Residual(smooth=1.0)(Halver(), x, mask, run).map
+    assert smooth.max() < found["absolute"].max()
+
+
+def test_devices():
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(ConfigError, match="not known"):
+        choose_device("abacus")

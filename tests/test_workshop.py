@@ -1,0 +1,63 @@
+"""What holds for the installation as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import distributions
+from time import perf_counter
+
+import pytest
+
+import aberra
+from aberra.detector import Detector, shipped_detectors
+
+HEAVY = ("torch", "monai", "torchio", "SimpleITK", "scipy", "nibabel", "numpy")
+
+
+def test_no_package_that_breaks_the_cpu_build_of_torch():
+    names = {str(each.metadata["Name"]).lower() for each in distributions()}
+    assert not {name for name in names if name == "torchvision" or name.startswith("nvidia-")}
+
+
+def test_help_is_fast():
+    best = float("inf")
+    for _ in range(3):
+        started = perf_counter()
+        subprocess.run([sys.executable, "-m", "aberra", "--help"], capture_output=True, check=True)
+        best = min(best, perf_counter() - started)
+    assert best < 0.5
+
+
+def test_help_imports_nothing_heavy():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "aberra", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert not imported & set(HEAVY)
+
+
+def test_the_public_face():
+    for name in aberra.__all__:
+        assert getattr(aberra, name).__name__.lower() == name.lower()
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = aberra.nothing
+
+
+def test_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "aberra", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"aberra {aberra.__version__}"
+
+
+@pytest.mark.parametrize("name", ["flair", "any-contrast"])
+def test_shipped_detectors_are_there_small_and_calibrated(name):
+    folder = shipped_detectors()[name]
+    assert (folder / "weights.safetensors").stat().st_size <= 8 * 2**20
+    assert (folder / "card.md").is_file()
+    detector = Detector.load(name)
+    assert detector.calibration.n_cases >= 19
