@@ -31,6 +31,7 @@ from aberra.volume import Volume
         (lambda: BiasField(shrink=0), "1 or more"),
         (lambda: BiasField(iterations=[]), "1 or more"),
         (lambda: BrainMask(method="srtip"), "Did you mean 'strip'"),
+        (lambda: BrainMask(method="strip", fraction=1), "between 0 and 1"),
         (lambda: BrainMask(method="command", command='strip "{input} {output}'), "split into words"),
         (lambda: Normalise(method="zscor"), "Did you mean 'zscore'"),
         (lambda: Normalise(low=80, high=0), "upper end"),

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,22 +34,22 @@ class BrainMask:
     Args:
         method: ``auto`` (the given mask, else non-zero voxels if the background was cut away, else ``all`` if the field of view
             lies within tissue, else ``otsu``), ``given``,
-            ``nonzero``, ``otsu`` (head or body against air), ``strip`` (classical skull strip: threshold, open, largest region,
-            close; works on clean adult T1, T2 and FLAIR, leaves some meninges), ``all``, or ``command``.
+            ``nonzero``, ``otsu`` (head or body against air), ``strip`` (classical skull strip by a growing surface, see :func:`~aberra.prepare.skull_strip.strip`; good on 3-D
+            scans of adults, loose on thick slices; a scan that is stripped already keeps its non-zero voxels), ``all``, or ``command``.
         command: external program for ``command``, with ``{input}`` and ``{output}``, as in
             ``mri_synthstrip -i {input} -m {output}``; run without a shell.
-        opening_mm: radius by which ``strip`` cuts the brain from its coverings.
+        fraction: of ``strip``, in (0, 1); higher makes the brain smaller.
         blank: set voxels outside to zero.
 
     Raises:
-        ConfigError: unknown method, or ``command`` without a program.
+        ConfigError: unknown method, ``fraction`` outside (0, 1), or ``command`` without a program.
     """
 
-    version = 1
+    version = 2
     METHODS = ("auto", "given", "nonzero", "otsu", "strip", "all", "command")
 
     def __init__(
-        self, *, method: str = "auto", command: str = "", opening_mm: float = 4.0, blank: bool = True
+        self, *, method: str = "auto", command: str = "", fraction: float = 0.5, blank: bool = True
     ) -> None:
         if method not in self.METHODS:
             raise unknown("mask method", method, self.METHODS)
@@ -57,6 +57,8 @@ class BrainMask:
             raise ConfigError(
                 f"brain-mask: command '{command}' needs {{input}} and {{output}}, as in 'hd-bet -i {{input}} -o {{output}}'"
             )
+        if not 0 < fraction < 1:
+            raise ConfigError(f"brain-mask: fraction={fraction}; expected a number between 0 and 1")
         self.method = method
         self.command = command
         try:
@@ -65,7 +67,7 @@ class BrainMask:
             raise ConfigError(
                 f"brain-mask: command '{command}' cannot be split into words ({error})"
             ) from error
-        self.opening_mm = opening_mm
+        self.fraction = fraction
         self.blank = blank
 
     def __call__(self, volume: Volume) -> Volume:
@@ -101,7 +103,12 @@ class BrainMask:
             return nonzero
         if method == "command":
             return self._run(volume)
-        return _strip(volume, self.opening_mm) if method == "strip" else _head(volume)
+        if method == "strip":
+            from aberra.prepare.skull_strip import strip
+
+            stripped = _cut_away(volume.data[0], nonzero)
+            return nonzero if stripped else strip(volume, self.fraction)
+        return _head(volume)
 
     def _run(self, volume: Volume) -> NDArray[np.bool]:
         """Let an external program make the mask."""
@@ -161,27 +168,6 @@ def _head(volume: Volume) -> NDArray[np.bool]:
     found = _largest(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
     for index in range(len(found)):
         found[index] = binary_fill_holes(found[index])
-    return found
-
-
-def _strip(volume: Volume, opening_mm: float) -> NDArray[np.bool]:
-    """Classical strip: tissue above Otsu inside the head, opened by a ball, largest region, closed and filled."""
-    from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
-    from skimage.filters import threshold_otsu
-
-    head = _head(volume)
-    smooth = gaussian_filter(volume.data[0], [1.0 if length > 2 else 0.0 for length in volume.shape])
-    inside = smooth[head]
-    low, high = np.percentile(inside, [2, 99.5]) if inside.size else (0.0, 0.0)
-    tissue = head & (smooth > 0.6 * threshold_otsu(np.clip(inside, low, high))) & (smooth < high)
-    options: dict[str, Any] = {"sampling": volume.spacing}
-    core = _largest(distance_transform_edt(tissue, **options) > opening_mm)
-    if not core.any():
-        return head
-    grown = distance_transform_edt(~core, **options) <= opening_mm
-    closed = distance_transform_edt(~grown, **options) <= 2 * opening_mm
-    filled = distance_transform_edt(closed, **options) > 2 * opening_mm
-    found: NDArray[np.bool] = binary_fill_holes(filled | grown) & head
     return found
 
 

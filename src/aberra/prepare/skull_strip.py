@@ -22,6 +22,9 @@ STEPS = 1000
 SUBDIVISIONS = 4
 """Of an icosahedron: 2,562 vertices, about 5 mm apart on an adult brain."""
 
+POLISH = 3
+"""Rounds of averaging with the neighbours at the end, against vertices that swing to and fro."""
+
 DEPTH_MM = 20.0
 """How far inwards a vertex looks for dark voxels; for bright ones half as far."""
 
@@ -42,8 +45,11 @@ def strip(volume: Volume, fraction: float = 0.5) -> NDArray[np.bool]:
     Returns:
         Mask of shape (D, H, W); empty where the scan has no contrast.
 
+    Limits: made for a whole adult head. On two IXI T1 at 2 mm it gives 1.4 and 1.6 L, on clinical scans of 5 mm slices
+    that end below the crown 2 to 2.8 L: scalp and eyes remain there, and ``fraction`` 0.7 or an external program serves better.
+
     Deviation: the start ignores what lies more than 150 mm below the crown; intensities are looked up at 2 mm without
-    interpolation; the surface is not run again when it intersects itself.
+    interpolation; the surface is averaged lightly at the end and not run again when it intersects itself.
     """
     from aberra.prepare.grid import resample_to
     from aberra.prepare.resample import Resample
@@ -92,15 +98,15 @@ def _grow(
     steps = np.arange(0, DEPTH_MM + 1e-6, GRID_MM)
     half = len(steps) // 2 + 1
     last = np.array(data.shape) - 1
-    count = np.maximum((neighbours >= 0).sum(axis=1), 1)[:, None]
     there = (neighbours >= 0)[..., None]
+    count = there.sum(axis=1)
     sharp = (1 / TIGHTEST_MM + 1 / WIDEST_MM) / 2, 6 / (1 / TIGHTEST_MM - 1 / WIDEST_MM)
     for _ in range(STEPS):
-        around = surface[neighbours] * there
-        pull = around.sum(axis=1) / count - surface
+        around = surface[neighbours]
+        pull = (around * there).sum(axis=1) / count - surface
         normal = _normals(surface, faces)
         along = (pull * normal).sum(axis=1, keepdims=True)
-        edge = float(np.mean(np.linalg.norm((around[:, 0] - surface), axis=1)))
+        edge = float(np.mean(np.linalg.norm(around[:, 0] - surface, axis=1)))
         curvature = 2 * np.abs(along) / edge**2
         smooth = 0.5 * (1 + np.tanh(sharp[1] * (curvature - sharp[0])))
         seen = np.rint((surface[:, None] - normal[:, None] * steps[:, None]) / GRID_MM).astype(np.int64)
@@ -112,6 +118,8 @@ def _grow(
         local = (bright - low) * fraction + low
         push = 0.05 * 2 * (dark - local) / np.maximum(bright - low, 1e-9) * edge
         surface = surface + (pull - along * normal) / 2 + smooth * along * normal + push[:, None] * normal
+    for _ in range(POLISH):
+        surface = (surface + (surface[neighbours] * there).sum(axis=1) / count) / 2
     return surface
 
 
