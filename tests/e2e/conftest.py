@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+ENVIRONMENT = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
+"""Another number of threads sums in another order: bit-for-bit comparisons need the same everywhere."""
+
 SMALL = [
     "--set", "prepare.size=32", "--set", "model.width=8", "--set", "model.depth=2",
     "--set", "training.steps=20", "--set", "training.batch_size=4",
@@ -16,10 +19,9 @@ SMALL = [
 
 def aberra(*arguments, check=True, **options):
     """Run the command line; return the finished process with its output as text."""
-    environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-m", "aberra", *map(str, arguments)],
-        capture_output=True, text=True, check=False, env=environment, timeout=500, **options,
+        capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=500, **options,
     )  # fmt: skip
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
@@ -29,6 +31,11 @@ def aberra(*arguments, check=True, **options):
 @pytest.fixture(scope="session")
 def run():
     return aberra
+
+
+@pytest.fixture(scope="session")
+def environment():
+    return ENVIRONMENT
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 def test_the_main_job(run, job, tmp_path):
     results = tmp_path / "results"
     run("detect", job["model"], job["unseen"], "--out", results)
-    rows = list(csv.DictReader((results / "scores.csv").open()))
+    rows = list(csv.DictReader((results / "scores.csv").read_text().splitlines()))
     assert list(rows[0]) == [
         "case",
         "path",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def read_nifti(path: Path, channel: str) -> Volume:
     """
     import nibabel as nib
 
+    logging.getLogger("nibabel.global").setLevel(logging.ERROR)  # what it repairs silently is checked below
     try:
         image: Any = nib.load(path)
         header = image.header
@@ -52,7 +54,7 @@ def read_nifti(path: Path, channel: str) -> Volume:
             f"{path}: {len(image.shape)} dimensions {image.shape}; expected one 3-D volume. "
             "Split time points or channels into files of their own"
         )
-    spacing = np.asarray(header["pixdim"][1:4], dtype=float)
+    spacing = _stored_spacing(path)
     if not np.isfinite(spacing).all() or (spacing[: len(image.shape)] <= 0).any():
         raise InputError(
             f"{path}: voxel spacing {' × '.join(f'{step:g}' for step in spacing)} mm; all must be above zero. Fix the header's pixdim"
@@ -106,6 +108,26 @@ def write_nifti(volume: Volume, path: Path) -> None:
 
             content = gzip.compress(content, compresslevel=4, mtime=0)
         temporary.write_bytes(content)
+
+
+def _stored_spacing(path: Path) -> NDArray[np.float64]:
+    """Spacing as the file has it: nibabel silently turns 0 into 1 mm.
+
+    NIfTI-1 keeps eight float32 ``pixdim`` at byte 76, NIfTI-2 eight float64 at byte 104.
+    """
+    import gzip
+
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else path.open("rb") as stream:
+        head = stream.read(168)
+    for order in "<>":
+        size = int(np.frombuffer(head[:4], dtype=f"{order}i4")[0])
+        if size == 348:
+            return np.frombuffer(head[76:108], dtype=f"{order}f4")[1:4].astype(float)
+        if size == 540:
+            return np.frombuffer(head[104:168], dtype=f"{order}f8")[1:4].astype(float)
+    raise InputError(f"{path}: not a NIfTI header; convert the file again")
 
 
 def check_finite(path: Path, data: NDArray[np.float32]) -> None:
