@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
 from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
 from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.paired import compare
+from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
 from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
 
 if TYPE_CHECKING:
@@ -127,12 +126,12 @@ def evaluate(
     if against:
         content["against"] = _against(content, results, against)
     content["figures"] = _figures(folder, tally, thresholds, content)
-    rows = _rows(content)
+    rows = rows_of(content)
     write_json(folder / "metrics.json", content)
-    write_text(folder / "table.csv", _csv(rows))
-    write_text(folder / "table.md", _markdown(rows))
+    write_text(folder / "table.csv", as_csv(rows))
+    write_text(folder / "table.md", as_markdown(rows))
     if progress:
-        _print(content, rows, folder)
+        show(content, rows, folder)
     return content
 
 
@@ -306,127 +305,3 @@ def _figures(folder: Path, tally: _Tally, thresholds: dict[str, float], content:
     scores = np.array([row["score"] for row in tally.cases], dtype=float)
     labels = np.array([row["label"] for row in tally.cases], dtype=bool)
     return made + figures.case_figures(folder, scores, labels, content["case"]["false_positive_rate"])
-
-
-COLUMNS = ("level", "metric", "protocol", "value", "low", "high")
-
-
-def _row(
-    level: str, metric: str, value: float | None, protocol: str | None = "", interval: Any = None
-) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {
-        "level": level,
-        "metric": metric,
-        "protocol": protocol or "",
-        "value": value,
-        "low": low,
-        "high": high,
-    }
-
-
-def _rows(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Flatten into one row a metric; what is not defined for these cases is left out."""
-    rows = [*_voxel_rows(content["voxel"]), *_lesion_rows(content["lesion"]), *_case_rows(content["case"])]
-    return [row for row in rows if row["value"] is not None]
-
-
-def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
-    pooled, spread = voxel["pooled"], voxel["pooled"]["intervals"]
-    oracle = f"oracle, t = {pooled['best_threshold'] or 0:.4g}"
-    rows = [
-        _row("voxel", "AP", pooled["ap"], interval=spread.get("ap")),
-        _row("voxel", "AP of prevalence", pooled["prevalence"]),
-        _row("voxel", "AUROC", pooled["auroc"], interval=spread.get("auroc")),
-        _row("voxel", "⌈Dice⌉", pooled["best_dice"], oracle, spread.get("best_dice")),
-    ]
-    for protocol, values in voxel["at_threshold"].items():
-        rows += [
-            _row("voxel", "Dice", values["dice"], protocol),
-            _row("voxel", "sensitivity", values["sensitivity"], protocol),
-            _row("voxel", "precision", values["precision"], protocol),
-            _row("voxel", "Dice per case, mean", values["dice_mean"], protocol),
-        ]
-    residuals = voxel["residuals"]
-    return [
-        *rows,
-        _row("voxel", "mean score, normal", residuals["l1_normal"]),
-        _row("voxel", "mean score, anomalous", residuals["l1_anomalous"]),
-        _row("voxel", "χ²", residuals["chi2"]),
-    ]
-
-
-def _lesion_rows(lesion: dict[str, Any]) -> list[dict[str, Any]]:
-    protocol = lesion["protocol"]
-    rows = [
-        _row("lesion", "recall (any overlap)", lesion["recall_overlap"], protocol),
-        _row("lesion", "recall (IoU ≥ 0.1)", lesion["recall_iou"], protocol),
-        _row("lesion", "false positives per scan", lesion["false_positives_per_scan"], protocol),
-    ]
-    for volume in lesion["by_volume"]:
-        top = "∞" if volume["to_mm3"] is None else f"{volume['to_mm3']:g}"
-        metric = f"recall, {volume['from_mm3']:g}–{top} mm³ (n = {volume['lesions']})"
-        rows.append(_row("lesion", metric, volume["recall_overlap"], protocol))
-    return rows + [
-        _row("lesion", f"FROC recall at {rate} FP/scan", value, "ladder")
-        for rate, value in lesion["froc"].items()
-    ]
-
-
-def _case_rows(case: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [
-        _row("case", label, case[name], interval=case.get(f"{name}_interval"))
-        for name, label in (("auroc", "AUROC"), ("ap", "AP"), ("fpr_at_95_tpr", "FPR at 95 % TPR"))
-    ]
-    return rows + [
-        _row(
-            "case",
-            f"realised FPR (n = {row['n']})",
-            row["realised"],
-            f"conformal p ≤ {row['nominal']:g}",
-            row["interval"],
-        )
-        for row in case["false_positive_rate"]
-    ]
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    spread = "" if row["low"] is None else f"{row['low']:.3f} – {row['high']:.3f}"
-    return row["level"], row["metric"], row["protocol"], f"{row['value']:.4f}", spread
-
-
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    lines = ["| level | metric | threshold protocol | value | 95 % interval |", "|---|---|---|---|---|"]
-    return "\n".join([*lines, *("| " + " | ".join(_cells(row)) + " |" for row in rows)]) + "\n"
-
-
-def _print(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    title = f"{content['method']} · {content['cases']} cases, {content['patients']} patients"
-    table = Table("level", "metric", "threshold protocol", "value", "95 % interval", title=title)
-    for row in rows:
-        table.add_row(*_cells(row))
-    console.print(table)
-    for row in content["case"]["false_positive_rate"]:
-        verdict = "inside" if row["within"] else ("below" if row["not_above"] else "ABOVE")
-        console.print(
-            f"healthy cases at nominal {row['nominal']:.0%}: {row['flagged']} of {row['n']} flagged, realised {row['realised']:.1%}, "
-            f"{verdict} the binomial range {row['expected'][0]:.1%} – {row['expected'][1]:.1%}"
-        )
-    for row in content.get("against", []):
-        console.print(
-            f"AP per patient, {row['method']} − this: {row['difference']:+.3f} (n = {row['n']}, p = {row['p']:.3f}, Holm {row['p_holm']:.3f})"
-        )
-    console.print(f"region: {content['region']}", highlight=False)
-    console.print(f"tables and figures: {folder}", soft_wrap=True)

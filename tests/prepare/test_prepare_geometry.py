@@ -14,26 +14,9 @@ from aberra.prepare.crop import Crop
 from aberra.prepare.orient import Orient
 from aberra.prepare.resample import Resample
 from aberra.volume import Volume
+from strategies import affines
 
 CODES = ["RAS", "LPS", "SPL", "PSR", "ILA", "ASR", "LAS"]
-
-
-@st.composite
-def affines(draw):
-    angles = draw(st.tuples(*[st.floats(-0.5, 0.5)] * 3))
-    turn = np.eye(3)
-    for axis, angle in enumerate(angles):
-        step = np.eye(3)
-        a, b = [other for other in range(3) if other != axis]
-        step[a, a] = step[b, b] = np.cos(angle)
-        step[a, b], step[b, a] = -np.sin(angle), np.sin(angle)
-        turn = turn @ step
-    spacing = np.array(draw(st.tuples(*[st.floats(0.8, 2.5)] * 3)))
-    signs = np.array(draw(st.tuples(*[st.sampled_from([-1, 1])] * 3)))
-    affine = np.eye(4)
-    affine[:3, :3] = (turn @ np.diag(spacing * signs))[:, draw(st.permutations(range(3)))]
-    affine[:3, 3] = draw(st.tuples(*[st.floats(-50, 50)] * 3))
-    return affine
 
 
 @settings(max_examples=20, deadline=None)
