@@ -50,6 +50,9 @@ class Runner:
         batch_size: windows at once; None chooses by device.
         device: ``auto``, ``cpu`` or ``cuda``.
         overlap: share of a window that neighbours share.
+
+    Raises:
+        ConfigError: a batch size below 1 or a device that is not there.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Runner:
         self.size = tuple(size)
         self.device = choose_device(device)
         cuda = self.device.type == "cuda"
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch size {batch_size}; expected 1 or more")
         self.batch_size = batch_size or (CUDA_BATCH if cuda else CPU_BATCH)[dims]
         self.overlap = overlap
         self.window = (1, *self.size) if dims == 2 else self.size
@@ -136,9 +141,11 @@ class Runner:
             )
             try:
                 values = self._apply(function, x.to(self.device), grad=grad)
-            except torch.cuda.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError as error:
                 if self.batch_size == 1:
-                    raise
+                    raise ConfigError(
+                        f"one window of {self.size} does not fit on {self.device}; use --device cpu"
+                    ) from error
                 self.batch_size //= 2
                 from rich.console import Console
 

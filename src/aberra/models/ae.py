@@ -33,6 +33,9 @@ class AE(nn.Module):
 
     Raises:
         ConfigError: unknown bottleneck or a size that cannot be halved.
+
+    Deviation: in 3-D and at sizes other than 128² (see :func:`aberra.nets.unified.stages`); the study has neither. The layers'
+    details are those of :mod:`aberra.nets.unified`.
     """
 
     BOTTLENECKS = ("dense", "spatial")

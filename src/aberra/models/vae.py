@@ -33,6 +33,8 @@ class VAE(nn.Module):
 
     Raises:
         ConfigError: a size that cannot be halved.
+
+    Deviation: the second head is log σ², the study's log σ. Else as :class:`aberra.models.ae.AE`.
     """
 
     def __init__(

@@ -1,4 +1,8 @@
-"""The unified encoder and decoder of the comparative study (Baur et al. 2021, arXiv 2004.03271, Fig. 4; B40–B42)."""
+"""The unified encoder and decoder of the comparative study (Baur et al. 2021, arXiv 2004.03271, Fig. 4; B40–B42).
+
+Deviation: "same" padding is two pixels on both sides, where TensorFlow pads one before and two after (the mirror image of
+the same sampling); batch norm and initial weights are PyTorch's defaults instead of Keras's.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ def conv(dims: int) -> type[nn.Conv2d | nn.Conv3d]:
 
 
 def stages(size: Sequence[int]) -> int:
-    """How often the grid is halved: log2(128 / 8) = 4 at 128², so that the smallest edge ends at 8 (or 4, below 64).
+    """How often the grid is halved: log2(128 / 8) = 4 at 128². The smallest edge ends at 8 to 15 (4 to 7 where it is below 64).
 
     Raises:
         ConfigError: an edge is not divisible that often.

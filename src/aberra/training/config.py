@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import cos, pi
+from math import cos, inf, pi
 from typing import TYPE_CHECKING, Any, Self
 
 from aberra.errors import ConfigError, unknown
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SCHEDULES = ("constant", "cosine", "plateau")
 SLICES = ("all", "lesion-free")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,9 @@ class TrainingConfig:
         beta2: Adam's β₂.
         amsgrad: Adam's AMSGrad variant.
         schedule: ``constant``, ``cosine`` (to 0 at ``steps``) or ``plateau`` (halved after ``patience`` / 2 evaluations
-            without improvement).
+            without improvement, 5 where ``patience`` is off).
         warmup: steps over which the learning rate rises linearly.
-        ema: decay of the exponential moving average of the weights; 0 is off.
+        ema: decay of the exponential moving average of the weights, below 1; 0 is off. Early on it is at most t / (t + 9).
         clip: largest gradient norm; 0 is off.
         patience: stop after so many evaluations without improvement of the validation loss; 0 is off. The study stops
             after 5 epochs (Baur et al. 2021).
@@ -81,12 +82,29 @@ class TrainingConfig:
             raise unknown("training.schedule", self.schedule, SCHEDULES)
         if self.slices not in SLICES:
             raise unknown("training.slices", self.slices, SLICES)
-        for name in ("steps", "batch_size", "checkpoint_every", "log_every", "validation_samples", "devices"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name}={getattr(self, name)}; expected 1 or more")
-        for name in ("ema", "flip", "min_foreground"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"training.{name}={getattr(self, name)}; expected a number in [0, 1]")
+        if self.precision not in PRECISIONS:
+            raise unknown("training.precision", self.precision, PRECISIONS)
+        positive = ("steps", "batch_size", "checkpoint_every", "log_every", "validation_samples", "devices")
+        zero_or_more = (
+            "weight_decay",
+            "warmup",
+            "clip",
+            "patience",
+            "min_delta",
+            "validate_every",
+            "gain",
+            "gamma",
+        )
+        for names, fits, expected in (
+            (positive, lambda value: value >= 1, "1 or more"),
+            (("learning_rate",), lambda value: 0 < value < inf, "a number above 0"),
+            (zero_or_more, lambda value: 0 <= value < inf, "0 or more"),
+            (("flip", "min_foreground"), lambda value: 0 <= value <= 1, "a number in [0, 1]"),
+            (("beta1", "beta2", "ema"), lambda value: 0 <= value < 1, "a number in [0, 1)"),
+        ):
+            for name in names:
+                if not fits(getattr(self, name)):
+                    raise ConfigError(f"training.{name}={getattr(self, name)}; expected {expected}")
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
@@ -103,6 +121,11 @@ class TrainingConfig:
             if not isinstance(value, wanted) or (isinstance(value, bool) and kinds[key] is not bool):
                 raise ConfigError(f"training.{key}={value!r}; expected {kinds[key].__name__}")
         return cls(**options)
+
+    @property
+    def plateau(self) -> int:
+        """Evaluations without improvement after which the plateau schedule halves the learning rate."""
+        return max(1, self.patience // 2) if self.patience else 5
 
     def rate(self, step: int, cuts: int = 0) -> float:
         """Learning rate of a step (from 0); a plain function, so that resuming needs no scheduler state.

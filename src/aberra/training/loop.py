@@ -11,6 +11,7 @@ import torch
 
 from aberra.errors import TrainingError
 from aberra.training import checkpoint, plots
+from aberra.training.interrupt import held_back
 from aberra.training.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def train(
 
     The chosen weights are those of the lowest validation loss, else the last; moving averages where ``ema`` is on.
     ``folder`` gets ``checkpoint.safetensors``, ``metrics.jsonl``, ``loss.png`` and ``reconstructions.png``.
-    An interrupted run goes on from its checkpoint.
+    An interrupted run goes on from its checkpoint; Ctrl-C is answered after the step under way. With several devices only
+    the first process returns: the others end here, so that the caller saves once.
 
     Args:
         model: see :class:`aberra.capabilities.Trains`.
@@ -61,12 +63,15 @@ def train(
         Steps, best step, best validation loss, seconds and images a second.
 
     Raises:
-        TrainingError: nothing to learn from, or the loss is not finite (the last good checkpoint is kept).
+        TrainingError: nothing to learn from, or loss or weights are not finite (the last good checkpoint is kept).
     """
     run = Run(
         model, data, config, folder, validation=validation, dims=dims, size=size, device=device, seed=seed
     )
-    return run.go(progress=progress)
+    summary = run.go(progress=progress)
+    if run.fabric.global_rank:
+        raise SystemExit
+    return summary
 
 
 class Run:
@@ -123,7 +128,9 @@ class Run:
         self.model, self.optimizer = self.fabric.setup(self.inner, self.optimizer)
         self.model.mark_forward_method("loss")
         self.metrics = folder / "metrics.jsonl"
-        self._trim_metrics()
+        self.kept = self.state.step
+        if self.fabric.global_rank == 0:
+            self._trim_metrics()
         epoch = math.ceil(len(self.sampler) / config.batch_size)
         self.every = config.validate_every or min(500, max(50, epoch))
 
@@ -143,26 +150,25 @@ class Run:
         )
         first = self.state.step
         started, before = perf_counter(), self.state.seconds
-        with Progress(*columns, disable=not progress) as bar:
+        with Progress(*columns, disable=not progress) as bar, held_back() as interrupted:
             task = bar.add_task("", total=self.config.steps, completed=first, speed="", loss="")
-            try:
-                while self.state.step < self.config.steps and not self._stopped():
-                    loss = self._step()
-                    self.state.seconds = before + perf_counter() - started
-                    if self.state.step % self.every == 0 or self.state.step == self.config.steps:
-                        self._validate()
-                    if self.state.step % self.config.checkpoint_every == 0:
-                        self._save()
-                    if loss is not None:
-                        images = (self.state.step - first) * self.config.batch_size * self.config.devices
-                        speed = f"{images / (perf_counter() - started):.0f} images/s"
-                        bar.update(task, completed=self.state.step, speed=speed, loss=f"loss {loss:.4g}")
-            except KeyboardInterrupt:
-                self._save()
-                bar.console.print(
-                    f"interrupted at step {self.state.step}; run the same command with --resume to go on"
-                )
-                raise
+            while self.state.step < self.config.steps and not self._stopped():
+                loss = self._step()
+                self.state.seconds = before + perf_counter() - started
+                if self.state.step % self.every == 0 or self.state.step == self.config.steps:
+                    self._validate()
+                if self.state.step % self.config.checkpoint_every == 0:
+                    self._save()
+                if loss is not None:
+                    images = (self.state.step - first) * self.config.batch_size * self.config.devices
+                    speed = f"{images / (perf_counter() - started):.0f} images/s"
+                    bar.update(task, completed=self.state.step, speed=speed, loss=f"loss {loss:.4g}")
+                if interrupted():
+                    self._save()
+                    bar.console.print(
+                        f"interrupted at step {self.state.step}; run the same command with --resume to go on"
+                    )
+                    raise KeyboardInterrupt
         self._save()
         return self._finish()
 
@@ -190,14 +196,11 @@ class Run:
             or (step + 1) % config.checkpoint_every == 0
             or step + 1 == config.steps
         )
-        values = (
-            {name: float(value.detach()) for name, value in losses.items()} if logged or step == 0 else {}
-        )
+        # looking at a loss makes the CPU wait for an accelerator, so there only logged steps are looked at
+        looked = logged or step == 0 or self.fabric.device.type == "cpu"
+        values = {name: float(value.detach()) for name, value in losses.items()} if looked else {}
         if any(not math.isfinite(value) for value in values.values()):
-            raise TrainingError(
-                f"step {step + 1}: the loss is not finite ({values}); the checkpoint of an earlier step is kept in {self.folder}. "
-                "Lower training.learning_rate or set training.clip=1"
-            )
+            raise self._diverged(step + 1, f"the loss is not finite ({values})")
         self.optimizer.step()
         self.state.step += 1
         if config.ema:
@@ -210,7 +213,7 @@ class Run:
 
     def _generator(self, step: int, rank: int) -> torch.Generator:
         """Seed all randomness of a step, dropout's global generator included."""
-        number = (self.seed * 1_000_003 + step) * 64 + rank
+        number = ((self.seed * 1_000_003 + step) * 64 + rank) % 2**63
         torch.manual_seed(number)
         return torch.Generator(self.fabric.device).manual_seed(number)
 
@@ -219,10 +222,12 @@ class Run:
 
     @torch.no_grad()
     def _average(self) -> None:
+        """Update the moving average; its decay rises from 0.1 so that the random start does not linger."""
+        decay = min(self.config.ema, self.state.step / (self.state.step + 9))
         for name, tensor in self.inner.state_dict().items():
             kept = self.shadows["ema"][name]
             if tensor.is_floating_point():
-                kept.lerp_(tensor, 1 - self.config.ema)
+                kept.lerp_(tensor, 1 - decay)
             else:
                 kept.copy_(tensor)
 
@@ -244,18 +249,16 @@ class Run:
             part = x[start : start + size].to(self.fabric.device)
             losses = self.model.loss(part, mask[start : start + size].to(self.fabric.device), generator)
             total += float(losses.get("reconstruction", losses["loss"])) * len(part)
-        value = total / len(x)
+        value = self.fabric.broadcast(total / len(x))  # one answer for all processes, or they stop apart
         state = self.state
         if not math.isfinite(value):
-            raise TrainingError(
-                f"step {state.step}: the validation loss is not finite; the checkpoint of an earlier step is kept in {self.folder}"
-            )
+            raise self._diverged(state.step, "the validation loss is not finite")
         if state.best is None or value < state.best - self.config.min_delta:
             state.best, state.best_step, state.stale = value, state.step, 0
             self.shadows["best"] = self._weights()
         else:
             state.stale += 1
-            if self.config.schedule == "plateau" and state.stale % max(1, self.config.patience // 2) == 0:
+            if self.config.schedule == "plateau" and state.stale % self.config.plateau == 0:
                 state.cuts += 1
         self.inner.load_state_dict(current)
         self._log({"step": state.step, "validation": value})
@@ -291,8 +294,23 @@ class Run:
         return {name: tensor.detach().clone() for name, tensor in self.inner.state_dict().items()}
 
     def _save(self) -> None:
+        """Write the checkpoint, but never with weights that are lost (a finite loss may have an infinite gradient)."""
+        weights = self.inner.state_dict().values()
+        if not all(bool(torch.isfinite(each).all()) for each in weights):
+            raise self._diverged(self.state.step, "a weight is not finite")
+        self.kept = self.state.step
         if self.fabric.global_rank == 0:
             checkpoint.save(self.folder, self.inner, self.optimizer.optimizer, self.state, self.shadows)
+
+    def _diverged(self, step: int, what: str) -> TrainingError:
+        kept = (
+            f"the checkpoint of step {self.kept} is kept in {self.folder}"
+            if self.kept
+            else "no checkpoint yet"
+        )
+        return TrainingError(
+            f"step {step}: {what}; {kept}. Lower training.learning_rate or set training.clip=1"
+        )
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.fabric.global_rank == 0:

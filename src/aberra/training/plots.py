@@ -55,13 +55,17 @@ def reconstruction_grid(run: Path, x: Tensor, restored: Tensor) -> None:
     picks = [round(index * (len(x) - 1) / max(1, count - 1)) for index in range(count)]
     figure = Figure(figsize=(1.5 * count, 4.8), layout="constrained")
     axes = figure.subplots(3, count, squeeze=False)
-    top = float(x.max())
+    low, top = float(x.min()), float(x.max())
     for column, pick in enumerate(picks):
         image_in, image_out = x[pick, 0].numpy(), restored[pick, 0].numpy()
         residual = abs(image_in - image_out)
-        rows = ((image_in, "gray", top), (image_out, "gray", top), (residual, "inferno", 0.5 * top))
-        for row, (image, colours, high) in enumerate(rows):
-            axes[row, column].imshow(image, cmap=colours, vmin=0, vmax=high)
+        rows = (
+            (image_in, "gray", low, top),
+            (image_out, "gray", low, top),
+            (residual, "inferno", 0.0, 0.5 * (top - low)),
+        )
+        for row, (image, colours, lower, upper) in enumerate(rows):
+            axes[row, column].imshow(image, cmap=colours, vmin=lower, vmax=upper)
             axes[row, column].set_axis_off()
     for row, title in enumerate(("input", "reconstruction", "residual")):
         axes[row, 0].set_title(title, loc="left", fontsize=9)

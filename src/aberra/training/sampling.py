@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from aberra.training.config import TrainingConfig
     from aberra.volume import Volume
 
-TRIES = 200
-"""Draws of a patch position before a case is given up for this batch."""
+CORNERS = 10_000
+"""Most patch positions kept a case; a random choice of the usable ones where there are more."""
 
 
 class Sampler:
@@ -43,12 +43,20 @@ class Sampler:
         self.size = tuple(size)
         self.window = (1, *self.size) if dims == 2 else self.size
         self.places: list[tuple[int, int]] = []
+        self.corners: dict[int, NDArray[np.intp]] = {}
         for index, volume in enumerate(volumes):
-            self.places += [(index, place) for place in self._usable(volume)]
+            if dims == 2:
+                self.places += [(index, place) for place in self._slices(volume)]
+            elif len(corners := self._corners(volume, index)):
+                self.corners[index] = corners
+                self.places.append((index, 0))
         if not self.places:
+            what, smaller = (
+                ("slice", "") if dims == 2 else ("patch", " or choose smaller patches (prepare.size)")
+            )
             raise TrainingError(
-                f"none of the {len(volumes)} training cases has a usable slice: at least {config.min_foreground:.0%} foreground"
-                f"{' and no lesion voxel' if config.slices == 'lesion-free' else ''}; lower training.min_foreground"
+                f"none of the {len(volumes)} training cases has a usable {what}: at least {config.min_foreground:.0%} foreground"
+                f"{' and no lesion voxel' if config.slices == 'lesion-free' else ''}; lower training.min_foreground{smaller}"
             )
 
     def __len__(self) -> int:
@@ -68,11 +76,9 @@ class Sampler:
         )
         return self._stack([self._sample(int(pick), rng, augment=False) for pick in picks])
 
-    def _usable(self, volume: Volume) -> list[int]:
-        """Slice numbers along D for 2-D; one entry for a 3-D volume with any foreground."""
+    def _slices(self, volume: Volume) -> list[int]:
+        """Numbers along D of the usable slices."""
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
-        if self.dims == 3:
-            return [0] if mask.any() else []
         good = mask.mean(axis=(1, 2)) >= self.config.min_foreground
         if self.config.slices == "lesion-free" and volume.lesion is not None:
             good &= ~volume.lesion.any(axis=(1, 2))
@@ -83,7 +89,9 @@ class Sampler:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         index, place = self.places[pick]
         volume = self.volumes[index]
-        low = (place, *_middle(volume.shape[1:], self.size)) if self.dims == 2 else self._corner(volume, rng)
+        low: Sequence[int] = (place, *_middle(volume.shape[1:], self.size))
+        if self.dims == 3:
+            low = [int(start) for start in rng.choice(self.corners[index])]
         mask = np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None]
         data: NDArray[np.float32] = (
             _cut(volume.data, low, self.window).reshape(-1, *self.size).astype(np.float32)
@@ -91,30 +99,17 @@ class Sampler:
         inside: NDArray[np.float32] = _cut(mask, low, self.window).reshape(1, *self.size).astype(np.float32)
         return self._augmented(data, inside, rng) if augment else (data, inside)
 
-    def _corner(self, volume: Volume, rng: np.random.Generator) -> tuple[int, ...]:
-        """Low corner of a patch with enough foreground (and without lesion where asked)."""
-        free = [max(0, length - edge) for length, edge in zip(volume.shape, self.size, strict=True)]
-        for _ in range(TRIES):
-            low = tuple(
-                int(rng.integers(room + 1)) if room else -((edge - length) // 2)
-                for room, edge, length in zip(free, self.size, volume.shape, strict=True)
-            )
-            if (
-                volume.mask is not None
-                and _cut(volume.mask[None], low, self.size).mean() < self.config.min_foreground
-            ):
-                continue
-            if (
-                self.config.slices == "lesion-free"
-                and volume.lesion is not None
-                and _cut(volume.lesion[None], low, self.size).any()
-            ):
-                continue
-            return low
-        raise TrainingError(
-            f"{volume.provenance.get('case', 'case')}: no patch of {self.size} in {TRIES} draws has enough foreground"
-            " and no lesion; use smaller patches (prepare.size)"
-        )
+    def _corners(self, volume: Volume, index: int) -> NDArray[np.intp]:
+        """Low corners (N, 3) of the usable patches; negative along an axis where the volume is smaller."""
+        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        good = _window_sums(mask, self.size) >= max(1, self.config.min_foreground * np.prod(self.size))
+        if self.config.slices == "lesion-free" and volume.lesion is not None:
+            good &= _window_sums(volume.lesion, self.size) == 0
+        places = np.flatnonzero(good)
+        if len(places) > CORNERS:
+            places = places[np.random.default_rng(index).integers(len(places), size=CORNERS)]
+        middle = [min(0, each) for each in _middle(volume.shape, self.size)]
+        return np.stack(np.unravel_index(places, good.shape), axis=1) + middle
 
     def _augmented(
         self, data: NDArray[np.float32], inside: NDArray[np.float32], rng: np.random.Generator
@@ -142,6 +137,17 @@ class Sampler:
 def _middle(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
     """Low corner that centres a window on a slice; negative where the slice is smaller."""
     return tuple((length - edge) // 2 for length, edge in zip(shape, size, strict=True))
+
+
+def _window_sums(array: NDArray[np.bool], window: Sequence[int]) -> NDArray[np.int32]:
+    """Number of true voxels in the window at every low corner; a window reaches over axes that are shorter."""
+    sums: NDArray[np.int32] = array.astype(np.int32)
+    for axis, edge in enumerate(window):
+        reach = min(edge, array.shape[axis])
+        total = np.concatenate([np.zeros_like(sums.take([0], axis)), sums.cumsum(axis, dtype=np.int32)], axis)
+        low, high = np.arange(array.shape[axis] - reach + 1), np.arange(reach, array.shape[axis] + 1)
+        sums = total.take(high, axis) - total.take(low, axis)
+    return sums
 
 
 def _cut(array: NDArray[np.generic], low: Sequence[int], window: Sequence[int]) -> NDArray[np.generic]:
