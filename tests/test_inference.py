@@ -5,6 +5,7 @@ import torch
 
 from aberra.errors import ConfigError
 from aberra.inference import Runner, choose_device
+from aberra.models.dae import DAE
 from aberra.scores.residual import Residual
 
 
@@ -48,6 +49,17 @@ def test_gradients_are_available_inside_when_asked_for():
     torch.testing.assert_close(found, 2 * x)
 
 
+@pytest.mark.parametrize(("dims", "size", "shape"), [(2, (16, 16), (9, 16, 20)), (3, (8, 8, 8), (14, 12, 9))])
+def test_the_batch_size_does_not_change_the_map(dims, size, shape):
+    torch.manual_seed(0)
+    model = DAE(channels=1, dims=dims, size=size, width=4, depth=2).eval()
+    x, mask = torch.rand(1, *shape), torch.rand(shape) > 0.3
+    one, seven = (
+        Runner(dims=dims, size=size, batch_size=count)(model.reconstruct, x, mask) for count in (1, 7)
+    )
+    torch.testing.assert_close(one, seven, atol=1e-5, rtol=0)
+
+
 def test_signed_residuals():
     x = torch.tensor([[[[2.0, -2.0], [4.0, 0.0]]]])
     mask = torch.ones(1, 2, 2, dtype=torch.bool)
@@ -60,7 +72,10 @@ def test_signed_residuals():
     assert smooth.max() < found["absolute"].max()
 
 
-def test_devices():
+def test_devices_and_batch_sizes():
+    for count in (0, -1):
+        with pytest.raises(ConfigError, match="batch size"):
+            Runner(dims=2, size=(8, 8), batch_size=count)
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(ConfigError, match="not known"):
         choose_device("abacus")

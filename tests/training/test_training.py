@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aberra.errors import ConfigError, TrainingError
 from aberra.models.dae import DAE
 from aberra.models.vae import VAE
 from aberra.training import TrainingConfig, train
+from aberra.training.interrupt import held_back
 from aberra.training.sampling import Sampler
 from aberra.volume import Volume
 
@@ -103,10 +109,59 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_weights_kept(tmp_pat
 
     with pytest.raises(TrainingError, match="not finite"):
         _train(tmp_path, 10, model=Breaks)
-    from safetensors.torch import load_file
-
     kept = load_file(tmp_path / "checkpoint.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in kept.values() if tensor.is_floating_point())
+
+
+def test_a_gradient_that_is_not_finite_does_not_reach_the_checkpoint(tmp_path):
+    class Breaks(VAE):
+        calls = 0
+
+        def loss(self, x, mask, generator):
+            losses = super().loss(x, mask, generator)
+            Breaks.calls += self.training
+            if Breaks.calls == 6:  # adds 0 to the loss and NaN to its gradient, on a step that is saved
+                losses["loss"] = losses["loss"] + (next(self.parameters()) * 0).sum().abs().sqrt()
+            return losses
+
+    with pytest.raises(
+        TrainingError, match=r"step 6: a weight is not finite; the checkpoint of step 3 is kept"
+    ):
+        _train(tmp_path, 10, model=Breaks, validate_every=100)
+    kept = load_file(tmp_path / "checkpoint.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values() if tensor.is_floating_point())
+
+
+@pytest.mark.parametrize("moment", ["in a step", "in an evaluation"])
+def test_ctrl_c_is_answered_between_steps(moment, tmp_path, capsys):
+    """A real signal in the middle of a step or an evaluation with averaged weights; the resumed run is the same."""
+
+    class Interrupted(VAE):
+        calls = 0
+
+        def loss(self, x, mask, generator):
+            if self.training == (moment == "in a step"):
+                Interrupted.calls += 1
+                if Interrupted.calls == 4:
+                    signal.raise_signal(signal.SIGINT)
+            return super().loss(x, mask, generator)
+
+    straight, _ = _train(tmp_path / "a", 10, ema=0.9)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "b", 10, ema=0.9, model=Interrupted)
+    assert "interrupted at step" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed, _ = _train(tmp_path / "b", 10, ema=0.9)
+    for name, weight in straight.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], weight), name
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with held_back() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_lesion_slices_and_empty_slices_are_never_drawn():
@@ -133,6 +188,26 @@ def test_patches_avoid_lesions_and_pad_small_volumes():
     assert inside.mean() < 1
 
 
+def test_cases_without_a_usable_patch_are_left_out():
+    healthy, sick = _cohort(1, shape=(8, 16, 16)), _cohort(1, shape=(8, 16, 16), lesion=True)
+    config = TrainingConfig(slices="lesion-free")
+    sampler = Sampler([*sick, *healthy], config, dims=3, size=(8, 16, 16))
+    assert {index for index, _ in sampler.places} == {1}
+    assert torch.equal(sampler.draw([0, 0, 0], 3)[0][0, 0], torch.from_numpy(healthy[0].data[0]))
+    with pytest.raises(TrainingError, match=r"usable patch.*smaller patches"):
+        Sampler(sick, config, dims=3, size=(8, 16, 16))
+
+
+def test_patches_have_enough_foreground():
+    volume = _cohort(1, shape=(20, 20, 20))[0]
+    volume.mask[:, :, 8:] = False
+    sampler = Sampler([volume], TrainingConfig(min_foreground=0.5), dims=3, size=(8, 8, 8))
+    _, inside = sampler.draw([0, 0, 0], 50)
+    shares = inside.mean(dim=(1, 2, 3, 4))
+    assert shares.min() == 0.5
+    assert shares.max() == 1
+
+
 def test_batches_depend_on_seed_and_step_alone():
     sampler = Sampler(_cohort(), TrainingConfig(flip=0.5, gain=0.1, gamma=0.3), dims=2, size=(32, 32))
     assert torch.equal(sampler.draw([1, 2, 0], 4)[0], sampler.draw([1, 2, 0], 4)[0])
@@ -151,3 +226,97 @@ def test_settings():
         TrainingConfig.from_dict({"steps": "many"})
     with pytest.raises(ConfigError, match="Did you mean 'cosine'"):
         TrainingConfig(schedule="cosinus")
+    with pytest.raises(ConfigError, match="Did you mean 'bf16-mixed'"):
+        TrainingConfig(precision="b16-mixed")
+    assert TrainingConfig(schedule="plateau").plateau == 5
+    assert TrainingConfig(schedule="plateau", patience=5).plateau == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("steps", 0, "1 or more"),
+        ("learning_rate", 0.0, "above 0"),
+        ("learning_rate", float("nan"), "above 0"),
+        ("patience", -1, "0 or more"),
+        ("flip", 1.1, r"in \[0, 1\]"),
+        ("ema", 1.0, r"in \[0, 1\)"),
+        ("beta1", 1.0, r"in \[0, 1\)"),
+    ],
+)
+def test_settings_out_of_range_are_refused(name, value, expected):
+    with pytest.raises(ConfigError, match=rf"training\.{name}=.*{expected}"):
+        TrainingConfig(**{name: value})
+
+
+CHILD = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aberra.models.vae import VAE
+from aberra.training import TrainingConfig, train
+from aberra.volume import Volume
+
+torch.set_num_threads(1)
+rng = np.random.default_rng(0)
+data = [
+    Volume(data=rng.random((1, 6, 32, 32), dtype=np.float32), affine=np.eye(4), mask=np.ones((6, 32, 32), bool))
+    for _ in range(3)
+]
+torch.manual_seed(0)
+model = VAE(channels=1, size=(32, 32), width=4, latent=8)
+folder, steps, devices = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+config = TrainingConfig(steps=steps, batch_size=4, checkpoint_every=5, log_every=1, ema=0.9, validate_every=4, devices=devices)
+train(model, data, config, folder, validation=data[:1], dims=2, size=(32, 32), device="cpu")
+with (folder / "returned").open("a") as file:
+    file.write("x")
+"""
+"""A training in a process of its own."""
+
+
+def _child(folder, steps, *, devices=1):
+    script = folder.parent / "child.py"
+    script.write_text(CHILD)
+    return subprocess.Popen([sys.executable, str(script), str(folder), str(steps), str(devices)])
+
+
+def _tensors(folder):
+    return load_file(folder / "checkpoint.safetensors")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    steps, killed = 400, tmp_path / "killed"
+    child = _child(killed, steps)
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoint.safetensors").exists():
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
+    assert not (killed / "returned").exists()
+    assert _child(killed, steps).wait() == 0
+    assert _child(tmp_path / "straight", steps).wait() == 0
+    expected, found = _tensors(tmp_path / "straight"), _tensors(killed)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    rows = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "seconds"}
+            for line in path.read_text().splitlines()
+        ]
+        for path in (killed / "metrics.jsonl", tmp_path / "straight" / "metrics.jsonl")
+    ]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_one_returns(tmp_path):
+    assert _child(tmp_path / "run", 8, devices=2).wait() == 0
+    assert (tmp_path / "run" / "returned").read_text() == "x"
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))

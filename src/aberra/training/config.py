@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aberra.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SCHEDULES = ("constant", "cosine", "plateau")
 SLICES = ("all", "lesion-free")
@@ -95,13 +95,14 @@ class TrainingConfig:
             "gain",
             "gamma",
         )
-        for names, fits, expected in (
+        checks: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
             (positive, lambda value: value >= 1, "1 or more"),
             (("learning_rate",), lambda value: 0 < value < inf, "a number above 0"),
             (zero_or_more, lambda value: 0 <= value < inf, "0 or more"),
             (("flip", "min_foreground"), lambda value: 0 <= value <= 1, "a number in [0, 1]"),
             (("beta1", "beta2", "ema"), lambda value: 0 <= value < 1, "a number in [0, 1)"),
-        ):
+        ]
+        for names, fits, expected in checks:
             for name in names:
                 if not fits(getattr(self, name)):
                     raise ConfigError(f"training.{name}={getattr(self, name)}; expected {expected}")

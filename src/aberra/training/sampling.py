@@ -89,9 +89,11 @@ class Sampler:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         index, place = self.places[pick]
         volume = self.volumes[index]
-        low: Sequence[int] = (place, *_middle(volume.shape[1:], self.size))
-        if self.dims == 3:
-            low = [int(start) for start in rng.choice(self.corners[index])]
+        low: Sequence[int] = (
+            (place, *_middle(volume.shape[1:], self.size))
+            if self.dims == 2
+            else rng.choice(self.corners[index]).tolist()
+        )
         mask = np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None]
         data: NDArray[np.float32] = (
             _cut(volume.data, low, self.window).reshape(-1, *self.size).astype(np.float32)
