@@ -150,7 +150,10 @@ class Run:
         )
         first = self.state.step
         started, before = perf_counter(), self.state.seconds
-        with Progress(*columns, disable=not progress) as bar, held_back() as interrupted:
+        with (
+            Progress(*columns, disable=not progress or bool(self.fabric.global_rank)) as bar,
+            held_back() as interrupted,
+        ):
             task = bar.add_task("", total=self.config.steps, completed=first, speed="", loss="")
             while self.state.step < self.config.steps and not self._stopped():
                 loss = self._step()
