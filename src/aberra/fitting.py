@@ -72,7 +72,9 @@ def fit(
     from aberra.cohort.splits import split_by_patient, split_hash
     from aberra.detector import Detector
     from aberra.prepare import Recipe
+    from aberra.training import TrainingConfig
 
+    TrainingConfig.from_dict(method.training)  # a typo must not cost the preparation of a whole cohort
     names = _channels(cohort, channels)
     lesion_free = method.training.get("slices") == LESION_FREE
     if not any(case.split for case in cohort):
