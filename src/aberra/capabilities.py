@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torch import Generator, Tensor
+    from torch.nn import Parameter
 
     from aberra.volume import Volume
 
@@ -34,11 +35,41 @@ class Trains(Protocol):
 
 
 @runtime_checkable
+class LearnsInTurns(Protocol):
+    """Has players that learn against each other, or stages that follow one another (GANs).
+
+    Its ``loss`` takes a fourth argument, ``turn``: whose loss is asked for. Without it, it is what validation watches.
+    """
+
+    def turns(self, progress: float) -> Sequence[str]:
+        """Name the players that move in an optimiser step, in order, a fresh batch each.
+
+        Args:
+            progress: share of the steps that are done, in [0, 1). Another answer than before is another stage: the
+                lowest validation loss is then forgotten.
+        """
+        ...
+
+    def players(self) -> Mapping[str, Iterable[Parameter]]:
+        """Name to the parameters that move in the player's turn; all others are frozen."""
+        ...
+
+
+@runtime_checkable
 class Fits(Protocol):
     """Learns in one pass over prepared volumes, without gradients."""
 
     def fit(self, volumes: Iterable[Volume]) -> None:
         """Learn from prepared healthy volumes, seen one at a time."""
+        ...
+
+
+@runtime_checkable
+class FitsSamples(Protocol):
+    """Learns at once from a set of slices or patches, without gradients (PCA, support vectors)."""
+
+    def fit_samples(self, x: Tensor, mask: Tensor, seed: int) -> None:
+        """Learn from healthy samples: ``x`` (N, C, S), ``mask`` (N, 1, S), float 0/1."""
         ...
 
 
@@ -61,6 +92,53 @@ class HasPosterior(Protocol):
 
 
 @runtime_checkable
+class SamplesReconstructions(Protocol):
+    """Has many answers to what the healthy version is (Monte Carlo)."""
+
+    def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
+        """Yield ``count`` reconstructions of ``x``, (B, C, S) each.
+
+        Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers), so the answer does
+        not depend on the batch or the device.
+        """
+        ...
+
+
+@runtime_checkable
+class HasElbo(Protocol):
+    """Bounds the likelihood: −log p(x) ≤ reconstruction + KL."""
+
+    def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction term −log p(x|z) at the posterior mean (constants dropped) and KL term, each (B,), differentiable in x.
+
+        Both are sums over pixels or latent dimensions, as in training; KL is unweighted.
+        """
+        ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Makes healthy images from a latent code with a standard normal prior."""
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Shape (B, K) to (B, C, S)."""
+        ...
+
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one code, ``(K,)``."""
+        ...
+
+
+@runtime_checkable
+class HasCritic(Protocol):
+    """Has a critic whose features compare images."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to features (B, F)."""
+        ...
+
+
+@runtime_checkable
 class ScoresVolume(Protocol):
     """Scores the voxels of a whole prepared volume directly."""
 
@@ -70,6 +148,19 @@ class ScoresVolume(Protocol):
 
 
 CAPABILITIES: dict[str, type] = {
-    proto.__name__: proto for proto in (Trains, Fits, Reconstructs, HasPosterior, ScoresVolume)
+    proto.__name__: proto
+    for proto in (
+        Trains,
+        LearnsInTurns,
+        Fits,
+        FitsSamples,
+        Reconstructs,
+        SamplesReconstructions,
+        HasPosterior,
+        HasElbo,
+        Generates,
+        HasCritic,
+        ScoresVolume,
+    )
 }
 """By name: scores list what they need in ``needs``, a tuple of these names."""

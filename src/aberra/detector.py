@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.calibrate import Calibration
-from aberra.errors import CalibrationError, MismatchError, ModelError
+from aberra.errors import CalibrationError, ConfigError, MismatchError, ModelError
 from aberra.files import config_hash, file_hash, read_json, write_json, write_text
-from aberra.method import Method
+from aberra.method import Method, catalogue
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.registry import build
 from aberra.result import Result
@@ -94,12 +94,8 @@ class Detector:
         batch_size: int | None = None,
     ) -> None:
         from aberra.inference import Runner
-        from aberra.scores import check_pairing
 
-        self.method = method
         self.recipe = recipe
-        self.score = build("scores", method.score)
-        check_pairing(model, self.score)
         self.channels = tuple(channels)
         self.dims = dims
         self.size = tuple(size)
@@ -107,10 +103,44 @@ class Detector:
         self.fingerprint = fingerprint
         self.facts = facts or {}
         self.folder = folder
-        self.postprocess = PostProcess(**_checked("postprocess", method.postprocess, PostProcess))
-        self.case_score = CaseScore(**_checked("case", method.case, CaseScore))
         self.runner = Runner(dims=dims, size=self.size, batch_size=batch_size, device=device)
         self.model = self.runner.place(model).eval()
+        self._pair(method)
+
+    def _pair(self, method: Method) -> None:
+        """Build a method's score, post-processing and case score around the model."""
+        from aberra.scores import check_pairing
+
+        self.method = method
+        self.score = build("scores", method.score)
+        check_pairing(self.model, self.score)
+        self.postprocess = PostProcess(**_checked("postprocess", method.postprocess, PostProcess))
+        case = dict(method.case)
+        other = case.pop("score", None)
+        self.case_question = None if other is None else build("scores", other)
+        if self.case_question is not None:
+            check_pairing(self.model, self.case_question)
+        self.case_score = CaseScore(**_checked("case", case, CaseScore))
+
+    def ask(self, method: Method) -> None:
+        """Ask the same model another method's question; the calibration of the old one is dropped.
+
+        The method's model must be what this detector was fitted as, changed settings aside; what was learnt, and how, stays.
+
+        Raises:
+            ConfigError: another model.
+            PairingError: the model cannot answer.
+        """
+        own = self.method
+        named = Method.load(own.name).model if own.name in catalogue() else own.model
+        if method.model not in (own.model, named):
+            raise ConfigError(
+                f"{method.name} asks model {method.model}, this detector is {own.model}; fit {method.name} itself"
+            )
+        self._pair(replace(method, **own.learnt))
+        self.calibration = None
+        self.folder = None
+        self.__dict__.pop("identity", None)
 
     # -- learning ---------------------------------------------------------------------------------------------
 
@@ -247,11 +277,15 @@ class Detector:
         prepared = self.recipe(volume)
         mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
         x = torch.from_numpy(np.ascontiguousarray(prepared.data))
-        scored = self.score(self.model, x, torch.from_numpy(np.ascontiguousarray(mask)), self.runner)
+        inner = torch.from_numpy(np.ascontiguousarray(mask))
+        scored = self.score(self.model, x, inner, self.runner)
         judged = self.postprocess.inside(prepared)
         cleaned = self.postprocess.clean(scored.map.float().cpu().numpy(), judged, prepared.spacing)
         inside = back(judged.astype(np.float32), prepared, volume, order=0) > 0
         values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))
+        reduced, within = cleaned, judged
+        if self.case_question is not None:
+            reduced, within = self.case_question(self.model, x, inner, self.runner).map.numpy(), mask
         restored = None
         if reconstruct and scored.reconstruction is not None:
             restored = back(scored.reconstruction.float().cpu().numpy(), prepared, volume)
@@ -259,7 +293,7 @@ class Detector:
             prepared=prepared,
             map=values.astype(np.float32, copy=False),
             inside=inside,
-            score=self.case_score(cleaned, judged),
+            score=self.case_score(reduced, within),
             reconstruction=restored,
         )
 

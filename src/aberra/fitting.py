@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.calibrate import Calibration, ScoreHistogram
-from aberra.capabilities import Fits, Trains
+from aberra.capabilities import Fits, FitsSamples, Trains
 from aberra.errors import CalibrationError, ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import config_hash, read_json, write_json
 from aberra.registry import build
@@ -130,6 +130,7 @@ def fit(
         progress=progress,
     )
     if len(val_cases):
+        _tune(detector, list(val_cases), names)
         detector.calibration = _calibration(
             detector, val_cases, names, lesion_free=lesion_free, progress=progress
         )
@@ -146,6 +147,7 @@ def calibrate(
     channels: Sequence[str] | None = None,
     group_by: str | None = None,
     lesions: bool = False,
+    method: Method | None = None,
     out: Path | None = None,
     progress: bool = False,
 ) -> Calibration:
@@ -160,20 +162,19 @@ def calibrate(
         channels: manifest columns to read.
         group_by: manifest column for p-values within groups; ``age`` in bands of ten years.
         lesions: also set the threshold ``validation-lesion``: best pooled Dice on the diseased cases.
+        method: ask the model this method's question from now on (its score, post-processing and case score); it must agree
+            with the detector's own method in everything that was learnt.
         out: folder to save the calibrated detector in; None saves where it was loaded from.
         progress: show a progress bar.
 
     Raises:
-        CalibrationError: no healthy case is left, the column is missing, or a shipped detector without ``out``.
+        CalibrationError: no healthy case is left, the column is missing, or a shipped detector or another method without
+            ``out``.
+        ConfigError: another method that would have learnt something else.
     """
-    from aberra.detector import shipped_detectors
-
-    if out is None and detector.folder in shipped_detectors().values():
-        raise CalibrationError(
-            f"{detector.method.name}: a shipped detector stays as it is; give --out FOLDER for the calibrated copy"
-        )
-    if out is not None and (out / "detector.toml").exists():
-        raise OutputError(f"{out}: there is a detector already; choose another folder")
+    _check_target(detector, method, out)
+    if method is not None:
+        detector.ask(method)
     chosen = _for_calibration(cohort)
     healthy = [case for case in chosen if case.healthy]
     learnt = set(detector.facts.get("learnt", []))
@@ -189,6 +190,8 @@ def calibrate(
     groups = [group_value(case, group_by) for case in fresh] if group_by else None
     if groups is not None and not any(groups):
         raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
+    if method is not None:
+        _tune(detector, fresh, wanted)
     calibration = _calibration(
         detector, fresh, wanted, groups=groups, group_by=group_by or "", notes=notes, progress=progress
     )
@@ -202,6 +205,22 @@ def calibrate(
     elif out is not None:
         detector.save(out)
     return calibration
+
+
+def _check_target(detector: Detector, method: Method | None, out: Path | None) -> None:
+    """Refuse to calibrate where something else would be lost."""
+    from aberra.detector import shipped_detectors
+
+    if out is None and detector.folder in shipped_detectors().values():
+        raise CalibrationError(
+            f"{detector.method.name}: a shipped detector stays as it is; give --out FOLDER for the calibrated copy"
+        )
+    if out is None and method is not None:
+        raise CalibrationError(
+            f"{detector.method.name}: asked as {method.name} it is another detector; give --out FOLDER for it"
+        )
+    if out is not None and (out / "detector.toml").exists():
+        raise OutputError(f"{out}: there is a detector already; choose another folder")
 
 
 def group_value(case: Case, column: str) -> str:
@@ -301,20 +320,25 @@ def _learn(
 ) -> None:
     """Train or fit the detector's model, whichever it can; nothing for models that learn nothing."""
     from aberra.prepare import prepare_cohort
-    from aberra.training import TrainingConfig, train
+    from aberra.training import Sampler, TrainingConfig, train
 
-    if not isinstance(detector.model, Trains | Fits):
+    if not isinstance(detector.model, Trains | Fits | FitsSamples):
         return
     options: dict[str, Any] = {"channels": list(detector.channels), "workers": workers, "progress": progress}
     training = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
+    config = TrainingConfig.from_dict(detector.method.training)
     if isinstance(detector.model, Fits):
         detector.model.fit(training)
+        return
+    if isinstance(detector.model, FitsSamples):
+        sampler = Sampler(training, config, dims=detector.dims, size=detector.size)
+        detector.model.fit_samples(*sampler.fixed(config.samples, seed), seed)
         return
     validation = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     summary = train(
         detector.model,
         training,
-        TrainingConfig.from_dict(detector.method.training),
+        config,
         run,
         validation=validation,
         dims=detector.dims,
@@ -324,6 +348,17 @@ def _learn(
         progress=progress,
     )
     detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
+
+
+def _tune(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> None:
+    """Let a score that has settings to find (``tune``) find them on healthy cases; they become part of the method."""
+    tune = getattr(detector.score, "tune", None)
+    if tune is None:
+        return
+    # lazily, one volume at a time: the score decides how many it looks at
+    prepared = (detector.recipe(detector.read(case, channels)) for case in cases)
+    found = tune(detector.model, prepared, detector.runner)
+    detector.ask(replace(detector.method, score=detector.method.score | found))
 
 
 def _calibration(

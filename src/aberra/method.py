@@ -1,6 +1,8 @@
 """A method is data: one TOML file that pairs a model, a score and post-processing.
 
-The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does.
+The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
+``base = "vae"`` starts from that method: its own texts and keys win, and a section with a ``name`` of its own replaces the whole
+section. Methods that differ in score, post-processing and case score only share one trained model.
 """
 
 from __future__ import annotations
@@ -84,6 +86,10 @@ class Method:
             content = tomllib.loads(source.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{source}: not valid TOML ({error})") from error
+        base = content.pop("base", None)
+        if base is not None:
+            # a file beside this one, or a catalogue name
+            content = _based(cls.load(source.parent / base if str(base).endswith(".toml") else base), content)
         return cls.from_dict({"name": source.stem} | content, source).overridden(overrides or {})
 
     @classmethod
@@ -122,11 +128,24 @@ class Method:
         """All fields."""
         return asdict(self)
 
+    @property
+    def learnt(self) -> dict[str, Any]:
+        """What the weights depend on: methods that agree in it share one trained model."""
+        return {"model": self.model, "training": self.training, "prepare": self.prepare}
+
 
 def catalogue() -> dict[str, Path]:
     """Name to file of every method that ships with aberra."""
     folder = Path(str(files("aberra") / "catalogue"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _based(base: Method, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a file's content over its base's sections."""
+    merged: dict[str, Any] = {section: dict(getattr(base, section)) for section in SECTIONS}
+    for key, value in content.items():
+        merged[key] = merged[key] | value if key in SECTIONS and "name" not in value else value
+    return merged | {"learns_from": content.get("learns_from", base.learns_from)}
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

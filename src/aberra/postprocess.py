@@ -170,7 +170,7 @@ def _component(
 
 
 class CaseScore:
-    """One number for a case from its cleaned map.
+    """One number for a case from its cleaned map, or from the map of a second score (``[case] score = {name = ...}``).
 
     Args:
         reduce: ``top-mean`` (mean of the highest ``fraction`` of voxels inside the mask), ``mean``, ``max`` or

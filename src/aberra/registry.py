@@ -23,8 +23,20 @@ Kind = Literal["models", "scores", "prepare"]
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "models": {
         "ae": "aberra.models.ae:AE",
+        "context-ae": "aberra.models.context_ae:ContextAE",
+        "constrained-ae": "aberra.models.constrained_ae:ConstrainedAE",
+        "aae": "aberra.models.aae:AAE",
         "vae": "aberra.models.vae:VAE",
+        "cevae": "aberra.models.cevae:CeVAE",
+        "gmvae": "aberra.models.gmvae:GMVAE",
+        "anovaegan": "aberra.models.anovaegan:AnoVAEGAN",
+        "fanogan": "aberra.models.fanogan:FAnoGAN",
+        "skip-ae": "aberra.models.skip_ae:SkipAE",
+        "scale-space-ae": "aberra.models.scale_space_ae:ScaleSpaceAE",
+        "vqvae": "aberra.models.vqvae:VQVAE",
         "dae": "aberra.models.dae:DAE",
+        "pca": "aberra.models.pca:PCA",
+        "ocsvm": "aberra.models.ocsvm:OneClassSVM",
         "intensity": "aberra.models.intensity:Intensity",
         "zmap": "aberra.models.zmap:ZMap",
         "constant": "aberra.models.constant:Constant",
@@ -32,6 +44,12 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     },
     "scores": {
         "residual": "aberra.scores.residual:Residual",
+        "monte-carlo": "aberra.scores.monte_carlo:MonteCarlo",
+        "gradient": "aberra.scores.gradient:Gradient",
+        "combi": "aberra.scores.combi:Combi",
+        "restoration": "aberra.scores.restoration:Restoration",
+        "latent-search": "aberra.scores.latent_search:LatentSearch",
+        "term": "aberra.scores.term:Term",
         "direct": "aberra.scores.direct:Direct",
     },
     "prepare": {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aberra.method import Method
 
+DENSE = {"model.latent": 32, "model.width": 8, "training.steps": 300}
 TINY = {
-    "ae": {"model.latent": 32, "model.width": 8, "training.steps": 300},
+    "ae": DENSE,
     "ae-spatial": {"model.width": 8},
-    "vae": {"model.latent": 32, "model.width": 8, "training.steps": 300},
+    "vae": DENSE,
     "dae": {"model.width": 8, "model.depth": 2},
     "zmap": {"prepare.register": "none"},
 }

@@ -30,9 +30,22 @@ def calibrate(
             help="Also find the `validation-lesion` threshold (best Dice) on the manifest's diseased cases.",
         ),
     ] = False,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="Ask the same trained model another question: a method with the same model, as `vae-combi` for a `vae`. Needs --out.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="With --method: change one of its settings, as in score.draws=20."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write the calibrated detector here; needed for shipped ones."),
+        typer.Option(
+            "--out", help="Write the calibrated detector here; needed for shipped ones and --method."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -42,14 +55,17 @@ def calibrate(
 
     from aberra.cohort import Cohort
     from aberra.detector import Detector
+    from aberra.method import Method, parse_settings
 
     detector = Detector.load(model, device=device)
+    question = Method.load(method, parse_settings(settings or [])) if method else None
     cohort = Cohort.read(manifest)
     calibration = detector.calibrate(
         cohort.select(split=split) if split else cohort,
         channels=channel,
         group_by=group,
         lesions=lesions,
+        method=question,
         out=out,
         progress=True,
     )

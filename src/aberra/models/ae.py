@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aberra.errors import unknown
-from aberra.nets.unified import Decoder, Encoder, Expand, Squeeze, inner_size
+from aberra.nets import dense
+from aberra.nets.dropout import MCDropout, drawn
+from aberra.nets.unified import Decoder, Encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Generator
 
@@ -54,24 +56,31 @@ class AE(nn.Module):
         super().__init__()
         if bottleneck not in self.BOTTLENECKS:
             raise unknown("bottleneck", bottleneck, self.BOTTLENECKS)
-        self.encoder = Encoder(channels=channels, dims=dims, size=size, width=width)
-        filters = self.encoder.filters
-        self.code: nn.Module = nn.Dropout(dropout)
+        shape: dict[str, Any] = {"channels": channels, "dims": dims, "size": size, "width": width}
         if bottleneck == "dense":
-            inner = inner_size(size)
-            squeeze = Squeeze(dims=dims, filters=filters, inner=inner)
-            self.code = nn.Sequential(
-                squeeze,
-                nn.Linear(squeeze.features, latent),
-                nn.Dropout(dropout),
-                Expand(dims=dims, filters=filters, inner=inner, latent=latent, dropout=dropout),
-            )
-        self.decoder = Decoder(channels=channels, dims=dims, size=size, width=width, filters=filters)
+            reads = dense.encoder("unified", **shape)
+            self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent), MCDropout(dropout))
+            self.decoder: nn.Module = dense.decoder("unified", **shape, latent=latent, dropout=dropout)
+        else:
+            features = Encoder(**shape)
+            self.encoder = nn.Sequential(features, MCDropout(dropout))
+            self.decoder = Decoder(**shape, filters=features.filters)
+
+    def code(self, x: Tensor) -> Tensor:
+        """Code of an image: (B, K), or (B, F, S') of the spatial bottleneck."""
+        code: Tensor = self.encoder(x)
+        return code
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S)."""
-        out: Tensor = self.decoder(self.code(self.encoder(x)))
+        out: Tensor = self.decoder(self.code(x))
         return out
+
+    def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
+        """Reconstruct ``count`` times with dropout left on (B31): (B, C, S) each, the same units dropped in every image."""
+        for draw in range(count):
+            with drawn(self, draw):
+                yield self.reconstruct(x)
 
     def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
         """ℓ1 error, summed over pixels, mean over the batch. The mask is not used, as in the study."""

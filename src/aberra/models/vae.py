@@ -1,17 +1,17 @@
-"""Variational autoencoder on the unified network (B24, H1)."""
+"""Variational autoencoder (B24, H1–H4, Z1) and its variants: annealed β, masked loss, Gaussian or Laplace output of fixed scale."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.nets.unified import Decoder, Encoder, Expand, Squeeze, inner_size
+from aberra.errors import ConfigError, unknown
+from aberra.nets import dense
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Generator
 
@@ -19,23 +19,36 @@ if TYPE_CHECKING:
 class VAE(nn.Module):
     """An autoencoder whose posterior q(z|x) = N(μ, σ²) is pulled towards N(0, I).
 
-    Baur et al. 2021 (arXiv 2004.03271), row "VAE"; Kingma & Welling 2014. L = ‖x − x̂‖₁ + λ·½Σ(μ² + σ² − log σ² − 1),
-    both summed over pixels or latent dimensions, mean over the batch, so λ is relative to a sum over 16,384 pixels.
+    Baur et al. 2021 (arXiv 2004.03271), row "VAE"; Kingma & Welling 2014. L = −log p(x|z) + β·½Σ(μ² + σ² − log σ² − 1),
+    both summed over pixels or latent dimensions, mean over the batch, so β is relative to a sum over 16,384 pixels.
+    With ``likelihood = "laplace"``, −log p(x|z) = ‖x − x̂‖₁ / c (the study, c = 1); with ``gaussian``, ‖x − x̂‖² / 2c² (Zimmerer
+    2018), c being a fixed standard deviation; constants are dropped.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
+        network: ``unified`` (the study's) or ``original`` (Zimmerer's, :mod:`aberra.nets.zimmerer`).
         latent: K.
-        width: filters of the first stage.
-        dropout: on the heads and on the dense layer behind the code.
-        kl_weight: λ.
+        width: filters of the first stage; None is the publication's (32, original 16).
+        dropout: on the heads and on the dense layer behind the code; the unified network's 0.2, the original has none.
+        kl_weight: β; where it is annealed, its final value.
+        anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021, H2) or ``cyclical`` (it does so again and again, half
+            of each cycle rising, half at its full value; Fu et al. 2019).
+        anneal_steps: training steps until β is reached, or of one cycle; Heer's 2,000.
+        masked: reconstruction loss inside the foreground only (H4).
+        likelihood: ``laplace`` or ``gaussian``.
+        scale: c, in normalised intensities.
 
     Raises:
-        ConfigError: a size that cannot be halved.
+        ConfigError: unknown option, a size that cannot be halved, or a scale that is not positive.
 
     Deviation: the second head is log σ², the study's log σ. Else as :class:`aberra.models.ae.AE`.
     """
+
+    NETWORKS = ("unified", "original")
+    ANNEALS = ("none", "monotonic", "cyclical")
+    LIKELIHOODS = ("laplace", "gaussian")
 
     def __init__(
         self,
@@ -43,47 +56,109 @@ class VAE(nn.Module):
         channels: int,
         dims: int = 2,
         size: Sequence[int],
+        network: str = "unified",
         latent: int = 128,
-        width: int = 32,
+        width: int | None = None,
         dropout: float = 0.2,
         kl_weight: float = 1.0,
+        anneal: str = "none",
+        anneal_steps: int = 2000,
+        masked: bool = False,
+        likelihood: str = "laplace",
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
+        for option, value, known in (
+            ("network", network, self.NETWORKS),
+            ("anneal", anneal, self.ANNEALS),
+            ("likelihood", likelihood, self.LIKELIHOODS),
+        ):
+            if value not in known:
+                raise unknown(f"model.{option}", value, known)
+        if scale <= 0 or anneal_steps < 1:
+            raise ConfigError(
+                f"model: scale={scale}, anneal_steps={anneal_steps}; expected above 0, 1 or more"
+            )
         self.kl_weight = kl_weight
-        inner = inner_size(size)
-        self.encoder = Encoder(channels=channels, dims=dims, size=size, width=width)
-        filters = self.encoder.filters
-        self.squeeze = Squeeze(dims=dims, filters=filters, inner=inner)
-        self.mean = nn.Sequential(nn.Linear(self.squeeze.features, latent), nn.Dropout(dropout))
-        self.log_variance = nn.Sequential(nn.Linear(self.squeeze.features, latent), nn.Dropout(dropout))
-        self.expand = Expand(dims=dims, filters=filters, inner=inner, latent=latent, dropout=dropout)
-        self.decoder = Decoder(channels=channels, dims=dims, size=size, width=width, filters=filters)
+        self.anneal = anneal
+        self.anneal_steps = anneal_steps
+        self.masked = masked
+        self.likelihood = likelihood
+        self.scale = scale
+        self.latent = latent
+        kind = "unified" if network == "unified" else "zimmerer"
+        dropout = dropout if network == "unified" else 0.0
+        self.encoder = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
+        self.mean = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
+        self.log_variance = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
+        self.decoder = dense.decoder(
+            kind, channels=channels, dims=dims, size=size, width=width, latent=latent, dropout=dropout
+        )
+        self.updates: Tensor
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, K)."""
-        features = self.squeeze(self.encoder(x))
+        features = self.encoder(x)
         return self.mean(features), self.log_variance(features)
 
     def decode(self, z: Tensor) -> Tensor:
         """Shape (B, K) to (B, C, S)."""
-        out: Tensor = self.decoder(self.expand(z))
+        out: Tensor = self.decoder(z)
         return out
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode the posterior mean: (B, C, S) to (B, C, S)."""
         return self.decode(self.encode(x)[0])
 
+    def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
+        """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the batch."""
+        mean, log_variance = self.encode(x)
+        for draw in range(count):
+            noise = shared_noise(draw, mean)
+            yield self.decode(mean + noise * torch.exp(0.5 * log_variance))
+
+    def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction term at the posterior mean and unweighted KL term, each (B,)."""
+        mean, log_variance = self.encode(x)
+        return self.negative_log_likelihood(x, self.decode(mean)), kl_to_standard_normal(mean, log_variance)
+
     def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
-        """Negative ELBO with an ℓ1 reconstruction term, one posterior sample an image."""
-        del mask
+        """Negative ELBO, one posterior sample an image."""
         mean, log_variance = self.encode(x)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         restored = self.decode(mean + noise * torch.exp(0.5 * log_variance))
-        reconstruction = F.l1_loss(restored, x, reduction="sum") / len(x)
-        kl = kl_to_standard_normal(mean, log_variance)
-        return {"loss": reconstruction + self.kl_weight * kl, "reconstruction": reconstruction, "kl": kl}
+        reconstruction = self.negative_log_likelihood(x, restored, mask if self.masked else None).mean()
+        kl = kl_to_standard_normal(mean, log_variance).mean()
+        return {"loss": reconstruction + self.beta() * kl, "reconstruction": reconstruction, "kl": kl}
+
+    def negative_log_likelihood(self, x: Tensor, restored: Tensor, mask: Tensor | None = None) -> Tensor:
+        """−log p(x|z) without its constant, summed over pixels (of ``mask``, where given): (B,)."""
+        if self.likelihood == "laplace":
+            error = (x - restored).abs() / self.scale
+        else:
+            error = (x - restored) ** 2 / (2 * self.scale**2)
+        return (error if mask is None else error * mask).flatten(1).sum(dim=1)
+
+    def beta(self) -> Tensor | float:
+        """Weight of the KL term; in training it advances by one step a call where it is annealed."""
+        if self.anneal == "none":
+            return self.kl_weight
+        done = self.updates.clone()
+        if self.training:
+            self.updates += 1
+        if self.anneal == "monotonic":
+            return self.kl_weight * (done / self.anneal_steps).clamp(max=1)
+        return self.kl_weight * (2 * (done % self.anneal_steps) / self.anneal_steps).clamp(max=1)
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, I)) = ½Σ(μ² + σ² − log σ² − 1), summed over all but the batch, mean over the batch."""
-    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum() / len(mean)
+    """KL(N(μ, σ²) ‖ N(0, I)) = ½Σ(μ² + σ² − log σ² − 1), summed over all but the batch: (B,)."""
+    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).flatten(1).sum(dim=1)
+
+
+def shared_noise(draw: int, like: Tensor) -> Tensor:
+    """Standard normal noise of draw number ``draw``, shape (1, …) to be shared by the batch of ``like``."""
+    # on the CPU: a CUDA generator gives other numbers, and a score must not depend on the device
+    generator = torch.Generator().manual_seed(draw)
+    return torch.randn((1, *like.shape[1:]), generator=generator).to(like)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError
+from aberra.nets.dropout import MCDropout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,16 +49,21 @@ def stages(size: Sequence[int]) -> int:
 
 
 class Encoder(nn.Sequential):
-    """Convolutions 5 with stride 2, batch norm, LeakyReLU: (B, C, S) to (B, F, S / 2ⁿ), F = min(4·width, …)."""
+    """Convolutions 5 with stride 2, norm, LeakyReLU: (B, C, S) to (B, F, S / 2ⁿ), F = min(4·width, …).
 
-    def __init__(self, *, channels: int, dims: int, size: Sequence[int], width: int) -> None:
+    ``norm`` is ``batch``, or ``layer`` in the study's GAN variants.
+    """
+
+    def __init__(
+        self, *, channels: int, dims: int, size: Sequence[int], width: int, norm: str = "batch"
+    ) -> None:
         layers: list[nn.Module] = []
         filters = channels
         for stage in range(stages(size)):
             wider = min(4 * width, width * 2**stage)
             layers += [
                 conv(dims)(filters, wider, 5, stride=2, padding=2),
-                _norm(dims, wider),
+                normaliser(norm, dims, wider),
                 nn.LeakyReLU(SLOPE),
             ]
             filters = wider
@@ -66,16 +72,25 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """BN, ReLU, transposed convolutions 5 with stride 2, BN, LeakyReLU, convolution 1: back to (B, C, S), linear."""
+    """Norm, ReLU, transposed convolutions 5 with stride 2, norm, LeakyReLU, convolution 1: back to (B, C, S), linear."""
 
-    def __init__(self, *, channels: int, dims: int, size: Sequence[int], width: int, filters: int) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int,
+        size: Sequence[int],
+        width: int,
+        filters: int,
+        norm: str = "batch",
+    ) -> None:
         up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
-        layers: list[nn.Module] = [_norm(dims, filters), nn.ReLU()]
+        layers: list[nn.Module] = [normaliser(norm, dims, filters), nn.ReLU()]
         for stage in range(stages(size)):
             narrower = max(width, 4 * width // 2**stage)
             layers += [
                 up(filters, narrower, 5, stride=2, padding=2, output_padding=1),
-                _norm(dims, narrower),
+                normaliser(norm, dims, narrower),
                 nn.LeakyReLU(SLOPE),
             ]
             filters = narrower
@@ -104,7 +119,7 @@ class Expand(nn.Module):
         super().__init__()
         self.inner = tuple(inner)
         self.dense = nn.Linear(latent, BOTTLENECK * prod(inner))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = MCDropout(dropout)
         self.conv = conv(dims)(BOTTLENECK, filters, 1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -119,5 +134,8 @@ def inner_size(size: Sequence[int]) -> tuple[int, ...]:
     return tuple(edge // 2 ** stages(size) for edge in size)
 
 
-def _norm(dims: int, filters: int) -> nn.Module:
+def normaliser(kind: str, dims: int, filters: int) -> nn.Module:
+    """``batch`` norm, or ``layer`` norm over channels and space with a gain and offset a channel."""
+    if kind == "layer":
+        return nn.GroupNorm(1, filters)
     return nn.BatchNorm2d(filters) if dims == 2 else nn.BatchNorm3d(filters)

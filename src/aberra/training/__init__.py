@@ -2,5 +2,6 @@
 
 from aberra.training.config import TrainingConfig
 from aberra.training.loop import train
+from aberra.training.sampling import Sampler
 
-__all__ = ["TrainingConfig", "train"]
+__all__ = ["Sampler", "TrainingConfig", "train"]

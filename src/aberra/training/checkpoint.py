@@ -31,6 +31,7 @@ class Progress:
         stale: evaluations since.
         cuts: how often the plateau schedule halved the learning rate.
         seconds: training time so far.
+        stage: turns of the last evaluation, of models that learn in turns.
     """
 
     step: int = 0
@@ -39,6 +40,7 @@ class Progress:
     stale: int = 0
     cuts: int = 0
     seconds: float = 0.0
+    stage: str = ""
     losses: dict[str, float] = field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ class TrainingConfig:
 
     Attributes:
         steps: most optimiser steps.
+        minutes: stop after so much training time, 0 is off; a run that is cut by it cannot be repeated bit for bit.
         batch_size: slices or patches a step and device.
         learning_rate: of Adam, at its peak.
         weight_decay: L2 penalty.
@@ -38,6 +39,7 @@ class TrainingConfig:
         min_delta: what counts as improvement; the study's 1e-9.
         validate_every: steps between evaluations; 0 is once an epoch, at most every 500 and at least every 50 steps.
         validation_samples: most slices or patches of an evaluation.
+        samples: most slices or patches that a model without gradients (PCA, support vectors) learns from.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of ``metrics.jsonl``.
         slices: ``all`` or ``lesion-free`` (slices or patches with lesion voxels are never drawn).
@@ -53,6 +55,7 @@ class TrainingConfig:
     """
 
     steps: int = 2000
+    minutes: float = 0.0
     batch_size: int = 16
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
@@ -67,6 +70,7 @@ class TrainingConfig:
     min_delta: float = 1e-9
     validate_every: int = 0
     validation_samples: int = 128
+    samples: int = 2048
     checkpoint_every: int = 200
     log_every: int = 10
     slices: str = "all"
@@ -84,8 +88,17 @@ class TrainingConfig:
             raise unknown("training.slices", self.slices, SLICES)
         if self.precision not in PRECISIONS:
             raise unknown("training.precision", self.precision, PRECISIONS)
-        positive = ("steps", "batch_size", "checkpoint_every", "log_every", "validation_samples", "devices")
+        positive = (
+            "steps",
+            "batch_size",
+            "checkpoint_every",
+            "log_every",
+            "validation_samples",
+            "samples",
+            "devices",
+        )
         zero_or_more = (
+            "minutes",
             "weight_decay",
             "warmup",
             "clip",

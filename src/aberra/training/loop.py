@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.errors import TrainingError
+from aberra.capabilities import LearnsInTurns
+from aberra.errors import ConfigError, TrainingError
 from aberra.training import checkpoint, plots
 from aberra.training.interrupt import held_back
 from aberra.training.sampling import Sampler
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from aberra.training.config import TrainingConfig
     from aberra.volume import Volume
@@ -64,6 +65,7 @@ def train(
 
     Raises:
         TrainingError: nothing to learn from, or loss or weights are not finite (the last good checkpoint is kept).
+        ConfigError: several devices for a model that learns in turns.
     """
     run = Run(
         model, data, config, folder, validation=validation, dims=dims, size=size, device=device, seed=seed
@@ -103,6 +105,10 @@ class Run:
         precision: Any = config.precision
         if precision == "auto":
             precision = "bf16-mixed" if kind == "cuda" else "32-true"
+        if isinstance(model, LearnsInTurns) and config.devices > 1:
+            raise ConfigError(
+                f"training.devices={config.devices}: a model that learns in turns (a GAN) trains on one device"
+            )
         self.fabric = Fabric(accelerator=kind, devices=config.devices, precision=precision)
         if config.devices > 1:
             self.fabric.launch()
@@ -176,24 +182,10 @@ class Run:
         return self._finish()
 
     def _step(self) -> float | None:
-        """Take one optimiser step; return the loss where it was logged."""
+        """Take one step (every player's turn of it, for models that learn in turns); return the loss where it was logged."""
         config, step = self.config, self.state.step
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(step, self.state.cuts)
-        rank = self.fabric.global_rank
-        x, mask = (
-            each.to(self.fabric.device)
-            for each in self.sampler.draw([self.seed, step, rank], config.batch_size)
-        )
-        generator = self._generator(step, rank)
-        self.model.train()
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        losses = self.model.loss(x, mask, generator)
-        self.optimizer.zero_grad()
-        self.fabric.backward(losses["loss"])
-        if config.clip:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.clip)
         logged = (
             (step + 1) % config.log_every == 0
             or (step + 1) % config.checkpoint_every == 0
@@ -201,10 +193,16 @@ class Run:
         )
         # looking at a loss makes the CPU wait for an accelerator, so there only logged steps are looked at
         looked = logged or step == 0 or self.fabric.device.type == "cpu"
-        values = {name: float(value.detach()) for name, value in losses.items()} if looked else {}
-        if any(not math.isfinite(value) for value in values.values()):
-            raise self._diverged(step + 1, f"the loss is not finite ({values})")
-        self.optimizer.step()
+        values: dict[str, float] = {}
+        for index, turn in enumerate(self._turns(step)):
+            losses = self._turn(index, turn)
+            prefix = f"{turn}_" if turn else ""
+            if looked:
+                values |= {f"{prefix}{name}": float(value.detach()) for name, value in losses.items()}
+                values["loss"] = float(losses["loss"].detach())
+            if any(not math.isfinite(value) for value in values.values()):
+                raise self._diverged(step + 1, f"the loss is not finite ({values})")
+            self.optimizer.step()
         self.state.step += 1
         if config.ema:
             self._average()
@@ -214,14 +212,42 @@ class Run:
             return values["loss"]
         return None
 
-    def _generator(self, step: int, rank: int) -> torch.Generator:
-        """Seed all randomness of a step, dropout's global generator included."""
-        number = ((self.seed * 1_000_003 + step) * 64 + rank) % 2**63
+    def _turns(self, step: int) -> Sequence[str]:
+        """Whose turns a step has; one nameless turn for models with one loss."""
+        if isinstance(self.inner, LearnsInTurns):
+            return self.inner.turns(step / self.config.steps)
+        return ("",)
+
+    def _turn(self, index: int, turn: str) -> dict[str, Tensor]:
+        """Draw a batch and leave the gradients of one turn in the parameters that move in it."""
+        step, rank = self.state.step, self.fabric.global_rank
+        seed = [self.seed, step, rank, *([index] if index else [])]
+        x, mask = (each.to(self.fabric.device) for each in self.sampler.draw(seed, self.config.batch_size))
+        generator = self._generator(step, rank, index)
+        self.model.train()
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if isinstance(self.inner, LearnsInTurns):
+            moving = {id(each) for each in self.inner.players()[turn]}
+            for each in self.inner.parameters():
+                each.requires_grad_(id(each) in moving)
+        losses: dict[str, Tensor] = self.model.loss(x, mask, generator, *([turn] if turn else []))
+        self.optimizer.zero_grad()
+        self.fabric.backward(losses["loss"])
+        if self.config.clip:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)
+        return losses
+
+    def _generator(self, step: int, rank: int, turn: int = 0) -> Generator:
+        """Seed all randomness of a turn, dropout's global generator included."""
+        number = ((self.seed * 1_000_003 + step) * 64 + rank + turn * 2**48) % 2**63
         torch.manual_seed(number)
         return torch.Generator(self.fabric.device).manual_seed(number)
 
     def _stopped(self) -> bool:
-        return bool(self.config.patience) and self.state.stale >= self.config.patience
+        config, state = self.config, self.state
+        late = bool(config.minutes) and state.seconds >= 60 * config.minutes
+        return late or (bool(config.patience) and state.stale >= config.patience)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -256,6 +282,9 @@ class Run:
         state = self.state
         if not math.isfinite(value):
             raise self._diverged(state.step, "the validation loss is not finite")
+        stage = ",".join(self._turns(state.step - 1))
+        if state.stage != stage:
+            state.stage, state.best, state.stale = stage, None, 0
         if state.best is None or value < state.best - self.config.min_delta:
             state.best, state.best_step, state.stale = value, state.step, 0
             self.shadows["best"] = self._weights()
@@ -272,7 +301,7 @@ class Run:
         chosen = self.shadows.get("best") or self.shadows.get("ema")
         if chosen:
             self.inner.load_state_dict(chosen)
-        self.inner.eval()
+        self.inner.eval().requires_grad_(requires_grad=True)
         if self.fabric.global_rank == 0:
             plots.loss_curve(self.folder)
             reconstruct: Any = getattr(self.inner, "reconstruct", None)
