@@ -8,7 +8,13 @@ from aberra.models.vae import VAE
 from aberra.registry import build, lookup
 from aberra.scores import check_pairing
 
-NAMES = {"intensity", "zmap", "constant", "random", "ae", "ae-spatial", "vae", "dae"}
+NAMES = {
+    "intensity", "zmap", "constant", "random", "ae", "ae-spatial", "vae", "dae", "context-ae", "constrained-ae", "aae",
+    "constrained-aae", "cevae", "gmvae", "gmvae-spatial", "anovaegan", "anogan", "fanogan", "bayesian-ae", "bayesian-vae",
+    "skip-ae", "scale-space-ae", "vqvae", "pca", "ocsvm", "vae-restoration", "gmvae-restoration",
+    "gmvae-spatial-restoration", "irvae", "vae-kl-gradient", "vae-elbo-gradient", "vae-combi", "cevae-gradient",
+    "cevae-combi", "vae-sampling-variance",
+}  # fmt: skip
 
 
 def test_the_catalogue_is_complete_and_documented():
@@ -19,6 +25,8 @@ def test_the_catalogue_is_complete_and_documented():
         assert method.reference
         assert method.cost
         assert method.failure
+        assert method.summary
+        assert method.when
         lookup("models", method.model["name"])
         build("scores", method.score)
 
@@ -66,3 +74,35 @@ def test_a_pairing_that_cannot_work_is_refused_without_weights():
     with pytest.raises(PairingError, match=r"ScoresVolume.*VAE.*intensity"):
         check_pairing(VAE, build("scores", {"name": "direct"}))
     check_pairing(VAE, build("scores", {"name": "residual"}))
+
+
+def _files(tmp_path, **texts):
+    for name, text in texts.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    return tmp_path
+
+
+def test_a_method_may_start_from_another():
+    vae = Method.load("vae")
+    combi = Method.load("vae-combi")
+    assert combi.learnt == vae.learnt
+    assert combi.score["name"] == "combi"
+    assert "mode" not in combi.score  # a section with a name replaces the base's
+    assert combi.title != vae.title
+    assert combi.learns_from == vae.learns_from
+
+
+def test_a_file_may_start_from_a_file_beside_it_and_change_single_keys(tmp_path, monkeypatch):
+    folder = _files(
+        tmp_path,
+        one='base = "vae"\n[training]\nsteps = 7\n',
+        two='base = "one.toml"\ntitle = "two"\n[training]\nbatch_size = 3\n[score]\nsmooth = 1.0\n',
+    )
+    monkeypatch.chdir("/")
+    method = Method.load(folder / "two.toml")
+    base = Method.load("vae")
+    assert method.training == base.training | {"steps": 7, "batch_size": 3}
+    assert method.score == base.score | {"smooth": 1.0}
+    assert method.model == base.model
+    with pytest.raises(ConfigError, match="unknown method 'vaes'"):
+        Method.load(_files(tmp_path, three='base = "vaes"\n') / "three.toml")

@@ -83,6 +83,15 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class ReconstructsLevels(Protocol):
+    """Returns the healthy version of its input at several resolutions."""
+
+    def reconstruct_levels(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return (Iₖ, Îₖ), finest first: the levels of ``x``'s pyramid (:mod:`aberra.nets.pyramid`), (B, C, S / 2ᵏ)."""
+        ...
+
+
+@runtime_checkable
 class HasPosterior(Protocol):
     """Has a Gaussian posterior q(z|x)."""
 
@@ -156,6 +165,7 @@ CAPABILITIES: dict[str, type] = {
         FitsSamples,
         Reconstructs,
         SamplesReconstructions,
+        ReconstructsLevels,
         HasPosterior,
         HasElbo,
         Generates,

@@ -17,6 +17,7 @@ from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
 from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
 from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.paired import compare
+from aberra.metrics.slices import SliceScores
 from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
 from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
 
@@ -52,6 +53,7 @@ class _Tally:
     histogram: VoxelHistogram = field(default_factory=VoxelHistogram)
     residuals: Residuals = field(default_factory=Residuals)
     lesions: LesionCounts = field(default_factory=LesionCounts)
+    slices: SliceScores = field(default_factory=SliceScores)
     pooled: dict[str, Overlap] = field(default_factory=dict)
     cases: list[dict[str, Any]] = field(default_factory=list)
 
@@ -118,6 +120,7 @@ def evaluate(
         },
         "voxel": _voxel(tally, thresholds),
         "lesion": _lesion(tally, calibration.get("default")),
+        "slice": tally.slices.summary(replicates=n_boot, seed=seed),
         "case": _case(tally, n_boot, seed),
         "per_case": tally.cases,
     }
@@ -190,6 +193,7 @@ def _score_case(
     tally.histogram.add(scores, marks)
     tally.bootstrap.add(case.patient, scores, marks)
     tally.residuals.add(scores, marks)
+    tally.slices.add(case.patient, found.data[0], truth, region, found.affine)
     tally.lesions.add(mask, truth, found.voxel_mm3)
     tally.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
     own = VoxelHistogram(CASE_BITS)
@@ -220,7 +224,13 @@ def _ladder(calibration: dict[str, Any]) -> list[float]:
 
 def _voxel(tally: _Tally, thresholds: dict[str, float]) -> dict[str, Any]:
     curve = asdict(tally.histogram.curve())
-    curve["intervals"] = tally.bootstrap.intervals() if curve["positives"] else {}
+    replicates = tally.bootstrap.samples() if curve["positives"] else {}
+    curve["intervals"] = tally.bootstrap.intervals(replicates) if replicates else {}
+    # the same patients' weights for every method: what paired tests of pooled metrics need
+    curve["replicates"] = {
+        name: [None if np.isnan(value) else round(float(value), 6) for value in values]
+        for name, values in replicates.items()
+    }
     at = {}
     for name, overlap in tally.pooled.items():
         own = [row["dice"][name] for row in tally.cases if row.get("dice") and row["dice"][name] is not None]
@@ -232,7 +242,8 @@ def _voxel(tally: _Tally, thresholds: dict[str, float]) -> dict[str, Any]:
             "dice_mean": float(np.mean(own)) if own else None,
             "dice_std": float(np.std(own)) if own else None,
         }
-    return {"pooled": curve, "at_threshold": at, "residuals": tally.residuals.summary()}
+    residuals = tally.residuals.summary() | {"histogram": tally.residuals.bins()}
+    return {"pooled": curve, "at_threshold": at, "residuals": residuals}
 
 
 def _lesion(tally: _Tally, protocol: str | None) -> dict[str, Any]:

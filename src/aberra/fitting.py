@@ -158,7 +158,8 @@ def calibrate(
 
     Args:
         detector: gets the new calibration.
-        cohort: healthy cases; diseased ones are only used with ``lesions``.
+        cohort: healthy cases; diseased ones are only used with ``lesions``, and, where there is no healthy one, their
+            lesion-free slices by a detector that was trained on such slices.
         channels: manifest columns to read.
         group_by: manifest column for p-values within groups; ``age`` in bands of ten years.
         lesions: also set the threshold ``validation-lesion``: best pooled Dice on the diseased cases.
@@ -177,6 +178,9 @@ def calibrate(
         detector.ask(method)
     chosen = _for_calibration(cohort)
     healthy = [case for case in chosen if case.healthy]
+    lesion_free = not healthy and detector.method.training.get("slices") == LESION_FREE
+    if lesion_free:  # then it can be calibrated as it was trained: voxels of slices without lesions
+        healthy = [case for case in chosen if case.lesion is not None]
     learnt = set(detector.facts.get("learnt", []))
     wanted = list(channels) if channels else None
     fresh = [case for case in healthy if case.content_hash(wanted or list(case.channels)) not in learnt]
@@ -193,7 +197,14 @@ def calibrate(
     if method is not None:
         _tune(detector, fresh, wanted)
     calibration = _calibration(
-        detector, fresh, wanted, groups=groups, group_by=group_by or "", notes=notes, progress=progress
+        detector,
+        fresh,
+        wanted,
+        lesion_free=lesion_free,
+        groups=groups,
+        group_by=group_by or "",
+        notes=notes,
+        progress=progress,
     )
     if lesions:
         diseased = [case for case in chosen if case.lesion is not None]

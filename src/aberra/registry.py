@@ -45,6 +45,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "scores": {
         "residual": "aberra.scores.residual:Residual",
         "monte-carlo": "aberra.scores.monte_carlo:MonteCarlo",
+        "multi-scale": "aberra.scores.multi_scale:MultiScale",
         "gradient": "aberra.scores.gradient:Gradient",
         "combi": "aberra.scores.combi:Combi",
         "restoration": "aberra.scores.restoration:Restoration",

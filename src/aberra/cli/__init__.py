@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from aberra import __version__
+from aberra.cli.benchmark import benchmark
 from aberra.cli.calibrate import calibrate
 from aberra.cli.demo import demo
 from aberra.cli.detect import detect
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, phantom, doctor, fit, calibrate, detect, evaluate, methods, report):
+for command in (demo, phantom, doctor, fit, calibrate, detect, evaluate, benchmark, methods, report):
     app.command()(command)
 
 

@@ -27,6 +27,18 @@ def phantom(
     artefacts: Annotated[
         str, typer.Option(help="One a case: motion, ghosting, spike, bias, noise, blur.")
     ] = "",
+    radius: Annotated[
+        tuple[float, float], typer.Option(help="Smallest and largest mean radius of a lesion in mm.")
+    ] = (2.0, 15.0),
+    count: Annotated[tuple[int, int], typer.Option(help="Fewest and most lesions of a diseased case.")] = (
+        1,
+        6,
+    ),
+    shift: Annotated[
+        str,
+        typer.Option(help="Change of scanner, the same in all cases: contrast, gain, spacing, scanner."),
+    ] = "",
+    severity: Annotated[float, typer.Option(min=0, max=1, help="Of the shift.")] = 0.5,
     origin: Annotated[
         Path | None,
         typer.Option("--from", help="Plant lesions into the healthy scans of this manifest instead."),
@@ -46,6 +58,10 @@ def phantom(
         "shapes": _list(shapes),
         "masks": masks,
         "artefacts": _list(artefacts),
+        "radius_mm": radius,
+        "count": count,
+        "shift": shift,
+        "severity": severity,
         "workers": workers,
     }
     if origin is None:

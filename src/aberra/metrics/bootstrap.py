@@ -62,11 +62,13 @@ class PatientBootstrap:
                 values.append(np.nan if value is None else value)
         return {name: np.array(values) for name, values in found.items()}
 
-    def intervals(self) -> dict[str, tuple[float, float] | None]:
-        """95 % percentile intervals; None with fewer than two patients, which say nothing about spread."""
+    def intervals(
+        self, samples: dict[str, NDArray[np.float64]] | None = None
+    ) -> dict[str, tuple[float, float] | None]:
+        """95 % percentile intervals of :meth:`samples`; None with fewer than two patients, which say nothing about spread."""
         if len(self.patients) < 2:
             return {"ap": None, "auroc": None, "best_dice": None}
-        return {name: interval(values) for name, values in self.samples().items()}
+        return {name: interval(values) for name, values in (samples or self.samples()).items()}
 
 
 def interval(samples: NDArray[np.float64]) -> tuple[float, float] | None:

@@ -28,7 +28,12 @@ def _row(
 
 def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Flatten into one row a metric; what is not defined for these cases is left out."""
-    rows = [*_voxel_rows(content["voxel"]), *_lesion_rows(content["lesion"]), *_case_rows(content["case"])]
+    rows = [
+        *_voxel_rows(content["voxel"]),
+        *_lesion_rows(content["lesion"]),
+        *_slice_rows(content["slice"]),
+        *_case_rows(content["case"]),
+    ]
     return [row for row in rows if row["value"] is not None]
 
 
@@ -71,6 +76,14 @@ def _lesion_rows(lesion: dict[str, Any]) -> list[dict[str, Any]]:
     return rows + [
         _row("lesion", f"FROC recall at {rate} FP/scan", value, "ladder")
         for rate, value in lesion["froc"].items()
+    ]
+
+
+def _slice_rows(slices: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        _row("slice", "AUROC", slices["auroc"], interval=slices.get("auroc_interval")),
+        _row("slice", "AUROC, matched by position", slices["position_matched_auroc"]),
+        _row("slice", "AP", slices["ap"], interval=slices.get("ap_interval")),
     ]
 
 

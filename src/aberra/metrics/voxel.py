@@ -226,6 +226,16 @@ class Residuals:
             self.counts[kind] += chosen.size
         self.histogram.add(scores, truth)
 
+    def bins(self) -> dict[str, list[float]]:
+        """Counts of ``normal`` and ``anomalous`` voxels by score, and the bins' lower ``edges``; bins that occur only."""
+        used = used_bins(self.histogram.positives, self.histogram.negatives)
+        edges = (used.astype(np.uint32) << self.histogram.shift).view(np.float32)
+        return {
+            "edges": edges.astype(float).tolist(),
+            "normal": self.histogram.negatives[used].astype(float).tolist(),
+            "anomalous": self.histogram.positives[used].astype(float).tolist(),
+        }
+
     def summary(self) -> dict[str, float | None]:
         """``l1_normal``, ``l1_anomalous`` and ``chi2``."""
         normal, anomalous = (

@@ -24,6 +24,8 @@ class VAE(nn.Module):
     With ``likelihood = "laplace"``, −log p(x|z) = ‖x − x̂‖₁ / c (the study, c = 1); with ``gaussian``, ‖x − x̂‖² / 2c² (Zimmerer
     2018), c being a fixed standard deviation; constants are dropped.
 
+    1,758,449 parameters at 128² with one channel, the original network 34,183,601.
+
     Args:
         channels: C.
         dims: 2 or 3.

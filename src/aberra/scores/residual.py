@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aberra.errors import ConfigError, unknown
 from aberra.scores import Scored
+from aberra.scores.smoothing import checked_sigma, smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,55 +16,87 @@ if TYPE_CHECKING:
 
 
 class Residual:
-    """r = |x − x̂|, or one sign of it, mean over channels.
+    """r = |x − x̂|, one sign of it, or the loss of structure (1 − SSIM(x, x̂)) / 2; mean over channels.
 
     Baur et al. 2021 (arXiv 2004.03271): absolute on tumours, positive (hyper-intense) on MS. Smoothing after Zimmerer
-    et al. 2019 ("smoothed" reconstruction error).
+    et al. 2019 ("smoothed" reconstruction error). SSIM (Wang et al. 2004) as a residual after Bergmann et al. 2018 (arXiv
+    1807.02011); its mixture with the absolute error, α·(1 − SSIM)/2 + (1 − α)·|x − x̂|, after Zhao et al. 2017 (α = 0.84).
 
     Args:
-        mode: ``absolute``, ``positive`` (brighter than healthy) or ``negative`` (darker).
-        centre: subtract the median difference inside the mask, channel by channel, before taking the sign or the absolute
-            value: a network that answers a foreign scanner with a healthy version that is brighter or darker as a whole
-            has not found an anomaly.
+        mode: ``absolute``, ``positive`` (brighter than healthy), ``negative`` (darker), ``ssim`` or ``structural`` (the mixture).
+        centre: subtract the median difference inside the mask, channel by channel, before anything else: a network that answers
+            a foreign scanner with a healthy version that is brighter or darker as a whole has not found an anomaly.
         smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
+        alpha: α, share of the structural term in ``structural``.
+        data_range: span of the intensities that SSIM's constants are relative to; never the scan's own.
 
     Raises:
-        ConfigError: unknown mode or negative smoothing.
+        ConfigError: unknown mode, negative smoothing, α outside [0, 1] or a range that is not positive.
+
+    Deviation: Zhao's structural term is a multi-scale SSIM, and its absolute error is weighted with a Gaussian; ours is of one
+    scale and not weighted. SSIM is taken within the slice for 2-D models, in space for 3-D models.
     """
 
     needs = ("Reconstructs",)
-    MODES = ("absolute", "positive", "negative")
+    MODES = ("absolute", "positive", "negative", "ssim", "structural")
 
-    def __init__(self, *, mode: str = "absolute", centre: bool = False, smooth: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        mode: str = "absolute",
+        centre: bool = False,
+        smooth: float = 0.0,
+        alpha: float = 0.84,
+        data_range: float = 1.0,
+    ) -> None:
         if mode not in self.MODES:
             raise unknown("residual mode", mode, self.MODES)
-        if smooth < 0:
-            raise ConfigError(f"score.smooth={smooth}; expected a σ of 0 or more pixels")
+        if not 0 <= alpha <= 1 or data_range <= 0:
+            raise ConfigError(
+                f"score: alpha={alpha}, data_range={data_range}; expected a share in [0, 1] and a range above 0"
+            )
         self.mode = mode
         self.centre = centre
-        self.smooth = smooth
+        self.smooth = checked_sigma(smooth)
+        self.alpha = alpha
+        self.data_range = data_range
 
     def __call__(self, model: Reconstructs, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
         restored = run(model.reconstruct, x, mask)
-        difference = x - restored
+        return Scored(self.compare(x, restored, mask, run.dims), restored * mask)
+
+    def compare(self, x: Tensor, restored: Tensor, mask: Tensor, dims: int) -> Tensor:
+        """Map (D, H, W) of two volumes (C, D, H, W)."""
         if self.centre and bool(mask.any()):
-            level = difference[:, mask].median(dim=1).values
-            difference = difference - level.reshape(-1, 1, 1, 1)
-        if self.mode == "absolute":
-            difference = difference.abs()
+            level = (x - restored)[:, mask].median(dim=1).values
+            restored = restored + level.reshape(-1, 1, 1, 1)
+        if self.mode in ("ssim", "structural"):
+            difference = self._structural(x, restored, dims)
         else:
-            difference = (difference if self.mode == "positive" else -difference).clamp(min=0)
-        residual = difference.mean(dim=0) * mask
-        if self.smooth:
-            residual = _smoothed(residual, self.smooth, run.dims) * mask
-        return Scored(residual, restored * mask)
+            difference = signed(x - restored, self.mode)
+        return smoothed(difference.mean(dim=0), mask, sigma=self.smooth, dims=dims)
+
+    def _structural(self, x: Tensor, restored: Tensor, dims: int) -> Tensor:
+        """Loss of structure, mixed with the absolute error in ``structural``: (C, D, H, W)."""
+        from aberra.nets.ssim import ssim_map
+
+        if dims == 2:  # slices are the batch
+            similar = ssim_map(x.transpose(0, 1), restored.transpose(0, 1), data_range=self.data_range)
+            similar = similar.transpose(0, 1)
+        else:
+            similar = ssim_map(x[None], restored[None], data_range=self.data_range)[0]
+        lost = (1 - similar).clamp(min=0) / 2
+        if self.mode == "ssim":
+            return lost
+        return self.alpha * lost + (1 - self.alpha) * (x - restored).abs()
 
 
-def _smoothed(residual: Tensor, sigma: float, dims: int) -> Tensor:
-    """Gaussian over (D, H, W), within slices for 2-D models."""
-    import torch
-    from scipy.ndimage import gaussian_filter
+SIGNS = ("absolute", "positive", "negative")
 
-    widths = (0.0, sigma, sigma) if dims == 2 else (sigma,) * 3
-    return torch.from_numpy(gaussian_filter(residual.numpy(), widths))
+
+def signed(difference: Tensor, mode: str) -> Tensor:
+    """Absolute value of a difference, or the part of it that has the sign asked for; any shape."""
+    if mode == "absolute":
+        return difference.abs()
+    return (difference if mode == "positive" else -difference).clamp(min=0)

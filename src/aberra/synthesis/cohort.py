@@ -19,6 +19,7 @@ from aberra.synthesis.artefacts import ARTEFACTS, artefact
 from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
 from aberra.synthesis.phantom import channel_of, draw_phantom, render
 from aberra.synthesis.shapes import SHAPES
+from aberra.synthesis.shifts import SHIFTS, shift
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 LESIONS = (1, 6)
 """Fewest and most lesions of a diseased case."""
+
+RADIUS_MM = (2.0, 15.0)
+"""Smallest and largest mean radius of a lesion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,10 @@ class Plan:
         shapes: lesion shapes to draw from.
         masks: files of real lesion shapes.
         artefacts: drawn for every case, with severity 0.2 to 0.8.
+        count: fewest and most lesions of a diseased case.
+        radius_mm: smallest and largest mean radius of a lesion.
+        shift: change of scanner, the same in every case; empty is none.
+        severity: of the shift.
         origin: hash of the scans that lesions are planted into.
         version: of aberra.
     """
@@ -57,6 +65,10 @@ class Plan:
     shapes: tuple[str, ...]
     masks: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
+    count: tuple[int, int] = LESIONS
+    radius_mm: tuple[float, float] = RADIUS_MM
+    shift: str = ""
+    severity: float = 0.5
     origin: str = ""
     version: str = field(default=__version__)
 
@@ -65,6 +77,7 @@ class Plan:
             ("lesion source", self.sources, SOURCES),
             ("lesion shape", self.shapes, SHAPES),
             ("artefact", self.artefacts, ARTEFACTS),
+            ("shift", (self.shift,) if self.shift else (), SHIFTS),
         ):
             for name in given:
                 if name not in known:
@@ -72,6 +85,10 @@ class Plan:
         if self.cases < 1 or not 0 <= self.lesions <= 1 or self.spacing <= 0:
             raise ConfigError(
                 f"phantom: cases={self.cases}, lesions={self.lesions}, spacing={self.spacing}; expected 1 or more, a share in [0, 1], mm above 0"
+            )
+        if not 1 <= self.count[0] <= self.count[1] or not 0 < self.radius_mm[0] <= self.radius_mm[1]:
+            raise ConfigError(
+                f"phantom: count={self.count}, radius_mm={self.radius_mm}; expected smallest and largest, above 0"
             )
         if "mask" in self.shapes and not self.masks:
             raise ConfigError("phantom: shape 'mask' needs --masks FOLDER with lesion masks")
@@ -94,6 +111,10 @@ def write_cohort(
     shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
     masks: Path | str | None = None,
     artefacts: Sequence[str] = (),
+    count: tuple[int, int] = LESIONS,
+    radius_mm: tuple[float, float] = RADIUS_MM,
+    shift: str = "",
+    severity: float = 0.5,
     workers: int = 2,
     progress: bool = True,
 ) -> Path:
@@ -111,8 +132,12 @@ def write_cohort(
         seed: the same seed gives the same bytes.
         sources: lesion sources to draw from.
         shapes: lesion shapes to draw from.
-        masks: folder of lesion masks whose shapes are drawn besides.
+        masks: folder of lesion masks (or a pattern in one, ``folder/ms_*``) whose shapes are drawn besides.
         artefacts: names of which one is drawn a case.
+        count: fewest and most lesions of a diseased case.
+        radius_mm: smallest and largest mean radius; small ones are frequent.
+        shift: a change of scanner for the whole cohort (see :mod:`aberra.synthesis.shifts`), the same anatomy and lesions.
+        severity: of the shift, 0 to 1.
         workers: processes.
         progress: show a progress bar.
 
@@ -120,7 +145,7 @@ def write_cohort(
         OutputError: the folder holds another cohort.
         ConfigError: an unknown name or a number out of range.
     """
-    files = tuple(str(path) for path in sorted(Path(masks).glob("*.nii*"))) if masks else ()
+    files = _mask_files(masks)
     plan = Plan(
         cases=cases,
         lesions=lesions,
@@ -131,6 +156,10 @@ def write_cohort(
         shapes=(*shapes, "mask") if files and "mask" not in shapes else tuple(shapes),
         masks=files,
         artefacts=tuple(artefacts),
+        count=count,
+        radius_mm=radius_mm,
+        shift=shift,
+        severity=severity,
     )
     draw_phantom(seed, 0, contrast)
     return _write(Path(folder), plan, None, workers, progress=progress)
@@ -146,6 +175,10 @@ def lesion_cohort(
     shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
     masks: Path | str | None = None,
     artefacts: Sequence[str] = (),
+    count: tuple[int, int] = LESIONS,
+    radius_mm: tuple[float, float] = RADIUS_MM,
+    shift: str = "",
+    severity: float = 0.5,
     workers: int = 2,
     progress: bool = True,
 ) -> Path:
@@ -160,6 +193,10 @@ def lesion_cohort(
         shapes: as for :func:`write_cohort`.
         masks: as for :func:`write_cohort`.
         artefacts: as for :func:`write_cohort`.
+        count: as for :func:`write_cohort`.
+        radius_mm: as for :func:`write_cohort`.
+        shift: as for :func:`write_cohort`.
+        severity: as for :func:`write_cohort`.
         workers: processes.
         progress: show a progress bar.
 
@@ -170,7 +207,7 @@ def lesion_cohort(
     healthy = cohort.select(healthy=True)
     if not len(healthy):
         raise ConfigError(f"{cohort.source}: no healthy case to plant lesions into")
-    files = tuple(str(path) for path in sorted(Path(masks).glob("*.nii*"))) if masks else ()
+    files = _mask_files(masks)
     plan = Plan(
         cases=len(healthy),
         lesions=lesions,
@@ -181,9 +218,22 @@ def lesion_cohort(
         shapes=(*shapes, "mask") if files and "mask" not in shapes else tuple(shapes),
         masks=files,
         artefacts=tuple(artefacts),
+        count=count,
+        radius_mm=radius_mm,
+        shift=shift,
+        severity=severity,
         origin=healthy.data_hash(),
     )
     return _write(Path(folder), plan, list(healthy), workers, progress=progress)
+
+
+def _mask_files(masks: Path | str | None) -> tuple[str, ...]:
+    """Files of real lesion shapes: a folder's, or those of a pattern in one (``masks/ms_*``)."""
+    if masks is None:
+        return ()
+    path = Path(masks)
+    found = path.glob("*.nii*") if path.is_dir() else path.parent.glob(path.name)
+    return tuple(str(each) for each in sorted(found))
 
 
 def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *, progress: bool) -> Path:
@@ -245,14 +295,24 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
             "source": {k: str(v) for k, v in origin.channels.items()},
         }
     if plan.diseased(index):
-        for _ in range(int(rng.integers(LESIONS[0], LESIONS[1] + 1))):
-            lesion = draw_lesion(volume, rng, sources=plan.sources, shapes=plan.shapes, mask_files=plan.masks)
+        for _ in range(int(rng.integers(plan.count[0], plan.count[1] + 1))):
+            lesion = draw_lesion(
+                volume,
+                rng,
+                sources=plan.sources,
+                shapes=plan.shapes,
+                radius_mm=plan.radius_mm,
+                mask_files=plan.masks,
+            )
             volume, _ = plant(volume, lesion)
             record["lesions"].append(lesion.to_json())
     if plan.artefacts:
         chosen, severity = str(rng.choice(list(plan.artefacts))), round(float(rng.uniform(0.2, 0.8)), 3)
         volume = artefact(chosen, volume, severity=severity, seed=int(rng.integers(2**31)))
         record["artefact"] = {"name": chosen, "severity": severity}
+    if plan.shift:
+        volume = shift(plan.shift, volume, severity=plan.severity, seed=plan.seed)
+        record["shift"] = {"name": plan.shift, "severity": plan.severity}
     record["files"] = _write_files(folder, name, volume)
     write_json(folder / f"{name}.json", record)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
-    from torch.optim import Optimizer
+
+    from aberra.training.adams import Adams
 
 NAME = "checkpoint.safetensors"
 
@@ -47,7 +48,7 @@ class Progress:
 def save(
     folder: Path,
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Adams,
     progress: Progress,
     shadows: dict[str, dict[str, Tensor]],
 ) -> None:
@@ -56,7 +57,7 @@ def save(
     Args:
         folder: of the run.
         model: current weights.
-        optimizer: its moments.
+        optimizer: its moments, those of every player.
         progress: counters.
         shadows: further sets of weights by name (``ema``, ``best``).
     """
@@ -78,7 +79,7 @@ def save(
 
 
 def load(
-    folder: Path, model: nn.Module, optimizer: Optimizer
+    folder: Path, model: nn.Module, optimizer: Adams
 ) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
     """Put a checkpoint's state into model and optimiser; None where there is none.
 

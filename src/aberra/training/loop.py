@@ -12,6 +12,7 @@ import torch
 from aberra.capabilities import LearnsInTurns
 from aberra.errors import ConfigError, TrainingError
 from aberra.training import checkpoint, plots
+from aberra.training.adams import Adams
 from aberra.training.interrupt import held_back
 from aberra.training.sampling import Sampler
 
@@ -116,22 +117,17 @@ class Run:
         self.inner = model.to(self.fabric.device)
         if dims == 2:
             self.inner = self.inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer: Any = torch.optim.Adam(
-            self.inner.parameters(),
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-            amsgrad=config.amsgrad,
-        )
+        self.adams = Adams(self.inner, config)
         folder.mkdir(parents=True, exist_ok=True)
-        resumed = checkpoint.load(folder, self.inner, self.optimizer)
+        resumed = checkpoint.load(folder, self.inner, self.adams)
         self.state, self.shadows = resumed or (checkpoint.Progress(), {})
         for name, weights in self.shadows.items():
             self.shadows[name] = {key: tensor.to(self.fabric.device) for key, tensor in weights.items()}
         if config.ema and "ema" not in self.shadows:
             self.shadows["ema"] = self._weights()
         self.model: Any
-        self.model, self.optimizer = self.fabric.setup(self.inner, self.optimizer)
+        self.model, *wrapped = self.fabric.setup(self.inner, *self.adams.each.values())
+        self.optimizers = dict(zip(self.adams.each, wrapped, strict=True))
         self.model.mark_forward_method("loss")
         self.metrics = folder / "metrics.jsonl"
         self.kept = self.state.step
@@ -184,8 +180,7 @@ class Run:
     def _step(self) -> float | None:
         """Take one step (every player's turn of it, for models that learn in turns); return the loss where it was logged."""
         config, step = self.config, self.state.step
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.rate(step, self.state.cuts)
+        self.adams.set_rate(config.rate(step, self.state.cuts))
         logged = (
             (step + 1) % config.log_every == 0
             or (step + 1) % config.checkpoint_every == 0
@@ -202,7 +197,7 @@ class Run:
                 values["loss"] = float(losses["loss"].detach())
             if any(not math.isfinite(value) for value in values.values()):
                 raise self._diverged(step + 1, f"the loss is not finite ({values})")
-            self.optimizer.step()
+            self.optimizers[turn].step()
         self.state.step += 1
         if config.ema:
             self._average()
@@ -232,10 +227,11 @@ class Run:
             for each in self.inner.parameters():
                 each.requires_grad_(id(each) in moving)
         losses: dict[str, Tensor] = self.model.loss(x, mask, generator, *([turn] if turn else []))
-        self.optimizer.zero_grad()
+        optimizer = self.optimizers[turn]
+        optimizer.zero_grad()
         self.fabric.backward(losses["loss"])
         if self.config.clip:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)
+            self.fabric.clip_gradients(self.model, optimizer, max_norm=self.config.clip)
         return losses
 
     def _generator(self, step: int, rank: int, turn: int = 0) -> Generator:
@@ -332,7 +328,7 @@ class Run:
             raise self._diverged(self.state.step, "a weight is not finite")
         self.kept = self.state.step
         if self.fabric.global_rank == 0:
-            checkpoint.save(self.folder, self.inner, self.optimizer.optimizer, self.state, self.shadows)
+            checkpoint.save(self.folder, self.inner, self.adams, self.state, self.shadows)
 
     def _diverged(self, step: int, what: str) -> TrainingError:
         kept = (

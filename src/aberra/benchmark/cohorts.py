@@ -1,0 +1,143 @@
+"""The cohorts of a suite on disk: phantoms are written, manifests read, lesions planted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.cohort import Cohort
+from aberra.cohort.manifest import with_split
+from aberra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aberra.benchmark.suite import CohortSpec, Suite, Task
+
+
+class MissingDataError(ConfigError):
+    """A cohort needs files that are not on this machine."""
+
+
+def materialise(suite: Suite, name: str, folder: Path, data: Path | None, *, progress: bool) -> Cohort:
+    """Return a suite's cohort, written to ``folder/NAME`` where it is made here; complete ones are kept.
+
+    Args:
+        suite: the suite.
+        name: of the cohort.
+        folder: of made cohorts.
+        data: folder that manifests and lesion masks are relative to; None if there is none.
+        progress: show progress bars.
+
+    Raises:
+        MissingDataError: a manifest that is not there.
+        ConfigError: an option that the synthesis does not have.
+    """
+    from aberra.synthesis import lesion_cohort, write_cohort
+
+    spec = suite.cohorts[name]
+    target = folder / name
+    try:
+        if spec.phantom:
+            made = write_cohort(target, progress=progress, **_drawn(spec.phantom, data))
+            cohort = Cohort.read(made)
+        elif spec.plant:
+            options = _drawn({key: value for key, value in spec.plant.items() if key != "cohort"}, data)
+            origin = materialise(suite, spec.plant["cohort"], folder, data, progress=progress)
+            cohort = Cohort.read(lesion_cohort(origin, target, progress=progress, **options))
+        else:
+            cohort = Cohort.read(_manifest(spec, data))
+    except TypeError as error:
+        raise ConfigError(f"suite {suite.name}, cohort '{name}': {error}") from error
+    return _chosen(cohort, spec)
+
+
+def task_cohorts(
+    suite: Suite, task: Task, folder: Path, data: Path | None, *, progress: bool
+) -> tuple[Cohort, dict[str, Cohort]]:
+    """Return the cohort to fit to (splits ``train`` and ``val``) and the cohorts to test, by name.
+
+    Raises:
+        MissingDataError: see :func:`materialise`.
+        ConfigError: a patient to learn from is also in validation or in a test cohort.
+    """
+    train = materialise(suite, task.train, folder, data, progress=progress)
+    validation = materialise(suite, task.validation, folder, data, progress=progress)
+    tested = {
+        name: materialise(suite, name, folder, data, progress=progress)
+        for name in (*task.test, *([task.healthy] if task.healthy else []))
+    }
+    learnt = {each.patient for each in train}
+    for name, cohort in {task.validation: validation, **tested}.items():
+        both = learnt & {each.patient for each in cohort}
+        if both and _people(suite, name) == _people(suite, task.train):
+            raise ConfigError(
+                f"suite {suite.name}, task '{task.name}': {len(both)} patient(s) of '{task.train}' are in '{name}', too: "
+                f"{', '.join(sorted(both)[:5])}"
+            )
+    cases = [
+        replace(with_split(case, split), case=f"{split}-{case.case}", patient=f"{split}-{case.patient}")
+        for split, part in (("train", train), ("val", validation))
+        for case in part
+    ]
+    return Cohort(cases, f"{suite.name}/{task.name}"), tested
+
+
+def share_of(cohort: Cohort, share: float) -> Cohort:
+    """Keep a share of the training patients, at least one; the others' cases are left out. Validation stays whole."""
+    patients = list(dict.fromkeys(case.patient for case in cohort if case.split == "train"))
+    kept = set(patients[: max(1, round(share * len(patients)))])
+    return Cohort((case for case in cohort if case.split != "train" or case.patient in kept), cohort.source)
+
+
+def _people(suite: Suite, name: str) -> str:
+    """Where a cohort's patients come from: within one manifest, or one seed of phantoms, a name is a person."""
+    spec = suite.cohorts[name]
+    if spec.plant:
+        return _people(suite, spec.plant["cohort"])
+    return spec.manifest or f"phantoms of seed {spec.phantom.get('seed', 0)}"
+
+
+def _manifest(spec: CohortSpec, data: Path | None) -> Path:
+    path = Path(spec.manifest) if Path(spec.manifest).is_absolute() else (data or Path()) / spec.manifest
+    if (data is None and not path.is_absolute()) or not path.is_file():
+        raise MissingDataError(
+            f"{path}: not there; give the folder of the data with --data or the variable ABERRA_DATA"
+        )
+    return path
+
+
+def _drawn(options: dict[str, Any], data: Path | None) -> dict[str, Any]:
+    """Options of the synthesis: pairs as tuples, lesion masks only where they are."""
+    drawn: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+    }
+    if "masks" in drawn:
+        folder = (data or Path()) / str(drawn.pop("masks"))
+        if data is not None and folder.parent.is_dir():
+            drawn["masks"] = folder
+    return drawn
+
+
+def _chosen(cohort: Cohort, spec: CohortSpec) -> Cohort:
+    """Apply the split, health and number that a cohort asks for."""
+    if spec.split:
+        cohort = cohort.select(split=spec.split)
+    if spec.healthy:
+        cohort = cohort.select(healthy=True)
+    if spec.channels:
+        cohort = Cohort(
+            (
+                replace(case, channels={name: case.channels[name] for name in spec.channels})
+                for case in cohort
+                if all(name in case.channels for name in spec.channels)
+            ),
+            cohort.source,
+        )
+    if spec.most and len(cohort) > spec.most:
+        picks = np.unique(np.linspace(0, len(cohort) - 1, spec.most).round().astype(int))
+        cohort = Cohort((cohort[int(pick)] for pick in picks), cohort.source)
+    if not len(cohort):
+        raise ConfigError(f"{cohort.source}: no case is left in this cohort (split '{spec.split}')")
+    return cohort

@@ -1,0 +1,138 @@
+"""A finished cell as rows of ``results.csv``, and all cells of a folder together."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.files import read_json
+from aberra.metrics.tables import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+COLUMNS = (
+    "suite", "task", "cohort", "method", "label", "seed", "subjects", "metric", "protocol", "value", "low", "high",
+    "cases", "prevalence", "parameters", "steps", "training_seconds", "seconds_per_case", "peak_mb", "commit",
+    "data_hash", "split_hash", "machine", "date",
+)  # fmt: skip
+
+NAMES = {
+    "voxel": {"mean score, normal": "l1-RE_N", "mean score, anomalous": "l1-RE_A", "χ²": "chi2"},
+    "lesion": {
+        "recall (any overlap)": "lesion recall",
+        "false positives per scan": "false positives per scan",
+    },
+}
+"""Names in results.csv where they differ from the evaluation's; voxel metrics go without their level."""
+
+Key = tuple[str, str, str, int]
+"""Task, cohort, label, seed."""
+
+
+@dataclass
+class Cells:
+    """All finished cells.
+
+    Attributes:
+        rows: as in results.csv.
+        replicates: bootstrap replicates of AP, paired between methods.
+        histograms: residual histograms, ``edges``, ``normal`` and ``anomalous``.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    replicates: dict[Key, NDArray[np.float64]] = field(default_factory=dict)
+    histograms: dict[Key, dict[str, list[float]]] = field(default_factory=dict)
+
+
+def rows_of_cell(cell: Mapping[str, Any], common: Mapping[str, Any], protocol: str) -> dict[str, Any]:
+    """Turn an evaluation into what is kept of it: rows, replicates, histogram and the cases' own numbers.
+
+    Args:
+        cell: what the runner measured.
+        common: what all rows of the cell say.
+        protocol: threshold protocol whose Dice per patient is kept.
+    """
+    content = cell["content"]
+    pooled = content["voxel"]["pooled"]
+    fixed = dict(common) | {
+        "cases": content["cases"],
+        "prevalence": pooled["prevalence"],
+        "seconds_per_case": round(cell["seconds_per_case"], 3),
+        "peak_mb": max(cell["peak_mb"], common.get("fit_peak_mb", 0.0)),
+        **{key: cell[key] for key in ("commit", "data_hash", "machine", "date")},
+    }
+    kept = {key: value for key, value in fixed.items() if key in COLUMNS}
+    rows = [kept | row for row in _metrics(content, protocol)]
+    return {
+        "rows": rows,
+        "replicates": pooled.get("replicates", {}).get("ap", []),
+        "histogram": content["voxel"]["residuals"]["histogram"],
+        "per_case": content["per_case"],
+    }
+
+
+def _metrics(content: dict[str, Any], protocol: str) -> list[dict[str, Any]]:
+    """All scalar metrics of an evaluation."""
+    found = []
+    for row in rows_of(content):
+        level, metric = row.pop("level"), re.sub(r" \(n = \d+\)$", "", row["metric"])
+        if metric == "realised FPR" or (level == "voxel" and not content["voxel"]["pooled"]["positives"]):
+            continue  # the first is told below, with its interval; without lesions no voxel metric but the error means anything
+        named = NAMES.get(level, {}).get(metric, metric if level == "voxel" else f"{level} {metric}")
+        found.append(
+            row | {"metric": named, "protocol": "oracle" if "oracle" in row["protocol"] else row["protocol"]}
+        )
+    if not content["voxel"]["pooled"]["positives"]:
+        found.append(
+            {"metric": "l1-RE_N", "protocol": "", "value": content["voxel"]["residuals"]["l1_normal"]}
+        )
+    at = content["voxel"]["at_threshold"].get(protocol, {})
+    if at.get("dice_std") is not None:
+        found.append({"metric": "Dice per patient, std", "protocol": protocol, "value": at["dice_std"]})
+    found += [
+        {
+            "metric": "healthy FPR", "protocol": f"p ≤ {rate['nominal']:g}", "value": rate["realised"],
+            "low": rate["interval"][0], "high": rate["interval"][1],
+        }
+        for rate in content["case"]["false_positive_rate"]
+    ]  # fmt: skip
+    return found
+
+
+def read_cells(out: Path) -> Cells:
+    """Read every finished cell below ``out/cells``, in order of their names."""
+    cells = Cells()
+    for path in sorted(out.glob("cells/*/*/*.json")):
+        cell = read_json(path)
+        cells.rows += cell["rows"]
+        first = cell["rows"][0]
+        key = (first["task"], first["cohort"], first["label"], first["seed"])
+        if cell["replicates"]:
+            cells.replicates[key] = np.array(
+                [np.nan if value is None else value for value in cell["replicates"]], dtype=float
+            )
+        cells.histograms[key] = cell["histogram"]
+    return cells
+
+
+def results_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({column: _text(row.get(column)) for column in COLUMNS})
+    return text.getvalue()
+
+
+def _text(value: Any) -> Any:
+    return "" if value is None else (f"{value:.6g}" if isinstance(value, float) else value)

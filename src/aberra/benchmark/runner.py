@@ -1,0 +1,282 @@
+"""Runs a suite cell by cell; what is finished is kept, so a killed run goes on at the unfinished cell."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aberra.benchmark.cohorts import MissingDataError, share_of, task_cohorts
+from aberra.benchmark.machine import commit, machine, peak_memory
+from aberra.benchmark.rows import read_cells, results_csv, rows_of_cell
+from aberra.errors import AberraError, OutputError
+from aberra.files import config_hash, read_json, write_json, write_text
+from aberra.method import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from aberra.benchmark.suite import Entry, Suite, Task
+    from aberra.cohort import Cohort
+    from aberra.detector import Detector
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        done: cells measured now.
+        kept: cells found finished.
+        skipped: task to why it cannot run here.
+        failed: ``task / label / seed`` to the reason.
+    """
+
+    done: int = 0
+    kept: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all cells of a run share."""
+
+    suite: Suite
+    out: Path
+    data: Path | None
+    device: str
+    keep_maps: bool
+    console: Console
+    progress: bool
+
+
+def run(
+    suite: Suite,
+    out: Path,
+    *,
+    resume: bool = False,
+    only: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    seeds: int | None = None,
+    data: Path | None = None,
+    device: str = "auto",
+    keep_maps: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Run a suite and write ``results.csv``, ``tables/`` and ``figures/``.
+
+    A cell is a task × method × seed × test cohort; its folder ``out/cells/...`` holds one JSON file, written whole. A method
+    that agrees with another in model, training and preparation uses the same trained weights (``out/models``). The maps of a
+    finished cell are deleted unless ``keep_maps``.
+
+    Args:
+        suite: what to run.
+        out: folder of the results.
+        resume: go on with a run of the same suite.
+        only: labels or methods; all without.
+        tasks: names; all without.
+        seeds: how many of the suite's seeds, 0, 1, ... beyond its own; None is the suite's.
+        data: folder of manifests and lesion masks.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        keep_maps: keep maps and masks of every case (gigabytes).
+        progress: show progress.
+
+    Raises:
+        OutputError: ``out`` holds results and ``resume`` is off, or results of another suite.
+        ConfigError: an unknown method, task or setting.
+    """
+    from rich.console import Console
+
+    from aberra.errors import unknown
+
+    known = [task.name for task in suite.tasks]
+    for name in tasks:
+        if name not in known:
+            raise unknown("task of this suite", name, known)
+    _claim(out, suite, resume=resume)
+    shared = _Run(suite, out, data, device, keep_maps, Console(stderr=True, quiet=not progress), progress)
+    numbers = suite.seeds if seeds is None else tuple(range(seeds))
+    summary = Summary()
+    for task in suite.tasks:
+        if tasks and task.name not in tasks:
+            continue
+        entries = suite.entries(task, only)
+        for entry in entries:  # a typo must not cost the rows before it
+            if entry.name:
+                suite.method(task, entry)
+        try:
+            learn, tested = task_cohorts(suite, task, out / "cohorts", data, progress=progress)
+        except MissingDataError as error:
+            summary.skipped[task.name] = str(error)
+            shared.console.print(f"[yellow]skipped[/] task {task.name}: {error}", highlight=False)
+            continue
+        for seed in numbers:
+            for entry in entries:
+                row = _Row(task, entry, seed, share_of(learn, entry.subjects))
+                _run_row(shared, row, tested, summary)
+    report(suite, out)
+    return summary
+
+
+def report(suite: Suite, out: Path) -> None:
+    """Write results.csv, tables and figures from the cells that are finished."""
+    from aberra.benchmark.figures import write_figures
+    from aberra.benchmark.tables import write_tables
+
+    cells = read_cells(out)
+    if not cells.rows:
+        return
+    write_text(out / "results.csv", results_csv(cells.rows))
+    write_figures(
+        out, cells.rows, cells.histograms, compare={task.name: task.compare for task in suite.tasks}
+    )
+    write_tables(out, cells.rows, cells.replicates)
+
+
+def _claim(out: Path, suite: Suite, *, resume: bool) -> None:
+    claim = out / "suite.json"
+    known = read_json(claim) if claim.is_file() else None
+    if known is None and out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out}: the folder is not empty; choose another --out")
+    if known is not None and known["identity"] != suite.identity:
+        raise OutputError(
+            f"{out}: results of suite '{known['name']}' with other cohorts, settings or budget; choose another --out"
+        )
+    if known is not None and not resume:
+        raise OutputError(f"{out}: there are results already; add --resume to go on with them")
+    write_json(claim, {"name": suite.name, "identity": suite.identity})
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One method in one task with one seed."""
+
+    task: Task
+    entry: Entry
+    seed: int
+    learn: Cohort
+
+    def __str__(self) -> str:
+        return f"{self.task.name} / {self.entry.label} / seed {self.seed}"
+
+    @property
+    def slug(self) -> str:
+        """Label and seed as part of a file name."""
+        return f"{_safe(self.entry.label)}-{self.seed}"
+
+    def file(self, out: Path, cohort: str) -> Path:
+        """Where a cell is kept."""
+        return out / "cells" / self.task.name / cohort / f"{self.slug}.json"
+
+
+def _run_row(shared: _Run, row: _Row, tested: dict[str, Cohort], summary: Summary) -> None:
+    """Measure a row cohort by cohort; finished cells are kept."""
+    files = {cohort: row.file(shared.out, cohort) for cohort in tested}
+    missing = [cohort for cohort, file in files.items() if not file.is_file()]
+    summary.kept += len(files) - len(missing)
+    if not missing:
+        return
+    shared.console.print(f"[bold]{row}[/]: {', '.join(missing)}", highlight=False)
+    try:
+        detector, facts = _fitted(shared, row)
+        for cohort in missing:
+            cell = _measure(shared, detector, tested[cohort], f"{row.task.name}-{cohort}-{row.slug}")
+            common = facts | {
+                "suite": shared.suite.name, "task": row.task.name, "cohort": cohort, "label": row.entry.label,
+                "method": detector.method.name, "seed": row.seed, "subjects": row.entry.subjects,
+            }  # fmt: skip
+            write_json(files[cohort], rows_of_cell(cell, common, shared.suite.protocol))
+            summary.done += 1
+    except AberraError as error:
+        summary.failed[str(row)] = str(error)
+        shared.console.print(f"[red]failed[/] {row}: {error}", highlight=False)
+
+
+def _fitted(shared: _Run, row: _Row) -> tuple[Detector, dict[str, Any]]:
+    """Train, or take the weights that another row has trained; then calibrate with the row's own question."""
+    from aberra.cohort.splits import split_hash
+    from aberra.detector import Detector
+
+    asked = shared.out / "detectors" / row.task.name / row.slug
+    with peak_memory() as peak:
+        if not (asked / "detector.toml").is_file():
+            _fit(shared, row, asked)
+    detector = Detector.load(asked, device=shared.device)
+    facts = {
+        "parameters": sum(weight.numel() for weight in detector.model.parameters()) or None,
+        "training_seconds": detector.facts.get("training_seconds"),
+        "steps": detector.facts.get("training_steps"),
+        "fit_peak_mb": peak.mb,
+        "split_hash": detector.facts.get("split_hash", split_hash(row.learn)),
+    }
+    return detector, facts
+
+
+def _fit(shared: _Run, row: _Row, asked: Path) -> None:
+    """Save the calibrated detector of a row in ``asked``."""
+    from aberra.detector import Detector
+    from aberra.fitting import calibrate
+
+    validation = row.learn.select(split="val")
+    if row.entry.detector:
+        detector = Detector.load(row.entry.detector, device=shared.device)
+        calibrate(detector, validation, out=asked, progress=shared.progress)
+        return
+    method = shared.suite.method(row.task, row.entry)
+    key = config_hash([method.learnt, row.seed, row.learn.data_hash()])
+    folder = shared.out / "models" / f"{method.model['name']}-{key}"
+    detector = Detector.fit(
+        _plain(method), row.learn, out=folder, seed=row.seed, resume=True, device=shared.device,
+        cache=shared.out / "prepared", progress=shared.progress,
+    )  # fmt: skip
+    calibrate(detector, validation, method=method, out=asked, progress=shared.progress)
+
+
+def _plain(method: Method) -> Method:
+    """What is learnt, with the cheapest question: the same for every row that shares the weights."""
+    from aberra.registry import lookup
+
+    reconstructs = hasattr(lookup("models", method.model["name"]), "reconstruct")
+    return Method(
+        name=method.model["name"], score={"name": "residual" if reconstructs else "direct"}, **method.learnt
+    )
+
+
+def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str) -> dict[str, Any]:
+    """Detect in a cohort and evaluate, as a user would."""
+    from aberra.detection import detect_cohort
+    from aberra.evaluation import evaluate
+
+    maps = shared.out / "maps" / name
+    with peak_memory() as peak:
+        found = detect_cohort(
+            detector, cohort, out=maps, protocol=shared.suite.protocol, report=False, progress=shared.progress
+        )
+    if found.failed:
+        case, reason = next(iter(found.failed.items()))
+        raise AberraError(f"{len(found.failed)} case(s) failed, the first: {case}: {reason}")
+    content = evaluate(maps, cohort, n_boot=shared.suite.bootstrap, progress=False)
+    seconds = [read_json(maps / case.case / "result.json")["seconds"] for case in cohort]
+    if not shared.keep_maps:
+        shutil.rmtree(maps)
+    return {
+        "content": content,
+        "seconds_per_case": sum(seconds) / len(seconds),
+        "peak_mb": peak.mb,
+        "data_hash": cohort.data_hash(),
+        "commit": commit(),
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _safe(label: str) -> str:
+    """A label as part of a file name."""
+    kept = "".join(each if each.isalnum() or each in "-_." else "-" for each in label)
+    # labels that differ only in what was replaced stay apart
+    return kept if kept == label else f"{kept}-{config_hash(label)[:4]}"

@@ -1,0 +1,328 @@
+"""A benchmark suite is data: cohorts, tasks, methods, seeds and budget in one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.resources import files
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aberra.errors import ConfigError, unknown
+from aberra.files import config_hash
+from aberra.method import Method, catalogue
+from aberra.registry import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+BASELINES: tuple[dict[str, Any], ...] = (
+    {"name": "intensity"},
+    # its common grid has a size of its own; phantoms are in MNI space already, and registering takes seconds a scan
+    {"name": "zmap", "without": ["prepare.size"], "settings": {"prepare.register": "none"}},
+    {"name": "random"},
+)
+"""Rows that every table has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortSpec:
+    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest`` and ``plant``.
+
+    Attributes:
+        phantom: options of :func:`aberra.synthesis.write_cohort`.
+        manifest: path of a manifest, relative to the data folder.
+        plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the healthy cohort planted into.
+        split: only this split of a manifest.
+        channels: columns to read; all that every case has without.
+        healthy: only healthy cases.
+        most: at most so many cases, spread evenly; 0 is all.
+    """
+
+    phantom: dict[str, Any] = field(default_factory=dict)
+    manifest: str = ""
+    plant: dict[str, Any] = field(default_factory=dict)
+    split: str = ""
+    channels: tuple[str, ...] = ()
+    healthy: bool = False
+    most: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Train on one cohort, test on several.
+
+    Attributes:
+        name: of the task.
+        train: name of the cohort to learn from.
+        validation: name of the cohort for early stopping and calibration.
+        healthy: name of a cohort of unseen healthy cases, for false-positive rates; may be empty.
+        test: names of the cohorts with lesions.
+        settings: for every method, over the suite's.
+        compare: cohort to data set of the comparative study, whose order is compared with ours.
+    """
+
+    name: str
+    train: str
+    validation: str
+    healthy: str = ""
+    test: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    compare: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row of the tables.
+
+    Attributes:
+        label: its name.
+        name: catalogue name or TOML file; empty for a saved detector.
+        detector: folder of a saved detector, which is only calibrated on the validation cohort.
+        settings: ``section.key`` to value.
+        without: settings of suite and task that are left out.
+        score: a score instead of the method's own.
+        subjects: share of the training patients.
+        tasks: names of the tasks it runs in; all without.
+    """
+
+    label: str
+    name: str = ""
+    detector: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    score: dict[str, Any] = field(default_factory=dict)
+    subjects: float = 1.0
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """See ``docs/how-to/benchmark.md`` for the file format.
+
+    Attributes:
+        name: of the suite.
+        title: in words.
+        summary: what it asks.
+        seeds: of weights and sampling, one repetition each.
+        bootstrap: replicates over patients.
+        protocol: threshold protocol of masks and of the Dice in the tables.
+        budget: ``steps`` (most optimiser steps of any method) and ``minutes`` (most training time of any method), 0 is no limit.
+        settings: ``section.key`` to value for every method that has the key; ``training`` only where a method trains by gradient.
+        cohorts: name to source.
+        tasks: what is trained and tested.
+        methods: the rows.
+        metrics: columns of the tables; results.csv has all.
+    """
+
+    name: str
+    title: str = ""
+    summary: str = ""
+    seeds: tuple[int, ...] = (0,)
+    bootstrap: int = 200
+    protocol: str = "healthy-fpr-1"
+    budget: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    cohorts: dict[str, CohortSpec]
+    tasks: tuple[Task, ...]
+    methods: tuple[Entry, ...]
+    metrics: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Suite:
+        """Load a shipped suite by name or a TOML file.
+
+        Besides the attributes a file may say ``catalogue = true`` (every method of the catalogue is a row) and have a ``[grid]`` of
+        ``methods`` × ``scores``. The rows ``intensity``, ``zmap`` and ``random`` are always there.
+
+        Args:
+            name_or_path: name or file.
+            overrides: ``section.key`` to value over the suite's settings, ``budget.KEY`` over its budget.
+
+        Raises:
+            ConfigError: unknown name or key, broken TOML, a cohort that is not defined, or a label that is not unique.
+        """
+        path = Path(name_or_path)
+        if path.suffix != ".toml":
+            known = shipped()
+            if str(name_or_path) not in known:
+                raise unknown("suite", str(name_or_path), known)
+            path = known[str(name_or_path)]
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
+        grid, whole = content.pop("grid", {}), content.pop("catalogue", False)
+        methods = [row for each in content.pop("methods", []) for row in _entries(each, path)]
+        methods += _grid(grid, path)
+        wanted = list(BASELINES) + ([{"name": name} for name in catalogue()] if whole else [])
+        for each in wanted:
+            if each["name"] not in {row.name for row in methods}:
+                methods += _entries(each, path)
+        tasks = [_build(Task, {"name": name} | each, path) for name, each in content.pop("tasks", {}).items()]
+        cohorts = {name: _build(CohortSpec, each, path) for name, each in content.pop("cohorts", {}).items()}
+        for key, value in (overrides or {}).items():
+            table, name = (
+                ("budget", key.removeprefix("budget.")) if key.startswith("budget.") else ("settings", key)
+            )
+            content[table] = content.get(table, {}) | {name: value}
+        suite: Suite = _build(
+            cls,
+            {"name": path.stem} | content | {"cohorts": cohorts, "tasks": tasks, "methods": methods},
+            path,
+        )
+        suite.check(path)
+        return suite
+
+    def check(self, path: Path) -> None:
+        """Refuse what cannot work before anything is made.
+
+        Raises:
+            ConfigError: names the file and what is wrong.
+        """
+        if not self.tasks:
+            raise ConfigError(f"{path}: no [tasks.NAME]; a task has train, validation and test cohorts")
+        self._check_cohorts(path)
+        labels = [entry.label for entry in self.methods]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise ConfigError(
+                f"{path}: more than one row is called {', '.join(sorted(twice))}; give them labels"
+            )
+        for key in self.budget:
+            if key not in {"steps", "minutes"}:
+                raise unknown(f"budget in {path}:", key, ("steps", "minutes"))
+
+    def _check_cohorts(self, path: Path) -> None:
+        for task in self.tasks:
+            for cohort in (
+                task.train,
+                task.validation,
+                *task.test,
+                *([task.healthy] if task.healthy else []),
+            ):
+                if cohort not in self.cohorts:
+                    raise unknown(f"cohort in {path}:", cohort, self.cohorts)
+        for name, spec in self.cohorts.items():
+            if sum(map(bool, (spec.phantom, spec.manifest, spec.plant))) != 1:
+                raise ConfigError(f"{path}: cohort '{name}' needs exactly one of phantom, manifest and plant")
+            if spec.plant and spec.plant.get("cohort") not in self.cohorts:
+                raise unknown(f"cohort in {path}:", str(spec.plant.get("cohort")), self.cohorts)
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that results depend on; adding or removing rows, seeds and tasks does not change it."""
+        return config_hash(
+            [asdict(self)[key] for key in ("bootstrap", "protocol", "budget", "settings", "cohorts")]
+        )
+
+    def entries(self, task: Task, only: Sequence[str] = ()) -> list[Entry]:
+        """Rows of a task; ``only`` chooses by label or method name.
+
+        Raises:
+            ConfigError: a name in ``only`` is not in the suite.
+        """
+        known = {entry.label for entry in self.methods} | {entry.name for entry in self.methods}
+        for name in only:
+            if name not in known:
+                raise unknown("method of this suite", name, known)
+        return [
+            entry
+            for entry in self.methods
+            if (not entry.tasks or task.name in entry.tasks)
+            and (not only or entry.label in only or entry.name in only)
+        ]
+
+    def method(self, task: Task, entry: Entry) -> Method:
+        """The method of a row under the suite's settings and budget.
+
+        Raises:
+            ConfigError: unknown method or setting.
+        """
+        method = Method.load(entry.name)
+        common = {
+            key: value
+            for key, value in (self.settings | task.settings).items()
+            if key not in entry.without and _applies(method, key)
+        }
+        method = method.overridden(common | entry.settings)
+        if entry.score:
+            method = replace(method, score=dict(entry.score))
+        if method.training and self.budget.get("steps"):
+            most = int(self.budget["steps"])
+            method = method.overridden({"training.steps": min(most, method.training.get("steps", most))})
+        if method.training and self.budget.get("minutes"):
+            method = method.overridden({"training.minutes": float(self.budget["minutes"])})
+        return method
+
+
+def shipped() -> dict[str, Path]:
+    """Name to file of the suites that come with aberra."""
+    return {
+        path.stem: path for path in sorted(Path(str(files("aberra.benchmark") / "suites")).glob("*.toml"))
+    }
+
+
+def _applies(method: Method, key: str) -> bool:
+    """Whether a suite-wide setting means anything to a method."""
+    section, _, option = key.partition(".")
+    if section == "model":
+        return option in signature(lookup("models", method.model["name"])).parameters
+    if section == "training":
+        return bool(method.training)
+    if section == "score":
+        return option in signature(lookup("scores", method.score["name"])).parameters
+    return True
+
+
+def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:
+    """Rows of one table in [[methods]]: one a share of subjects."""
+    named = content.get("name") or content.get("detector")
+    if not named:
+        raise ConfigError(f"{path}: a row of [[methods]] needs 'name' (a method) or 'detector' (a saved one)")
+    given = {"label": Path(str(named)).stem} | dict(content)
+    shares = given.pop("subjects", 1.0)
+    found: list[Entry] = []
+    for share in shares if isinstance(shares, list) else [shares]:
+        if not 0 < share <= 1:
+            raise ConfigError(f"{path}: {given['label']}: subjects={share}; expected shares in (0, 1]")
+        label = given["label"] if share == 1 else f"{given['label']} · {share:.0%} of subjects"
+        found.append(_build(Entry, given | {"subjects": float(share), "label": label}, path))
+    return found
+
+
+def _grid(content: Mapping[str, Any], path: Path) -> list[Entry]:
+    """Every score of a grid with every method of it, where the model has what the score needs."""
+    from aberra.errors import PairingError
+    from aberra.registry import build
+    from aberra.scores import check_pairing
+
+    found = []
+    for name in content.get("methods", []):
+        for each in content.get("scores", []):
+            score = dict(each)
+            label = score.pop("label", score.get("name", ""))
+            try:
+                check_pairing(lookup("models", Method.load(name).model["name"]), build("scores", score))
+            except PairingError:
+                continue
+            found += _entries({"name": name, "label": f"{name} · {label}", "score": score}, path)
+    return found
+
+
+def _build(cls: type[Any], content: Mapping[str, Any], path: Path) -> Any:
+    """Build a dataclass from a TOML table; lists become tuples.
+
+    Raises:
+        ConfigError: an unknown or missing key.
+    """
+    known = {each.name for each in fields(cls)}
+    for key in content:
+        if key not in known:
+            raise unknown(f"key in {path}:", key, known)
+    frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+    try:
+        return cls(**frozen)
+    except TypeError as error:
+        raise ConfigError(f"{path}: {cls.__name__.lower()}: {error}") from error

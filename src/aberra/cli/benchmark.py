@@ -1,0 +1,71 @@
+"""``aberra benchmark``: many methods on the same cohorts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def benchmark(
+    suite: Annotated[
+        str, typer.Argument(help="A shipped suite (smoke, baur2021, zimmerer-scores) or a TOML file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run of the same suite; finished cells are kept.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Only this row, by label or method. Repeatable.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="Only this task. Repeatable.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds (0, 1, …); the suite's own without.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Change a setting of every method that has it, as in prepare.size=64, or budget.steps=500. Repeatable.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ABERRA_DATA", help="Folder that manifests and lesion masks of the suite lie in."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep map and mask of every case; takes gigabytes.")
+    ] = False,
+) -> None:
+    """Train and compare methods on a suite's cohorts; results.csv, tables and figures. Interrupt and resume at will."""
+    from rich.console import Console
+
+    from aberra.benchmark import Suite, run
+    from aberra.method import parse_settings
+
+    summary = run(
+        Suite.load(suite, parse_settings(settings or [])),
+        out,
+        resume=resume,
+        only=only or (),
+        tasks=task or (),
+        seeds=seeds,
+        data=data,
+        device=device,
+        keep_maps=keep_maps,
+    )
+    console = Console(soft_wrap=True)
+    console.print(
+        f"{summary.done} cell(s) measured, {summary.kept} kept, {len(summary.failed)} row(s) failed, {len(summary.skipped)} task(s) skipped"
+    )
+    for name, reason in summary.failed.items():
+        console.print(f"[red]failed[/] {name}: {reason}", highlight=False)
+    for name, reason in summary.skipped.items():
+        console.print(f"[yellow]skipped[/] {name}: {reason}", highlight=False)
+    console.print(f"results: {out / 'results.csv'}\ntables:  {out / 'tables' / 'index.html'}")
+    if summary.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,85 @@
+"""Does the score of a slice tell whether a lesion is in it?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.metrics.bootstrap import bootstrap
+from aberra.metrics.case import auroc, average_precision, position_matched_auroc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LESION_VOXELS = 20
+"""Fewest lesion voxels of a slice with a lesion, as in Zimmerer 2018 and Heer 2021 (H-protocol); slices with fewer but some are left
+out."""
+
+MIN_SHARE = 0.05
+"""Slices with less than this share of the largest slice's region are left out: they hold hardly any brain."""
+
+
+class SliceScores:
+    """Collects a score, a label and a relative position for every slice along the axis nearest to superior–inferior.
+
+    The score is the map's mean inside the region, which for a residual map is the mean ℓ1 error (H9) and for a map of the
+    score ``term`` the term itself.
+    """
+
+    def __init__(self) -> None:
+        self.scores: list[float] = []
+        self.labels: list[bool] = []
+        self.positions: list[float] = []
+        self.patients: list[str] = []
+
+    def add(
+        self,
+        patient: str,
+        values: NDArray[np.float32],
+        truth: NDArray[np.bool],
+        region: NDArray[np.bool],
+        affine: NDArray[np.float64],
+    ) -> None:
+        """Add a case: arrays (D, H, W) on the scan's grid."""
+        axis = superior_axis(affine)
+        values, truth, region = (
+            np.moveaxis(values, axis, 0),
+            np.moveaxis(truth, axis, 0),
+            np.moveaxis(region, axis, 0),
+        )
+        area = region.sum(axis=(1, 2))
+        lesion = (truth & region).sum(axis=(1, 2))
+        used = np.flatnonzero((area > MIN_SHARE * area.max()) & ((lesion == 0) | (lesion >= LESION_VOXELS)))
+        if not used.size:
+            return
+        first, last = int(used[0]), int(used[-1])
+        for index in used:
+            inside = region[index]
+            self.scores.append(float(values[index][inside].mean(dtype=np.float64)))
+            self.labels.append(bool(lesion[index]))
+            self.positions.append((int(index) - first) / max(1, last - first))
+            self.patients.append(patient)
+
+    def summary(self, *, replicates: int, seed: int) -> dict[str, Any]:
+        """AUROC and AP with intervals over patients, and the AUROC among slices of like position."""
+        scores, labels = np.array(self.scores), np.array(self.labels, dtype=bool)
+        found: dict[str, Any] = {"slices": len(scores), "with_lesion": int(labels.sum())}
+        for name, measure in (("auroc", auroc), ("ap", average_precision)):
+            found[name] = measure(scores, labels) if len(scores) else None
+
+            def drawn(picks: NDArray[np.int64], measure: Any = measure) -> float | None:
+                value: float | None = measure(scores[picks], labels[picks])
+                return value
+
+            if found[name] is not None:
+                found[f"{name}_interval"] = bootstrap(drawn, self.patients, replicates=replicates, seed=seed)
+        found["position_matched_auroc"] = (
+            position_matched_auroc(scores, labels, self.positions) if len(scores) else None
+        )
+        return found
+
+
+def superior_axis(affine: NDArray[np.float64]) -> int:
+    """Array axis nearest to superior–inferior."""
+    return int(np.abs(affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())

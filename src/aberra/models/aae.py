@@ -1,0 +1,148 @@
+"""Adversarial autoencoder, plain (B38) and constrained (B26): a critic pulls the codes towards a standard normal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from aberra.errors import ConfigError, unknown
+from aberra.nets import dense
+from aberra.nets.critic import NETWORKS, code_critic, critic_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from torch import Generator
+    from torch.nn import Parameter
+
+
+class AAE(nn.Module):
+    """An autoencoder whose codes, taken together, a critic cannot tell from N(0, I).
+
+    Makhzani et al. 2015 (arXiv 1511.05644); Chen & Konukoglu 2018 (arXiv 1806.04972); Baur et al. 2021 (arXiv 2004.03271), row
+    "Constrained AAE". With z = Enc(x), x̂ = Dec(z) and n ~ N(0, I):
+
+    - critic: E[D(z)] − E[D(n)] + λ·E[(‖∇D‖₂ − 1)²],
+    - autoencoder: ‖x − x̂‖ − α·E[D(z)] + ρ‖z − Enc(x̂)‖²,
+
+    norms summed over pixels or codes, mean over the batch.
+
+    1,645,250 parameters at 128² with one channel, the original network 41,025,746; 18,001 of them are the critic's.
+
+    Args:
+        channels: C.
+        dims: 2 or 3.
+        size: spatial shape S of the input.
+        network: ``unified`` (the study's) or ``original`` (Chen's, :mod:`aberra.nets.residual`).
+        latent: K.
+        width: filters of the first stage; None is the publication's (32, original 64).
+        dropout: on the code and the dense layer behind it; the unified network's 0.2, the original has none.
+        constraint: ρ; 0 is the plain adversarial autoencoder, 1 the constrained one.
+        reconstruction: ``l1``, the study's text, or ``l2``, squared error (Chen & Konukoglu, the study's public code).
+        adversarial_weight: α.
+        critic_steps: turns of the critic for one of the autoencoder.
+        penalty: λ of the gradient penalty.
+
+    Raises:
+        ConfigError: unknown option, a size that cannot be halved, or no turn for the critic.
+
+    Deviation: no extra steps of the autoencoder in the first epochs, which the study's code has. Critic and constraint see the
+    code before dropout, which is the code in use. The original's output is linear instead of tanh: our intensities reach above 1.
+    """
+
+    RECONSTRUCTIONS = ("l1", "l2")
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        network: str = "unified",
+        latent: int = 128,
+        width: int | None = None,
+        dropout: float = 0.2,
+        constraint: float = 0.0,
+        reconstruction: str = "l1",
+        adversarial_weight: float = 1.0,
+        critic_steps: int = 5,
+        penalty: float = 10.0,
+    ) -> None:
+        super().__init__()
+        for option, value, known in (
+            ("network", network, NETWORKS),
+            ("reconstruction", reconstruction, self.RECONSTRUCTIONS),
+        ):
+            if value not in known:
+                raise unknown(f"model.{option}", value, known)
+        if critic_steps < 1:
+            raise ConfigError(f"model.critic_steps={critic_steps}; expected 1 or more")
+        self.latent = latent
+        self.constraint = constraint
+        self.power = 1 if reconstruction == "l1" else 2
+        self.adversarial_weight = adversarial_weight
+        self.critic_steps = critic_steps
+        self.penalty = penalty
+        kind = "unified" if network == "unified" else "residual"
+        dropout = dropout if network == "unified" else 0.0
+        reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
+        self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent))
+        self.dropout = nn.Dropout(dropout)
+        self.decoder = dense.decoder(
+            kind, channels=channels, dims=dims, size=size, width=width, latent=latent, dropout=dropout
+        )
+        self.critic = code_critic(latent)
+
+    def code(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to (B, K)."""
+        code: Tensor = self.encoder(x)
+        return code
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Decode codes, such as draws of the prior N(0, I): (B, K) to (B, C, S)."""
+        out: Tensor = self.decoder(z)
+        return out
+
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one code, (K,)."""
+        return (self.latent,)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to (B, C, S)."""
+        return self.generate(self.code(x))
+
+    def turns(self, progress: float) -> Sequence[str]:
+        """Several turns of the critic, then one of the autoencoder, to the end."""
+        del progress
+        return ("critic",) * self.critic_steps + ("autoencoder",)
+
+    def players(self) -> Mapping[str, Iterable[Parameter]]:
+        """Critic, and encoder with decoder."""
+        return {
+            "critic": self.critic.parameters(),
+            "autoencoder": [*self.encoder.parameters(), *self.decoder.parameters()],
+        }
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "") -> dict[str, Tensor]:
+        """Loss of a turn; validation sees the autoencoder's."""
+        del mask
+        if turn == "critic":
+            with torch.no_grad():
+                codes = self.code(x)
+            prior = torch.randn(codes.shape, generator=generator, device=codes.device, dtype=codes.dtype)
+            return critic_loss(self.critic, prior, codes, generator, penalty=self.penalty)
+        code = self.code(x)
+        restored = self.generate(self.dropout(code))
+        reconstruction = ((x - restored).abs() ** self.power).flatten(1).sum(dim=1).mean()
+        adversarial = -self.critic(code).mean()
+        losses = {
+            "loss": reconstruction + self.adversarial_weight * adversarial,
+            "reconstruction": reconstruction,
+            "adversarial": adversarial,
+        }
+        if self.constraint:
+            losses["constraint"] = ((code - self.code(restored)) ** 2).sum(dim=1).mean()
+            losses["loss"] = losses["loss"] + self.constraint * losses["constraint"]
+        return losses

@@ -1,0 +1,68 @@
+"""Context autoencoder: fills in boxes that are cut out of its input (B22)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aberra.models.ae import AE
+from aberra.nets.masking import STUDY_EDGE, ContextNoise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator, Tensor
+
+
+class ContextAE(AE):
+    """An autoencoder that sees healthy images with holes and is asked for the whole image.
+
+    Baur et al. 2021 (arXiv 2004.03271), row "Context AE"; the idea is of Pathak et al. 2016. L = ‖x − Dec(Enc(x̃))‖₁, x̃ being
+    x with one to three boxes set to zero (:class:`aberra.nets.masking.ContextNoise`), in training only: validation and use see the
+    whole image.
+
+    1,627,249 parameters at 128² with one channel, as the dense autoencoder.
+
+    Args:
+        channels: C.
+        dims: 2 or 3.
+        size: spatial shape S of the input.
+        bottleneck: ``dense`` (the study) or ``spatial``; see :class:`aberra.models.ae.AE`.
+        latent: K of the dense bottleneck.
+        width: filters of the first stage; the study's 32.
+        dropout: as for the autoencoder.
+        boxes: most boxes an image; the study's 3.
+        box: edge of a box over the edge of the image, axis by axis; the study's 20 of 128 pixels.
+
+    Raises:
+        ConfigError: as the autoencoder, or boxes that cannot be drawn.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        bottleneck: str = "dense",
+        latent: int = 128,
+        width: int = 32,
+        dropout: float = 0.2,
+        boxes: int = 3,
+        box: float = STUDY_EDGE,
+    ) -> None:
+        super().__init__(
+            channels=channels,
+            dims=dims,
+            size=size,
+            bottleneck=bottleneck,
+            latent=latent,
+            width=width,
+            dropout=dropout,
+        )
+        self.noise = ContextNoise(boxes=boxes, smallest=box, largest=box, place="foreground", fill="zero")
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """ℓ1 error against the whole image, summed over pixels, mean over the batch."""
+        seen = self.noise(x, mask, generator) if self.training else x
+        error = (self.reconstruct(seen) - x).abs().sum() / len(x)
+        return {"loss": error, "reconstruction": error}

@@ -1,0 +1,212 @@
+"""Gaussian mixture variational autoencoder with a dense or a spatial code (B27, B28; original network B37)."""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from aberra.errors import ConfigError, unknown
+from aberra.models.vae import kl_to_standard_normal, shared_noise
+from aberra.nets import dense, you
+from aberra.nets.unified import Decoder, Encoder, conv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Generator
+
+HIDDEN = 64
+"""Units between w and the components of the prior."""
+
+
+class GMVAE(nn.Module):
+    """A VAE whose prior is a mixture of Gaussians that is learnt: healthy anatomy may have several kinds.
+
+    Dilokthanakul et al. 2016 (arXiv 1611.02648); You, Tezcan, Chen, Konukoglu 2019 (MIDL, PMLR 102); Baur et al. 2021
+    (arXiv 2004.03271), rows "GMVAE". p(w) = N(0, I), p(c) = 1/K, p(z|w, c) = N(μ_c(w), σ_c²(w)), p(x|z) Laplace;
+
+        L = ‖x − x̂‖₁ + Σ_c q(c|z, w)·KL(q(z|x) ‖ p(z|w, c)) + KL(q(w|x) ‖ p(w)) + max(λ_c, KL(q(c|z, w) ‖ p(c)))
+
+    with one sample of z and w; q(c|z, w) ∝ p(z|w, c) in closed form. The spatial code has its own z, w and c at every location;
+    terms are summed over locations, the maximum is taken location by location.
+
+    Shapes: z (B, Z, S'), w (B, W, S'), c (B, K, S'), S' being the code's grid, and nothing for the dense code.
+
+    At 128² with one channel 1,910,387 parameters dense, 1,559,395 spatial, 372,695 original.
+
+    Args:
+        channels: C.
+        dims: 2 or 3.
+        size: spatial shape S of the input.
+        network: ``unified`` (the study's) or ``original`` (You's, :mod:`aberra.nets.you`; its code is spatial whatever
+            ``bottleneck`` says).
+        bottleneck: ``dense`` or ``spatial`` (8×8 locations at 128²; original 32×32).
+        latent: Z, numbers of the dense code or of each location; None is the publication's 128 (original 1).
+        width: filters of the first stage; None is the publication's (32, original 64).
+        clusters: K.
+        dim_w: W.
+        cluster_floor: λ_c, nats: below it the KL of c is not paid for, so that clusters may part.
+        dropout: on the heads and on the dense layer behind the code; the unified network only.
+
+    Raises:
+        ConfigError: unknown option, no clusters, or a size that cannot be halved.
+
+    Deviation: the spatial decoder is fed the sampled z, as the papers say; the study's public code feeds it the encoder's
+    features. The spatial code has the thesis's 128 numbers a location, the public code 1. Heads give log σ².
+    """
+
+    NETWORKS = ("unified", "original")
+    BOTTLENECKS = ("dense", "spatial")
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        network: str = "unified",
+        bottleneck: str = "dense",
+        latent: int | None = None,
+        width: int | None = None,
+        clusters: int = 9,
+        dim_w: int = 1,
+        cluster_floor: float = 1.0,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        for option, value, known in (
+            ("network", network, self.NETWORKS),
+            ("bottleneck", bottleneck, self.BOTTLENECKS),
+        ):
+            if value not in known:
+                raise unknown(f"model.{option}", value, known)
+        if clusters < 1 or dim_w < 1:
+            raise ConfigError(f"model: clusters={clusters}, dim_w={dim_w}; expected 1 or more")
+        self.clusters = clusters
+        self.cluster_floor = cluster_floor
+        shape: dict[str, Any] = {"channels": channels, "dims": dims}
+        if network == "original":
+            latent, dropout = latent or 1, 0.0
+            mapped = you.Encoder(**shape, size=size, width=width or you.WIDTH)
+            self.encoder: nn.Module = mapped
+            self.decoder: nn.Module = you.Decoder(**shape, width=width or you.WIDTH, latent=latent)
+            features = mapped.filters
+        elif bottleneck == "spatial":
+            latent = latent or 128
+            shape |= {"size": size, "width": width or dense.WIDTHS["unified"]}
+            unified = Encoder(**shape)
+            features = unified.filters
+            self.encoder = unified
+            self.decoder = nn.Sequential(conv(dims)(latent, features, 1), Decoder(**shape, filters=features))
+        else:
+            latent = latent or 128
+            shape |= {"size": size, "width": width}
+            flat = dense.encoder("unified", **shape)
+            features = flat.features
+            self.encoder = flat
+            self.decoder = dense.decoder("unified", **shape, latent=latent, dropout=dropout)
+        self.latent = latent
+        spatial = network == "original" or bottleneck == "spatial"
+
+        def layer(before: int, after: int) -> nn.Module:
+            return conv(dims)(before, after, 1) if spatial else nn.Linear(before, after)
+
+        def head(after: int) -> nn.Module:
+            return nn.Sequential(layer(features, after), nn.Dropout(dropout))
+
+        self.mean, self.log_variance = head(latent), head(latent)
+        self.w_mean, self.w_log_variance = head(dim_w), head(dim_w)
+        self.prior = nn.Sequential(layer(dim_w, HIDDEN), nn.ReLU(), layer(HIDDEN, 2 * clusters * latent))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each (B, Z) or (B, Z, S')."""
+        features = self.encoder(x)
+        return self.mean(features), self.log_variance(features)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Shape (B, Z) or (B, Z, S') to (B, C, S)."""
+        out: Tensor = self.decoder(z)
+        return out
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Decode the posterior mean: (B, C, S) to (B, C, S)."""
+        return self.decode(self.encode(x)[0])
+
+    def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
+        """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the batch."""
+        mean, log_variance = self.encode(x)
+        for draw in range(count):
+            yield self.decode(mean + shared_noise(draw, mean) * torch.exp(0.5 * log_variance))
+
+    def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """ℓ1 error and the sum of the KL terms, each (B,), at the posterior means; λ_c does not act here."""
+        z, w = self._posteriors(x)
+        error = (x - self.decode(z[0])).abs().flatten(1).sum(dim=1)
+        return error, sum(self._divergences(z, w, z[0], w[0], floor=0.0).values(), torch.zeros_like(error))
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """Negative ELBO with one posterior sample an image and the floor under the KL of c. The mask is not used."""
+        del mask
+        z, w = self._posteriors(x)
+        z_drawn, w_drawn = _sample(*z, generator), _sample(*w, generator)
+        reconstruction = (x - self.decode(z_drawn)).abs().sum() / len(x)
+        divergences = self._divergences(z, w, z_drawn, w_drawn, floor=self.cluster_floor)
+        means = {name: value.mean() for name, value in divergences.items()}
+        return {"loss": sum(means.values(), reconstruction), "reconstruction": reconstruction, **means}
+
+    def components(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log-variances of p(z|w, c), each (B, K, Z, S'), of ``w`` (B, W, S')."""
+        both = self.prior(w).unflatten(1, (2, self.clusters, self.latent))
+        return both[:, 0], both[:, 1]
+
+    def responsibilities(self, z: Tensor, w: Tensor) -> Tensor:
+        """q(c|z, w): (B, K) or (B, K, S'), sums to one over K; ``z`` (B, Z, S'), ``w`` (B, W, S')."""
+        return _log_responsibilities(z, *self.components(w)).exp()
+
+    def _posteriors(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Mean and log-variance of q(z|x) and of q(w|x)."""
+        features = self.encoder(x)
+        z = self.mean(features), self.log_variance(features)
+        return z, (self.w_mean(features), self.w_log_variance(features))
+
+    def _divergences(
+        self,
+        z_posterior: tuple[Tensor, Tensor],
+        w_posterior: tuple[Tensor, Tensor],
+        z: Tensor,
+        w: Tensor,
+        *,
+        floor: float,
+    ) -> dict[str, Tensor]:
+        """KL of z, w and c, each (B,), with q(c|z, w) at the given ``z`` and ``w``."""
+        means, log_variances = self.components(w)
+        mean, log_variance = (each.unsqueeze(1) for each in z_posterior)
+        # KL(N(m, s²) ‖ N(μ, σ²)) = ½Σ(s²/σ² + (m − μ)²/σ² − 1 + log σ² − log s²)
+        relative = log_variance - log_variances
+        to_component = 0.5 * (
+            relative.exp() + (mean - means) ** 2 * torch.exp(-log_variances) - 1 - relative
+        ).sum(dim=2)
+        log_share = _log_responsibilities(z, means, log_variances)
+        share = log_share.exp()
+        of_z = (share * to_component).sum(dim=1)
+        of_c = (share * (log_share + log(self.clusters))).sum(dim=1).clamp(min=floor)
+        return {
+            "kl_z": of_z.reshape(len(of_z), -1).sum(dim=1),
+            "kl_w": kl_to_standard_normal(*w_posterior),
+            "kl_c": of_c.reshape(len(of_c), -1).sum(dim=1),
+        }
+
+
+def _log_responsibilities(z: Tensor, means: Tensor, log_variances: Tensor) -> Tensor:
+    """Log of q(c|z, w), of components (B, K, Z, S'): (B, K, S'). The uniform p(c) cancels."""
+    distance = (z.unsqueeze(1) - means) ** 2 * torch.exp(-log_variances)
+    return (-0.5 * (distance + log_variances).sum(dim=2)).log_softmax(dim=1)
+
+
+def _sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
+    """One draw of N(μ, σ²), any shape."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return mean + noise * torch.exp(0.5 * log_variance)

@@ -1,0 +1,134 @@
+"""Autoencoder with a discrete code (VQ-VAE)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aberra.errors import ConfigError
+from aberra.nets.unified import Decoder, Encoder, conv
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator
+
+DEAD = 0.1
+"""A code word with fewer vectors a step, in the moving average, is put elsewhere."""
+
+
+class VQVAE(nn.Module):
+    """Keeps an 8×8 map of words out of a learnt dictionary; healthy anatomy has words, a lesion has none.
+
+    van den Oord, Vinyals, Kavukcuoglu 2017 (arXiv 1711.00937), eq. 1–3 and appendix A.1. Each vector z of the encoder's map is
+    replaced by the nearest word e; the gradient passes as if it were not (straight through). Words follow the moving average of
+    the vectors they stand for, N ← γN + (1 − γ)n, m ← γm + (1 − γ)Σz, e = m / N, and
+
+        L = ‖x − x̂‖₁ + β ‖z − sg[e]‖²,
+
+    both summed, over pixels and over the map, mean over the batch.
+
+    Args:
+        channels: C.
+        dims: 2 or 3.
+        size: spatial shape S of the input.
+        words: size of the dictionary; the paper's 512.
+        latent: length of a word; the paper's 64.
+        width: filters of the first stage of the unified network.
+        commitment: β; the paper's 0.25.
+        decay: γ; the paper's 0.99.
+
+    Raises:
+        ConfigError: a size that cannot be halved, fewer than two words or a decay out of range.
+
+    1,376,289 weights and 32,768 numbers in the dictionary at 128², one channel.
+
+    Deviation: the unified network (:mod:`aberra.nets.unified`) and its ℓ1 error; the paper has residual blocks, a Gaussian output
+    and a finer map. Words that hardly any vector chooses are put on random vectors of the batch, the first ones included (as in
+    later work: Dhariwal et al. 2020, Jukebox); the paper leaves them.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        words: int = 512,
+        latent: int = 64,
+        width: int = 32,
+        commitment: float = 0.25,
+        decay: float = 0.99,
+    ) -> None:
+        super().__init__()
+        if words < 2 or not 0 <= decay < 1:
+            raise ConfigError(f"model: words={words}, decay={decay}; expected 2 or more, in [0, 1)")
+        self.commitment = commitment
+        self.decay = decay
+        features = Encoder(channels=channels, dims=dims, size=size, width=width)
+        self.encoder = nn.Sequential(features, conv(dims)(features.filters, latent, 1))
+        self.decoder = nn.Sequential(
+            conv(dims)(latent, features.filters, 1),
+            Decoder(channels=channels, dims=dims, size=size, width=width, filters=features.filters),
+        )
+        self.codebook: Tensor
+        self.counts: Tensor
+        self.sums: Tensor
+        self.register_buffer("codebook", torch.randn(words, latent))
+        self.register_buffer("counts", torch.zeros(words))
+        self.register_buffer("sums", torch.zeros(words, latent))
+
+    def choose(self, z: Tensor) -> Tensor:
+        """Index of the word nearest to each vector: (B, L, S') to (B, S')."""
+        vectors = _vectors(z)
+        # exact distances: the short cut by a matrix product rounds differently in batches of another size
+        exact = "donot_use_mm_for_euclid_dist"
+        nearest = torch.cdist(vectors, self.codebook, compute_mode=exact).argmin(dim=1)
+        return nearest.reshape(len(z), *z.shape[2:])
+
+    def quantise(self, z: Tensor) -> Tensor:
+        """Nearest words, with the gradient of the identity: (B, L, S') to (B, L, S')."""
+        words = F.embedding(self.choose(z), self.codebook).movedim(-1, 1)
+        return words + (z - z.detach())  # adds zero, so the words stay what they are to the last bit
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to (B, C, S)."""
+        out: Tensor = self.decoder(self.quantise(self.encoder(x)))
+        return out
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """ℓ1 error and commitment; moves the words in training. The mask is not used."""
+        del mask
+        z = self.encoder(x)
+        if self.training:
+            self._move_words(z.detach(), generator)
+        words = self.quantise(z)
+        reconstruction = F.l1_loss(self.decoder(words), x, reduction="sum") / len(x)
+        commitment = F.mse_loss(z, words.detach(), reduction="sum") / len(x)
+        loss = reconstruction + self.commitment * commitment
+        return {"loss": loss, "reconstruction": reconstruction, "commitment": commitment}
+
+    @torch.no_grad()
+    def _move_words(self, z: Tensor, generator: Generator) -> None:
+        """Put words that nothing chooses on vectors of the batch, then move each to the mean of those that choose it."""
+        vectors, count = _vectors(z), len(self.codebook)
+        # drawn whether used or not, so that what is drawn next does not depend on it
+        picks = torch.randint(len(vectors), (count,), generator=generator, device=vectors.device)
+        dead = self.counts < DEAD
+        self.sums.copy_(torch.where(dead[:, None], vectors[picks], self.sums))
+        self.counts.masked_fill_(dead, 1.0)
+        self.codebook.copy_(self.sums / self.counts[:, None])
+        chosen = F.one_hot(self.choose(z).flatten(), count).to(vectors)
+        with torch.autocast(z.device.type, enabled=False):  # sums in bf16 would lose the vectors' digits
+            total = chosen.T @ vectors
+        self.counts.lerp_(chosen.sum(dim=0), 1 - self.decay)
+        self.sums.lerp_(total, 1 - self.decay)
+        self.codebook.copy_(self.sums / self.counts[:, None])
+
+
+def _vectors(z: Tensor) -> Tensor:
+    """Shape (B, L, S') to (B·S', L) in 32 bit."""
+    return z.movedim(1, -1).flatten(0, -2).float()

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aberra.benchmark import Suite, run
+from aberra.benchmark.cohorts import materialise, share_of, task_cohorts
+from aberra.benchmark.machine import peak_memory
+from aberra.benchmark.rows import COLUMNS, read_cells
+from aberra.detector import Detector
+from aberra.errors import ConfigError, OutputError
+
+
+@pytest.fixture(scope="module")
+def finished(suite_file, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "out"
+    suite = Suite.load(suite_file)
+    return suite, out, run(suite, out, progress=False)
+
+
+def test_every_cell_is_measured_and_tasks_without_data_are_skipped_with_a_reason(finished):
+    _, out, summary = finished
+    assert (summary.done, summary.kept, summary.failed) == (10, 0, {})
+    assert "ABERRA_DATA" in summary.skipped["real"]
+    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    assert list(rows[0]) == list(COLUMNS)
+    for row in rows:
+        for column in ("commit", "data_hash", "split_hash", "machine", "date", "peak_mb", "seconds_per_case"):
+            assert row[column], column
+    ap = {
+        row["label"]: float(row["value"])
+        for row in rows
+        if row["metric"] == "AP" and row["cohort"] == "lesions"
+    }
+    assert set(ap) == {"vae", "vae, smoothed", "intensity", "zmap", "random"}
+    assert ap["random"] < 0.3 < ap["intensity"] + 0.3
+    assert not (out / "maps").exists() or not any((out / "maps").iterdir())
+
+
+def test_lesion_metrics_are_not_claimed_on_healthy_cohorts(finished):
+    _, out, _ = finished
+    healthy = {row["metric"] for row in read_cells(out).rows if row["cohort"] == "healthy"}
+    assert "healthy FPR" in healthy
+    assert not healthy & {"AP", "Dice", "AUROC", "⌈Dice⌉"}
+
+
+def test_rows_that_learn_the_same_share_one_trained_model(finished):
+    _, out, _ = finished
+    assert len(list((out / "models").glob("vae-*"))) == 1
+    plain, smooth = (Detector.load(out / "detectors" / "phantom" / name) for name in _folders(out))
+    for a, b in zip(plain.model.parameters(), smooth.model.parameters(), strict=True):
+        assert bool((a == b).all())
+    assert plain.calibration != smooth.calibration
+
+
+def _folders(out):
+    return sorted(path.name for path in (out / "detectors" / "phantom").glob("vae*"))
+
+
+def test_resuming_keeps_cells_and_measures_only_what_is_missing(finished):
+    suite, out, _ = finished
+    cell = next((out / "cells" / "phantom" / "lesions").glob("vae-0.json"))
+    before = json.loads(cell.read_text())
+    stamp = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*.json")}
+    cell.unlink()
+    again = run(suite, out, resume=True, progress=False)
+    assert (again.done, again.kept) == (1, 9)
+    after = json.loads(cell.read_text())
+    timing = {"seconds_per_case", "peak_mb"}
+    for a, b in zip(before["rows"], after["rows"], strict=True):
+        assert {k: v for k, v in a.items() if k not in timing} == {
+            k: v for k, v in b.items() if k not in timing
+        }
+    assert all(path.stat().st_mtime_ns == stamp[path] for path in stamp if path != cell)
+
+
+def test_results_are_never_mixed_or_overwritten(finished, tmp_path):
+    suite, out, _ = finished
+    with pytest.raises(OutputError, match="--resume"):
+        run(suite, out, progress=False)
+    with pytest.raises(OutputError, match="other cohorts, settings or budget"):
+        run(replace(suite, bootstrap=7), out, resume=True, progress=False)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        run(suite, tmp_path, progress=False)
+
+
+def test_only_and_tasks_choose_rows(suite_file, tmp_path):
+    suite = Suite.load(suite_file)
+    summary = run(suite, tmp_path / "out", only=["random"], tasks=["phantom"], seeds=2, progress=False)
+    assert (summary.done, summary.skipped) == (4, {})
+    assert {row["seed"] for row in read_cells(tmp_path / "out").rows} == {0, 1}
+    with pytest.raises(ConfigError, match="Did you mean 'phantom'"):
+        run(suite, tmp_path / "other", tasks=["phantoms"], progress=False)
+
+
+def test_a_saved_detector_can_be_a_row(finished, suite_file, tmp_path):
+    _, out, _ = finished
+    text = suite_file.read_text().split("[[methods]]")[0]
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text + f'[[methods]]\ndetector = "{out}/detectors/phantom/vae-0"\nlabel = "mine"\n')
+    run(Suite.load(mine), tmp_path / "out", only=["mine"], tasks=["phantom"], progress=False)
+    ours = {r["metric"]: r["value"] for r in read_cells(tmp_path / "out").rows if r["cohort"] == "lesions"}
+    theirs = {
+        r["metric"]: r["value"]
+        for r in read_cells(out).rows
+        if r["cohort"] == "lesions" and r["label"] == "vae"
+    }
+    assert ours["AP"] == theirs["AP"]
+
+
+def test_a_patient_to_learn_from_may_not_be_tested(suite_file, tmp_path):
+    text = suite_file.read_text().replace("seed = 4 }", "seed = 1 }")
+    path = tmp_path / "leak.toml"
+    path.write_text(text)
+    suite = Suite.load(path)
+    with pytest.raises(ConfigError, match="patient"):
+        task_cohorts(suite, suite.tasks[0], tmp_path, None, progress=False)
+
+
+def test_shares_keep_whole_patients_and_all_of_validation(suite_file, tmp_path):
+    suite = Suite.load(suite_file)
+    learn, _ = task_cohorts(suite, suite.tasks[0], tmp_path, None, progress=False)
+    half = share_of(learn, 0.5)
+    assert len(half.select(split="train")) == 2
+    assert len(half.select(split="val")) == 2
+    assert len(share_of(learn, 0.01).select(split="train")) == 1
+
+
+def test_a_shifted_cohort_has_the_same_anatomy_and_lesions(suite_file, tmp_path):
+    text = suite_file.read_text() + (
+        '[cohorts.shifted]\nphantom = { cases = 3, lesions = 0.67, contrast = "flair", spacing = 8.0, seed = 4, shift = "scanner" }\n'
+    )
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    suite = Suite.load(path)
+    plain, shifted = (
+        materialise(suite, name, tmp_path, None, progress=False) for name in ("lesions", "shifted")
+    )
+    changed = 0
+    for a, b in zip(plain, shifted, strict=True):
+        one, two = a.read(), b.read()
+        np.testing.assert_array_equal(one.mask, two.mask)
+        if one.lesion is not None:
+            np.testing.assert_array_equal(one.lesion, two.lesion)
+        changed += not np.allclose(one.data, two.data)
+    assert changed == 3
+
+
+def test_peak_memory_sees_a_block_that_is_gone_afterwards():
+    with peak_memory() as small:
+        pass
+    with peak_memory() as large:
+        block = np.ones(200 * 2**20, dtype=np.uint8)
+        del block
+    assert large.mb - small.mb > 150

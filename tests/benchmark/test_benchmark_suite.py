@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+
+from aberra.benchmark.suite import Suite, shipped
+from aberra.errors import ConfigError
+from aberra.method import catalogue
+
+MINIMAL = """
+[cohorts.a]
+phantom = { cases = 2, seed = 1 }
+[cohorts.b]
+phantom = { cases = 2, seed = 2 }
+[tasks.t]
+train = "a"
+validation = "b"
+test = ["b"]
+"""
+
+
+def _suite(tmp_path, text, overrides=None):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    return Suite.load(path, overrides)
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_shipped_suites_load_and_all_their_methods_can_be_built(name):
+    suite = Suite.load(name)
+    for task in suite.tasks:
+        entries = suite.entries(task)
+        assert {"intensity", "zmap", "random"} <= {entry.label for entry in entries}
+        for entry in entries:
+            assert suite.method(task, entry).model
+
+
+def test_smoke_has_every_method_of_the_catalogue():
+    suite = Suite.load("smoke")
+    assert {entry.name for entry in suite.methods} == set(catalogue())
+
+
+def test_the_studys_seventeen_rows_are_in_its_suite():
+    from aberra.benchmark.statistics import published
+
+    labels = {entry.label for entry in Suite.load("baur2021").methods}
+    rows = set(published()["baur2021"]["AUPRC"]["D_MS"])
+    assert len(rows) == 17
+    assert rows <= labels
+
+
+def test_baselines_are_there_without_being_named_and_not_twice(tmp_path):
+    text = MINIMAL + '[[methods]]\nname = "intensity"\n[[methods]]\nname = "vae"\n'
+    assert sorted(entry.label for entry in _suite(tmp_path, text).methods) == [
+        "intensity",
+        "random",
+        "vae",
+        "zmap",
+    ]
+
+
+def test_settings_reach_the_methods_that_have_them(tmp_path):
+    text = MINIMAL + '[settings]\n"model.width" = 4\n"training.batch_size" = 3\n[[methods]]\nname = "vae"\n'
+    suite = _suite(tmp_path, text, {"prepare.size": 32, "budget.steps": 50})
+    (task,) = suite.tasks
+    methods = {entry.label: suite.method(task, entry) for entry in suite.entries(task)}
+    assert methods["vae"].model["width"] == 4
+    assert methods["vae"].training["batch_size"] == 3
+    assert methods["vae"].training["steps"] == 50
+    assert methods["intensity"].model == {"name": "intensity", "polarity": "bright"}
+    assert not methods["intensity"].training
+    assert methods["intensity"].prepare["size"] == 32
+    assert "size" not in methods["zmap"].prepare
+
+
+def test_the_budget_never_raises_the_steps(tmp_path):
+    suite = _suite(tmp_path, MINIMAL + '[[methods]]\nname = "vae"\n', {"budget.steps": 10**9})
+    (task,) = suite.tasks
+    (entry,) = suite.entries(task, ["vae"])
+    assert suite.method(task, entry).training["steps"] == 2000
+
+
+def test_shares_of_subjects_are_rows_of_their_own(tmp_path):
+    suite = _suite(tmp_path, MINIMAL + '[[methods]]\nname = "vae"\nsubjects = [0.1, 1.0]\n')
+    assert {entry.label: entry.subjects for entry in suite.methods if entry.name == "vae"} == {
+        "vae · 10% of subjects": 0.1,
+        "vae": 1.0,
+    }
+
+
+def test_a_grid_leaves_out_pairings_that_cannot_work(tmp_path):
+    grid = """
+[grid]
+methods = ["ae", "vae"]
+[[grid.scores]]
+label = "rec"
+name = "residual"
+[[grid.scores]]
+label = "kl"
+name = "term"
+of = "kl"
+"""
+    labels = {entry.label for entry in _suite(tmp_path, MINIMAL + grid).methods}
+    assert {"ae · rec", "vae · rec", "vae · kl"} <= labels
+    assert "ae · kl" not in labels
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no \\[tasks"),
+        (MINIMAL + "[[methods]]\nlabel = 'x'\n", "needs 'name'"),
+        (
+            MINIMAL + "[[methods]]\nname = 'vae'\n[[methods]]\nname = 'vae'\n",
+            "more than one row is called vae",
+        ),
+        (MINIMAL + "[[methods]]\nname = 'vae'\nsubjects = 1.5\n", "shares in"),
+        (MINIMAL.replace('validation = "b"', 'validation = "c"'), "unknown cohort.*'c'"),
+        (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, manifest and plant"),
+        (MINIMAL + "[budget]\nhours = 3\n", "unknown budget"),
+        ("sedes = [1]\n" + MINIMAL, "Did you mean 'seeds'"),
+        (MINIMAL + "[tasks.u]\ntrain = 'a'\n", "missing"),
+        ("title = ", "cannot be read as TOML"),
+    ],
+)
+def test_broken_suites_are_refused_with_the_reason(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        _suite(tmp_path, text)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="Did you mean 'smoke'"):
+        Suite.load("smok")
+    suite = Suite.load("smoke")
+    with pytest.raises(ConfigError, match="Did you mean 'vae'"):
+        suite.entries(suite.tasks[0], ["vea"])
+
+
+def test_identity_changes_with_settings_but_not_with_rows(tmp_path):
+    one = _suite(tmp_path, MINIMAL)
+    more = _suite(tmp_path, MINIMAL + '[[methods]]\nname = "vae"\n')
+    other = _suite(tmp_path, MINIMAL, {"budget.steps": 5})
+    assert one.identity == more.identity != other.identity

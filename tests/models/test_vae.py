@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from aberra.errors import ConfigError
+from aberra.models.vae import VAE, kl_to_standard_normal, shared_noise
+
+
+def _model(**options):
+    torch.manual_seed(0)
+    return VAE(**{"channels": 1, "size": (32, 32), "width": 4, "latent": 8, "dropout": 0.0} | options)
+
+
+def _seeded():
+    return torch.Generator().manual_seed(0)
+
+
+def _betas(model, count):
+    return [float(model.beta()) for _ in range(count)]
+
+
+def test_beta_rises_linearly_and_stays():
+    found = _betas(_model(kl_weight=2.0, anneal="monotonic", anneal_steps=4), 7)
+    assert found == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+
+
+def test_cyclical_beta_rises_half_of_each_cycle():
+    found = _betas(_model(kl_weight=3.0, anneal="cyclical", anneal_steps=6), 12)
+    assert found == pytest.approx([0, 1, 2, 3, 3, 3] * 2)
+
+
+def test_beta_is_constant_without_annealing_and_stands_still_in_use():
+    plain = _model(kl_weight=0.3)
+    assert _betas(plain, 3) == [0.3] * 3
+    assert int(plain.updates) == 0
+    model = _model(anneal="monotonic", anneal_steps=4)
+    _betas(model, 2)
+    assert _betas(model.eval(), 3) == [0.5] * 3
+
+
+def test_a_loss_takes_one_step_of_the_schedule():
+    model = _model(kl_weight=1.0, anneal="monotonic", anneal_steps=2)
+    x = torch.rand(2, 1, 32, 32)
+    for beta in (0.0, 0.5, 1.0, 1.0):
+        found = model.loss(x, torch.ones_like(x), _seeded())
+        torch.testing.assert_close(found["loss"], found["reconstruction"] + beta * found["kl"])
+
+
+def test_the_schedule_goes_on_after_saving_and_loading(tmp_path):
+    model = _model(anneal="monotonic", anneal_steps=10)
+    _betas(model, 3)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    again = _model(anneal="monotonic", anneal_steps=10)
+    again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert int(again.updates) == 3
+    assert _betas(again, 1) == pytest.approx([0.3])
+
+
+def test_the_masked_loss_does_not_see_the_background():
+    x, mask = torch.rand(2, 2, 32, 32), torch.zeros(2, 1, 32, 32)
+    mask[..., 8:20, 8:20] = 1
+    model = _model(channels=2, masked=True).eval()
+    before = model.loss(x, mask, _seeded())["reconstruction"]
+    assert before == model.negative_log_likelihood(x * mask, 0 * x).mean() or before > 0
+    decode = model.decode
+    model.decode = lambda z: decode(z) + 5 * (1 - mask)
+    torch.testing.assert_close(model.loss(x, mask, _seeded())["reconstruction"], before)
+    model.decode = lambda z: decode(z) + 5 * mask
+    assert model.loss(x, mask, _seeded())["reconstruction"] > before
+    model.masked = False
+    everywhere = model.loss(x, torch.ones_like(mask), _seeded())["reconstruction"]
+    torch.testing.assert_close(model.loss(x, mask, _seeded())["reconstruction"], everywhere)
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_likelihoods_are_those_of_torch_up_to_their_constant(scale):
+    x, restored = torch.rand(3, 1, 4, 4), torch.rand(3, 1, 4, 4)
+    # torch's Laplace is set by b; Normal by σ
+    for likelihood, distribution in (
+        ("laplace", torch.distributions.Laplace),
+        ("gaussian", torch.distributions.Normal),
+    ):
+        model = _model(likelihood=likelihood, scale=scale)
+        expected = -distribution(restored, scale).log_prob(x) + distribution(x, scale).log_prob(x)
+        torch.testing.assert_close(model.negative_log_likelihood(x, restored), expected.flatten(1).sum(dim=1))
+
+
+def test_draws_differ_and_do_not_depend_on_the_batch():
+    model = _model().eval()
+    x = torch.rand(4, 1, 32, 32)
+    with torch.no_grad():
+        together = torch.stack(list(model.sample_reconstructions(x, 3)))
+        alone = torch.cat(
+            [torch.stack(list(model.sample_reconstructions(each[None], 3))) for each in x], dim=1
+        )
+        longer = torch.stack(list(model.sample_reconstructions(x, 5)))
+    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together, longer[:3])
+    assert (together[0] - together[1]).abs().max() > 1e-4
+    mean, log_variance = model.encode(x)
+    first = model.decode(mean + shared_noise(0, mean) * (0.5 * log_variance).exp())
+    torch.testing.assert_close(together[0], first)
+
+
+@pytest.mark.parametrize("likelihood", VAE.LIKELIHOODS)
+def test_elbo_terms_are_the_losses_pieces(likelihood):
+    model = _model(likelihood=likelihood, scale=0.7, kl_weight=0.2).eval()
+    # no posterior noise: the sample of the loss is the mean, and the KL follows from it
+    model.log_variance[0].weight.data.zero_()
+    model.log_variance[0].bias.data.fill_(-60.0)
+    x = torch.rand(3, 1, 32, 32, requires_grad=True)
+    reconstruction, kl = model.elbo_terms(x)
+    assert reconstruction.shape == kl.shape == (3,)
+    found = model.loss(x, torch.ones_like(x), _seeded())
+    torch.testing.assert_close(found["reconstruction"], reconstruction.mean())
+    torch.testing.assert_close(found["kl"], kl.mean())
+    torch.testing.assert_close(found["loss"], reconstruction.mean() + 0.2 * kl.mean())
+    torch.testing.assert_close(kl, kl_to_standard_normal(*model.encode(x)))
+    gradient = torch.autograd.grad((reconstruction + kl).sum(), x)[0]
+    assert gradient.isfinite().all()
+    assert gradient.any()
+
+
+def test_zimmerers_network_has_his_layers():
+    """Counted by hand: 4×4 convolutions 1-16-64-256-1024, two heads of 128, mirrored decoder, a last 4×4 convolution."""
+
+    def conv(before, after):
+        return before * after * 16 + after
+
+    features = 1024 * 8 * 8
+    encoder = conv(1, 16) + conv(16, 64) + conv(64, 256) + conv(256, 1024)
+    heads = 2 * (features * 128 + 128)
+    decoder = 128 * features + features
+    decoder += conv(1024, 256) + conv(256, 64) + conv(64, 16) + conv(16, 16) + conv(16, 1)
+    model = VAE(channels=1, size=(128, 128), network="original")
+    assert sum(each.numel() for each in model.parameters()) == encoder + heads + decoder == 34_183_601
+    assert sum(each.numel() for each in VAE(channels=1, size=(128, 128)).parameters()) == 1_758_449
+    assert not any(isinstance(each, torch.nn.Dropout) and each.p for each in model.modules())
+
+
+@pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 32, 16))])
+def test_zimmerers_network_in_two_and_three_dimensions(dims, size):
+    model = VAE(channels=2, dims=dims, size=size, network="original", width=2, latent=4)
+    x = torch.rand(2, 2, *size)
+    assert model.reconstruct(x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"anneal": "cyclic"}, "Did you mean 'cyclical'"),
+        ({"likelihood": "gauss"}, "Known: gaussian, laplace"),
+        ({"network": "orginal"}, "Did you mean 'original'"),
+        ({"scale": 0.0}, "scale=0"),
+        ({"anneal_steps": 0}, "anneal_steps=0"),
+    ],
+)
+def test_refuses_what_cannot_work(options, message):
+    with pytest.raises(ConfigError, match=message):
+        _model(**options)
