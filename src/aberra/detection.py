@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from aberra.errors import AberraError, OutputError
 from aberra.files import config_hash, read_json, write_json, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from aberra.cohort import Case, Cohort
@@ -66,8 +67,6 @@ def detect_cohort(
         CalibrationError: the detector is not calibrated.
         ConfigError: unknown protocol.
     """
-    from rich.progress import track
-
     from aberra.errors import CalibrationError
 
     if detector.calibration is None:
@@ -84,15 +83,17 @@ def detect_cohort(
             f"{' ...' if len(foreign) > 5 else ''}); choose another --out, or --overwrite"
         )
     summary = Summary()
-    for case in track(list(cohort), description="detecting", disable=not progress):
-        if finished[case.case] == keys[case.case]:
-            summary.kept += 1
-            continue
-        try:
-            _detect_case(detector, case, out, channels=channels, protocol=chosen, key=keys[case.case])
-            summary.done += 1
-        except AberraError as error:
-            summary.failed[case.case] = str(error)
+    with _watched(detector, len(cohort), progress=progress) as begin:
+        for case in cohort:
+            begin(case.case)
+            if finished[case.case] == keys[case.case]:
+                summary.kept += 1
+                continue
+            try:
+                _detect_case(detector, case, out, channels=channels, protocol=chosen, key=keys[case.case])
+                summary.done += 1
+            except AberraError as error:
+                summary.failed[case.case] = str(error)
     write_json(out / "calibration.json", detector.calibration.to_json())
     _write_scores(out, cohort, summary.failed)
     if report:
@@ -100,6 +101,30 @@ def detect_cohort(
 
         write_report(out, manifest=cohort.source if str(cohort.source).endswith(".csv") else None)
     return summary
+
+
+@contextmanager
+def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Callable[[str], None]]:
+    """Show a bar for the cases and one for the slices or windows of the case under way; yields what a case begins with."""
+    from rich.progress import Progress
+
+    with Progress(disable=not progress) as bar:
+        whole, part = bar.add_task("detecting", total=cases), bar.add_task("", total=None)
+        begun = 0
+
+        def begin(name: str) -> None:
+            nonlocal begun
+            bar.update(whole, completed=begun)
+            bar.reset(part, description=name, total=None)
+            begun += 1
+
+        detector.runner.watch = lambda done, total: bar.update(part, completed=done, total=total)
+        try:
+            yield begin
+            bar.update(whole, completed=cases)
+            bar.remove_task(part)
+        finally:
+            detector.runner.watch = None
 
 
 def _detect_case(

@@ -67,6 +67,7 @@ def evaluate(
     against: Sequence[Path | str] = (),
     n_boot: int = 500,
     seed: int = 0,
+    curves: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Compare what ``detect`` wrote with the truth.
@@ -82,6 +83,7 @@ def evaluate(
         against: further result folders of the same cases, compared pairwise with this one.
         n_boot: bootstrap replicates.
         seed: of bootstrap and tests.
+        curves: also compute FROC and draw figures, which takes more than half of the time.
         progress: show a progress bar and print the table.
 
     Returns:
@@ -105,7 +107,7 @@ def evaluate(
     stored = results / "calibration.json"
     calibration = read_json(stored) if stored.is_file() else {}
     thresholds: dict[str, float] = calibration.get("thresholds", {})
-    tally = _Tally(PatientBootstrap(n_boot, seed), Froc(_ladder(calibration)))
+    tally = _Tally(PatientBootstrap(n_boot, seed), Froc(_ladder(calibration) if curves else []))
     method = _walk(results, cases, thresholds, tally, progress=progress)
 
     content: dict[str, Any] = {
@@ -128,7 +130,7 @@ def evaluate(
     folder.mkdir(exist_ok=True)
     if against:
         content["against"] = _against(content, results, against)
-    content["figures"] = _figures(folder, tally, thresholds, content)
+    content["figures"] = [] if not curves else _figures(folder, tally, thresholds, content)
     rows = rows_of(content)
     write_json(folder / "metrics.json", content)
     write_text(folder / "table.csv", as_csv(rows))

@@ -42,6 +42,7 @@ def fit(
     device: str = "auto",
     cache: Path | None = None,
     workers: int = 2,
+    calibrated: bool = True,
     progress: bool = False,
 ) -> Detector:
     """Fit a method to the healthy training cases of a cohort and save the detector.
@@ -60,7 +61,8 @@ def fit(
             settings, data and seed is continued without it, too.
         device: ``auto``, ``cpu`` or ``cuda``.
         cache: folder of prepared cases that other runs share; None keeps them in ``out`` until done.
-        workers: processes that prepare cases.
+        workers: threads that prepare cases.
+        calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows with another question.
         progress: show progress bars.
 
     Raises:
@@ -129,7 +131,7 @@ def fit(
         workers=workers,
         progress=progress,
     )
-    if len(val_cases):
+    if len(val_cases) and calibrated:
         _tune(detector, list(val_cases), names)
         detector.calibration = _calibration(
             detector, val_cases, names, lesion_free=lesion_free, progress=progress

@@ -42,7 +42,7 @@ class Runner:
 
     A 2-D model sees windows of one slice. Where the volume is larger than the window, windows overlap and are
     blended with a raised-cosine weight; where it is smaller, it is padded with zeros. Windows without foreground are
-    skipped and give zero.
+    skipped and give zero. ``watch(done, total)``, where it is set, is told of the windows of a volume as they are done.
 
     Args:
         dims: 2 or 3.
@@ -73,6 +73,7 @@ class Runner:
         self.batch_size = batch_size or (CUDA_BATCH if cuda else CPU_BATCH)[dims]
         self.overlap = overlap
         self.window = (1, *self.size) if dims == 2 else self.size
+        self.watch: Callable[[int, int], None] | None = None
         self.format = torch.channels_last if dims == 2 else torch.contiguous_format
 
     def place(self, model: nn.Module) -> nn.Module:
@@ -153,6 +154,8 @@ class Runner:
                 continue
             yield batch, values
             done += len(batch)
+            if self.watch is not None:
+                self.watch(done, len(corners))
 
     def _apply(self, function: Callable[[Tensor], Tensor], x: Tensor, *, grad: bool) -> Tensor:
         cuda = self.device.type == "cuda"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -82,8 +84,8 @@ def test_parameters():
     """By hand: the dense autoencoder (Fig. 4 of the study), and the critic of codes."""
     down, up = [1, 32, 64, 128, 128], [128, 128, 64, 32, 32]
     # convolution 5 with offsets, batch norm of two numbers a filter
-    encoder = sum(25 * i * o + 3 * o for i, o in zip(down, down[1:], strict=False))
-    decoder = 2 * 128 + sum(25 * i * o + 3 * o for i, o in zip(up, up[1:], strict=False)) + 33
+    encoder = sum(25 * i * o + 3 * o for i, o in pairwise(down))
+    decoder = 2 * 128 + sum(25 * i * o + 3 * o for i, o in pairwise(up)) + 33
     bottleneck = (128 * 16 + 16) + (1024 * 128 + 128) + (128 * 1024 + 1024) + (16 * 128 + 128)
     critic = 129 * 100 + 101 * 50 + 51
     found = sum(each.numel() for each in AAE(channels=1, size=(128, 128)).parameters())
@@ -98,8 +100,8 @@ def test_the_original_networks_parameters():
         return 2 * i + (9 * i * o + o) + 2 * o + (9 * o * o + o) + (i * o + o)
 
     flat = 512 * 16 * 16
-    encoder = (9 * 64 + 64) + sum(block(i, o) for i, o in zip(widths, widths[1:], strict=False))
-    decoder = sum(block(o, i) for i, o in zip(widths, widths[1:], strict=False)) + 2 * 64 + (9 * 64 + 1)
+    encoder = (9 * 64 + 64) + sum(block(i, o) for i, o in pairwise(widths))
+    decoder = sum(block(o, i) for i, o in pairwise(widths)) + 2 * 64 + (9 * 64 + 1)
     dense = (flat * 128 + 128) + (128 * flat + flat)
     critic = 129 * 100 + 101 * 50 + 51
     model = AAE(channels=1, size=(128, 128), network="original")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -83,7 +85,7 @@ def test_shapes(dims, size):
 def test_parameters():
     """By hand: the VAE (layer norm has as many as batch norm), and a copy of its encoder with a dense layer on 8×8×128."""
     filters = [1, 32, 64, 128, 128]
-    encoder = sum(25 * i * o + 3 * o for i, o in zip(filters, filters[1:], strict=False))
+    encoder = sum(25 * i * o + 3 * o for i, o in pairwise(filters))
     vae = sum(each.numel() for each in VAE(channels=1, size=(128, 128)).parameters())
     found = sum(each.numel() for each in AnoVAEGAN(channels=1, size=(128, 128)).parameters())
     assert found == vae + encoder + 8 * 8 * 128 + 1 == 2_434_098

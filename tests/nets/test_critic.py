@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -101,9 +103,7 @@ def test_the_critic_judges_each_image_by_itself(network, dims, size):
 def test_parameters():
     """By hand: the encoder's convolutions 5, layer norm of two numbers a filter, and a dense layer on 8×8×128 features."""
     filters = [1, 32, 64, 128, 128]
-    encoder = sum(
-        25 * before * after + 3 * after for before, after in zip(filters, filters[1:], strict=False)
-    )
+    encoder = sum(25 * before * after + 3 * after for before, after in pairwise(filters))
     critic = Critic(channels=1, dims=2, size=(128, 128))
     assert sum(weight.numel() for weight in critic.parameters()) == encoder + 8 * 8 * 128 + 1
     code = code_critic(128)

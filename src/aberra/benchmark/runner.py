@@ -135,7 +135,7 @@ def report(suite: Suite, out: Path) -> None:
     write_figures(
         out, cells.rows, cells.histograms, compare={task.name: task.compare for task in suite.tasks}
     )
-    write_tables(out, cells.rows, cells.replicates)
+    write_tables(out, cells.rows, cells.replicates, protocol=suite.protocol)
 
 
 def _claim(out: Path, suite: Suite, *, resume: bool) -> None:
@@ -232,7 +232,7 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
     folder = shared.out / "models" / f"{method.model['name']}-{key}"
     detector = Detector.fit(
         _plain(method), row.learn, out=folder, seed=row.seed, resume=True, device=shared.device,
-        cache=shared.out / "prepared", progress=shared.progress,
+        cache=shared.out / "prepared", calibrated=False, progress=shared.progress,
     )  # fmt: skip
     calibrate(detector, validation, method=method, out=asked, progress=shared.progress)
 
@@ -260,7 +260,7 @@ def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str) -> dic
     if found.failed:
         case, reason = next(iter(found.failed.items()))
         raise AberraError(f"{len(found.failed)} case(s) failed, the first: {case}: {reason}")
-    content = evaluate(maps, cohort, n_boot=shared.suite.bootstrap, progress=False)
+    content = evaluate(maps, cohort, n_boot=shared.suite.bootstrap, curves=False, progress=False)
     seconds = [read_json(maps / case.case / "result.json")["seconds"] for case in cohort]
     if not shared.keep_maps:
         shutil.rmtree(maps)

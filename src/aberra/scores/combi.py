@@ -70,7 +70,8 @@ class Combi:
                 restored = model.reconstruct(batch)
             return torch.cat([restored, self.gradient.gradient(model, batch).abs()], dim=1)
 
-        restored, gradient = run(both, x, mask, grad=True).split(len(x))
+        found = run(both, x, mask, grad=True)
+        restored, gradient = found[: len(x)], found[len(x) :]
         residual = self.residual.compare(x, restored, mask, run.dims)
         slope = self.gradient.finish(gradient, mask, run.dims)
         product = residual**self.residual_power * slope**self.gradient_power

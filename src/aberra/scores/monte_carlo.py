@@ -58,7 +58,7 @@ class MonteCarlo:
     def __call__(self, model: SamplesReconstructions, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
         found = run(lambda batch: self._accumulate(model, batch), x, mask)
-        restored, values = found.split(len(x))
+        restored, values = found[: len(x)], found[len(x) :]
         values = smoothed(values.mean(dim=0).clamp(min=0), mask, sigma=self.smooth, dims=run.dims)
         return Scored(values, restored * mask)
 

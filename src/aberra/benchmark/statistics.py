@@ -1,0 +1,101 @@
+"""Are two rows of a table different, and is our order that of the publications?"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.metrics.paired import holm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+ALPHA = 0.05
+
+
+def paired_bootstrap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Two-sided p-value of a − b ≠ 0 from paired replicates (Efron & Tibshirani 1993, ch. 16).
+
+    Twice the smaller share of replicates on either side of 0, with the observed value counted on both sides, so that it is never
+    0. Pairs with NaN (a replicate without positives) are left out; 1 where nothing is left.
+    """
+    difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    difference = difference[np.isfinite(difference)]
+    if not difference.size:
+        return 1.0
+    below, above = int((difference <= 0).sum()), int((difference >= 0).sum())
+    return float(min(1.0, 2 * (min(below, above) + 1) / (difference.size + 1)))
+
+
+def indistinct(
+    values: Mapping[str, float], replicates: Mapping[str, NDArray[np.float64]], *, alpha: float = ALPHA
+) -> set[str]:
+    """Names that a paired bootstrap against the best (Holm over the others) does not find worse; the best is one of them.
+
+    Args:
+        values: name to value, higher is better.
+        replicates: name to replicates, paired; names without are taken for distinct.
+        alpha: family-wise error.
+    """
+    if not values:
+        return set()
+    best = max(values, key=lambda name: values[name])
+    if best not in replicates:
+        return {best}
+    raw = {
+        name: paired_bootstrap(replicates[best], replicates[name])
+        for name in values
+        if name != best and name in replicates
+    }
+    return {best} | {name for name, p in holm(raw).items() if p > alpha}
+
+
+def over_seeds(
+    replicates: Mapping[tuple[str, str, str, int], NDArray[np.float64]], task: str, cohort: str
+) -> dict[str, NDArray[np.float64]]:
+    """Replicates of a cohort by label, averaged over seeds: the same patients' weights, another training."""
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for (of_task, of_cohort, label, _), values in replicates.items():
+        if (of_task, of_cohort) == (task, cohort):
+            found.setdefault(label, []).append(values)
+    return {label: np.mean(values, axis=0) for label, values in found.items()}
+
+
+def kendall(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float, int] | None:
+    """Kendall's τ-b of two orders of the names that both have, its p-value and their number; None for fewer than three."""
+    from scipy.stats import kendalltau
+
+    names = sorted(set(ours) & set(theirs))
+    if len(names) < 3:
+        return None
+    found = kendalltau([ours[name] for name in names], [theirs[name] for name in names])
+    return float(found.statistic), float(found.pvalue), len(names)
+
+
+def correlations(
+    rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Pearson correlation between metrics across the methods of one cohort: the metrics that vary, and the matrix."""
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["metric"] in metrics and row["value"] is not None:
+            table.setdefault(row["label"], {})[row["metric"]] = float(row["value"])
+    complete = [values for values in table.values() if all(metric in values for metric in metrics)]
+    columns = {metric: np.array([values[metric] for values in complete]) for metric in metrics}
+    varied = [metric for metric, values in columns.items() if len(values) > 2 and values.std() > 0]
+    if len(varied) < 2:
+        return [], np.zeros((0, 0))
+    return varied, np.corrcoef([columns[metric] for metric in varied])
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Results of the publications: study to ``source`` and metric to data set to catalogue name to value."""
+    text = (files("aberra.benchmark") / "published.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)

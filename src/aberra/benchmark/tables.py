@@ -1,0 +1,279 @@
+"""The tables of a benchmark as Markdown, CSV, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from aberra.benchmark.statistics import indistinct, over_seeds
+from aberra.files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Rows = Sequence[Mapping[str, Any]]
+    Replicates = Mapping[tuple[str, str, str, int], NDArray[np.float64]]
+
+BASELINES = ("intensity", "zmap", "random", "constant")
+
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("AP", "AP", ""),
+    ("⌈Dice⌉ (oracle)", "⌈Dice⌉", "oracle"),
+    ("Dice", "Dice", "{protocol}"),
+    ("AUROC", "AUROC", ""),
+    ("slice AUROC", "slice AUROC", ""),
+    ("case AUROC", "case AUROC", ""),
+)
+"""Heading, metric and protocol of the columns; ``{protocol}`` is the suite's."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number.
+
+    Attributes:
+        text: as printed.
+        best: highest of its column.
+        tied: not significantly worse than the best (AP only).
+    """
+
+    text: str
+    best: bool = False
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be rendered in four formats.
+
+    Attributes:
+        title: of the table.
+        header: first column's heading first.
+        rows: name and cells of each row.
+        caption: what a reader must know.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    caption: str
+
+
+def comparison(rows: Rows, replicates: Replicates, *, task: str, cohort: str, protocol: str) -> Table:
+    """All methods on one cohort, best AP first."""
+    chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and row["subjects"] == 1]
+    means = {heading: _means(chosen, metric, of.format(protocol=protocol)) for heading, metric, of in COLUMNS}
+    means = {heading: values for heading, values in means.items() if values}
+    ap = means.get("AP", {})
+    labels = sorted({row["label"] for row in chosen}, key=lambda label: -ap.get(label, -1.0))
+    tied = indistinct(ap, over_seeds(replicates, task, cohort))
+    body = []
+    for label in labels:
+        own = [row for row in chosen if row["label"] == label]
+        cells = [_cell(heading, values, label, own, tied) for heading, values in means.items()]
+        body.append((label, (*cells, *_facts(own[0]))))
+    seeds = len({row["seed"] for row in chosen})
+    first = chosen[0]
+    caption = (
+        f"{first['cases']} cases, prevalence {float(first['prevalence'] or 0):.4f}, {seeds} seed(s). AP and AUROC pool the voxels; "
+        f"brackets are 95 % intervals over patients. Dice is at the threshold {protocol}, set on other, healthy cases; ⌈Dice⌉ is at the "
+        "best threshold on these cases, an upper bound. † AP not significantly below the best: paired bootstrap over patients, Holm "
+        f"over the methods, 5 %. Italic rows are baselines. {first['machine']}, {first['date']}."
+    )
+    header = ("method", *means, "training s", "s/case", "parameters")
+    return Table(f"{task}: {cohort}", header, tuple(body), caption)
+
+
+def overview(rows: Rows) -> Table:
+    """AP of every method on every cohort, and its mean rank over the cohorts that all methods of the table have."""
+    chosen = [row for row in rows if row["metric"] == "AP" and row["subjects"] == 1]
+    cohorts = list(dict.fromkeys((row["task"], row["cohort"]) for row in chosen))
+    values = {
+        key: _means([row for row in chosen if (row["task"], row["cohort"]) == key], "AP", "")
+        for key in cohorts
+    }
+    labels = [
+        label
+        for label in dict.fromkeys(row["label"] for row in chosen)
+        if all(label in values[key] for key in cohorts)
+    ]
+    ranks = {
+        label: sum(1 + sum(values[key][other] > values[key][label] for other in labels) for key in cohorts)
+        / max(1, len(cohorts))
+        for label in labels
+    }
+    body = []
+    for label in sorted(labels, key=lambda each: ranks[each]):
+        cells = [
+            Cell(f"{values[key][label]:.3f}", best=values[key][label] == max(values[key][o] for o in labels))
+            for key in cohorts
+        ]
+        body.append((label, (*cells, Cell(f"{ranks[label]:.1f}", best=ranks[label] == min(ranks.values())))))
+    header = ("method", *(f"{task}: {cohort}" for task, cohort in cohorts), "mean rank")
+    return Table(
+        "AP on every cohort",
+        header,
+        tuple(body),
+        "Voxel AP, mean over seeds; rows that ran on every cohort. Mean rank over the cohorts, 1 is best.",
+    )
+
+
+def write_tables(
+    folder: Path, rows: Rows, replicates: Replicates, *, protocol: str = "healthy-fpr-1"
+) -> None:
+    """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything."""
+    target = folder / "tables"
+    keys = dict.fromkeys((row["task"], row["cohort"]) for row in rows if row["metric"] == "AP")
+    tables = {
+        f"{task}-{cohort}": comparison(rows, replicates, task=task, cohort=cohort, protocol=protocol)
+        for task, cohort in keys
+    }
+    if len(keys) > 1:
+        tables = {"overview": overview(rows)} | tables
+    for name, table in tables.items():
+        for ending, render in (("md", as_markdown), ("csv", as_csv), ("tex", as_latex)):
+            write_text(target / f"{name}.{ending}", render(table))
+        write_text(target / f"{name}.html", _page(table.title, as_html(table)))
+    figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
+    pictures = "".join(
+        f'<figure><img src="../figures/{escape(name)}" alt="{escape(name)}"><figcaption>{escape(name)}</figcaption></figure>'
+        for name in figures
+    )
+    body = "".join(as_html(table) for table in tables.values())
+    write_text(target / "index.html", _page("Benchmark", body + pictures))
+
+
+def as_markdown(table: Table) -> str:
+    """Render: the best in bold, ties with †, baselines in italics."""
+    lines = [
+        f"**{table.title}**",
+        "",
+        "| " + " | ".join(table.header) + " |",
+        "|---" * len(table.header) + "|",
+    ]
+    for name, cells in table.rows:
+        shown = [f"*{name}*" if name in BASELINES else name]
+        shown += [(f"**{cell.text}**" if cell.best else cell.text) + _mark(cell) for cell in cells]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join([*lines, "", table.caption, ""])
+
+
+def as_csv(table: Table) -> str:
+    """Render the texts alone, and a column that says which rows are tied with the best."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*table.header, "best or tied"])
+    for name, cells in table.rows:
+        writer.writerow(
+            [name, *(cell.text for cell in cells), int(any(c.tied for c in cells) or cells[0].best)]
+        )
+    return text.getvalue()
+
+
+def as_latex(table: Table) -> str:
+    """Render for booktabs."""
+    lines = [
+        r"\begin{table}", r"\centering", f"\\caption{{{_tex(table.title)}. {_tex(table.caption)}}}",
+        r"\begin{tabular}{l" + "r" * (len(table.header) - 1) + "}", r"\toprule",
+        " & ".join(_tex(each) for each in table.header) + r" \\", r"\midrule",
+    ]  # fmt: skip
+    for name, cells in table.rows:
+        shown = [f"\\textit{{{_tex(name)}}}" if name in BASELINES else _tex(name)]
+        for cell in cells:
+            text = f"\\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
+            shown.append(text + (r"$^\dagger$" if cell.tied and not cell.best else ""))
+        lines.append(" & ".join(shown) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def as_html(table: Table) -> str:
+    """Render a table element with its caption."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in table.header)
+    body = []
+    for name, cells in table.rows:
+        kind = ' class="baseline"' if name in BASELINES else ""
+        shown = ""
+        for cell in cells:
+            best = ' class="best"' if cell.best else ""
+            shown += f"<td{best}>{escape(cell.text)}{_mark(cell)}</td>"
+        body.append(f"<tr{kind}><th>{escape(name)}</th>{shown}</tr>")
+    return (
+        f"<section><h2>{escape(table.title)}</h2><div class='wide'><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table></div><p>{escape(table.caption)}</p></section>"
+    )
+
+
+def _means(rows: Rows, metric: str, protocol: str) -> dict[str, float]:
+    """Mean over seeds by label."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row["metric"] == metric and row["protocol"] == protocol and row["value"] is not None:
+            found.setdefault(row["label"], []).append(float(row["value"]))
+    return {label: sum(values) / len(values) for label, values in found.items()}
+
+
+def _cell(heading: str, values: Mapping[str, float], label: str, rows: Rows, tied: set[str]) -> Cell:
+    if label not in values:
+        return Cell("")
+    best = values[label] == max(values.values())
+    text = f"{values[label]:.3f}"
+    if heading != "AP":
+        return Cell(text, best=best)
+    spread = [row for row in rows if row["metric"] == "AP" and row.get("low") is not None]
+    if len(spread) == 1:
+        text += f" [{float(spread[0]['low']):.3f}, {float(spread[0]['high']):.3f}]"
+    return Cell(text, best=best, tied=label in tied)
+
+
+def _facts(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """Training time, time a case and parameters."""
+    training, parameters = row.get("training_seconds"), row.get("parameters")
+    return (
+        Cell("" if training is None else f"{float(training):.0f}"),
+        Cell(f"{float(row['seconds_per_case']):.2f}"),
+        Cell(f"{int(parameters):,}" if parameters else ""),
+    )
+
+
+def _mark(cell: Cell) -> str:
+    return "†" if cell.tied and not cell.best else ""
+
+
+def _tex(text: str) -> str:
+    """Escape what LaTeX would take for a command, and spell what its fonts do not have."""
+    for old, new in {
+        "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "⌈": r"$\lceil$",
+        "⌉": r"$\rceil$", "†": r"$\dagger$", "·": r"$\cdot$", "χ²": r"$\chi^2$", "≤": r"$\leq$",
+    }.items():  # fmt: skip
+        text = text.replace(old, new)
+    return text
+
+
+def _page(title: str, body: str) -> str:
+    """A page that needs nothing from outside."""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #22303c; background: #fff; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; }}
+h1, h2 {{ font-weight: 600; }} h2 {{ margin-top: 2.5rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .3rem .7rem; text-align: right; white-space: nowrap; }}
+thead th {{ border-bottom: 2px solid #22303c; position: sticky; top: 0; background: #fff; }}
+tbody th {{ text-align: left; font-weight: 500; }} thead th:first-child {{ text-align: left; }}
+tbody tr:nth-child(even) {{ background: #f3f6f8; }}
+.best {{ font-weight: 700; }} .baseline th {{ font-style: italic; }}
+p, figcaption {{ color: #56636e; font-size: .87rem; max-width: 60rem; }}
+figure {{ margin: 2rem 0; }} img {{ max-width: 100%; }}
+</style></head><body><h1>{escape(title)}</h1>
+{body}
+</body></html>
+"""
