@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_questions_that_cannot_be_asked_are_refused(fitted, tmp_path):
     with pytest.raises(ConfigError, match="fit dae itself"):
         Detector.load(folder).calibrate(fresh, method=Method.load("dae"), out=tmp_path / "a")
     with pytest.raises(PairingError, match="ScoresVolume"):
-        Detector.load(folder).ask(Method.load("vae").overridden({"score.name": "direct"}))
+        Detector.load(folder).ask(replace(Method.load("vae", TINY), score={"name": "direct"}))
     with pytest.raises(CalibrationError, match="--out"):
         Detector.load(folder).calibrate(fresh, method=Method.load("vae-combi"))
 

@@ -118,7 +118,7 @@ def test_target_is_the_whole_image_and_input_the_masked_one(dims, size):
     seen = {}
     model.encoder.register_forward_pre_hook(lambda _, given: seen.update(x=given[0]))
     restored = {}
-    model.decoder.register_forward_hook(lambda _, given, out: restored.update(x=out))
+    model.decoder.register_forward_hook(lambda _, __, out: restored.update(x=out))
 
     loss = model.loss(x, mask, _seeded())
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     Rows = Sequence[Mapping[str, Any]]
     Key = tuple[str, str, str, int]
 
@@ -122,13 +124,14 @@ def residual_histograms(
     for axis, (label, each) in zip(axes, shown.items(), strict=False):
         edges = np.asarray(each["edges"], dtype=float)
         used = edges > 0
+        low = _floor(np.asarray(each["normal"], dtype=float)[used], np.log2(edges[used]))
         for kind, colour in (("normal", NORMAL), ("anomalous", ANOMALOUS)):
             counts = np.asarray(each[kind], dtype=float)
             if not counts[used].sum():
                 continue
             # bins are equally wide in the logarithm: shares of equal bins are comparable heights
             log = np.log2(edges[used])
-            bins = np.histogram_bin_edges(log, bins=40)
+            bins = np.linspace(low, log.max(), 40)
             share, _ = np.histogram(log, bins=bins, weights=counts[used] / counts.sum())
             axis.stairs(share, 2**bins, color=colour, fill=True, alpha=0.45, label=kind)
         axis.set_xscale("log")
@@ -230,14 +233,14 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
         x, y = np.array([values[each] for each in labels]), np.array([ap[each] for each in labels])
         for label, a, b in zip(labels, x, y, strict=True):
             axis.plot(a, b, "o", color=_colour(label), ms=5)
-        for label in sorted(labels, key=lambda each: -ap[each])[:5]:
+        for label in sorted(labels, key=lambda each: -ap[each])[:4]:
             axis.annotate(
                 label, (values[label], ap[label]), xytext=(4, 3), textcoords="offset points", fontsize=7
             )
         r = float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
         axis.set_title(f"{metric}, r = {r:.2f} (n = {len(labels)})", loc="left", fontsize=10)
-        axis.set(xlabel=metric, ylabel="AP")
-    figure.suptitle(f"{name}: residual methods", x=0.01, ha="left", fontsize=11)
+        axis.set(xlabel=metric, ylabel="AP", yscale="log")
+    figure.suptitle(f"{name}: methods whose map is a difference of images", x=0.01, ha="left", fontsize=11)
     return _save(figure, folder / f"fidelity-{name}.png")
 
 
@@ -319,6 +322,12 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
         f"Order by AP: Kendall's τ = {tau:.2f} (p = {p:.2f}, n = {count})", loc="left", fontsize=10.5
     )
     return _save(figure, folder / f"order-{name}.png")
+
+
+def _floor(counts: NDArray[np.float64], log: NDArray[np.float64]) -> float:
+    """Logarithm below which one normal voxel in a hundred lies: what is darker would only stretch the axis."""
+    share = counts.cumsum() / max(counts.sum(), 1)
+    return float(log[min(int(np.searchsorted(share, 0.01)), len(log) - 1)])
 
 
 _OTHER_SCALE = ("intensity", "random", "constant", "zmap", "ocsvm")

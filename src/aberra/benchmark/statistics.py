@@ -20,17 +20,20 @@ ALPHA = 0.05
 
 
 def paired_bootstrap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Two-sided p-value of a − b ≠ 0 from paired replicates (Efron & Tibshirani 1993, ch. 16).
+    """Two-sided p-value of a − b ≠ 0 from paired replicates: normal, with the replicates' spread as standard error.
 
-    Twice the smaller share of replicates on either side of 0, with the observed value counted on both sides, so that it is never
-    0. Pairs with NaN (a replicate without positives) are left out; 1 where nothing is left.
+    Efron & Tibshirani 1993, ch. 13. Counting replicates on either side of 0 instead would need more than 2 m / α of them for m
+    methods under Holm (1,400 for 35), or nothing could ever be told apart. Pairs with NaN (a replicate without positives) are left
+    out; 1 where fewer than two are left.
     """
+    from scipy.stats import norm
+
     difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     difference = difference[np.isfinite(difference)]
-    if not difference.size:
+    if difference.size < 2 or not difference.any():
         return 1.0
-    below, above = int((difference <= 0).sum()), int((difference >= 0).sum())
-    return float(min(1.0, 2 * (min(below, above) + 1) / (difference.size + 1)))
+    spread = float(difference.std(ddof=1))
+    return float(2 * norm.sf(abs(difference.mean()) / spread)) if spread else 0.0
 
 
 def indistinct(
@@ -88,7 +91,7 @@ def correlations(
             table.setdefault(row["label"], {})[row["metric"]] = float(row["value"])
     complete = [values for values in table.values() if all(metric in values for metric in metrics)]
     columns = {metric: np.array([values[metric] for values in complete]) for metric in metrics}
-    varied = [metric for metric, values in columns.items() if len(values) > 2 and values.std() > 0]
+    varied = [metric for metric, values in columns.items() if len(values) > 2 and np.ptp(values) > 0]
     if len(varied) < 2:
         return [], np.zeros((0, 0))
     return varied, np.corrcoef([columns[metric] for metric in varied])

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import csv
+
+from study_rows import study
+
+from aberra.benchmark.tables import as_csv, as_html, as_latex, as_markdown, comparison, overview, write_tables
+
+
+def _table(seeds=1):
+    rows, replicates, _ = study(seeds)
+    return comparison(rows, replicates, task="flair", cohort="ms-like", protocol="healthy-fpr-1")
+
+
+def test_the_best_is_first_and_marked_and_ties_are_marked():
+    table = _table()
+    (best, cells), *others = table.rows
+    assert best == "intensity"
+    assert cells[0].best
+    assert cells[0].text == "0.500 [0.450, 0.550]"
+    values = [float(cells[0].text.split()[0]) for _, cells in table.rows]
+    assert values == sorted(values, reverse=True)
+    assert not any(cells[0].tied for _, cells in others)  # all others are clearly worse
+    assert "Dice is at the threshold healthy-fpr-1" in table.caption
+    assert "12 cases" in table.caption
+    assert "1 seed" in table.caption
+
+
+def test_the_dice_is_that_of_the_suites_protocol_and_undefined_columns_are_left_out():
+    table = _table()
+    column = table.header.index("Dice") - 1
+    assert table.rows[0][1][column].text == "0.480"
+    assert "case AUROC" not in table.header
+
+
+def test_a_method_that_is_not_worse_is_tied():
+    rows, replicates, _ = study()
+    key = ("flair", "ms-like", "vae-restoration", 0)
+    replicates[key] = replicates["flair", "ms-like", "intensity", 0] + 0.0
+    table = comparison(rows, replicates, task="flair", cohort="ms-like", protocol="healthy-fpr-1")
+    assert [name for name, cells in table.rows if cells[0].tied] == ["intensity", "vae-restoration"]
+    assert "0.454 [0.404, 0.504]†" in as_markdown(table)
+    assert "†" in as_html(table)
+    assert r"$^\dagger$" in as_latex(table)
+
+
+def test_seeds_are_averaged_and_intervals_of_one_seed_not_claimed_for_all():
+    table = _table(seeds=3)
+    assert table.rows[0][1][0].text == "0.501"
+    assert "3 seed(s)" in table.caption
+
+
+def test_renderings_hold_every_row_and_escape_what_they_must():
+    table = _table()
+    rows = list(csv.reader(as_csv(table).splitlines()))
+    assert len(rows) == 21
+    assert len({len(row) for row in rows}) == 1
+    assert as_markdown(table).count("\n|") == 22
+    assert "*intensity*" in as_markdown(table)
+    latex = as_latex(table)
+    assert "⌈" not in latex
+    assert "%" not in latex.replace(r"\%", "")
+    assert latex.count(r"\\") == 21
+    assert "<b>" not in as_html(table.__class__("<b>", table.header, table.rows, table.caption))
+
+
+def test_partial_trainings_are_not_in_the_tables():
+    rows, replicates, _ = study()
+    extra = [row | {"label": "vae · 10%", "subjects": 0.1} for row in rows if row["label"] == "vae"]
+    table = comparison(rows + extra, replicates, task="flair", cohort="ms-like", protocol="healthy-fpr-1")
+    assert "vae · 10%" not in [name for name, _ in table.rows]
+
+
+def test_the_overview_ranks_rows_that_ran_everywhere():
+    rows, _, _ = study()
+    rows = [
+        row
+        for row in rows
+        if not (row["label"] == "aae" or (row["label"] == "vae" and row["cohort"] == "ms-like"))
+    ]
+    table = overview(rows)
+    names = [name for name, _ in table.rows]
+    assert names[0] == "intensity"
+    assert "vae" not in names
+    assert table.rows[0][1][-1].text == "1.0"
+
+
+def test_all_formats_and_a_page_are_written(tmp_path):
+    rows, replicates, _ = study()
+    write_tables(tmp_path, rows, replicates, protocol="healthy-fpr-1")
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    for ending in ("md", "csv", "tex", "html"):
+        assert {f"flair-ms-like.{ending}", f"flair-ms-like-shift.{ending}", f"overview.{ending}"} <= names
+    page = (tmp_path / "tables" / "index.html").read_text()
+    assert page.count("<table>") == 3
+    assert "http" not in page

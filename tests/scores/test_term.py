@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aberra.errors import ConfigError, PairingError
+from aberra.inference import Runner
+from aberra.models.vae import VAE
+from aberra.postprocess import CaseScore
+from aberra.scores import check_pairing
+from aberra.scores.term import Term
+
+
+@pytest.mark.parametrize("of", ["reconstruction", "kl", "elbo"])
+def test_each_slice_has_the_models_term_everywhere_in_the_mask(of, linear):
+    model, x, mask, run = linear
+    found = Term(of=of)(model, x, mask, run).map
+    reconstruction, kl = model.elbo_terms(x.transpose(0, 1))
+    expected = {"reconstruction": reconstruction, "kl": kl, "elbo": reconstruction + kl}[of]
+    torch.testing.assert_close(found, (expected.detach()[:, None, None] * mask))
+    assert CaseScore(reduce="max")(found.numpy(), mask.numpy()) == pytest.approx(
+        float(expected.max()), rel=1e-5
+    )
+    assert CaseScore(reduce="mean")(found.numpy(), mask.numpy()) == pytest.approx(
+        float(expected.mean()), rel=1e-5
+    )
+
+
+def test_image_and_feature_distance(linear):
+    model, x, mask, run = linear
+    model.features = lambda image: image.flatten(1)[:, :4] * 3
+    found = Term(of="image-feature", kappa=0.5)(model, x, mask, run).map
+    batch = x.transpose(0, 1)
+    difference = (batch - model.reconstruct(batch)).flatten(1).detach()
+    expected = (difference**2).mean(dim=1) + 0.5 * ((3 * difference[:, :4]) ** 2).mean(dim=1)
+    torch.testing.assert_close(found, expected[:, None, None] * mask)
+
+
+def test_windows_of_a_3d_model_are_blended():
+    torch.manual_seed(0)
+    model = VAE(channels=1, dims=3, size=(16, 16, 16), width=4, latent=4).eval()
+    x, mask = torch.rand(1, 24, 16, 16), torch.ones(24, 16, 16, dtype=torch.bool)
+    found = Term(of="reconstruction")(model, x, mask, Runner(dims=3, size=(16, 16, 16))).map
+    whole = [float(model.elbo_terms(x[None, :, low : low + 16])[0]) for low in (0, 8)]
+    assert min(whole) - 1e-2 <= float(found.min()) <= float(found.max()) <= max(whole) + 1e-2
+
+
+def test_what_it_needs_and_refuses(linear):
+    with pytest.raises(PairingError, match="HasCritic"):
+        check_pairing(VAE, Term(of="image-feature"))
+    for options in ({"of": "prior"}, {"kappa": -1.0}):
+        with pytest.raises(ConfigError):
+            Term(**options)
