@@ -218,12 +218,13 @@ class Suite:
         )
 
     def entries(self, task: Task, only: Sequence[str] = ()) -> list[Entry]:
-        """Rows of a task; ``only`` chooses by label or method name.
+        """Rows of a task; ``only`` chooses by label, or, where no row is called that, by method.
 
         Raises:
             ConfigError: a name in ``only`` is not in the suite.
         """
-        known = {entry.label for entry in self.methods} | {entry.name for entry in self.methods}
+        labels = {entry.label for entry in self.methods}
+        known = labels | {entry.name for entry in self.methods}
         for name in only:
             if name not in known:
                 raise unknown("method of this suite", name, known)
@@ -231,7 +232,7 @@ class Suite:
             entry
             for entry in self.methods
             if (not entry.tasks or task.name in entry.tasks)
-            and (not only or entry.label in only or entry.name in only)
+            and (not only or entry.label in only or entry.name in set(only) - labels)
         ]
 
     def method(self, task: Task, entry: Entry) -> Method:
