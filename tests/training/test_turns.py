@@ -259,11 +259,11 @@ def _steepness(model):
 
 
 def test_the_penalty_makes_the_critic_lipschitz(tmp_path):
-    options = {"learning_rate": 5e-3, "batch_size": 16, "checkpoint_every": 1000, "validate_every": 1000}
-    steep = {}
+    options = {"learning_rate": 2e-3, "batch_size": 16, "checkpoint_every": 1000, "validate_every": 1000}
+    steepness = {}
     for penalty in (10.0, 0.0):
-        model = _model(FAnoGAN, penalty=penalty, gan_share=0.98)
-        _train(model, tmp_path / str(penalty), 150, **options)
-        steep[penalty] = _steepness(model)
-    assert steep[10.0] < 1.5
-    assert steep[0.0] > 3
+        model = _model(FAnoGAN, penalty=penalty, gan_share=0.98, critic_steps=5)
+        _train(model, tmp_path / str(penalty), 50, **options)
+        steepness[penalty] = _steepness(model)
+    assert 0.1 < steepness[10.0] < 1.2
+    assert steepness[0.0] > 3

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ZMap(nn.Module):
     """Mean and standard deviation of healthy intensities at every voxel of the prepared grid.
 
-    The score is |x − μ| / σ, mean over channels. The mean-brain baseline that the field's surveys ask for.
+    The score is ``|x − μ|`` / σ, mean over channels. The mean-brain baseline that the field's surveys ask for.
 
     Args:
         channels: C.

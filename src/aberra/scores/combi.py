@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Combi:
-    """h = |x − x̂|ᵃ ⊙ |∂term/∂x|ᵇ: what cannot be restored *and* is where the model wants to change the image.
+    """``h = |x − x̂|ᵃ ⊙ |∂term/∂x|ᵇ``: what cannot be restored *and* is where the model wants to change the image.
 
     Zimmerer et al. 2019, eq. 3.16 of the thesis: a = b = 1 and the KL term (Z30); the product because the two differ by orders
     of magnitude. Other terms and exponents are the general h (Z31).

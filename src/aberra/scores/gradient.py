@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Gradient:
-    """|∂term/∂x|, mean over channels: the direction to normality points away from what is anomalous.
+    """``|∂term/∂x|``, mean over channels: the direction to normality points away from what is anomalous.
 
     Zimmerer et al. 2019 (IPMI and MIDL; Z27–Z29), Baur et al. 2021 (B53). One backward pass, no optimisation. SmoothGrad (Smilkov
     et al. 2017, Z48) averages the signed gradients at x + σε_n over n runs and takes the absolute value afterwards.
 
     Args:
-        of: ``reconstruction`` (−log p(x|z) at the posterior mean; Σ|x − x̂| where the model has no likelihood), ``kl`` or ``elbo``
+        of: ``reconstruction`` (−log p(x|z) at the posterior mean; Σ``|x − x̂|`` where the model has no likelihood), ``kl`` or ``elbo``
             (their sum, unweighted).
         smoothgrad: runs; 1 is the plain gradient without noise.
         noise: σ of the noise in normalised intensities; used with two or more runs.

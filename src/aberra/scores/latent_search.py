@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LatentSearch:
-    """z* = argmin (1 − λ)·Σ|x − G(z)| + λ·Σ|f(x) − f(G(z))|; the map is |x − G(z*)|, mean over channels.
+    """z* = argmin (1 − λ)·Σ``|x − G(z)|`` + λ·Σ``|f(x) − f(G(z))|``; the map is ``|x − G(z*)|``, mean over channels.
 
     Schlegl, Seeböck, Waldstein, Schmidt-Erfurth, Langs 2017 (AnoGAN, arXiv 1703.05921), eqs. 1–3: weights fixed, Adam on z, feature
     matching by the discriminator's features f, λ = 0.1.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class MonteCarlo:
-    """r = (1/N) Σₙ |x − x̂ₙ|, or the spread of x̂ₙ over N draws; mean over channels.
+    """``r = (1/N) Σₙ |x − x̂ₙ|``, or the spread of x̂ₙ over N draws; mean over channels.
 
     Baur et al. 2021 (arXiv 2004.03271), rows "Bayesian AE" and "Bayesian VAE": mean residual of N = 100 draws (B52). Variance
     over the draws: Kendall & Gal 2017 as used by Baur et al. 2020 (B57); standard deviation: Zimmerer et al. 2019, "sampling

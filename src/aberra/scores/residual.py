@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Residual:
-    """r = |x − x̂|, one sign of it, or the loss of structure (1 − SSIM(x, x̂)) / 2; mean over channels.
+    """``r = |x − x̂|``, one sign of it, or the loss of structure (1 − SSIM(x, x̂)) / 2; mean over channels.
 
     Baur et al. 2021 (arXiv 2004.03271): absolute on tumours, positive (hyper-intense) on MS. Smoothing after Zimmerer
     et al. 2019 ("smoothed" reconstruction error). SSIM (Wang et al. 2004) as a residual after Bergmann et al. 2018 (arXiv
-    1807.02011); its mixture with the absolute error, α·(1 − SSIM)/2 + (1 − α)·|x − x̂|, after Zhao et al. 2017 (α = 0.84).
+    1807.02011); its mixture with the absolute error, ``α·(1 − SSIM)/2 + (1 − α)·|x − x̂|``, after Zhao et al. 2017 (α = 0.84).
 
     Args:
         mode: ``absolute``, ``positive`` (brighter than healthy), ``negative`` (darker), ``ssim`` or ``structural`` (the mixture).

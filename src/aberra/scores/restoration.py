@@ -29,7 +29,7 @@ HEALTHY_SLICES = 16
 
 
 class Restoration:
-    """x̂ = argmin −ELBO(x̂) + λ·TV(x̂ − x), by gradient descent from x̂ = x; the map is |x − x̂|, mean over channels.
+    """x̂ = argmin −ELBO(x̂) + λ·TV(x̂ − x), by gradient descent from x̂ = x; the map is ``|x − x̂|``, mean over channels.
 
     You, Tezcan, Chen, Konukoglu 2019 (MIDL, PMLR 102): the posterior of the healthy image, log p(x̂) bounded by the ELBO and
     p(x|x̂) ∝ exp(−λ·TV(x̂ − x)). Baur et al. 2021 (arXiv 2004.03271), rows "(restoration)", 500 iterations.
@@ -42,7 +42,7 @@ class Restoration:
         schedule: ``decreasing`` (step k of n has size 2·length/n·(1 − (k + ½)/n)) or ``constant`` (length/n; published).
         steps: n; 50, published 500. A step is one forward and one backward pass.
         length: sum of the step sizes; published 0.5.
-        tv: λ, or ``auto``: found on healthy validation cases, the one of 0, 0.1, 0.2, 0.5 and 1 with the least mean |x − x̂|
+        tv: λ, or ``auto``: found on healthy validation cases, the one of 0, 0.1, 0.2, 0.5 and 1 with the least mean ``|x − x̂|``
             (You's rule, B54); 0.1 where there were none.
         kl_weight: weight of the KL term in the ELBO.
         mode: sign of the map, as in :class:`aberra.scores.residual.Residual`: ``absolute``, ``positive`` or ``negative``.
@@ -136,7 +136,7 @@ class Restoration:
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Anisotropic total variation Σ|x_i+1 − x_i| over the spatial axes of (B, C, S), summed over channels: (B,)."""
+    """Anisotropic total variation Σ``|x_i+1 − x_i|`` over the spatial axes of (B, C, S), summed over channels: (B,)."""
     total = torch.zeros(len(x), device=x.device, dtype=x.dtype)
     for axis in range(2, x.ndim):
         total = total + x.diff(dim=axis).abs().flatten(1).sum(dim=1)
