@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.image import imread
 from study_rows import study
 
 from aberra.benchmark import figures
+from aberra.metrics.voxel import Residuals
 
 
 def test_every_figure_that_the_rows_have_data_for_is_drawn(tmp_path):
@@ -42,3 +44,54 @@ def test_nothing_is_drawn_without_data(tmp_path):
         figures.order(tmp_path, [row for row in whole if row["label"] in {"vae", "ae"}], "x", "D_MS") is None
     )
     assert not (tmp_path / "figures").exists()
+
+
+def _drawn(monkeypatch, draw, *arguments):
+    """The matplotlib figure that would be saved."""
+    saved = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure) or path)
+    draw(*arguments)
+    return saved[0] if saved else None
+
+
+def test_histograms_have_the_shape_of_the_values_not_of_the_bins_they_were_counted_in(monkeypatch, tmp_path):
+    values = np.exp(np.random.default_rng(0).normal(-3, 0.8, 200_000)).astype(np.float32)
+    residuals = Residuals()
+    residuals.add(values, np.arange(values.size) % 2 == 0)
+    figure = _drawn(monkeypatch, figures.residual_histograms, tmp_path, {"vae": residuals.bins()}, "x")
+    normal = figure.axes[0].patches[0].get_data()
+    true, _ = np.histogram(values[1::2], normal.edges)
+    middle = slice(2, 25)
+    assert (true[middle] > 500).all()
+    np.testing.assert_allclose(normal.values[middle], true[middle] / (values.size / 2), rtol=0.15)
+
+
+def test_maps_that_are_zero_everywhere_have_no_histogram(tmp_path):
+    zero = {"edges": [0.0], "normal": [9.0], "anomalous": [3.0]}
+    assert figures.residual_histograms(tmp_path, {"constant": zero}, "x") is None
+
+
+def test_a_method_that_failed_on_the_first_cohort_keeps_its_other_bars(monkeypatch, tmp_path):
+    rows, _, _ = study()
+    rows = [row for row in rows if (row["label"], row["cohort"]) != ("vae", "ms-like")]
+    figure = _drawn(monkeypatch, figures.ap_bars, tmp_path, rows, "flair")
+    assert "vae" in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    first, second = (len(axis.patches) for axis in figure.axes)
+    assert (first, second) == (19, 20)
+
+
+def test_intervals_of_one_seed_are_not_drawn_at_the_mean_of_several(monkeypatch, tmp_path):
+    for seeds, title in ((1, "95 % intervals"), (2, "mean of 2 seeds")):
+        rows, _, _ = study(seeds)
+        figure = _drawn(monkeypatch, figures.ap_bars, tmp_path, rows, "flair")
+        monkeypatch.undo()
+        intervals = [line for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
+        assert len(intervals) == (20 if seeds == 1 else 0)
+        assert title in figure.get_suptitle()
+
+
+def test_fidelity_is_of_maps_that_are_differences_of_images_only(monkeypatch, tmp_path):
+    rows = [row for row in study()[0] if row["cohort"] == "ms-like"]
+    figure = _drawn(monkeypatch, figures.fidelity, tmp_path, rows, "x")
+    # 17 of the study and 3 baselines, without those and the gradient
+    assert "n = 16" in figure.axes[0].get_title(loc="left")

@@ -94,3 +94,9 @@ def test_all_formats_and_a_page_are_written(tmp_path):
     page = (tmp_path / "tables" / "index.html").read_text()
     assert page.count("<table>") == 3
     assert "http" not in page
+
+
+def test_partial_trainings_alone_make_no_table(tmp_path):
+    rows, _, _ = study()
+    write_tables(tmp_path, [row | {"subjects": 0.1} for row in rows], {})
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["index.html"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from aberra.benchmark.statistics import correlations, kendall, published
 from aberra.files import atomic_path
+from aberra.metrics.voxel import Residuals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ INK, MUTED, GRID = "#22303c", "#9aa5b1", "#e3e8ec"
 NORMAL, ANOMALOUS = "#1f6f8b", "#d1495b"
 FAMILIES = (
     ("restoration", "#7b4fa3"),
-    ("gradient", "#b07d12"),
+    ("grad", "#b07d12"),
     ("combi", "#b07d12"),
     ("gan", "#c2571a"),
     ("aae", "#c2571a"),
@@ -38,6 +39,8 @@ BASELINE = "intensity"
 SHIFTED = "-shift"
 PANELS = 24
 """Most panels of the histogram figure."""
+MANTISSA = Residuals.BITS - 8
+"""The maps' histograms have 2 ** MANTISSA equal bins between two powers of two."""
 
 
 def write_figures(
@@ -84,7 +87,8 @@ def ap_bars(folder: Path, rows: Rows, task: str) -> Path | None:
     cohorts = list(dict.fromkeys(row["cohort"] for row in rows if row["metric"] == "AP"))
     if not cohorts:
         return None
-    labels = _ordered([row for row in rows if row["cohort"] == cohorts[0]])[::-1]
+    first = _ordered([row for row in rows if row["cohort"] == cohorts[0]])
+    labels = [*first, *(label for label in _ordered(rows) if label not in first)][::-1]
     figure, axes = _grid(1, len(cohorts), width=4.6, height=0.27 * len(labels) + 1.6, left_only=True)
     for axis, cohort in zip(axes, cohorts, strict=True):
         own = [row for row in rows if row["cohort"] == cohort]
@@ -102,12 +106,12 @@ def ap_bars(folder: Path, rows: Rows, task: str) -> Path | None:
             axis.axvline(values[BASELINE], color=INK, ls="--", lw=1, label=f"M0 {values[BASELINE]:.3f}")
         axis.set_title(cohort, loc="left", fontsize=11)
         axis.set_xlabel("AP")
-        axis.legend(frameon=False, fontsize=8, loc="lower right")
+        axis.legend(fontsize=8, loc="lower right", facecolor="white", edgecolor="none", framealpha=1)
     axes[0].set_yticks(range(len(labels)), labels, fontsize=8.5)
     axes[0].set_ylim(-0.6, len(labels) - 0.4)
-    figure.suptitle(
-        f"{task}: voxel AP, lines are 95 % intervals over patients", x=0.01, ha="left", fontsize=12
-    )
+    seeds = len({row["seed"] for row in rows})
+    told = "lines are 95 % intervals over patients" if seeds == 1 else f"mean of {seeds} seeds"
+    figure.suptitle(f"{task}: voxel AP, {told}", x=0.01, ha="left", fontsize=12)
     return _save(figure, folder / f"ap-{task}.png")
 
 
@@ -115,7 +119,11 @@ def residual_histograms(
     folder: Path, histograms: Mapping[str, Mapping[str, Sequence[float]]], name: str
 ) -> Path | None:
     """Densities of map values of normal and anomalous voxels over a logarithmic axis, a panel a method (Fig. 11)."""
-    shown = {label: each for label, each in histograms.items() if sum(each["anomalous"])}
+    shown = {
+        label: each
+        for label, each in histograms.items()
+        if any(edge > 0 and count for edge, count in zip(each["edges"], each["anomalous"], strict=True))
+    }
     if not shown:
         return None
     shown = dict(list(shown.items())[:PANELS])
@@ -124,15 +132,20 @@ def residual_histograms(
     for axis, (label, each) in zip(axes, shown.items(), strict=False):
         edges = np.asarray(each["edges"], dtype=float)
         used = edges > 0
-        low = _floor(np.asarray(each["normal"], dtype=float)[used], np.log2(edges[used]))
+        tops = edges[used] + np.exp2(np.floor(np.log2(edges[used])) - MANTISSA)
+        both = np.add(each["normal"], each["anomalous"]).astype(float)
+        # equally wide in the logarithm: shares of equal bins are comparable heights
+        bins = np.linspace(_floor(both[used], np.log2(edges[used])), np.log2(tops[-1]), 40)
         for kind, colour in (("normal", NORMAL), ("anomalous", ANOMALOUS)):
             counts = np.asarray(each[kind], dtype=float)
             if not counts[used].sum():
                 continue
-            # bins are equally wide in the logarithm: shares of equal bins are comparable heights
-            log = np.log2(edges[used])
-            bins = np.linspace(low, log.max(), 40)
-            share, _ = np.histogram(log, bins=bins, weights=counts[used] / counts.sum())
+            # voxels lie evenly within a bin of the map's histogram; counted whole, bins that ours cut would look like a comb
+            below = counts[used].cumsum()
+            knots, steps = (
+                np.column_stack(ends).ravel() for ends in ((edges[used], tops), (below - counts[used], below))
+            )
+            share = np.diff(np.interp(2**bins, knots, steps)) / counts.sum()
             axis.stairs(share, 2**bins, color=colour, fill=True, alpha=0.45, label=kind)
         axis.set_xscale("log")
         axis.set_title(label, fontsize=8.5, loc="left")
@@ -197,6 +210,7 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
             if row["metric"] == "AP" and (row["task"], row["cohort"]) == panel and row["subjects"] == 1
         ]
         unified = {row["method"]: row for row in own if row["label"] == row["method"] and row["parameters"]}
+        markers = iter("os^Dv<>ph*" * len(unified))
         for method, row in unified.items():
             colour = _colour(method)
             other = originals.get((*panel, method))
@@ -205,11 +219,12 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
                 continue
             ends = [[each[key] for each in (row, other)] for key in ("parameters", "value")]
             axis.plot(*ends, "-", color=colour, lw=1.2)
-            axis.plot(row["parameters"], row["value"], "o", color=colour, ms=6)
-            axis.plot(other["parameters"], other["value"], "D", color=colour, ms=6, mfc="white", label=method)
+            marker = next(markers)
+            axis.plot(row["parameters"], row["value"], marker, color=colour, ms=6, label=method)
+            axis.plot(other["parameters"], other["value"], marker, color=colour, ms=6, mfc="white")
         axis.set_xscale("log")
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
-        axis.set(xlabel="parameters (circle unified, diamond original network)", ylabel="AP")
+        axis.set(xlabel="parameters (filled unified, open original)", ylabel="AP")
         axis.legend(frameon=False, fontsize=8)
     return _save(figure, folder / "complexity.png")
 
@@ -220,10 +235,7 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
     panels = [
         (metric, values)
         for metric in FIDELITY[2:]
-        if len(
-            values := {k: v for k, v in _values(rows, metric).items() if k in ap and k not in _OTHER_SCALE}
-        )
-        > 2
+        if len(values := {k: v for k, v in _values(rows, metric).items() if k in ap and _is_error(k)}) > 2
     ]
     if not panels:
         return None
@@ -233,20 +245,20 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
         x, y = np.array([values[each] for each in labels]), np.array([ap[each] for each in labels])
         for label, a, b in zip(labels, x, y, strict=True):
             axis.plot(a, b, "o", color=_colour(label), ms=5)
-        for label in sorted(labels, key=lambda each: -ap[each])[:4]:
-            axis.annotate(
-                label, (values[label], ap[label]), xytext=(4, 3), textcoords="offset points", fontsize=7
-            )
+        axis.margins(0.08)
+        _name(
+            axis, {each: (values[each], ap[each]) for each in sorted(labels, key=lambda each: -ap[each])[:4]}
+        )
         r = float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
         axis.set_title(f"{metric}, r = {r:.2f} (n = {len(labels)})", loc="left", fontsize=10)
-        axis.set(xlabel=metric, ylabel="AP", yscale="log")
+        axis.set(xlabel=metric, ylabel="AP")
     figure.suptitle(f"{name}: methods whose map is a difference of images", x=0.01, ha="left", fontsize=11)
     return _save(figure, folder / f"fidelity-{name}.png")
 
 
 def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
     """Pearson correlation between metrics across methods (Fig. 10)."""
-    names, matrix = correlations([row for row in rows if row["label"] not in _OTHER_SCALE], FIDELITY)
+    names, matrix = correlations([row for row in rows if _is_error(row["label"])], FIDELITY)
     if not names:
         return None
     figure, (axis,) = _grid(1, 1, width=4.2, height=3.6)
@@ -301,6 +313,7 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
     if found is None:
         return None
     tau, p, count = found
+    chance = f"p = {p:.2f}" if p >= 0.01 else "p < 0.01"
     mine, study = (
         {each: 1 + sum(values[other] > values[each] for other in ours) for each in ours}
         for values in (ours, theirs)
@@ -318,20 +331,45 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
         xlim=(0.3, count + 3.2),
         ylim=(count + 0.8, 0.2),
     )
-    axis.set_title(
-        f"Order by AP: Kendall's τ = {tau:.2f} (p = {p:.2f}, n = {count})", loc="left", fontsize=10.5
-    )
+    axis.set_title(f"Order by AP: Kendall's τ = {tau:.2f} ({chance}, n = {count})", loc="left", fontsize=10.5)
+    axis.set_xticks(range(1, count + 1, 2))
+    axis.set_yticks(range(1, count + 1, 2))
     return _save(figure, folder / f"order-{name}.png")
 
 
 def _floor(counts: NDArray[np.float64], log: NDArray[np.float64]) -> float:
-    """Logarithm below which one normal voxel in a hundred lies: what is darker would only stretch the axis."""
+    """Logarithm below which one voxel in a hundred lies: what is darker would only stretch the axis."""
     share = counts.cumsum() / max(counts.sum(), 1)
     return float(log[min(int(np.searchsorted(share, 0.01)), len(log) - 1)])
 
 
 _OTHER_SCALE = ("intensity", "random", "constant", "zmap", "ocsvm")
-"""Rows whose map is no difference between images, so that its mean is no ℓ1 error."""
+_OTHER_SCORES = ("grad", "combi", "variance", "ssim", "slice ")
+"""Rows, and parts of the labels of rows, whose map is no difference between images, so that its mean is no ℓ1 error."""
+
+
+def _is_error(label: str) -> bool:
+    return label not in _OTHER_SCALE and not any(part in label for part in _OTHER_SCORES)
+
+
+def _name(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside points, towards the middle and none over another; call when the limits are settled."""
+    axis.autoscale_view()
+    to_axes, free = axis.transData - axis.transAxes, 1.1
+    for label, point in sorted(points.items(), key=lambda item: -item[1][1]):
+        across, up = to_axes.transform(point)
+        free = min(up, free - 0.055)
+        side = -1 if across > 0.5 else 1
+        axis.annotate(
+            label,
+            point,
+            xytext=(across + 0.04 * side, free),
+            textcoords="axes fraction",
+            ha="left" if side > 0 else "right",
+            va="center",
+            fontsize=7,
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": MUTED},
+        )
 
 
 def _values(rows: Rows, metric: str) -> dict[str, float]:
@@ -344,10 +382,12 @@ def _values(rows: Rows, metric: str) -> dict[str, float]:
 
 
 def _spread(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Interval of AP by label, of the first seed."""
+    """Interval of AP by label; none of a label with several seeds, whose mean it need not hold."""
+    if len({row["seed"] for row in rows}) > 1:
+        return {}
     return {
         row["label"]: (float(row["low"]), float(row["high"]))
-        for row in reversed(rows)
+        for row in rows
         if row["metric"] == "AP" and row.get("low") is not None
     }
 

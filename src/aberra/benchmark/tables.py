@@ -130,7 +130,9 @@ def write_tables(
 ) -> None:
     """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything."""
     target = folder / "tables"
-    keys = dict.fromkeys((row["task"], row["cohort"]) for row in rows if row["metric"] == "AP")
+    keys = dict.fromkeys(
+        (row["task"], row["cohort"]) for row in rows if row["metric"] == "AP" and row["subjects"] == 1
+    )
     tables = {
         f"{task}-{cohort}": comparison(rows, replicates, task=task, cohort=cohort, protocol=protocol)
         for task, cohort in keys
@@ -264,7 +266,7 @@ def _page(title: str, body: str) -> str:
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #22303c; background: #fff; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; }}
 h1, h2 {{ font-weight: 600; }} h2 {{ margin-top: 2.5rem; }}
-.wide {{ overflow-x: auto; }}
+.wide {{ overflow: auto; max-height: 92vh; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .3rem .7rem; text-align: right; white-space: nowrap; }}
 thead th {{ border-bottom: 2px solid #22303c; position: sticky; top: 0; background: #fff; }}

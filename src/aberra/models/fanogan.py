@@ -42,7 +42,7 @@ class FAnoGAN(nn.Module):
         penalty: λ of the gradient penalty.
         encoder_loss: ``izif``, or ``izi``, its first term alone.
         kappa: κ.
-        code: ``tanh`` keeps the encoder's codes in (−1, 1), where the prior is dense (the study's code), or ``linear``.
+        code: ``tanh`` keeps the encoder's codes in (−1, 1), where the prior is dense (the study's code), or ``linear`` (Schlegl's).
         output: ``linear``, or ``sigmoid``, for images in [0, 1] (the study's code).
 
     Raises:
