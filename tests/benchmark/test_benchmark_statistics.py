@@ -17,28 +17,30 @@ from aberra.benchmark.statistics import (
 def test_paired_bootstrap_sees_small_differences_that_all_patients_share():
     rng = np.random.default_rng(0)
     patients = rng.normal(0, 1, 999)
-    assert paired_bootstrap(patients + 0.05 + 0.01 * rng.standard_normal(999), patients) < 1e-4
-    assert paired_bootstrap(patients, patients) == 1
-    assert paired_bootstrap(rng.normal(0, 1, 999), rng.normal(0, 1, 999)) > 0.5
+    assert paired_bootstrap(patients + 0.05 + 0.01 * rng.standard_normal(999), patients, patients=40) < 1e-4
+    assert paired_bootstrap(patients, patients, patients=40) == 1
+    assert paired_bootstrap(rng.normal(0, 1, 999), rng.normal(0, 1, 999), patients=40) > 0.5
 
 
 def test_paired_bootstrap_is_two_sided_and_leaves_undefined_pairs_out():
     a, b = np.array([0.1, 0.2, np.nan, 0.4, 0.5]), np.array([0.2, 0.25, 0.1, np.nan, 0.4])
-    assert paired_bootstrap(a, b) == paired_bootstrap(b, a)
+    assert paired_bootstrap(a, b, patients=40) == paired_bootstrap(b, a, patients=40)
     defined = np.isfinite(a - b)
-    assert paired_bootstrap(a, b) == paired_bootstrap(a[defined], b[defined])
-    assert paired_bootstrap(np.full(5, np.nan), np.ones(5)) == 1
+    assert paired_bootstrap(a, b, patients=40) == paired_bootstrap(a[defined], b[defined], patients=40)
+    assert paired_bootstrap(np.full(5, np.nan), np.ones(5), patients=40) == 1
 
 
-def test_paired_bootstrap_has_the_level_it_claims():
-    """Means of 40 patients resampled: a true null is rejected in about 5 % of the trials."""
+@pytest.mark.parametrize("patients", [9, 40])
+def test_paired_bootstrap_has_the_level_it_claims(patients):
+    """Means of patients resampled: a true null is rejected in 5 % of the trials, and rarely at Holm's first step of 33."""
     rng = np.random.default_rng(0)
-    rejected = 0
-    for _ in range(400):
-        one, two = rng.normal(0, 1, (2, 40))
-        draws = rng.integers(40, size=(200, 40))
-        rejected += paired_bootstrap(one[draws].mean(axis=1), two[draws].mean(axis=1)) < 0.05
-    assert 0.02 < rejected / 400 < 0.09
+    p = []
+    for _ in range(1000):
+        one, two = rng.normal(0, 1, (2, patients))
+        draws = rng.integers(patients, size=(200, patients))
+        p.append(paired_bootstrap(one[draws].mean(axis=1), two[draws].mean(axis=1), patients=patients))
+    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.08
+    assert np.mean(np.array(p) < 0.05 / 33) < 0.01
 
 
 def test_rows_tied_with_the_best_are_found_after_holm():
@@ -50,13 +52,15 @@ def test_rows_tied_with_the_best_are_found_after_holm():
         "same": patients - 0.01 + 0.05 * rng.standard_normal(500),
         "worse": patients - 0.2 + 0.01 * rng.standard_normal(500),
     }
-    assert indistinct(values, replicates) == {"best", "same"}
-    assert indistinct(values, {}) == {"best"}
-    assert indistinct({}, {}) == set()
+    assert indistinct(values, replicates, patients=40) == {"best", "same"}
+    assert indistinct(values, {}, patients=40) == {"best"}
+    assert indistinct({}, {}, patients=40) == set()
     # a difference that is significant alone is not among a hundred others
     edge = {f"m{n}": patients - 0.03 + 0.012 * rng.standard_normal(500) for n in range(100)}
-    assert paired_bootstrap(patients, edge["m0"]) < 0.05
-    assert "m0" in indistinct({"best": 0.5} | dict.fromkeys(edge, 0.47), {"best": patients} | edge)
+    assert paired_bootstrap(patients, edge["m0"], patients=40) < 0.05
+    assert "m0" in indistinct(
+        {"best": 0.5} | dict.fromkeys(edge, 0.47), {"best": patients} | edge, patients=40
+    )
 
 
 def test_seeds_are_averaged_replicate_by_replicate():

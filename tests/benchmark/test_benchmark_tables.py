@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 from study_rows import study
 
 from aberra.benchmark.tables import as_csv, as_html, as_latex, as_markdown, comparison, overview, write_tables
+from aberra.metrics.bootstrap import interval
+
+PATIENTS = {("flair", "ms-like"): 9, ("flair", "ms-like-shift"): 9}
 
 
 def _table(seeds=1):
     rows, replicates, _ = study(seeds)
-    return comparison(rows, replicates, task="flair", cohort="ms-like", protocol="healthy-fpr-1")
+    return comparison(rows, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1")
 
 
 def test_the_best_is_first_and_marked_and_ties_are_marked():
@@ -17,7 +21,8 @@ def test_the_best_is_first_and_marked_and_ties_are_marked():
     (best, cells), *others = table.rows
     assert best == "intensity"
     assert cells[0].best
-    assert cells[0].text == "0.500 [0.450, 0.550]"
+    low, high = interval(study()[1]["flair", "ms-like", "intensity", 0])
+    assert cells[0].text == f"0.500 [{low:.3f}, {high:.3f}]"
     values = [float(cells[0].text.split()[0]) for _, cells in table.rows]
     assert values == sorted(values, reverse=True)
     assert not any(cells[0].tied for _, cells in others)  # all others are clearly worse
@@ -37,16 +42,20 @@ def test_a_method_that_is_not_worse_is_tied():
     rows, replicates, _ = study()
     key = ("flair", "ms-like", "vae-restoration", 0)
     replicates[key] = replicates["flair", "ms-like", "intensity", 0] + 0.0
-    table = comparison(rows, replicates, task="flair", cohort="ms-like", protocol="healthy-fpr-1")
+    table = comparison(
+        rows, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1"
+    )
     assert [name for name, cells in table.rows if cells[0].tied] == ["intensity", "vae-restoration"]
-    assert "0.454 [0.404, 0.504]†" in as_markdown(table)
+    assert "]†" in as_markdown(table).split("vae-restoration | 0.454 [")[1].split("|")[0]
     assert "†" in as_html(table)
     assert r"$^\dagger$" in as_latex(table)
 
 
-def test_seeds_are_averaged_and_intervals_of_one_seed_not_claimed_for_all():
+def test_seeds_are_averaged_and_intervals_are_those_of_the_mean():
     table = _table(seeds=3)
-    assert table.rows[0][1][0].text == "0.501"
+    replicates = [study(3)[1]["flair", "ms-like", "intensity", seed] for seed in range(3)]
+    low, high = interval(np.mean(replicates, axis=0))
+    assert table.rows[0][1][0].text == f"0.501 [{low:.3f}, {high:.3f}]"
     assert "3 seed(s)" in table.caption
 
 
@@ -67,7 +76,9 @@ def test_renderings_hold_every_row_and_escape_what_they_must():
 def test_partial_trainings_are_not_in_the_tables():
     rows, replicates, _ = study()
     extra = [row | {"label": "vae · 10%", "subjects": 0.1} for row in rows if row["label"] == "vae"]
-    table = comparison(rows + extra, replicates, task="flair", cohort="ms-like", protocol="healthy-fpr-1")
+    table = comparison(
+        rows + extra, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1"
+    )
     assert "vae · 10%" not in [name for name, _ in table.rows]
 
 
@@ -87,7 +98,7 @@ def test_the_overview_ranks_rows_that_ran_everywhere():
 
 def test_all_formats_and_a_page_are_written(tmp_path):
     rows, replicates, _ = study()
-    write_tables(tmp_path, rows, replicates, protocol="healthy-fpr-1")
+    write_tables(tmp_path, rows, replicates, PATIENTS, protocol="healthy-fpr-1")
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     for ending in ("md", "csv", "tex", "html"):
         assert {f"flair-ms-like.{ending}", f"flair-ms-like-shift.{ending}", f"overview.{ending}"} <= names
@@ -98,5 +109,5 @@ def test_all_formats_and_a_page_are_written(tmp_path):
 
 def test_partial_trainings_alone_make_no_table(tmp_path):
     rows, _, _ = study()
-    write_tables(tmp_path, [row | {"subjects": 0.1} for row in rows], {})
+    write_tables(tmp_path, [row | {"subjects": 0.1} for row in rows], {}, {}, protocol="healthy-fpr-1")
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["index.html"]

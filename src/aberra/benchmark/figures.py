@@ -194,6 +194,8 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
 
 def complexity(folder: Path, rows: Rows) -> Path | None:
     """AP against the number of parameters; lines join the unified and the original network of a method (Fig. 9)."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
     originals = {
         (row["task"], row["cohort"], row["method"]): row
         for row in rows
@@ -223,6 +225,9 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
             axis.plot(row["parameters"], row["value"], marker, color=colour, ms=6, label=method)
             axis.plot(other["parameters"], other["value"], marker, color=colour, ms=6, mfc="white")
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
         axis.set(xlabel="parameters (filled unified, open original)", ylabel="AP")
         axis.legend(frameon=False, fontsize=8)
@@ -246,6 +251,7 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
         for label, a, b in zip(labels, x, y, strict=True):
             axis.plot(a, b, "o", color=_colour(label), ms=5)
         axis.margins(0.08)
+        axis.locator_params(axis="x", nbins=5)
         _name(
             axis, {each: (values[each], ap[each]) for each in sorted(labels, key=lambda each: -ap[each])[:4]}
         )
@@ -382,7 +388,7 @@ def _values(rows: Rows, metric: str) -> dict[str, float]:
 
 
 def _spread(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Interval of AP by label; none of a label with several seeds, whose mean it need not hold."""
+    """Interval of AP by label; none where there are several seeds, whose mean it need not hold."""
     if len({row["seed"] for row in rows}) > 1:
         return {}
     return {

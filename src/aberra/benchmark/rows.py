@@ -46,11 +46,13 @@ class Cells:
         rows: as in results.csv.
         replicates: bootstrap replicates of AP, paired between methods.
         histograms: residual histograms, ``edges``, ``normal`` and ``anomalous``.
+        patients: task and cohort to the number of patients with lesions.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     replicates: dict[Key, NDArray[np.float64]] = field(default_factory=dict)
     histograms: dict[Key, dict[str, list[float]]] = field(default_factory=dict)
+    patients: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 def rows_of_cell(cell: Mapping[str, Any], common: Mapping[str, Any], protocol: str) -> dict[str, Any]:
@@ -121,6 +123,8 @@ def read_cells(out: Path) -> Cells:
                 [np.nan if value is None else value for value in cell["replicates"]], dtype=float
             )
         cells.histograms[key] = cell["histogram"]
+        sick = {row["patient"] for row in cell["per_case"] if row.get("ap") is not None}
+        cells.patients[key[:2]] = len(sick)
     return cells
 
 

@@ -135,7 +135,7 @@ def report(suite: Suite, out: Path) -> None:
     write_figures(
         out, cells.rows, cells.histograms, compare={task.name: task.compare for task in suite.tasks}
     )
-    write_tables(out, cells.rows, cells.replicates, protocol=suite.protocol)
+    write_tables(out, cells.rows, cells.replicates, cells.patients, protocol=suite.protocol)
 
 
 def _claim(out: Path, suite: Suite, *, resume: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aberra.benchmark.statistics import indistinct, over_seeds
 from aberra.files import write_text
+from aberra.metrics.bootstrap import interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,26 +67,30 @@ class Table:
     caption: str
 
 
-def comparison(rows: Rows, replicates: Replicates, *, task: str, cohort: str, protocol: str) -> Table:
-    """All methods on one cohort, best AP first."""
+def comparison(
+    rows: Rows, replicates: Replicates, *, task: str, cohort: str, patients: int, protocol: str
+) -> Table:
+    """All methods on one cohort, best AP first; ``patients`` is the number with lesions."""
     chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and row["subjects"] == 1]
     means = {heading: _means(chosen, metric, of.format(protocol=protocol)) for heading, metric, of in COLUMNS}
     means = {heading: values for heading, values in means.items() if values}
     ap = means.get("AP", {})
     labels = sorted({row["label"] for row in chosen}, key=lambda label: -ap.get(label, -1.0))
-    tied = indistinct(ap, over_seeds(replicates, task, cohort))
+    merged = over_seeds(replicates, task, cohort)
+    tied = indistinct(ap, merged, patients=patients)
+    spread = {label: interval(values) for label, values in merged.items()} if patients > 1 else {}
     body = []
     for label in labels:
         own = [row for row in chosen if row["label"] == label]
-        cells = [_cell(heading, values, label, own, tied) for heading, values in means.items()]
+        cells = [_cell(heading, values, label, spread, tied) for heading, values in means.items()]
         body.append((label, (*cells, *_facts(own[0]))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
     caption = (
-        f"{first['cases']} cases, prevalence {float(first['prevalence'] or 0):.4f}, {seeds} seed(s). AP and AUROC pool the voxels; "
+        f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, {seeds} seed(s). AP and AUROC pool the voxels; "
         f"brackets are 95 % intervals over patients. Dice is at the threshold {protocol}, set on other, healthy cases; ⌈Dice⌉ is at the "
-        "best threshold on these cases, an upper bound. † AP not significantly below the best: paired bootstrap over patients, Holm "
-        f"over the methods, 5 %. Italic rows are baselines. {first['machine']}, {first['date']}."
+        "best threshold on these cases, an upper bound. † AP not significantly below the best: t test on the paired bootstrap over "
+        f"patients, Holm over the methods, 5 %. Italic rows are baselines. {first['machine']}, {first['date']}."
     )
     header = ("method", *means, "training s", "s/case", "parameters")
     return Table(f"{task}: {cohort}", header, tuple(body), caption)
@@ -117,16 +122,23 @@ def overview(rows: Rows) -> Table:
         ]
         body.append((label, (*cells, Cell(f"{ranks[label]:.1f}", best=ranks[label] == min(ranks.values())))))
     header = ("method", *(f"{task}: {cohort}" for task, cohort in cohorts), "mean rank")
+    left_out = len({row["label"] for row in chosen}) - len(labels)
     return Table(
         "AP on every cohort",
         header,
         tuple(body),
-        "Voxel AP, mean over seeds; rows that ran on every cohort. Mean rank over the cohorts, 1 is best.",
+        "Voxel AP, mean over seeds; rows that ran on every cohort. Mean rank over the cohorts, 1 is best. "
+        f"{left_out} row(s) that did not run on every cohort are left out.",
     )
 
 
 def write_tables(
-    folder: Path, rows: Rows, replicates: Replicates, *, protocol: str = "healthy-fpr-1"
+    folder: Path,
+    rows: Rows,
+    replicates: Replicates,
+    patients: Mapping[tuple[str, str], int],
+    *,
+    protocol: str,
 ) -> None:
     """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything."""
     target = folder / "tables"
@@ -134,7 +146,9 @@ def write_tables(
         (row["task"], row["cohort"]) for row in rows if row["metric"] == "AP" and row["subjects"] == 1
     )
     tables = {
-        f"{task}-{cohort}": comparison(rows, replicates, task=task, cohort=cohort, protocol=protocol)
+        f"{task}-{cohort}": comparison(
+            rows, replicates, task=task, cohort=cohort, patients=patients[task, cohort], protocol=protocol
+        )
         for task, cohort in keys
     }
     if len(keys) > 1:
@@ -221,16 +235,22 @@ def _means(rows: Rows, metric: str, protocol: str) -> dict[str, float]:
     return {label: sum(values) / len(values) for label, values in found.items()}
 
 
-def _cell(heading: str, values: Mapping[str, float], label: str, rows: Rows, tied: set[str]) -> Cell:
+def _cell(
+    heading: str,
+    values: Mapping[str, float],
+    label: str,
+    spread: Mapping[str, tuple[float, float] | None],
+    tied: set[str],
+) -> Cell:
     if label not in values:
         return Cell("")
     best = values[label] == max(values.values())
     text = f"{values[label]:.3f}"
     if heading != "AP":
         return Cell(text, best=best)
-    spread = [row for row in rows if row["metric"] == "AP" and row.get("low") is not None]
-    if len(spread) == 1:
-        text += f" [{float(spread[0]['low']):.3f}, {float(spread[0]['high']):.3f}]"
+    around = spread.get(label)
+    if around is not None:
+        text += f" [{around[0]:.3f}, {around[1]:.3f}]"
     return Cell(text, best=best, tied=label in tied)
 
 
