@@ -63,7 +63,7 @@ def test_the_masked_loss_does_not_see_the_background():
     mask[..., 8:20, 8:20] = 1
     model = _model(channels=2, masked=True).eval()
     before = model.loss(x, mask, _seeded())["reconstruction"]
-    assert before == model.negative_log_likelihood(x * mask, 0 * x).mean() or before > 0
+    assert before > 0
     decode = model.decode
     model.decode = lambda z: decode(z) + 5 * (1 - mask)
     torch.testing.assert_close(model.loss(x, mask, _seeded())["reconstruction"], before)

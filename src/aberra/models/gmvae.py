@@ -49,7 +49,7 @@ class GMVAE(nn.Module):
         clusters: K.
         dim_w: W.
         cluster_floor: λ_c, nats: below it the KL of c is not paid for, so that clusters may part.
-        dropout: on the heads and on the dense layer behind the code; the unified network only.
+        dropout: on the heads and on the dense layer behind the code; the spatial code and the original network have none.
 
     Raises:
         ConfigError: unknown option, no clusters, or a size that cannot be halved.
@@ -89,7 +89,7 @@ class GMVAE(nn.Module):
         self.cluster_floor = cluster_floor
         shape: dict[str, Any] = {"channels": channels, "dims": dims}
         if network == "original":
-            latent, dropout = latent or 1, 0.0
+            latent = latent or 1
             mapped = you.Encoder(**shape, size=size, width=width or you.WIDTH)
             self.encoder: nn.Module = mapped
             self.decoder: nn.Module = you.Decoder(**shape, width=width or you.WIDTH, latent=latent)
@@ -110,6 +110,7 @@ class GMVAE(nn.Module):
             self.decoder = dense.decoder("unified", **shape, latent=latent, dropout=dropout)
         self.latent = latent
         spatial = network == "original" or bottleneck == "spatial"
+        dropout = 0.0 if spatial else dropout
 
         def layer(before: int, after: int) -> nn.Module:
             return conv(dims)(before, after, 1) if spatial else nn.Linear(before, after)

@@ -4,6 +4,7 @@ Six convolutions 3 of 64 filters with strides 2, 1, 1, 2, 1, 1 and ReLU, no norm
 image's edge. The decoder mirrors them with nearest-neighbour upsampling in place of the strides.
 
 Deviation: the decoder's number of convolutions (six, and a linear one to the channels) is the encoder's; the text gives none.
+Initial weights are He's: with PyTorch's the signal fades over twelve layers without norm, and the decoder does not see its code.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Encoder(nn.Sequential):
         for before, stride in zip([channels, *[width] * 5], STRIDES, strict=True):
             layers += [conv(dims)(before, width, 3, stride=stride, padding=1), nn.ReLU()]
         super().__init__(*layers)
+        self.apply(_he)
         self.filters = width
 
 
@@ -49,3 +51,11 @@ class Decoder(nn.Sequential):
                 layers.append(nn.Upsample(scale_factor=float(stride)))
             layers += [conv(dims)(before, width, 3, padding=1), nn.ReLU()]
         super().__init__(*layers, conv(dims)(width, channels, 3, padding=1))
+        self.apply(_he)
+
+
+def _he(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d | nn.Conv3d):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
