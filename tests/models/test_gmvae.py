@@ -248,6 +248,7 @@ def test_codes_of_the_publications():
         ({"bottleneck": "spacial"}, "Did you mean 'spatial'"),
         ({"network": "you"}, "Known: original, unified"),
         ({"clusters": 0}, "clusters=0"),
+        ({"latent": 0}, "latent=0"),
         ({"network": "original", "size": (30, 32)}, "divisible by 4"),
     ],
 )

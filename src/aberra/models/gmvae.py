@@ -52,7 +52,7 @@ class GMVAE(nn.Module):
         dropout: on the heads and on the dense layer behind the code; the spatial code and the original network have none.
 
     Raises:
-        ConfigError: unknown option, no clusters, or a size that cannot be halved.
+        ConfigError: unknown option, no clusters or latent numbers, or a size that cannot be halved.
 
     Deviation: the spatial decoder is fed the sampled z, as the papers say; the study's public code feeds it the encoder's
     features. The spatial code has the thesis's 128 numbers a location, the public code 1. Heads give log σ².
@@ -83,8 +83,10 @@ class GMVAE(nn.Module):
         ):
             if value not in known:
                 raise unknown(f"model.{option}", value, known)
-        if clusters < 1 or dim_w < 1:
-            raise ConfigError(f"model: clusters={clusters}, dim_w={dim_w}; expected 1 or more")
+        if clusters < 1 or dim_w < 1 or (latent is not None and latent < 1):
+            raise ConfigError(
+                f"model: clusters={clusters}, dim_w={dim_w}, latent={latent}; expected 1 or more"
+            )
         self.clusters = clusters
         self.cluster_floor = cluster_floor
         shape: dict[str, Any] = {"channels": channels, "dims": dims}
