@@ -109,7 +109,8 @@ class Suite:
         bootstrap: replicates over patients.
         protocol: threshold protocol of masks and of the Dice in the tables.
         budget: ``steps`` (most optimiser steps of any method) and ``minutes`` (most training time of any method), 0 is no limit.
-        settings: ``section.key`` to value for every method that has the key; ``training`` only where a method trains by gradient.
+        settings: ``section.key`` to value for every method that has the key; ``training`` only where a method
+            trains by gradient, ``training.slices`` always.
         cohorts: name to source.
         tasks: what is trained and tested.
         methods: the rows.
@@ -250,10 +251,10 @@ class Suite:
         method = method.overridden(common | entry.settings)
         if entry.score:
             method = replace(method, score=dict(entry.score))
-        if method.training and self.budget.get("steps"):
-            most = int(self.budget["steps"])
-            method = method.overridden({"training.steps": min(most, method.training.get("steps", most))})
-        if method.training and self.budget.get("minutes"):
+        if "steps" in method.training and self.budget.get("steps"):
+            most = min(int(self.budget["steps"]), int(method.training["steps"]))
+            method = method.overridden({"training.steps": most})
+        if "steps" in method.training and self.budget.get("minutes"):
             method = method.overridden({"training.minutes": float(self.budget["minutes"])})
         return method
 
@@ -271,7 +272,8 @@ def _applies(method: Method, key: str) -> bool:
     if section == "model":
         return option in signature(lookup("models", method.model["name"])).parameters
     if section == "training":
-        return bool(method.training)
+        # which slices are healthy is a fact of the cohort, not of the optimiser
+        return bool(method.training) or option == "slices"
     if section == "score":
         return option in signature(lookup("scores", method.score["name"])).parameters
     return True
