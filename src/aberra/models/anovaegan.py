@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from aberra.errors import ConfigError
-from aberra.models.vae import VAE
+from aberra.models.vae import VAE, posterior_sample
 from aberra.nets import dense
 from aberra.nets.critic import Critic, critic_loss
 
@@ -110,8 +110,7 @@ class AnoVAEGAN(VAE):
             return super().loss(x, mask, generator)
         with torch.no_grad():
             mean, log_variance = self.encode(x)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        code = mean + noise * torch.exp(0.5 * log_variance)
+        code = posterior_sample(mean, log_variance, generator)
         if turn == "generator":
             return {"loss": -self.critic(self.decode(code)).mean()}
         with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError, unknown
-from aberra.models.vae import kl_to_standard_normal, shared_noise
+from aberra.models.vae import kl_to_standard_normal, posterior_sample, shared_noise
 from aberra.nets import dense, you
 from aberra.nets.unified import Decoder, Encoder, conv
 
@@ -154,7 +154,7 @@ class GMVAE(nn.Module):
         """Negative ELBO with one posterior sample an image and the floor under the KL of c. The mask is not used."""
         del mask
         z, w = self._posteriors(x)
-        z_drawn, w_drawn = _sample(*z, generator), _sample(*w, generator)
+        z_drawn, w_drawn = posterior_sample(*z, generator), posterior_sample(*w, generator)
         reconstruction = (x - self.decode(z_drawn)).abs().sum() / len(x)
         divergences = self._divergences(z, w, z_drawn, w_drawn, floor=self.cluster_floor)
         means = {name: value.mean() for name, value in divergences.items()}
@@ -207,9 +207,3 @@ def _log_responsibilities(z: Tensor, means: Tensor, log_variances: Tensor) -> Te
     """Log of q(c|z, w), of components (B, K, Z, S'): (B, K, S'). The uniform p(c) cancels."""
     distance = (z.unsqueeze(1) - means) ** 2 * torch.exp(-log_variances)
     return (-0.5 * (distance + log_variances).sum(dim=2)).log_softmax(dim=1)
-
-
-def _sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
-    """One draw of N(μ, σ²), any shape."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + noise * torch.exp(0.5 * log_variance)

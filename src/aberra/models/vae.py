@@ -128,8 +128,7 @@ class VAE(nn.Module):
     def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
         """Negative ELBO, one posterior sample an image."""
         mean, log_variance = self.encode(x)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        restored = self.decode(mean + noise * torch.exp(0.5 * log_variance))
+        restored = self.decode(posterior_sample(mean, log_variance, generator))
         reconstruction = self.negative_log_likelihood(x, restored, mask if self.masked else None).mean()
         kl = kl_to_standard_normal(mean, log_variance).mean()
         return {"loss": reconstruction + self.beta() * kl, "reconstruction": reconstruction, "kl": kl}
@@ -157,6 +156,12 @@ class VAE(nn.Module):
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(μ, σ²) ‖ N(0, I)) = ½Σ(μ² + σ² − log σ² − 1), summed over all but the batch: (B,)."""
     return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).flatten(1).sum(dim=1)
+
+
+def posterior_sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
+    """One draw of N(μ, σ²) by reparameterisation, any shape."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return mean + noise * torch.exp(0.5 * log_variance)
 
 
 def shared_noise(draw: int, like: Tensor) -> Tensor:
