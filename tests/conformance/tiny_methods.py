@@ -13,7 +13,7 @@ TINY = {
     "constrained-ae": DENSE | {"training.steps": 150},
     "cevae": DENSE | {"training.steps": 150},
     "gmvae": DENSE | {"training.steps": 150},
-    "gmvae-spatial": {"model.latent": 4, "model.width": 8, "training.steps": 250},
+    "gmvae-spatial": {"model.latent": 4, "model.width": 8, "training.steps": 400},
     "aae": DENSE | {"model.critic_steps": 1, "training.steps": 150},
     "constrained-aae": DENSE | {"model.critic_steps": 1, "training.steps": 150},
     "anovaegan": DENSE | {"model.critic_steps": 1, "training.steps": 150},
