@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
     from torch.nn import Parameter
 
+    from aberra.diffusion.schedule import Estimate, Schedule
     from aberra.volume import Volume
 
 
@@ -52,6 +53,15 @@ class LearnsInTurns(Protocol):
 
     def players(self) -> Mapping[str, Iterable[Parameter]]:
         """Name to the parameters that move in the player's turn; all others are frozen."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromLesions(Protocol):
+    """Learns from healthy and diseased samples; its ``loss`` takes their truth as keyword ``lesion``, shape (B, 1, S), float 0/1."""
+
+    def label(self, lesion: Tensor) -> Tensor:
+        """What is learnt of the truth (B, 1, S): a class of each sample, (B,), or the mask itself."""
         ...
 
 
@@ -148,6 +158,67 @@ class HasCritic(Protocol):
 
 
 @runtime_checkable
+class Denoises(Protocol):
+    """Takes noise of any strength out of an image (diffusion); see :mod:`aberra.diffusion`."""
+
+    def process(self) -> Schedule:
+        """The schedule of the noise."""
+        ...
+
+    def noise(self, seed: int, like: Tensor) -> Tensor:
+        """Noise number ``seed`` of the kind it was trained with, (1, C, S), shared by a batch like ``like``."""
+        ...
+
+    def denoise(self, noisy: Tensor, t: int, label: Tensor | int | None = None) -> Estimate:
+        """Estimate image and noise in x_t, shape (B, C, S), t from 1 to T; ``label`` is a class, one or (B,), where it knows classes."""
+        ...
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    """Has feature maps that compare images as a perceptual distance does."""
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Shape (B, C, S) to levels, finest first: (B, F, S / 2ᵏ)."""
+        ...
+
+
+@runtime_checkable
+class JudgesHealth(Protocol):
+    """Says how likely a noisy image is of a healthy body part; can guide a sampler there."""
+
+    def log_healthy(self, noisy: Tensor, t: int) -> Tensor:
+        """Log p(healthy | x_t, t), (B, C, S) to (B,), differentiable."""
+        ...
+
+    def checked_healthy(self, x: Tensor) -> Tensor:
+        """Log p(healthy | x₀) by an independent network that never guides, (B, C, S) to (B,)."""
+        ...
+
+
+@runtime_checkable
+class Segments(Protocol):
+    """Outlines lesions, many times where it is unsure."""
+
+    def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
+        """Yield ``count`` maps of lesion probability for ``x``, (B, 1, S) each, in [0, 1].
+
+        Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers); a model without
+        randomness yields the same map each time.
+        """
+        ...
+
+
+@runtime_checkable
+class PredictsVariance(Protocol):
+    """Says itself how unsure it is of its segmentation (aleatoric uncertainty)."""
+
+    def predicted_variance(self, x: Tensor) -> Tensor:
+        """Variance of the lesion's logit, (B, C, S) to (B, 1, S), non-negative."""
+        ...
+
+
+@runtime_checkable
 class ScoresVolume(Protocol):
     """Scores the voxels of a whole prepared volume directly."""
 
@@ -170,6 +241,12 @@ CAPABILITIES: dict[str, type] = {
         HasElbo,
         Generates,
         HasCritic,
+        LearnsFromLesions,
+        Denoises,
+        HasFeatures,
+        JudgesHealth,
+        Segments,
+        PredictsVariance,
         ScoresVolume,
     )
 }

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from aberra.calibrate import Calibration, ScoreHistogram
-from aberra.capabilities import Fits, FitsSamples, Trains
+from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, Trains
 from aberra.errors import CalibrationError, ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import config_hash, read_json, write_json
 from aberra.registry import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 LESION_FREE = "lesion-free"
+SUPERVISED = ("labels", "masks")
+"""What ``Method.learns_from`` says where diseased cases are learnt from, too."""
+
 AGE_BAND = 10
 """Years in an age group of Mondrian p-values."""
 
@@ -49,7 +53,8 @@ def fit(
 
     Training uses the split ``train`` (all cases but a held-out fifth of the patients where the manifest has no
     splits), early stopping and calibration the split ``val``. Cases with lesions are left out, except with
-    ``training.slices = "lesion-free"``, which learns from their slices without lesion voxels.
+    ``training.slices = "lesion-free"``, which learns from their slices without lesion voxels, and by methods that learn from
+    ``labels`` or ``masks``; these are still calibrated on healthy cases, or on lesion-free slices where there are none.
 
     Args:
         method: what to fit.
@@ -67,7 +72,7 @@ def fit(
 
     Raises:
         OutputError: ``out`` holds another detector or another unfinished fit.
-        TrainingError: no case to learn from.
+        TrainingError: no case to learn from, or truth is missing that the method learns from.
         ConfigError: the method's settings cannot work.
     """
     from aberra.cohort.fingerprint import fingerprint as measure
@@ -81,8 +86,11 @@ def fit(
     lesion_free = method.training.get("slices") == LESION_FREE
     if not any(case.split for case in cohort):
         cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
-    train_cases = _usable(cohort, "train", lesion_free=lesion_free)
-    val_cases = _usable(cohort, "val", lesion_free=lesion_free)
+    if method.learns_from in SUPERVISED:
+        train_cases, val_cases = _with_diseased(cohort, method)
+    else:
+        train_cases = _usable(cohort, "train", lesion_free=lesion_free)
+        val_cases = _usable(cohort, "val", lesion_free=lesion_free)
     if not len(train_cases):
         raise TrainingError(
             f"{cohort.source}: no healthy case in split 'train' (label 0, or no label and no lesion file). "
@@ -133,6 +141,9 @@ def fit(
     )
     if len(val_cases) and calibrated:
         _tune(detector, list(val_cases), names)
+        if method.learns_from in SUPERVISED:
+            healthy = val_cases.select(healthy=True)
+            lesion_free, val_cases = not len(healthy), healthy if len(healthy) else val_cases
         detector.calibration = _calibration(
             detector, val_cases, names, lesion_free=lesion_free, progress=progress
         )
@@ -180,7 +191,9 @@ def calibrate(
         detector.ask(method)
     chosen = _for_calibration(cohort)
     healthy = [case for case in chosen if case.healthy]
-    lesion_free = not healthy and detector.method.training.get("slices") == LESION_FREE
+    by_slices = detector.method.training.get("slices") == LESION_FREE
+    supervised = detector.method.learns_from in SUPERVISED
+    lesion_free = not healthy and (by_slices or supervised)
     if lesion_free:  # then it can be calibrated as it was trained: voxels of slices without lesions
         healthy = [case for case in chosen if case.lesion is not None]
     learnt = set(detector.facts.get("learnt", []))
@@ -197,7 +210,12 @@ def calibrate(
     if groups is not None and not any(groups):
         raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
     if method is not None:
-        _tune(detector, fresh, wanted)
+        diseased = [
+            case
+            for case in chosen
+            if not case.healthy and case.content_hash(wanted or list(case.channels)) not in learnt
+        ]
+        _tune(detector, [*fresh, *diseased] if supervised and not lesion_free else fresh, wanted)
     calibration = _calibration(
         detector,
         fresh,
@@ -303,6 +321,46 @@ def _usable(cohort: Cohort, split: str, *, lesion_free: bool) -> Cohort:
     return chosen
 
 
+def _with_diseased(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
+    """Return all cases of ``train`` and ``val``, healthy and diseased."""
+    train, val = (cohort.select(split=split) for split in ("train", "val"))
+    sick = [case for case in train if not case.healthy]
+    if not sick:
+        raise TrainingError(
+            f"{cohort.source}: {method.name} learns from {method.learns_from}; no diseased case (label 1) in split 'train'"
+        )
+    bare = [case.case for case in (*train, *val) if not case.healthy and case.lesion is None]
+    if bare and method.learns_from == "masks":
+        raise TrainingError(
+            f"{cohort.source}: {method.name} learns from lesion masks; missing in column 'lesion': {', '.join(bare[:5])}"
+        )
+    return train, val
+
+
+class _Labelled(Sequence["Volume"]):
+    """Prepared cases with a truth each: nothing where healthy, the whole foreground where only the label says diseased."""
+
+    def __init__(self, prepared: Sequence[Volume], cases: Cohort) -> None:
+        self.prepared = prepared
+        self.cases = list(cases)
+
+    def __len__(self) -> int:
+        return len(self.prepared)
+
+    @overload
+    def __getitem__(self, index: int) -> Volume: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Volume]: ...
+    def __getitem__(self, index: int | slice) -> Volume | Sequence[Volume]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        volume = self.prepared[index]
+        if volume.lesion is not None:
+            return volume
+        everywhere = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        return volume.with_(lesion=np.zeros_like(everywhere) if self.cases[index].healthy else everywhere)
+
+
 def _claim(out: Path, identity: str, *, resume: bool) -> bool:
     """Take the folder for this fit. Return True where the same fit is already finished."""
     claim = out / "fit.json"
@@ -338,16 +396,19 @@ def _learn(
     if not isinstance(detector.model, Trains | Fits | FitsSamples):
         return
     options: dict[str, Any] = {"channels": list(detector.channels), "workers": workers, "progress": progress}
-    training = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
+    training: Sequence[Volume] = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
     config = TrainingConfig.from_dict(detector.method.training)
     if isinstance(detector.model, Fits):
-        detector.model.fit(training)
+        detector.model.fit(map(_lesion_free_part, training) if config.slices == LESION_FREE else training)
         return
     if isinstance(detector.model, FitsSamples):
         sampler = Sampler(training, config, dims=detector.dims, size=detector.size)
-        detector.model.fit_samples(*sampler.fixed(config.samples, seed), seed)
+        x, mask = sampler.fixed(config.samples, seed)
+        detector.model.fit_samples(x, mask, seed)
         return
-    validation = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
+    validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
+    if isinstance(detector.model, LearnsFromLesions):
+        training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
     summary = train(
         detector.model,
         training,
@@ -361,6 +422,14 @@ def _learn(
         progress=progress,
     )
     detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
+
+
+def _lesion_free_part(volume: Volume) -> Volume:
+    """Take slices with lesion voxels out of the mask: what training by samples never draws, no other model may see."""
+    if volume.lesion is None:
+        return volume
+    mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+    return volume.with_(mask=mask & ~volume.lesion.any(axis=(1, 2), keepdims=True))
 
 
 def _tune(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> None:
@@ -406,6 +475,7 @@ def _calibration(
         group_by=group_by,
         data_hash=config_hash([case.content_hash(list(case.channels)) for case in cases]),
         notes=noted,
+        probability=getattr(detector.score, "probability", False),
     )
 
 

@@ -18,6 +18,7 @@ from aberra.errors import ConfigError, unknown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LEARNS_FROM = ("nothing", "healthy", "labels", "masks")
 SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 
 
@@ -28,7 +29,7 @@ class Method:
     Attributes:
         name: as in ``aberra fit NAME``.
         title: in words.
-        learns_from: ``nothing``, ``healthy`` scans, or what else it needs.
+        learns_from: ``nothing``, ``healthy`` scans, ``labels`` (which scans or slices are diseased, too) or ``masks`` of lesions.
         summary: the idea in a sentence or two.
         reference: the publication.
         deviations: where we differ from it, one sentence each.
@@ -103,6 +104,8 @@ class Method:
         for key in content:
             if key not in known:
                 raise unknown(f"key in {source}:", key, known)
+        if content.get("learns_from", "healthy") not in LEARNS_FROM:
+            raise unknown(f"learns_from in {source}:", content["learns_from"], LEARNS_FROM)
         for section in ("model", "score"):
             if "name" not in content.get(section, {}):
                 raise ConfigError(

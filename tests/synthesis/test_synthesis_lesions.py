@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from aberra.errors import ConfigError, InputError
-from aberra.synthesis import draw_lesion, draw_phantom, plant, render
-from aberra.synthesis.lesions import LABELS, SOURCES
+from aberra.synthesis import draw_channels, draw_lesion, draw_phantom, plant, render
+from aberra.synthesis.lesions import DISPLACES, LABELS, SOURCES
 from aberra.synthesis.poisson import poisson_blend
 from aberra.volume import Volume
 
@@ -29,7 +29,7 @@ def test_every_source_and_shape_plants_a_repeatable_lesion_inside_the_brain(sour
     assert label.shape == scan.shape
     changed = planted.data[0] != scan.data[0]
     assert changed.any()
-    if source not in {"mass", "ventricle"}:
+    if source not in DISPLACES:
         assert (changed & ~planted.lesion).sum() < 3 * planted.lesion.sum()
 
 
@@ -40,6 +40,37 @@ def test_bright_is_brighter_and_dark_is_darker(scan):
         )
         planted, _ = plant(scan, drawn)
         assert sign * (planted.data[0] - scan.data[0])[planted.lesion].mean() > 0
+
+
+def test_a_tumour_is_dark_in_t1_bright_elsewhere_and_moves_all_channels_alike():
+    scan = render(draw_channels(2, 0, "t1,t1ce,t2,flair"), 3.0)
+    drawn = draw_lesion(
+        scan, np.random.default_rng(5), sources=["tumour"], shapes=["ellipsoid"], radius_mm=(12, 14)
+    )
+    planted, moved = plant(scan, replace(drawn, label="displacement"))
+    pushed, _ = plant(scan, replace(drawn, source="ventricle"))  # the same displacement, nothing filled in
+    signs = [np.sign((planted.data[i] - pushed.data[i])[planted.lesion].mean()) for i in range(4)]
+    assert signs == [-1, 1, 1, 1]
+    around = (moved >= 1) & ~planted.lesion & (planted.data == pushed.data).all(axis=0)
+    assert around.sum() > planted.lesion.sum()
+    for index in range(4):
+        single = scan.with_(data=scan.data[index : index + 1], channels=scan.channels[index : index + 1])
+        np.testing.assert_array_equal(plant(single, drawn)[0].data[0], planted.data[index])
+
+
+def test_truth_of_a_tumour_is_the_tumour_and_follows_when_another_pushes_it(scan):
+    drawn = draw_lesion(
+        scan, np.random.default_rng(5), sources=["tumour"], shapes=["ellipsoid"], radius_mm=(12, 14)
+    )
+    planted, soft = plant(scan, replace(drawn, label="soft"))
+    np.testing.assert_array_equal(planted.lesion, soft >= 0.5)
+    assert planted.lesion.sum() < plant(scan, replace(drawn, source="mass"))[0].lesion.sum()
+    reference = np.where(planted.lesion, 100.0, 1.0)[None].astype(np.float32)
+    beside = replace(drawn, centre=tuple(np.add(drawn.centre, (0, 5, 0)).tolist()), seed=drawn.seed + 1)
+    twice, _ = plant(planted, beside)
+    marked, _ = plant(planted.with_(data=reference), replace(beside, source="ventricle"))
+    followed = marked.data[0] >= 50.5
+    np.testing.assert_array_equal(twice.lesion, (followed & scan.mask) | plant(scan, beside)[0].lesion)
 
 
 def test_labels(scan):

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from aberra.cohort import Cohort
 from aberra.errors import ConfigError, OutputError
+from aberra.files import config_hash
 from aberra.synthesis import (
     ARTEFACTS,
     CONTRASTS,
     SHIFTS,
     artefact,
+    draw_channels,
     draw_phantom,
     lesion_cohort,
     render,
@@ -56,6 +59,76 @@ def test_tissue_contrast_follows_the_sequence():
     assert csf < gm < wm
     csf, gm, wm = brightness["t2"]
     assert wm < gm < csf
+
+
+def test_channels_share_the_head_and_nothing_of_the_acquisition():
+    drawn = draw_channels(4, 1, "t1, t2,flair")
+    scan = render(drawn, 6.0)
+    assert scan.channels == ("t1", "t2", "flair")
+    alone = render(draw_phantom(4, 1, "t1"), 6.0)
+    assert scan.data[0].tobytes() == alone.data[0].tobytes()
+    assert scan.mask.tobytes() == alone.mask.tobytes()
+    anatomy = ("rotation_deg", "scale", "shift_mm", "warp_mm", "folding", "age", "sex", "seed")
+    for name in anatomy:
+        assert len({getattr(each, name) for each in drawn}) == 1
+    for name in ("gain", "noise", "bias"):
+        assert len({getattr(each, name) for each in drawn}) == 3
+    # where T1 shows fluid dark, T2 shows it bright, voxel by voxel
+    t1, t2, _ = (channel[scan.mask] for channel in scan.data)
+    assert np.corrcoef(t1, t2)[0, 1] < -0.5
+    assert draw_channels(4, 1, "t1") == (draw_phantom(4, 1, "t1"),)
+    more = render(draw_channels(4, 1, "t1,t2"), 6.0)
+    assert more.data.tobytes() == scan.data[:2].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("contrast", "drawn", "total", "voxels"),
+    [("flair", "202b4ec4e6114c58", 3233308.8, 3637), ("random", "eb58443c6b1aede7", 3313137.6, 3731)],
+)
+def test_one_channel_is_what_it_was_before_there_were_several(contrast, drawn, total, voxels):
+    (alone,) = draw_channels(5, 0, contrast)
+    scan = render(alone, 8.0)
+    assert config_hash(alone.to_json()) == drawn
+    assert scan.mask.sum() == voxels
+    assert scan.data.sum(dtype=np.float64) == pytest.approx(total, rel=1e-5)
+
+
+def test_noise_differs_between_channels_of_the_same_contrast():
+    first, *_ = draw_channels(0, 0, "t1")
+    quiet = replace(first, texture=0.0, bias=0.0, slice_blur_mm=0.0, gain=1e5)
+    same = render([quiet, quiet], 6.0)
+    clean = render(replace(quiet, noise=0.0), 6.0).data[0][same.mask]
+    one, two = (channel[same.mask] - clean for channel in same.data)
+    assert abs(np.corrcoef(one, two)[0, 1]) < 0.1
+
+
+def test_a_cohort_of_several_channels_has_one_lesion_in_all(tmp_path):
+    options = {
+        "cases": 2, "lesions": 1, "spacing": 6, "seed": 2, "sources": ["tumour"], "shapes": ["ellipsoid"],
+        "count": (1, 1), "radius_mm": (16, 20), "workers": 1, "progress": False,
+    }  # fmt: skip
+    several = write_cohort(tmp_path / "several", contrast="t1,t2,flair", **options)
+    alone = Cohort.read(write_cohort(tmp_path / "alone", contrast="t1", **options))
+    rows = list(csv.DictReader(several.read_text().splitlines()))
+    assert list(rows[0])[2:7] == ["t1", "t2", "flair", "mask", "lesion"]
+    for case, one in zip(Cohort.read(several), alone, strict=True):
+        assert case.channels["t1"].read_bytes() == one.channels["t1"].read_bytes()
+        assert case.lesion.read_bytes() == one.lesion.read_bytes()
+        record = json.loads((several.parent / f"{case.case}.json").read_text())
+        assert [each["contrast"] for each in record["more_channels"]] == ["t2", "flair"]
+        assert "more_channels" not in json.loads((tmp_path / "alone" / f"{case.case}.json").read_text())
+
+
+def test_a_shift_bends_each_channel_by_its_own_scale():
+    scan = render(draw_channels(0, 0, "t1,t2"), 6.0)
+    louder = scan.with_(data=scan.data * np.float32([[[[1]]], [[[8]]]]))
+    for change in (
+        lambda volume: shift("contrast", volume, seed=3),
+        lambda volume: artefact("blur", volume, seed=3),
+        lambda volume: artefact("noise", volume, seed=3),
+    ):
+        plain, loud = change(scan).data, change(louder).data
+        np.testing.assert_allclose(loud[1], 8 * plain[1], rtol=1e-3, atol=1e-2)
 
 
 def test_a_cohort_is_complete_and_independent_of_its_size(tmp_path):
@@ -135,5 +208,9 @@ def test_unknown_names():
         artefact("motionn", scan)
     with pytest.raises(ConfigError, match="unknown contrast"):
         draw_phantom(0, 0, "pd")
+    with pytest.raises(ConfigError, match="unknown contrast 'pd'"):
+        draw_channels(0, 0, "t1,pd")
+    with pytest.raises(ConfigError, match="once"):
+        draw_channels(0, 0, "t1,t1")
     with pytest.raises(ConfigError, match="severity"):
         artefact("blur", scan, severity=2)

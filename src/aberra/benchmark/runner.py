@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from aberra.detector import Detector
 
 
+CHEAP = ("residual", "direct", "segmentation", "guided", "andi")
+"""Scores in the order they are tried where a model is only to be trained."""
+
+
 @dataclass
 class Summary:
     """What a run did.
@@ -135,7 +139,9 @@ def report(suite: Suite, out: Path) -> None:
     write_figures(
         out, cells.rows, cells.histograms, compare={task.name: task.compare for task in suite.tasks}
     )
-    write_tables(out, cells.rows, cells.replicates, cells.patients, protocol=suite.protocol)
+    write_tables(
+        out, cells.rows, cells.replicates, cells.patients, protocol=suite.protocol, metrics=suite.metrics
+    )
 
 
 def _claim(out: Path, suite: Suite, *, resume: bool) -> None:
@@ -238,12 +244,14 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
 
 
 def _plain(method: Method) -> Method:
-    """What is learnt, with the cheapest question: the same for every row that shares the weights."""
+    """What is learnt, with a cheap question: the same for every row that shares the weights."""
     from aberra.registry import lookup
+    from aberra.scores import answers
 
-    reconstructs = hasattr(lookup("models", method.model["name"]), "reconstruct")
+    model = lookup("models", method.model["name"])
+    question = next((name for name in CHEAP if answers(model, lookup("scores", name))), method.score["name"])
     return Method(
-        name=method.model["name"], score={"name": "residual" if reconstructs else "direct"}, **method.learnt
+        name=method.model["name"], score={"name": question}, learns_from=method.learns_from, **method.learnt
     )
 
 

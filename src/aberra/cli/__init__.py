@@ -10,10 +10,13 @@ import typer
 
 from aberra import __version__
 from aberra.cli.benchmark import benchmark
+from aberra.cli.brats import brats
 from aberra.cli.calibrate import calibrate
 from aberra.cli.demo import demo
 from aberra.cli.detect import detect
 from aberra.cli.doctor import doctor
+from aberra.cli.edit import edit
+from aberra.cli.ellipses import ellipses
 from aberra.cli.evaluate import evaluate
 from aberra.cli.fit import fit
 from aberra.cli.methods import methods
@@ -30,7 +33,21 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, phantom, doctor, fit, calibrate, detect, evaluate, benchmark, methods, report):
+for command in (
+    demo,
+    phantom,
+    ellipses,
+    brats,
+    doctor,
+    fit,
+    calibrate,
+    detect,
+    edit,
+    evaluate,
+    benchmark,
+    methods,
+    report,
+):
     app.command()(command)
 
 

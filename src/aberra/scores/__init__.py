@@ -22,14 +22,16 @@ class Scored:
     Attributes:
         map: (D, H, W), non-negative, zero outside the mask.
         reconstruction: (C, D, H, W), or None.
+        uncertainty: (D, H, W), non-negative, higher is less sure of the map; or None.
     """
 
     map: Tensor
     reconstruction: Tensor | None = None
+    uncertainty: Tensor | None = None
 
 
 class Score(Protocol):
-    """Asks one question of a model."""
+    """Asks one question of a model. One whose map is a lesion's probability says so: ``probability = True``."""
 
     needs: tuple[str, ...]
 
@@ -47,16 +49,17 @@ def check_pairing(model: Any, score: Score) -> None:
     missing = [need for need in score.needs if not _has(model, need)]
     if not missing:
         return
-    able = [
-        name
-        for name in sorted(names("models"))
-        if all(_has(lookup("models", name), need) for need in score.needs)
-    ]
+    able = [name for name in sorted(names("models")) if answers(lookup("models", name), score)]
     cls = model if isinstance(model, type) else type(model)
     raise PairingError(
         f"score '{type(score).__name__}' needs {', '.join(missing)}, which model '{cls.__name__}' does not have; "
         f"models that do: {', '.join(able) or 'none'}"
     )
+
+
+def answers(model: Any, score: Any) -> bool:
+    """Whether a model or its class has all that a score or its class needs."""
+    return all(_has(model, need) for need in score.needs)
 
 
 def _has(model: Any, capability: str) -> bool:

@@ -41,12 +41,18 @@ def artefact(name: str, volume: Volume, *, severity: float = 0.5, seed: int = 0)
 
     rng = np.random.default_rng([seed, ARTEFACTS.index(name)])
     outside = (volume.data == 0).all(axis=0)
-    scale = float(np.percentile(np.abs(volume.data[:, ~outside]), 99)) if not outside.all() else 1.0
+    # a channel's gain is its own, so strength is relative to each
+    tops = (
+        np.ones(len(volume.data))
+        if outside.all()
+        else np.percentile(np.abs(volume.data[:, ~outside]), 99, axis=1)
+    )
+    scale = tops.astype(np.float32).reshape(-1, 1, 1, 1)
     image = tio.ScalarImage(
-        tensor=torch.from_numpy(volume.data / np.float32(scale or 1)), affine=volume.affine
+        tensor=torch.from_numpy(volume.data / np.where(scale > 0, scale, np.float32(1))), affine=volume.affine
     )
     moved: Any = _transform(name, severity, rng, volume)(image)
-    data = moved.numpy().astype(np.float32) * np.float32(scale)
+    data = moved.numpy().astype(np.float32) * scale
     data = np.where(outside, 0, data) if outside.mean() > 0.2 else data
     if volume.data.min() >= 0:
         data = np.maximum(data, 0)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra import __version__
-from aberra.errors import ConfigError, OutputError, unknown
-from aberra.files import config_hash, read_json, write_json, write_text
+from aberra.errors import ConfigError, unknown
+from aberra.files import write_json
 from aberra.synthesis.artefacts import ARTEFACTS, artefact
+from aberra.synthesis.folder import spread, write_files, write_folder, write_manifest
 from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
-from aberra.synthesis.phantom import channel_of, draw_phantom, render
+from aberra.synthesis.phantom import channel_of, draw_channels, render
 from aberra.synthesis.shapes import SHAPES
 from aberra.synthesis.shifts import SHIFTS, shift
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aberra.cohort import Case, Cohort
-    from aberra.volume import Volume
 
 LESIONS = (1, 6)
 """Fewest and most lesions of a diseased case."""
@@ -41,7 +38,7 @@ class Plan:
     Attributes:
         cases: how many.
         lesions: share with lesions.
-        contrast: of phantoms; empty for planted scans.
+        contrast: of phantoms, one a channel, comma-separated; empty for planted scans.
         spacing: mm of phantoms.
         seed: of everything.
         sources: lesion sources to draw from.
@@ -95,8 +92,7 @@ class Plan:
 
     def diseased(self, index: int) -> bool:
         """Whether case ``index`` has lesions: round(cases · lesions) of them, spread evenly."""
-        count = round(self.cases * self.lesions)
-        return (index + 1) * count // self.cases > index * count // self.cases
+        return spread(index, self.cases, self.lesions)
 
 
 def write_cohort(
@@ -127,7 +123,8 @@ def write_cohort(
         folder: of the cohort.
         cases: how many.
         lesions: share of them with 1 to 6 lesions.
-        contrast: ``flair``, ``t1``, ``t2`` or ``random`` (another one a case).
+        contrast: ``flair``, ``t1``, ``t1ce``, ``t2`` or ``random`` (another one a case); several, comma-separated as in
+            ``t1,t2,flair``, are channels of the same head with the same lesions.
         spacing: isotropic voxel size in mm.
         seed: the same seed gives the same bytes.
         sources: lesion sources to draw from.
@@ -149,7 +146,7 @@ def write_cohort(
     plan = Plan(
         cases=cases,
         lesions=lesions,
-        contrast=contrast,
+        contrast=",".join(name.strip() for name in contrast.split(",")),
         spacing=spacing,
         seed=seed,
         sources=tuple(sources),
@@ -161,7 +158,7 @@ def write_cohort(
         shift=shift,
         severity=severity,
     )
-    draw_phantom(seed, 0, contrast)
+    draw_channels(seed, 0, contrast)  # an unknown contrast is an error before anything is written
     return _write(Path(folder), plan, None, workers, progress=progress)
 
 
@@ -238,41 +235,22 @@ def _mask_files(masks: Path | str | None) -> tuple[str, ...]:
 
 def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *, progress: bool) -> Path:
     """Write missing cases in parallel, then the manifest."""
-    from rich.progress import Progress
-
-    claim = folder / "phantom.json"
-    content = {"identity": config_hash(plan.__dict__), "plan": {**plan.__dict__}}
-    if claim.is_file() and read_json(claim)["identity"] != content["identity"]:
-        raise OutputError(f"{folder}: a cohort of other settings is there already; choose another folder")
-    if not claim.is_file() and folder.exists() and any(folder.iterdir()):
-        raise OutputError(f"{folder}: the folder is not empty; choose another one")
-    write_json(claim, content)
-    names = (
-        [case.case for case in origin] if origin else [f"phantom-{index:04d}" for index in range(plan.cases)]
-    )
-    missing = [index for index, name in enumerate(names) if not (folder / f"{name}.json").is_file()]
-    with Progress(disable=not progress) as bar:
-        task = bar.add_task(
-            "phantoms" if origin is None else "planting",
-            total=len(names),
-            completed=len(names) - len(missing),
+    names = [
+        *(
+            (case.case for case in origin)
+            if origin
+            else (f"phantom-{index:04d}" for index in range(plan.cases))
         )
-        if workers > 1 and len(missing) > 1:
-            with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
-                jobs = [
-                    pool.submit(
-                        _write_case, folder, plan, index, names[index], origin[index] if origin else None
-                    )
-                    for index in missing
-                ]
-                for job in as_completed(jobs):
-                    job.result()
-                    bar.advance(task)
-        else:
-            for index in missing:
-                _write_case(folder, plan, index, names[index], origin[index] if origin else None)
-                bar.advance(task)
-    return _manifest(folder, names)
+    ]
+    jobs = {
+        name: partial(_write_case, folder, plan, index, name, origin[index] if origin else None)
+        for index, name in enumerate(names)
+    }
+    title = "phantoms" if origin is None else "planting"
+    records = write_folder(folder, plan.__dict__, jobs, title=title, workers=workers, progress=progress)
+    labelled = [record | {"label": int(bool(record["lesions"]))} for record in records]
+    drawn = [channel_of(name) for name in plan.contrast.split(",")] if origin is None else None
+    return write_manifest(folder, labelled, drawn)
 
 
 def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | None) -> None:
@@ -280,13 +258,16 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     rng = np.random.default_rng([plan.seed, index, 2])
     record: dict[str, Any] = {"case": name, "lesions": []}
     if origin is None:
-        drawn = draw_phantom(plan.seed, index, plan.contrast)
+        drawn = draw_channels(plan.seed, index, plan.contrast)
         volume = render(drawn, plan.spacing)
+        head, *more = drawn
         record |= {
-            "phantom": drawn.to_json(),
+            "phantom": head.to_json(),
             "patient": name,
-            "groups": {"site": "phantom", "age": str(drawn.age), "sex": drawn.sex},
+            "groups": {"site": "phantom", "age": str(head.age), "sex": head.sex},
         }
+        if more:
+            record["more_channels"] = [each.to_json() for each in more]
     else:
         volume = origin.read()
         record |= {
@@ -313,48 +294,8 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     if plan.shift:
         volume = shift(plan.shift, volume, severity=plan.severity, seed=plan.seed)
         record["shift"] = {"name": plan.shift, "severity": plan.severity}
-    record["files"] = _write_files(folder, name, volume)
+    record["files"] = write_files(folder, name, volume)
     write_json(folder / f"{name}.json", record)
-
-
-def _write_files(folder: Path, name: str, volume: Volume) -> dict[str, str]:
-    files = {}
-    for index, channel in enumerate(volume.channels):
-        files[channel] = f"{name}_{channel}.nii.gz"
-        volume.with_(data=volume.data[index : index + 1], channels=(channel,)).write(folder / files[channel])
-    for label in ("mask", "lesion"):
-        array = getattr(volume, label)
-        if array is not None:
-            files[label] = f"{name}_{label}.nii.gz"
-            flat = volume.with_(data=array[None].astype(np.float32), channels=("mask",))
-            flat.write(folder / files[label])
-    return files
-
-
-def _manifest(folder: Path, names: list[str]) -> Path:
-    records = [read_json(folder / f"{name}.json") for name in names]
-    channels = list(
-        dict.fromkeys(key for record in records for key in record["files"] if key not in {"mask", "lesion"})
-    )
-    groups = list(dict.fromkeys(key for record in records for key in record["groups"]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "patient", *channels, "mask", "lesion", "label", *groups])
-    for record in records:
-        files = record["files"]
-        writer.writerow(
-            [
-                record["case"],
-                record["patient"],
-                *(files.get(channel, "") for channel in channels),
-                files.get("mask", ""),
-                files.get("lesion", ""),
-                int(bool(record["lesions"])),
-                *(record["groups"].get(group, "") for group in groups),
-            ]
-        )
-    write_text(folder / "manifest.csv", text.getvalue())
-    return folder / "manifest.csv"
 
 
 __all__ = ["Plan", "channel_of", "lesion_cohort", "write_cohort"]

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
-SOURCES = ("hyper", "hypo", "texture", "patch", "mass", "ventricle")
+SOURCES = ("hyper", "hypo", "texture", "patch", "mass", "ventricle", "tumour")
 BLENDS = ("alpha", "poisson")
 LABELS = ("binary", "soft", "displacement")
-DISPLACES = ("mass", "ventricle")
+DISPLACES = ("mass", "ventricle", "tumour")
+DARK_TUMOUR = ("t1",)
+"""Channels in which a tumour is darker than tissue: it is wet, which T1 shows dark, T2 and FLAIR bright; contrast agent
+(``t1ce``) makes it bright, too, as do channels of any other name."""
 MOVED_MM = 1.0
 """Voxels displaced by at least this are truth of a displacing lesion."""
 
@@ -35,7 +38,9 @@ class LesionParameters:
     Attributes:
         shape: ``ellipsoid``, ``blob``, ``tube`` or ``mask`` (a real lesion's shape from ``mask_file``).
         source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from elsewhere in the scan; FPI),
-            ``mass`` (bright core that pushes tissue away) or ``ventricle`` (the fluid at the centre grows).
+            ``mass`` (bright core that pushes tissue away), ``ventricle`` (the fluid at the centre grows) or ``tumour`` (a mass
+            that is dark in :data:`DARK_TUMOUR` and bright in other channels; its truth is the tumour alone, as raters of BraTS
+            outline it, while the truth of ``mass`` is all tissue that moved by a millimetre, too).
         blend: ``alpha`` (soft edge) or ``poisson`` (gradient domain; for ``patch`` and ``texture``).
         label: what :func:`plant` returns besides the binary truth: ``binary``, ``soft`` or ``displacement`` (mm).
         centre: index (d, h, w).
@@ -162,25 +167,36 @@ def plant(volume: Volume, parameters: LesionParameters) -> tuple[Volume, NDArray
         data = np.stack([map_coordinates(channel, where, order=1, mode="nearest") for channel in data])
         data *= foreground
     if parameters.source != "ventricle":
-        for index in range(len(data)):
+        for index, name in enumerate(volume.channels):
             data[index] = _filled(
                 data[index],
                 volume.data[index],
                 alpha=alpha,
                 foreground=foreground,
+                source=_source_in(name, parameters.source),
                 parameters=parameters,
                 volume=volume,
             )
-    truth = (
-        (alpha >= 0.5) | (foreground & (moved >= MOVED_MM))
-        if parameters.source in DISPLACES
-        else alpha >= 0.5
-    )
+    truth = alpha >= 0.5
+    before = volume.lesion
+    if parameters.source in {"mass", "ventricle"}:
+        truth |= foreground & (moved >= MOVED_MM)
+    elif (
+        parameters.source == "tumour" and before is not None
+    ):  # lesions that are there already are pushed away, too
+        before = foreground & (map_coordinates(before.astype(np.float32), where, order=1) >= 0.5)
     label = {"binary": truth.astype(np.float32), "soft": alpha, "displacement": moved * foreground}[
         parameters.label
     ]
-    lesion = truth if volume.lesion is None else volume.lesion | truth
+    lesion = truth if before is None else before | truth
     return volume.with_(data=data.astype(np.float32), lesion=lesion), label.astype(np.float32)
+
+
+def _source_in(channel: str, source: str) -> str:
+    """What a source is in one channel: a tumour is dark or bright."""
+    if source != "tumour":
+        return source
+    return "hypo" if channel in DARK_TUMOUR else "hyper"
 
 
 def _filled(
@@ -189,6 +205,7 @@ def _filled(
     *,
     alpha: NDArray[np.float32],
     foreground: NDArray[np.bool],
+    source: str,
     parameters: LesionParameters,
     volume: Volume,
 ) -> NDArray[np.float32]:
@@ -205,11 +222,11 @@ def _filled(
             for step, length in zip(volume.spacing, volume.shape, strict=True)
         ],
     )
-    if parameters.source in {"hyper", "mass"}:
+    if source in {"hyper", "mass"}:
         foreign = local + change * (1 + 0.15 * grain)
-    elif parameters.source == "hypo":
+    elif source == "hypo":
         foreign = np.maximum(local - change * (1 + 0.15 * grain), min(low, 0.05 * typical))
-    elif parameters.source == "texture":
+    elif source == "texture":
         level = rng.uniform(low, high)
         foreign = np.clip(level + 0.5 * change * grain, low, high)
     else:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
-from aberra.errors import unknown
+from aberra.errors import ConfigError, unknown
 from aberra.prepare.grid import resample_to
 from aberra.synthesis.fields import diffeomorphism, smooth_noise, upsample
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 TISSUES = ("csf", "gm", "wm")
 CONTRASTS = {
     "flair": ((0.18, 0.04), (0.74, 0.04), (0.60, 0.04)),
     "t1": ((0.20, 0.04), (0.58, 0.04), (0.90, 0.04)),
+    "t1ce": ((0.20, 0.04), (0.60, 0.04), (0.90, 0.04)),
     "t2": ((0.95, 0.05), (0.58, 0.04), (0.40, 0.04)),
     "random": None,
 }
-"""Mean and spread of each tissue's intensity relative to a scanner's full scale; ``random`` draws any order."""
+"""Mean and spread of each tissue's intensity relative to a scanner's full scale; ``random`` draws any order. Contrast
+agent (``t1ce``) hardly changes healthy brain: the barrier keeps it out; vessels are not drawn."""
 
 FIELD_MM = 6.0
 """Grid on which deformations are computed: far finer than they vary."""
@@ -101,14 +105,51 @@ def draw_phantom(seed: int, case: int, contrast: str = "flair") -> PhantomParame
         warp_mm=round(float(rng.uniform(2, 5)), 3),
         folding=round(float(rng.uniform(0.3, 0.7)), 3),
         texture=round(float(rng.uniform(0.01, 0.03)), 4),
-        bias=round(float(rng.uniform(0.02, 0.15)), 4),
-        noise=round(float(rng.uniform(0.008, 0.03)), 4),
-        slice_blur_mm=round(float(rng.uniform(0, 3)), 3),
-        gain=round(float(rng.uniform(300, 1500)), 1),
+        **_acquisition(rng),
         age=int(rng.integers(20, 86)),
         sex=sex,
         seed=int(rng.integers(2**31)),
     )
+
+
+def draw_channels(seed: int, case: int, contrast: str = "flair") -> tuple[PhantomParameters, ...]:
+    """Draw one head in one or several contrasts.
+
+    The first contrast is :func:`draw_phantom`'s. The others share its anatomy and have an acquisition of their own: tissue
+    means, bias, noise, slice thickness and gain.
+
+    Args:
+        seed: of the cohort.
+        case: number in it.
+        contrast: names of :data:`CONTRASTS`, comma-separated, as in ``t1,t2,flair``.
+
+    Raises:
+        ConfigError: unknown contrast, or one given twice.
+    """
+    names = [name.strip() for name in contrast.split(",")]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"contrast '{contrast}': each may be given once, it names a channel")
+    for name in names:
+        if name not in CONTRASTS:
+            raise unknown("contrast", name, CONTRASTS)
+    first = draw_phantom(seed, case, names[0])
+    streams = [np.random.default_rng([seed, case, 1, index]) for index in range(1, len(names))]
+    return (
+        first,
+        *(
+            replace(first, contrast=name, means=_means(name, rng), **_acquisition(rng))
+            for name, rng in zip(names[1:], streams, strict=True)
+        ),
+    )
+
+
+def _acquisition(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "bias": round(float(rng.uniform(0.02, 0.15)), 4),
+        "noise": round(float(rng.uniform(0.008, 0.03)), 4),
+        "slice_blur_mm": round(float(rng.uniform(0, 3)), 3),
+        "gain": round(float(rng.uniform(300, 1500)), 1),
+    }
 
 
 def _means(contrast: str, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -124,42 +165,60 @@ def _means(contrast: str, rng: np.random.Generator) -> tuple[float, float, float
     return csf, gm, wm
 
 
-def render(parameters: PhantomParameters, spacing: float = 2.0) -> Volume:
+def render(parameters: PhantomParameters | Sequence[PhantomParameters], spacing: float = 2.0) -> Volume:
     """Make the phantom; the same parameters give the same bytes.
 
     Args:
-        parameters: from :func:`draw_phantom`.
+        parameters: from :func:`draw_phantom`, or from :func:`draw_channels`, of which the first gives the anatomy.
         spacing: isotropic voxel size in mm.
 
     Returns:
-        A skull-stripped brain in RAS+ MNI space on a background of exact zeros, with its mask.
+        A skull-stripped brain in RAS+ MNI space on a background of exact zeros, with its mask; one channel a contrast, on one
+        grid, tissue and its texture shared, bias and noise not.
     """
-    rng = np.random.default_rng(parameters.seed)
+    channels = (parameters,) if isinstance(parameters, PhantomParameters) else tuple(parameters)
+    first = channels[0]
+    rng = np.random.default_rng(first.seed)
     tissue, affine = _atlas(spacing)
     shape = tissue.shape[1:]
-    where = _coordinates(parameters, shape, spacing, rng)
+    where = _coordinates(first, shape, spacing, rng)
     soft = np.stack([map_coordinates(part, where, order=1, mode="constant") for part in tissue])
-    inside = soft.sum(axis=0)
-    fractions = _refold(soft, parameters, spacing, rng)
-    image = np.zeros(shape, dtype=np.float32)
-    for mean, fraction in zip(parameters.means, fractions, strict=True):
-        grain = smooth_noise(shape, (spacing,) * 3, 3.0, rng) + smooth_noise(shape, (spacing,) * 3, 10.0, rng)
-        image += fraction * (mean + parameters.texture * grain.astype(np.float32) / np.sqrt(2))
+    mask = soft.sum(axis=0) > 0.5
+    fractions = _refold(soft, first, spacing, rng)
+    grains = [
+        smooth_noise(shape, (spacing,) * 3, 3.0, rng) + smooth_noise(shape, (spacing,) * 3, 10.0, rng)
+        for _ in fractions
+    ]
+    # the first channel goes on with the anatomy's stream, so that it does not depend on how many follow
+    streams = [rng, *(np.random.default_rng([first.seed, index]) for index in range(1, len(channels)))]
+    data = []
+    for each, stream in zip(channels, streams, strict=True):
+        image = np.zeros(shape, dtype=np.float32)
+        for mean, fraction, grain in zip(each.means, fractions, grains, strict=True):
+            image += fraction * (mean + first.texture * grain.astype(np.float32) / np.sqrt(2))
+        data.append(np.where(mask, _acquired(image, each, spacing, stream), 0).astype(np.float32))
+    return Volume(
+        data=np.stack(data),
+        affine=affine,
+        channels=tuple(channel_of(each.contrast) for each in channels),
+        mask=mask,
+        provenance={"kind": "volume", "format": "phantom", "dtype": "float32", "warnings": []},
+    )
+
+
+def _acquired(
+    image: NDArray[np.float32], parameters: PhantomParameters, spacing: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """What the scanner makes of it: bias field, slice thickness, Rician noise, gain; never below 0.1."""
+    shape = image.shape
     bias = smooth_noise(shape, (spacing,) * 3, 70.0, rng)
     image *= np.exp(parameters.bias * np.clip(bias, -2.5, 2.5))
     if parameters.slice_blur_mm > spacing:
         image = gaussian_filter1d(image, parameters.slice_blur_mm / 2.355 / spacing, axis=2)
     real, imaginary = rng.normal(0, parameters.noise, (2, *shape)).astype(np.float32)
     image = np.sqrt((image + real) ** 2 + imaginary**2)  # Rician: magnitude of a complex signal
-    mask = inside > 0.5
-    data = np.where(mask, np.maximum(np.round(image * parameters.gain, 1), 0.1), 0).astype(np.float32)
-    return Volume(
-        data=data[None],
-        affine=affine,
-        channels=(channel_of(parameters.contrast),),
-        mask=mask,
-        provenance={"kind": "volume", "format": "phantom", "dtype": "float32", "warnings": []},
-    )
+    found: NDArray[np.float32] = np.maximum(np.round(image * parameters.gain, 1), 0.1)
+    return found
 
 
 def channel_of(contrast: str) -> str:

@@ -48,13 +48,14 @@ def shift(name: str, volume: Volume, *, severity: float = 0.5, seed: int = 0) ->
 
 
 def _bent(volume: Volume, log_gamma: float) -> Volume:
-    """Raise intensities, scaled to their 99.5th percentile, to a power."""
-    inside = volume.data[volume.data != 0]
-    top = np.float32(np.percentile(np.abs(inside), 99.5)) if inside.size else np.float32(1)
-    scaled = np.abs(volume.data) / max(top, np.float32(1e-6))
-    return volume.with_(
-        data=(np.sign(volume.data) * top * scaled ** np.float32(np.exp(log_gamma))).astype(np.float32)
-    )
+    """Raise a channel's intensities, scaled to their 99.5th percentile, to a power."""
+    bent = []
+    for channel in volume.data:
+        inside = channel[channel != 0]
+        top = np.float32(np.percentile(np.abs(inside), 99.5)) if inside.size else np.float32(1)
+        scaled = np.abs(channel) / max(top, np.float32(1e-6))
+        bent.append(np.sign(channel) * top * scaled ** np.float32(np.exp(log_gamma)))
+    return volume.with_(data=np.stack(bent).astype(np.float32))
 
 
 def _thinned(volume: Volume, factor: float) -> Volume:

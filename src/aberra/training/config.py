@@ -43,6 +43,7 @@ class TrainingConfig:
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of ``metrics.jsonl``.
         slices: ``all`` or ``lesion-free`` (slices or patches with lesion voxels are never drawn).
+        balance: share of the samples drawn where lesions are, for models that learn from them; 0 takes samples as they come.
         min_foreground: slices with a smaller share of foreground are left out.
         flip: probability of mirroring left and right.
         gain: largest relative change of intensity, drawn a sample.
@@ -74,6 +75,7 @@ class TrainingConfig:
     checkpoint_every: int = 200
     log_every: int = 10
     slices: str = "all"
+    balance: float = 0.0
     min_foreground: float = 0.05
     flip: float = 0.0
     gain: float = 0.0
@@ -112,7 +114,7 @@ class TrainingConfig:
             (positive, lambda value: value >= 1, "1 or more"),
             (("learning_rate",), lambda value: 0 < value < inf, "a number above 0"),
             (zero_or_more, lambda value: 0 <= value < inf, "0 or more"),
-            (("flip", "min_foreground"), lambda value: 0 <= value <= 1, "a number in [0, 1]"),
+            (("flip", "min_foreground", "balance"), lambda value: 0 <= value <= 1, "a number in [0, 1]"),
             (("beta1", "beta2", "ema"), lambda value: 0 <= value < 1, "a number in [0, 1)"),
         ]
         for names, fits, expected in checks:

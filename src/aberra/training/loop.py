@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.capabilities import LearnsInTurns
+from aberra.capabilities import LearnsFromLesions, LearnsInTurns
 from aberra.errors import ConfigError, TrainingError
 from aberra.training import checkpoint, plots
 from aberra.training.adams import Adams
@@ -100,8 +100,11 @@ class Run:
         self.config = config
         self.folder = folder
         self.seed = seed
-        self.sampler = Sampler(data, config, dims=dims, size=size)
-        self.watched = Sampler(validation, config, dims=dims, size=size) if len(validation) else None
+        sampling: dict[str, Any] = {
+            "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions)
+        }  # fmt: skip
+        self.sampler = Sampler(data, config, **sampling)
+        self.watched = Sampler(validation, config, **sampling) if len(validation) else None
         kind = choose_device(device).type
         precision: Any = config.precision
         if precision == "auto":
@@ -217,7 +220,9 @@ class Run:
         """Draw a batch and leave the gradients of one turn in the parameters that move in it."""
         step, rank = self.state.step, self.fabric.global_rank
         seed = [self.seed, step, rank, *([index] if index else [])]
-        x, mask = (each.to(self.fabric.device) for each in self.sampler.draw(seed, self.config.batch_size))
+        x, mask, *truth = (
+            each.to(self.fabric.device) for each in self.sampler.draw(seed, self.config.batch_size)
+        )
         generator = self._generator(step, rank, index)
         self.model.train()
         if x.ndim == 4:
@@ -226,7 +231,9 @@ class Run:
             moving = {id(each) for each in self.inner.players()[turn]}
             for each in self.inner.parameters():
                 each.requires_grad_(id(each) in moving)
-        losses: dict[str, Tensor] = self.model.loss(x, mask, generator, *([turn] if turn else []))
+        losses: dict[str, Tensor] = self.model.loss(
+            x, mask, generator, *([turn] if turn else []), **_with_truth(truth)
+        )
         optimizer = self.optimizers[turn]
         optimizer.zero_grad()
         self.fabric.backward(losses["loss"])
@@ -267,14 +274,15 @@ class Run:
         if self.config.ema:
             self.inner.load_state_dict(self.shadows["ema"])
         self.model.eval()
-        x, mask = self.watched.fixed(self.config.validation_samples, self.seed)
+        samples = self.watched.fixed(self.config.validation_samples, self.seed)
+        count = len(samples[0])
         total, size = 0.0, self.config.batch_size
         generator = torch.Generator(self.fabric.device).manual_seed(VALIDATION_SEED)
-        for start in range(0, len(x), size):
-            part = x[start : start + size].to(self.fabric.device)
-            losses = self.model.loss(part, mask[start : start + size].to(self.fabric.device), generator)
-            total += float(losses.get("reconstruction", losses["loss"])) * len(part)
-        value = self.fabric.broadcast(total / len(x))  # one answer for all processes, or they stop apart
+        for start in range(0, count, size):
+            x, mask, *truth = (each[start : start + size].to(self.fabric.device) for each in samples)
+            losses = self.model.loss(x, mask, generator, **_with_truth(truth))
+            total += float(losses.get("reconstruction", losses["loss"])) * len(x)
+        value = self.fabric.broadcast(total / count)  # one answer for all processes, or they stop apart
         state = self.state
         if not math.isfinite(value):
             raise self._diverged(state.step, "the validation loss is not finite")
@@ -302,7 +310,7 @@ class Run:
             plots.loss_curve(self.folder)
             reconstruct: Any = getattr(self.inner, "reconstruct", None)
             if reconstruct is not None:
-                x, _ = (self.watched or self.sampler).fixed(8, self.seed)
+                x, *_ = (self.watched or self.sampler).fixed(8, self.seed)
                 plots.reconstruction_grid(self.folder, x, reconstruct(x.to(self.fabric.device)).float().cpu())
         state = self.state
         images = state.step * self.config.batch_size * self.config.devices
@@ -358,3 +366,8 @@ class Run:
             if known:
                 kept.append(line + "\n")
         self.metrics.write_text("".join(kept), encoding="utf-8")
+
+
+def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The keyword of models that learn from lesions; nothing for the others."""
+    return {"lesion": truth[0]} if truth else {}

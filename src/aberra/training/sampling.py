@@ -22,25 +22,35 @@ CORNERS = 10_000
 
 
 class Sampler:
-    """Slices (2-D) or patches (3-D) of healthy tissue.
+    """Slices (2-D) or patches (3-D) of prepared cases.
+
+    A sample is its intensities (C, S) and foreground (1, S), and with ``lesions`` its truth (1, S) as well; all float.
 
     Args:
         volumes: prepared, usually memory-mapped.
         config: ``slices``, ``min_foreground`` and augmentation are used.
         dims: 2 or 3.
         size: spatial shape S of a sample.
+        lesions: samples come with their truth, too; ``balance`` of them are drawn where lesions are.
 
     Raises:
         TrainingError: no slice or patch qualifies.
     """
 
     def __init__(
-        self, volumes: Sequence[Volume], config: TrainingConfig, *, dims: int, size: Sequence[int]
+        self,
+        volumes: Sequence[Volume],
+        config: TrainingConfig,
+        *,
+        dims: int,
+        size: Sequence[int],
+        lesions: bool = False,
     ) -> None:
         self.volumes = volumes
         self.config = config
         self.dims = dims
         self.size = tuple(size)
+        self.lesions = lesions
         self.window = (1, *self.size) if dims == 2 else self.size
         self.places: list[tuple[int, int]] = []
         self.corners: dict[int, NDArray[np.intp]] = {}
@@ -50,6 +60,9 @@ class Sampler:
             elif len(corners := self._corners(volume, index)):
                 self.corners[index] = corners
                 self.places.append((index, 0))
+        self.diseased = [
+            pick for pick, (index, place) in enumerate(self.places) if lesions and self._touches(index, place)
+        ]
         if not self.places:
             what, smaller = (
                 ("slice", "") if dims == 2 else ("patch", " or choose smaller patches (prepare.size)")
@@ -62,19 +75,29 @@ class Sampler:
     def __len__(self) -> int:
         return len(self.places)
 
-    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Random samples: intensities (B, C, S) and foreground (B, 1, S), float."""
+    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
+        """Random samples: intensities (B, C, S), foreground (B, 1, S) and, with ``lesions``, truth (B, 1, S)."""
         rng = np.random.default_rng(list(seed))
         picks = rng.integers(len(self.places), size=count)
+        if self.config.balance and self.diseased:
+            chosen = rng.random(count) < self.config.balance
+            picks = np.where(
+                chosen, np.asarray(self.diseased)[rng.integers(len(self.diseased), size=count)], picks
+            )
         return self._stack([self._sample(int(pick), rng, augment=True) for pick in picks])
 
-    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
         """At most ``count`` samples, evenly spread over the cases, always the same."""
         rng = np.random.default_rng(seed)
         picks = np.unique(
             np.linspace(0, len(self.places) - 1, min(count, len(self.places))).round().astype(int)
         )
         return self._stack([self._sample(int(pick), rng, augment=False) for pick in picks])
+
+    def _touches(self, index: int, place: int) -> bool:
+        """Whether a place may hold lesion voxels."""
+        lesion = self.volumes[index].lesion
+        return lesion is not None and bool((lesion[place] if self.dims == 2 else lesion).any())
 
     def _slices(self, volume: Volume) -> list[int]:
         """Numbers along D of the usable slices."""
@@ -86,7 +109,7 @@ class Sampler:
 
     def _sample(
         self, pick: int, rng: np.random.Generator, *, augment: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.float32], ...]:
         index, place = self.places[pick]
         volume = self.volumes[index]
         low: Sequence[int] = (
@@ -94,12 +117,17 @@ class Sampler:
             if self.dims == 2
             else rng.choice(self.corners[index]).tolist()
         )
-        mask = np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None]
-        data: NDArray[np.float32] = (
-            _cut(volume.data, low, self.window).reshape(-1, *self.size).astype(np.float32)
+        arrays: list[NDArray[np.generic]] = [
+            volume.data,
+            np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None],
+        ]
+        if self.lesions:
+            empty = np.zeros((1, *volume.shape), dtype=bool)
+            arrays.append(empty if volume.lesion is None else volume.lesion[None])
+        sample = tuple(
+            _cut(array, low, self.window).reshape(-1, *self.size).astype(np.float32) for array in arrays
         )
-        inside: NDArray[np.float32] = _cut(mask, low, self.window).reshape(1, *self.size).astype(np.float32)
-        return self._augmented(data, inside, rng) if augment else (data, inside)
+        return self._augmented(sample, rng) if augment else sample
 
     def _corners(self, volume: Volume, index: int) -> NDArray[np.intp]:
         """Low corners (N, 3) of the usable patches; negative along an axis where the volume is smaller."""
@@ -114,26 +142,24 @@ class Sampler:
         return np.stack(np.unravel_index(places, good.shape), axis=1) + middle
 
     def _augmented(
-        self, data: NDArray[np.float32], inside: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self, sample: tuple[NDArray[np.float32], ...], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], ...]:
         """Mirror left and right (W), change gain and gamma; draws are made whether used or not."""
         config = self.config
         mirrored, gain, gamma = rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
         if mirrored < config.flip:
-            data, inside = data[..., ::-1], inside[..., ::-1]
+            sample = tuple(array[..., ::-1] for array in sample)
+        data, *masks = sample
         if config.gamma:
             top = max(float(data.max()), 1e-6)
             data = np.sign(data) * top * (np.abs(data) / top) ** np.exp(gamma * config.gamma)
         if config.gain:
             data = data * (1 + gain * config.gain)
-        return np.ascontiguousarray(data, dtype=np.float32), np.ascontiguousarray(inside)
+        return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in (data, *masks))
 
     @staticmethod
-    def _stack(
-        samples: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        data, inside = zip(*samples, strict=True)
-        return torch.from_numpy(np.stack(data)), torch.from_numpy(np.stack(inside))
+    def _stack(samples: list[tuple[NDArray[np.float32], ...]]) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
 
 
 def _middle(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:

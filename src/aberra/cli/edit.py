@@ -1,0 +1,72 @@
+"""``aberra edit``: guided changes of a scan, and synthetic lesions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def edit(
+    model: Annotated[
+        Path, typer.Argument(help="Folder of a detector that was fitted with guides (ddim-guided).")
+    ],
+    paths: Annotated[list[Path], typer.Argument(help="Scan files, folders of scans, or a manifest.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the edits.")],
+    towards: Annotated[str | None, typer.Option("--class", help="healthy or diseased.")] = None,
+    area: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Lesion area of a slice as a share of its foreground.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Lesion mask on the scan's grid (one scan).")] = None,
+    draw: Annotated[
+        int | None, typer.Option(help="Draw a lesion mask for each scan instead, from this seed.")
+    ] = None,
+    radius: Annotated[
+        tuple[float, float], typer.Option(help="With --draw: smallest and largest mean radius in mm.")
+    ] = (6.0, 15.0),
+    weight: Annotated[
+        list[str] | None, typer.Option("--weight", help="Weight of an aim, as in mask=3. Repeatable.")
+    ] = None,
+    start: Annotated[int, typer.Option(min=1, help="Step L to encode to.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Steps each way.")] = 25,
+    sampler: Annotated[str, typer.Option(help="ddim or coupled (exact inverse, twice the calls).")] = "ddim",
+    split: Annotated[str | None, typer.Option(help="Only this split of the manifest.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option("--channel", help="Manifest column a channel of the model reads.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Change scans towards a class, a lesion area or a lesion mask; several aims work at once.
+
+    DIR/CASE/ gets edited.nii.gz, difference.nii.gz, lesion.nii.gz and edit.json, what independent networks say of the result.
+    With a mask, DIR/manifest.csv lists the edited scans with their lesions: data to train or test with.
+    """
+    from rich.console import Console
+
+    from aberra.cohort import Cohort
+    from aberra.detector import Detector
+    from aberra.editing import edit_cohort
+
+    cohort = Cohort.from_paths(paths)
+    done = edit_cohort(
+        Detector.load(model, device=device),
+        cohort.select(split=split) if split else cohort,
+        out=out,
+        towards=towards,
+        area=area,
+        mask=mask,
+        draw=draw,
+        radius_mm=radius,
+        weights=weight or [],
+        start=start,
+        steps=steps,
+        sampler=sampler,
+        channels=channel,
+        progress=True,
+    )
+    console = Console(soft_wrap=True)
+    for case, attained in done.items():
+        told = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in attained.items())
+        console.print(f"{case}: {told}", highlight=False)
+    console.print(f"edits: {out}")

@@ -1,0 +1,70 @@
+"""Guidance: bend ε̂ towards what another network wants to see (W13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from aberra.diffusion.schedule import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from aberra.diffusion.samplers import Denoise
+    from aberra.diffusion.schedule import Schedule
+
+    Objective = Callable[[Tensor, int], Tensor]
+
+
+def guided(
+    denoise: Denoise, objective: Objective, schedule: Schedule, *, clip: tuple[Tensor, Tensor] | None = None
+) -> Denoise:
+    """Bend a denoiser: ε̂ = ε − √(1 − ᾱ_t)·∇ₓ f(x_t, t) (Dhariwal & Nichol 2021, algorithm 2; Wolleb et al. 2022).
+
+    The posterior mean is linear in ε̂, so for DDPM's ancestral step the same bend shifts the mean by (β_t/√α_t)·∇f: algorithm 1's
+    Σ·∇f with the upper bound β of the variance.
+
+    Args:
+        denoise: what is bent.
+        objective: f of each image, (B, C, S) and t to (B,), higher is better: s·log p(healthy | x_t, t), or a sum of such terms.
+            It is asked in float32 with autograd on.
+        schedule: of the process.
+        clip: bounds of x̂₀ after guidance, each broadcastable to (B, C, S); ε̂ follows.
+    """
+
+    def bent(x: Tensor, t: int) -> Estimate:
+        found = denoise(x, t)
+        level = schedule.at(t, x)
+        noise = found.noise - (1 - level).sqrt() * slope(objective, x, t)
+        image = (x - (1 - level).sqrt() * noise) / level.sqrt()
+        if clip is not None:
+            image = image.clamp(*clip)
+            noise = (x - level.sqrt() * image) / (1 - level).sqrt()
+        return Estimate(image, noise, found.spread)
+
+    return bent
+
+
+def slope(objective: Objective, x: Tensor, t: int) -> Tensor:
+    """∇ₓ f(x, t) of each image, (B, C, S)."""
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        asked = x.detach().float().requires_grad_()
+        (found,) = torch.autograd.grad(objective(asked, t).sum(), asked)
+    return found.to(x)
+
+
+def without_classifier(
+    conditional: Denoise, unconditional: Denoise, schedule: Schedule, *, weight: float
+) -> Denoise:
+    """Classifier-free guidance: ε̂ = ε_∅ + w·(ε_y − ε_∅) (Ho & Salimans 2021 write 1 + w for our w)."""
+
+    def bent(x: Tensor, t: int) -> Estimate:
+        wanted, free = conditional(x, t), unconditional(x, t)
+        noise = free.noise + weight * (wanted.noise - free.noise)
+        level = schedule.at(t, x)
+        return Estimate((x - (1 - level).sqrt() * noise) / level.sqrt(), noise, wanted.spread)
+
+    return bent

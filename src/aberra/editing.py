@@ -1,0 +1,403 @@
+"""Guided editing: change a scan towards a class, a lesion area or a lesion mask, several at once, and check what came of it (W4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from aberra.diffusion.guidance import guided
+from aberra.diffusion.samplers import coupled, ddim
+from aberra.errors import ConfigError, MismatchError, OutputError, unknown
+from aberra.files import atomic_path, config_hash, read_json, write_json
+from aberra.models.guided_ddpm import DISEASED, GUIDES, HEALTHY, GuidedDDPM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from aberra.cohort import Case, Cohort
+    from aberra.detector import Detector
+    from aberra.volume import Volume
+
+WEIGHTS = {"class": 100.0, "area": 1000.0, "mask": 1.0}
+"""Of one aim; of ``area`` the thesis' c, of ``class`` its s."""
+
+SAMPLERS = ("ddim", "coupled")
+FULL = 0.5
+"""Slices with less than this share of the fullest slice's foreground are left as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """One thing that an edit wants.
+
+    Attributes:
+        guide: ``class``, ``area`` or ``mask``.
+        target: ``healthy`` or ``diseased``; the lesion area as a share of the foreground; for ``mask`` a mask on the scan's grid,
+            shape (D, H, W), bool.
+        weight: of its gradient; None is 100, 1000 and 1.
+
+    Raises:
+        ConfigError: a target that the guide does not know.
+    """
+
+    guide: str
+    target: Any
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.guide not in GUIDES:
+            raise unknown("guide", self.guide, GUIDES)
+        if self.guide == "class" and self.target not in {"healthy", "diseased"}:
+            raise unknown("class to edit towards", str(self.target), ("healthy", "diseased"))
+        if self.guide == "area" and not 0 <= float(self.target) <= 1:
+            raise ConfigError(f"area {self.target}: expected a share of the foreground in [0, 1]")
+
+    @property
+    def strength(self) -> float:
+        """The weight, or the guide's own."""
+        return WEIGHTS[self.guide] if self.weight is None else self.weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """An edited scan.
+
+    Attributes:
+        scan: on the scan's own grid and in its own intensities; where nothing was edited it is the scan.
+        difference: edited minus original, shape (C, D, H, W), in prepared intensities, on the scan's own grid.
+        lesion: the mask that was asked for, shape (D, H, W); None without.
+        attained: what the checkers, which never guide, say before and after; see :func:`edit`.
+    """
+
+    scan: Volume
+    difference: NDArray[np.float32]
+    lesion: NDArray[np.bool] | None = None
+    attained: dict[str, float] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write ``edited.nii.gz`` (one a channel where there are several), ``difference.nii.gz``, ``lesion.nii.gz`` and ``edit.json``; whole or not at all."""
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            plain = self.scan.with_(mask=None, lesion=None)
+            for index, channel in enumerate(self.scan.channels):  # a file a channel, as manifests list them
+                one = plain.with_(data=self.scan.data[index : index + 1], channels=(channel,))
+                one.write(temporary / edited_file(channel, self.scan.channels))
+            plain.with_(data=self.difference).write(temporary / "difference.nii.gz")
+            if self.lesion is not None:
+                mask = self.lesion[None].astype(np.float32)
+                plain.with_(data=mask, channels=("lesion",)).write(temporary / "lesion.nii.gz")
+            write_json(temporary / "edit.json", self.attained)
+
+
+def edited_file(channel: str, channels: Sequence[str]) -> str:
+    """Name of a channel's file in an edit's folder."""
+    return "edited.nii.gz" if len(channels) == 1 else f"edited_{channel}.nii.gz"
+
+
+def edit(
+    detector: Detector,
+    volume: Volume,
+    aims: Sequence[Aim],
+    *,
+    start: int = 400,
+    steps: int = 25,
+    sampler: str = "ddim",
+) -> Edit:
+    """Encode the slices of a scan to step ``start`` and decode them under the gradients of all aims.
+
+    Wolleb et al. 2022 (arXiv 2204.02641), L = 400: ``ε̂ = ε − √(1 − ᾱ_t)·∇ Σ fₖ`` with f = w·log p(class) for ``class``,
+    −(w/2)·(target − R)² for ``area``, whose gradient is the thesis' self-correcting s_t·c·∇R, and −w·H for ``mask``, H the cross-entropy
+    of the segmenter, summed over pixels. The thesis prints the last with the other sign, which would raise H. With a mask only the
+    slices that it touches are edited, else those with at least half of the fullest slice's foreground.
+
+    Args:
+        detector: of a ``guided-ddpm`` with the guides that are asked for.
+        volume: the scan, as read.
+        aims: at least one.
+        start: L, of the model's T steps.
+        steps: steps each way.
+        sampler: ``ddim`` or ``coupled`` (exact inverse; twice the calls).
+
+    Returns:
+        The edit; ``attained`` holds for each aim what the guide's checker says, mean over the edited slices: ``class_before`` and
+        ``class_after`` (share of slices with the class asked for), ``area_before``, ``area_after`` and ``area_error`` (mean |target − area|),
+        ``mask_before`` and ``mask_after`` (Dice with the mask), and ``change_inside`` and ``change_outside`` of the mask (mean absolute,
+        prepared intensities), or ``change``.
+
+    Raises:
+        ConfigError: a model without the guide, no aim, or an unknown sampler.
+        MismatchError: a mask on another grid, outside the model's field of view, or an empty one.
+    """
+    from aberra.prepare import back
+
+    model = detector.model
+    if not isinstance(model, GuidedDDPM):
+        raise ConfigError(
+            f"{detector.method.name}: has no guides to edit with; fit one, as in "
+            '`aberra fit ddim-guided MANIFEST --set model.guides=\'["class", "area", "mask"]\'`'
+        )
+    for aim in aims:
+        if aim.guide not in model.guides:
+            raise ConfigError(
+                f"{detector.method.name}: has no guide '{aim.guide}', only {', '.join(model.guides)}; "
+                "fit it with --set model.guides"
+            )
+    if not aims or len({aim.guide for aim in aims}) < len(aims):
+        raise ConfigError("an edit needs one aim or several of different kinds")
+    if sampler not in SAMPLERS:
+        raise unknown("sampler of an edit", sampler, SAMPLERS)
+    wanted = next((np.asarray(aim.target, dtype=bool) for aim in aims if aim.guide == "mask"), None)
+    if wanted is not None and wanted.shape != volume.shape:
+        raise MismatchError(
+            f"the mask has shape {wanted.shape}, the scan {volume.shape}; draw it on the scan's grid"
+        )
+    prepared = detector.recipe(volume.with_(lesion=wanted))
+    inside = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+    drawn = np.zeros(prepared.shape, dtype=bool) if wanted is None else np.asarray(prepared.lesion)
+    chosen = _slices(inside, drawn if wanted is not None else None)
+
+    x = torch.from_numpy(np.ascontiguousarray(prepared.data))
+    extra = torch.from_numpy(np.stack([drawn, inside]).astype(np.float32))
+    path = _Path(model, aims, start=start, steps=steps, sampler=sampler)
+    where = torch.from_numpy(chosen & inside)
+    edited = detector.runner(path, torch.cat([x, extra]), where, grad=True)
+    edited = torch.where(where, edited, x)
+    difference = (edited - x).numpy()
+
+    moved = back(difference, prepared, volume)
+    data = volume.data + moved * _units(prepared, volume).reshape(-1, 1, 1, 1)
+    return Edit(
+        scan=volume.with_(data=data.astype(np.float32), lesion=None),
+        difference=moved,
+        lesion=wanted,
+        attained=path.report() | _changes(difference, chosen & inside, drawn if wanted is not None else None),
+    )
+
+
+def edit_cohort(
+    detector: Detector,
+    cohort: Cohort,
+    *,
+    out: Path,
+    towards: str | None = None,
+    area: float | None = None,
+    mask: Path | None = None,
+    draw: int | None = None,
+    radius_mm: tuple[float, float] = (6.0, 15.0),
+    weights: Sequence[str] = (),
+    channels: Sequence[str] | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> dict[str, dict[str, float]]:
+    """Edit every case of a cohort into ``out/<case>/``; finished cases are kept, so an interrupted run goes on.
+
+    With masks, ``out/manifest.csv`` lists the edited scans with their lesions, as data to train or test with.
+
+    Args:
+        detector: as for :func:`edit`.
+        cohort: the cases.
+        out: folder of the edits.
+        towards: class to edit towards.
+        area: lesion area to edit towards.
+        mask: file of a mask; only for a single case.
+        draw: draw a mask for each case instead, from this seed.
+        radius_mm: smallest and largest mean radius of drawn masks.
+        weights: ``guide=number`` each.
+        channels: manifest columns to read, in the model's order.
+        progress: show a progress bar.
+        options: of :func:`edit`.
+
+    Returns:
+        What each case attained.
+
+    Raises:
+        OutputError: ``out`` holds edits of another model or other settings.
+        ConfigError: no aim, or a mask for several cases.
+    """
+    from rich.progress import track
+
+    strengths = _weights(weights)
+    if mask is not None and (draw is not None or len(cohort) > 1):
+        raise ConfigError("--mask is of one scan; for several use --draw")
+    fixed = [
+        Aim(guide=guide, target=target, weight=strengths.get(guide))
+        for guide, target in (("class", towards), ("area", area))
+        if target is not None
+    ]
+    settings = [towards, area, str(mask), draw, list(radius_mm), strengths, options]
+    identity = config_hash([detector.identity["fingerprint"], settings])
+    claim = out / "edits.json"
+    if claim.is_file() and read_json(claim)["identity"] != identity:
+        raise OutputError(f"{out}: edits of another model or other settings are there; choose another --out")
+    if not claim.is_file() and out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out}: the folder is not empty; choose another --out")
+    write_json(claim, {"identity": identity})
+    for number, case in enumerate(track(list(cohort), "editing", disable=not progress)):
+        if (out / case.case / "edit.json").is_file():
+            continue
+        volume = detector.read(case, channels)
+        aims = list(fixed)
+        if mask is not None:
+            aims.append(Aim(guide="mask", target=_read_mask(mask), weight=strengths.get("mask")))
+        elif draw is not None:
+            drawn = _drawn(volume, np.random.default_rng([draw, number]), radius_mm)
+            aims.append(Aim(guide="mask", target=drawn, weight=strengths.get("mask")))
+        edit(detector, volume, aims, **options).save(out / case.case)
+    if mask is not None or draw is not None:
+        _write_manifest(out, cohort, list(channels or detector.channels))
+    return {case.case: read_json(out / case.case / "edit.json") for case in cohort}
+
+
+def _weights(settings: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for setting in settings:
+        guide, _, number = setting.partition("=")
+        if guide not in GUIDES:
+            raise unknown("guide in --weight", guide, GUIDES)
+        try:
+            found[guide] = float(number)
+        except ValueError as error:
+            raise ConfigError(f"--weight {setting}: expected guide=number, as in mask=3") from error
+    return found
+
+
+def _read_mask(path: Path) -> NDArray[np.bool]:
+    from aberra.volume import Volume
+
+    return np.asarray(Volume.read(path).data[0] > 0)
+
+
+def _drawn(volume: Volume, rng: np.random.Generator, radius_mm: tuple[float, float]) -> NDArray[np.bool]:
+    """A lesion shape somewhere in the foreground, as the phantoms have them."""
+    from aberra.synthesis import draw_lesion, plant
+
+    clean = volume.with_(lesion=None)
+    parameters = draw_lesion(clean, rng, shapes=("ellipsoid", "blob"), radius_mm=radius_mm)
+    return np.asarray(plant(clean, parameters)[0].lesion)
+
+
+def _write_manifest(out: Path, cohort: Cohort, channels: Sequence[str]) -> None:
+    from aberra.synthesis.folder import write_manifest
+
+    def record(case: Case) -> dict[str, Any]:
+        files = {channel: f"{case.case}/{edited_file(channel, channels)}" for channel in channels}
+        files["lesion"] = f"{case.case}/lesion.nii.gz"
+        return {"case": case.case, "patient": case.patient, "files": files, "groups": case.groups, "label": 1}
+
+    write_manifest(out, [record(case) for case in cohort])
+
+
+class _Path:
+    """Edits a batch (B, C + 2, S) whose last channels are the mask asked for and the foreground, and remembers the checkers' answers."""
+
+    def __init__(
+        self, model: GuidedDDPM, aims: Sequence[Aim], *, start: int, steps: int, sampler: str
+    ) -> None:
+        self.model = model
+        self.aims = aims
+        self.process = model.process()
+        self.times = self.process.times(steps, start)
+        self.sampler = sampler
+        self.answers: dict[str, list[Tensor]] = {}
+
+    @torch.no_grad()
+    def __call__(self, batch: Tensor) -> Tensor:
+        x, mask, inside = batch[:, :-2], batch[:, -2:-1], batch[:, -1:]
+        decode = guided(
+            self.model.denoise, lambda noisy, t: self._objective(noisy, t, mask, inside), self.process
+        )
+        up = self.times[::-1]
+        if self.sampler == "coupled":
+            pair = coupled(self.model.denoise, (x, x), up, self.process)
+            edited = coupled(decode, pair, self.times, self.process)[0].to(x)
+        else:
+            edited = ddim(decode, ddim(self.model.denoise, x, up, self.process), self.times, self.process)
+        for aim in self.aims:
+            self._ask(aim, x, mask, "before")
+            self._ask(aim, edited, mask, "after")
+        return edited
+
+    def _objective(self, noisy: Tensor, t: int, mask: Tensor, inside: Tensor) -> Tensor:
+        total = torch.zeros(len(noisy), device=noisy.device)
+        for aim in self.aims:
+            told = self.model.told(aim.guide, noisy, t)
+            if aim.guide == "class":
+                side = HEALTHY if aim.target == "healthy" else DISEASED
+                total = total + aim.strength * F.log_softmax(told, dim=1)[:, side]
+            elif aim.guide == "area":
+                total = total - aim.strength / 2 * (float(aim.target) - told[:, 0]) ** 2
+            else:
+                entropy = F.binary_cross_entropy_with_logits(told, mask, reduction="none") * inside
+                total = total - aim.strength * entropy.flatten(1).sum(dim=1)
+        return total
+
+    def _ask(self, aim: Aim, x: Tensor, mask: Tensor, when: str) -> None:
+        told = self.model.told(aim.guide, x, 1, checker=True)
+        if aim.guide == "class":
+            answer = (told.argmax(dim=1) == (HEALTHY if aim.target == "healthy" else DISEASED)).float()
+        elif aim.guide == "area":
+            answer = told[:, 0]
+            if when == "after":
+                self.answers.setdefault("area_error", []).append((float(aim.target) - answer).abs().cpu())
+        else:
+            found = (told > 0).float()
+            answer = 2 * (found * mask).flatten(1).sum(1) / (found + mask).flatten(1).sum(1).clamp(min=1)
+        self.answers.setdefault(f"{aim.guide}_{when}", []).append(answer.cpu())
+
+    def report(self) -> dict[str, float]:
+        """Mean of each answer over the slices."""
+        return {name: float(torch.cat(parts).mean()) for name, parts in self.answers.items()}
+
+
+def _slices(inside: NDArray[np.bool], drawn: NDArray[np.bool] | None) -> NDArray[np.bool]:
+    """Slices to edit, shape (D, 1, 1)."""
+    if drawn is not None:
+        if not drawn.any():
+            raise MismatchError("the mask is empty, or lies outside of what the model sees of the scan")
+        return np.asarray(drawn.any(axis=(1, 2), keepdims=True))
+    full = inside.mean(axis=(1, 2), keepdims=True)
+    return np.asarray(full >= FULL * full.max(), dtype=bool)
+
+
+def _units(prepared: Volume, volume: Volume) -> NDArray[np.float32]:
+    """Intensities of the scan for one unit of the prepared scan, a channel each: the slope of the normalisation."""
+    from aberra.prepare import back
+
+    there = back(prepared.data, prepared, volume)
+    judged = (
+        back(
+            np.ones(prepared.shape, np.float32)
+            if prepared.mask is None
+            else prepared.mask.astype(np.float32),
+            prepared,
+            volume,
+        )
+        > 0.99
+    )
+    slopes = []
+    for original, normalised in zip(volume.data, there, strict=True):
+        a, b = normalised[judged], original[judged]
+        spread = float(((a - a.mean()) ** 2).mean())
+        slopes.append(float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread > 0 else 1.0)
+    return np.asarray(slopes, dtype=np.float32)
+
+
+def _changes(
+    difference: NDArray[np.float32], chosen: NDArray[np.bool], drawn: NDArray[np.bool] | None
+) -> dict[str, float]:
+    size = np.abs(difference).mean(axis=0)
+    if drawn is None:
+        return {"change": float(size[chosen].mean())}
+    outside = chosen & ~drawn
+    return {
+        "change_inside": float(size[drawn & chosen].mean()),
+        "change_outside": float(size[outside].mean()) if outside.any() else 0.0,
+    }

@@ -1,0 +1,176 @@
+"""Denoising diffusion model of healthy images (W6, W14): one network, many scores."""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from aberra.diffusion.noise import KINDS, draw, shared
+from aberra.diffusion.schedule import PREDICTS, Estimate, Schedule
+from aberra.errors import ConfigError, unknown
+from aberra.nets.diffusion_unet import DiffusionUNet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator
+
+LOSSES = ("l2", "l1")
+
+
+class DDPM(nn.Module):
+    """Learns to take noise of any strength out of healthy images; what it would put in place of a lesion is the healthy version.
+
+    Ho, Jain, Abbeel 2020 (arXiv 2006.11239): ``E ‖ε − ε_θ(√ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, t)‖²``, t uniform in 1 ... T. With
+    ``learned_variance`` the hybrid loss of Nichol & Dhariwal 2021 (eq. 16): the variational bound of a random step, in bits a pixel, is
+    added, its gradient stopped at the mean.
+
+    Args:
+        channels: C.
+        dims: 2 or 3.
+        size: spatial shape S of the input.
+        width: filters of the network's first level; the thesis has 128.
+        multipliers: of the width, one a level.
+        blocks: residual blocks a level; the thesis has 2.
+        attention: attend at the levels whose longest edge is one of these.
+        timesteps: T.
+        schedule: ``linear``, ``cosine`` or ``log-snr``; see :class:`aberra.diffusion.schedule.Schedule`.
+        predicts: ``noise``, ``image`` or ``velocity``.
+        noise: ``gaussian``, ``coarse``, ``pyramid`` or ``simplex``; see :func:`aberra.diffusion.noise.draw`.
+        learned_variance: learn the variance of the reverse steps, too.
+        loss_norm: ``l2`` or ``l1``, over the whole image.
+
+    Raises:
+        ConfigError: unknown option, or a learned variance with other than Gaussian noise.
+
+    Deviation: small by default (width 32, 1 block a level), so that it trains on a CPU.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        width: int = 32,
+        multipliers: Sequence[int] = (1, 2, 2, 4),
+        blocks: int = 1,
+        attention: Sequence[int] = (8,),
+        timesteps: int = 1000,
+        schedule: str = "linear",
+        predicts: str = "noise",
+        noise: str = "gaussian",
+        learned_variance: bool = False,
+        loss_norm: str = "l2",
+    ) -> None:
+        super().__init__()
+        if predicts not in PREDICTS:
+            raise unknown("model.predicts", predicts, PREDICTS)
+        if noise not in KINDS:
+            raise unknown("model.noise", noise, KINDS)
+        if loss_norm not in LOSSES:
+            raise unknown("model.loss_norm", loss_norm, LOSSES)
+        if learned_variance and noise != "gaussian":
+            raise ConfigError(
+                f"model.noise={noise} with model.learned_variance: the bound is that of Gaussian noise"
+            )
+        self.schedule = Schedule(kind=schedule, steps=timesteps)
+        self.predicts = predicts
+        self.kind = noise
+        self.learned_variance = learned_variance
+        self.loss_norm = loss_norm
+        self.net = self.network(
+            channels=channels,
+            out=channels * (2 if learned_variance else 1),
+            dims=dims,
+            size=size,
+            width=width,
+            multipliers=tuple(multipliers),
+            blocks=blocks,
+            attention=tuple(attention),
+        )
+
+    network = DiffusionUNet
+
+    # -- what scores ask -------------------------------------------------------------------------------------------
+
+    def process(self) -> Schedule:
+        """The schedule of the noise."""
+        return self.schedule
+
+    def noise(self, seed: int, like: Tensor) -> Tensor:
+        """Noise number ``seed`` of the kind it was trained with, (1, C, S), shared by the batch."""
+        return shared(self.kind, seed, like)
+
+    def denoise(self, noisy: Tensor, t: int, label: Tensor | int | None = None) -> Estimate:
+        """Estimate image and noise in x_t, shape (B, C, S); one call of the network. In bf16 on CUDA."""
+        steps = torch.full((len(noisy),), t, device=noisy.device)
+        labels = torch.full_like(steps, label) if isinstance(label, int) else label
+        with torch.autocast("cuda", torch.bfloat16, enabled=noisy.is_cuda):
+            output = self.net(noisy.float(), steps, labels)
+        return self._estimate(output.float(), noisy, t)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Encoder features of a clean image (t = 1), finest first: (B, F, S / 2ᵏ)."""
+        return self.net.features(x, torch.ones(len(x), device=x.device))
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the image
+        """Error of the prediction at a random step, and the bound of the learned variance."""
+        return self.diffusion_loss(x, generator)
+
+    def diffusion_loss(
+        self, x: Tensor, generator: Generator, label: Tensor | None = None, context: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The loss of images (B, C, S), told a class (B,) or shown a noise-free context (B, C', S) where there is one."""
+        t = torch.randint(1, self.schedule.steps + 1, (len(x),), generator=generator, device=x.device)
+        noise = draw(self.kind, x.shape, generator)
+        noisy = self.schedule.add_noise(x, noise, t)
+        shown = noisy if context is None else torch.cat([context, noisy], dim=1)
+        output = self.net(shown, t, label).float()
+        told, spread = output.chunk(2, dim=1) if self.learned_variance else (output, None)
+        error = told - self.schedule.target(x, noise, t, self.predicts)
+        simple = error.square().mean() if self.loss_norm == "l2" else error.abs().mean()
+        if spread is None:
+            return {"loss": simple}
+        found = self.schedule.estimate(told.detach(), noisy, t, self.predicts)
+        bound = variational_bound(
+            self.schedule, x, noisy, t, found=found.image, spread=(spread + 1) / 2
+        ).mean()
+        return {"loss": simple + bound, "reconstruction": simple, "bound": bound}
+
+    def _estimate(self, output: Tensor, noisy: Tensor, t: int) -> Estimate:
+        told, spread = output.chunk(2, dim=1) if self.learned_variance else (output, None)
+        found = self.schedule.estimate(told, noisy, t, self.predicts)
+        return Estimate(found.image, found.noise, None if spread is None else ((spread + 1) / 2).clamp(0, 1))
+
+
+def variational_bound(
+    schedule: Schedule, image: Tensor, noisy: Tensor, t: Tensor, *, found: Tensor, spread: Tensor
+) -> Tensor:
+    """L_t in bits a pixel, (B,): KL(q(x_{t−1} | x_t, x₀) ‖ p_θ); at t = 1 −log p_θ(x₀ | x₁) of a bin of 1/255 (Ho et al. 2020, eq. 13).
+
+    Args:
+        schedule: of the process.
+        image: x₀, (B, C, S).
+        noisy: x_t.
+        t: (B,).
+        found: x̂₀; detach it so that only the variance learns.
+        spread: v of the learned variance.
+    """
+    true, low, high = schedule.posterior(image, noisy, t, t - 1)
+    mean, _, _ = schedule.posterior(found, noisy, t, t - 1)
+    # β̃₁ is 0; the first step takes β̃₂, as Nichol & Dhariwal do
+    _, second, _ = schedule.posterior(image, noisy, torch.full_like(t, 2), torch.ones_like(t))
+    low = torch.where(low > 0, low, second).log()
+    log_variance = spread * high.log() + (1 - spread) * low
+    kl = 0.5 * (log_variance - low - 1 + (low - log_variance).exp() + (true - mean) ** 2 / log_variance.exp())
+    deviation = torch.exp(-0.5 * log_variance)
+    upper, lower = ((image - mean + edge) * deviation for edge in (1 / 255, -1 / 255))
+    mass = (torch.special.ndtr(upper) - torch.special.ndtr(lower)).clamp(min=1e-12)
+    first = (t == 1).reshape(-1, *[1] * (image.ndim - 1))
+    return torch.where(first, -mass.log(), kl).flatten(1).mean(dim=1) / log(2)

@@ -1,0 +1,129 @@
+"""A folder of cases that are made here: claimed by its settings, written in parallel, completed after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.errors import OutputError
+from aberra.files import config_hash, read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from aberra.volume import Volume
+
+
+def write_folder(
+    folder: Path,
+    settings: Mapping[str, Any],
+    jobs: Mapping[str, Callable[[], None]],
+    *,
+    title: str,
+    claim: str = "phantom.json",
+    workers: int = 2,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Write the cases that are missing and return the records of all, in order.
+
+    Args:
+        folder: of the cohort.
+        settings: everything the files depend on; kept in ``claim`` and compared before anything is added.
+        jobs: case name to a call (fit for another process) that writes the case, ``<case>.json`` last.
+        title: of the progress bar.
+        claim: file that says whose folder it is.
+        workers: processes.
+        progress: show the bar.
+
+    Raises:
+        OutputError: the folder holds something else.
+    """
+    from rich.progress import Progress
+
+    own = folder / claim
+    content = {"identity": config_hash(settings), "plan": {**settings}}
+    # a claim alone is what a call leaves that failed at its first case: other settings are the remedy then
+    if folder.exists() and any(path != own for path in folder.iterdir()):
+        if not own.is_file():
+            raise OutputError(f"{folder}: the folder is not empty; choose another one")
+        if read_json(own)["identity"] != content["identity"]:
+            raise OutputError(f"{folder}: a cohort of other settings is there already; choose another folder")
+    write_json(own, content)
+    missing = [job for name, job in jobs.items() if not (folder / f"{name}.json").is_file()]
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task(title, total=len(jobs), completed=len(jobs) - len(missing))
+        if workers > 1 and len(missing) > 1:
+            with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
+                try:
+                    for done in as_completed([pool.submit(job) for job in missing]):
+                        done.result()
+                        bar.advance(task)
+                except BaseException:  # tell what is wrong now, not after the cases that wait
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        else:
+            for job in missing:
+                job()
+                bar.advance(task)
+    return [read_json(folder / f"{name}.json") for name in jobs]
+
+
+def spread(index: int, cases: int, share: float) -> bool:
+    """Whether case ``index`` is one of the round(cases · share) that are spread evenly over all."""
+    count = round(cases * share)
+    return (index + 1) * count // cases > index * count // cases
+
+
+def write_files(folder: Path, name: str, volume: Volume) -> dict[str, str]:
+    """Write a case's channels, mask and lesion as NIfTI; returns column to file name."""
+    files = {}
+    for index, channel in enumerate(volume.channels):
+        files[channel] = f"{name}_{channel}.nii.gz"
+        volume.with_(data=volume.data[index : index + 1], channels=(channel,)).write(folder / files[channel])
+    for label in ("mask", "lesion"):
+        array = getattr(volume, label)
+        if array is not None:
+            files[label] = f"{name}_{label}.nii.gz"
+            flat = volume.with_(data=array[None].astype(np.float32), channels=("mask",))
+            flat.write(folder / files[label])
+    return files
+
+
+def write_manifest(
+    folder: Path, records: Sequence[Mapping[str, Any]], channels: Sequence[str] | None = None
+) -> Path:
+    """Write ``manifest.csv`` and return its path.
+
+    Args:
+        folder: of the cohort.
+        records: each with ``case``, ``patient``, ``files``, ``groups`` and ``label``.
+        channels: columns in order; None takes them from the files.
+    """
+    if channels is None:
+        named = (key for record in records for key in record["files"])
+        channels = [key for key in dict.fromkeys(named) if key not in {"mask", "lesion"}]
+    groups = list(dict.fromkeys(key for record in records for key in record["groups"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "patient", *channels, "mask", "lesion", "label", *groups])
+    for record in records:
+        files = record["files"]
+        writer.writerow(
+            [
+                record["case"],
+                record["patient"],
+                *(files.get(channel, "") for channel in channels),
+                files.get("mask", ""),
+                files.get("lesion", ""),
+                record["label"],
+                *(record["groups"].get(group, "") for group in groups),
+            ]
+        )
+    write_text(folder / "manifest.csv", text.getvalue())
+    return folder / "manifest.csv"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aberra.errors import ConfigError
+from aberra.models.ddpm import DDPM
+from aberra.models.guided_ddpm import GuidedDDPM, area
+
+TINY = {"channels": 1, "size": (16, 16), "width": 8, "multipliers": (1, 2), "attention": ()}
+
+
+def _generator():
+    return torch.Generator().manual_seed(0)
+
+
+def _batch():
+    x = torch.rand(4, 1, 16, 16, generator=_generator())
+    lesion = torch.zeros(4, 1, 16, 16)
+    lesion[2:, :, 4:8, 4:8] = 1
+    return x, torch.ones(4, 1, 16, 16), lesion
+
+
+@pytest.mark.parametrize("predicts", ["noise", "image", "velocity"])
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_loss_for_every_prediction(predicts, learned):
+    model = DDPM(predicts=predicts, learned_variance=learned, **TINY)
+    x, mask, _ = _batch()
+    losses = model.loss(x, mask, _generator())
+    assert torch.isfinite(losses["loss"])
+    assert ("bound" in losses) == learned
+    found = model.eval().denoise(x, 500)
+    assert found.image.shape == found.noise.shape == x.shape
+    assert (found.spread is not None) == learned
+    level = model.process().at(500, x)
+    torch.testing.assert_close(level.sqrt() * found.image + (1 - level).sqrt() * found.noise, x)
+
+
+def test_the_bound_does_not_move_the_mean():
+    model = DDPM(learned_variance=True, **TINY)
+    x, mask, _ = _batch()
+    model.loss(x, mask, _generator())["bound"].backward()
+    mean, spread = model.net.last.bias.grad.chunk(2)
+    assert float(mean.abs().sum()) == 0
+    assert float(spread.abs().sum()) > 0
+
+
+def test_learning_lowers_the_loss():
+    torch.manual_seed(0)
+    model = DDPM(**TINY)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    x, mask, _ = _batch()
+    first = float(model.loss(x, mask, _generator())["loss"].detach())
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.loss(x, mask, generator)["loss"].backward()
+        optimizer.step()
+    assert float(model.loss(x, mask, _generator())["loss"].detach()) < 0.7 * first
+
+
+def test_each_turn_moves_its_own_network_only_and_together_they_are_all():
+    model = GuidedDDPM(guides=("class", "area", "mask"), guide_width=8, conditional=True, **TINY)
+    x, mask, lesion = _batch()
+    players = {name: list(weights) for name, weights in model.players().items()}
+    assert set(players) == set(model.turns(0.0))
+    everyone = [id(weight) for weights in players.values() for weight in weights]
+    assert sorted(everyone) == sorted(id(weight) for weight in model.parameters())
+    for turn, weights in players.items():
+        model.zero_grad()
+        model.loss(x, mask, _generator(), turn, lesion=lesion)["loss"].backward()
+        own = {id(weight) for weight in weights}
+        assert all(weight.grad is None for weight in model.parameters() if id(weight) not in own)
+        assert any(weight.grad is not None for weight in weights)
+    total = model.loss(x, mask, _generator(), lesion=lesion)["loss"]
+    assert torch.isfinite(total)
+
+
+def test_truth_becomes_class_and_area():
+    model = GuidedDDPM(guide_width=8, **TINY)
+    _, mask, lesion = _batch()
+    assert model.label(lesion).tolist() == [0, 0, 1, 1]
+    torch.testing.assert_close(area(lesion, mask), torch.tensor([0, 0, 16 / 256, 16 / 256]))
+
+
+def test_a_guide_learns_what_is_in_an_image_and_quality_says_how_well():
+    torch.manual_seed(0)
+    model = GuidedDDPM(guides=("class", "mask"), guide_width=8, **TINY)
+    x, mask, lesion = _batch()
+    x = 0.1 * x + 2 * lesion
+    before = model.quality(x, mask, lesion, 1)
+    for turn in ("class", "mask"):
+        optimizer = torch.optim.Adam(model.players()[turn], 3e-3)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(60):
+            optimizer.zero_grad()
+            model.loss(x, mask, generator, turn, lesion=lesion)["loss"].backward()
+            optimizer.step()
+    after = model.quality(x, mask, lesion, 1)
+    assert after["accuracy"] == 1
+    assert after["dice"] > max(0.8, before["dice"])
+
+
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(ConfigError, match="velocity"):
+        DDPM(predicts="velocty", **TINY)
+    with pytest.raises(ConfigError, match="Gaussian"):
+        DDPM(noise="pyramid", learned_variance=True, **TINY)
+    with pytest.raises(ConfigError, match="class"):
+        GuidedDDPM(guides=("area",), **TINY)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from aberra.cohort import Cohort
+from aberra.detector import Detector
+from aberra.diffusion.schedule import Estimate
+from aberra.editing import Aim, edit, edit_cohort
+from aberra.errors import ConfigError, MismatchError, OutputError
+from aberra.method import Method
+from aberra.models.guided_ddpm import GuidedDDPM
+from aberra.prepare import Recipe
+from aberra.volume import Volume
+
+SIZE = 16
+
+
+class Known(GuidedDDPM):
+    """Pixels are N(0, 1): the best denoiser is linear. A lesion is what is above 1."""
+
+    def __init__(self):
+        super().__init__(
+            channels=1, size=(SIZE, SIZE), width=8, multipliers=(1, 2), attention=(), guide_width=8,
+            guides=("class", "area", "mask"),
+        )  # fmt: skip
+
+    def denoise(self, noisy, t, label=None):
+        del label
+        level = self.schedule.at(t, noisy)
+        image = level.sqrt() * noisy
+        return Estimate(image, (noisy - level.sqrt() * image) / (1 - level).sqrt())
+
+    def told(self, name, noisy, t, *, checker=False):
+        del t, checker
+        logits = 4 * (noisy - 1)
+        if name == "mask":
+            return logits
+        share = torch.sigmoid(logits).flatten(1).mean(dim=1)
+        if name == "area":
+            return share[:, None]
+        return torch.stack([0 * share, 60 * (share - 0.1)], dim=1)
+
+
+@pytest.fixture
+def scan():
+    rng = np.random.default_rng(0)
+    data = 100 + 10 * rng.standard_normal((1, 5, SIZE, SIZE)).astype(np.float32)
+    return Volume(data=data, affine=np.diag([2.0, 2, 2, 1]), mask=np.ones((5, SIZE, SIZE), dtype=bool))
+
+
+@pytest.fixture
+def detector(tmp_path):
+    made = Detector(
+        method=Method(name="known", model={"name": "guided-ddpm"}, score={"name": "guided"}),
+        recipe=Recipe.from_config([{"name": "normalise", "method": "zscore"}]),
+        model=Known(),
+        channels=["image"],
+        dims=2,
+        size=(SIZE, SIZE),
+        device="cpu",
+    )
+    made.save(tmp_path / "known")
+    return made
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "coupled"])
+def test_a_mask_becomes_a_lesion_there_and_little_else_changes(sampler, scan, detector):
+    mask = np.zeros(scan.shape, dtype=bool)
+    mask[2, 4:8, 4:8] = True
+
+    found = edit(detector, scan, [Aim(guide="mask", target=mask, weight=5.0)], steps=20, sampler=sampler)
+
+    assert found.attained["mask_after"] > max(0.8, found.attained["mask_before"])
+    assert found.scan.data[0][mask].mean() > scan.data[0][mask].mean() + 10
+    untouched = [0, 1, 3, 4]
+    np.testing.assert_array_equal(found.scan.data[:, untouched], scan.data[:, untouched])
+    assert found.attained["change_inside"] > found.attained["change_outside"]
+    # the difference is in prepared units, here standard deviations of the scan
+    slope = (found.scan.data - scan.data)[0, 2] / found.difference[0, 2]
+    np.testing.assert_allclose(slope, scan.data.std(), rtol=0.02)
+
+
+def test_an_area_is_met_from_above_and_from_below(scan, detector):
+    for target in (0.05, 0.6):
+        found = edit(detector, scan, [Aim(guide="area", target=target, weight=30_000.0)], steps=40)
+        before, after = found.attained["area_before"], found.attained["area_after"]
+        assert abs(after - target) < 0.3 * abs(before - target)
+        assert found.attained["area_error"] == pytest.approx(abs(after - target), abs=0.02)
+
+
+def test_two_gradients_at_once(scan, detector):
+    mask = np.zeros(scan.shape, dtype=bool)
+    mask[2, 2:9, 2:9] = True
+    aims = [Aim(guide="mask", target=mask, weight=3.0), Aim(guide="class", target="diseased", weight=10.0)]
+    found = edit(detector, scan, aims, steps=20)
+    assert {"class_after", "mask_after"} <= set(found.attained)
+    assert found.attained["class_after"] == 1
+    assert found.attained["mask_after"] > found.attained["mask_before"]
+
+
+def test_healthy_is_reached_and_the_checkers_are_asked(scan, detector):
+    found = edit(detector, scan, [Aim(guide="class", target="healthy")], steps=20)
+    assert found.attained["class_before"] == 0
+    assert found.attained["class_after"] == 1
+    assert found.attained["change"] > 0
+
+
+def test_a_cohort_of_edits_is_a_cohort_and_is_resumed(scan, detector, tmp_path):
+    paths = []
+    for name in ("a", "b"):
+        paths.append(tmp_path / f"{name}.nii.gz")
+        scan.write(paths[-1])
+    out = tmp_path / "out"
+    done = edit_cohort(detector, Cohort.from_paths(paths), out=out, draw=1, radius_mm=(3, 6), steps=4)
+    assert set(done) == {"a", "b"}
+    edits = Cohort.read(out / "manifest.csv")
+    assert [case.healthy for case in edits] == [False, False]
+    first, second = (case.read() for case in edits)
+    assert first.lesion.any()
+    assert not np.array_equal(first.lesion, second.lesion)
+
+    kept = (out / "a" / "edit.json").read_text()
+    (out / "a" / "edit.json").write_text(json.dumps({"mask_after": 0.5}))
+    assert edit_cohort(detector, Cohort.from_paths(paths), out=out, draw=1, radius_mm=(3, 6), steps=4)[
+        "a"
+    ] == {"mask_after": 0.5}
+    assert kept != (out / "a" / "edit.json").read_text()
+    with pytest.raises(OutputError, match="other settings"):
+        edit_cohort(detector, Cohort.from_paths(paths), out=out, draw=2, radius_mm=(3, 6), steps=4)
+
+
+def test_what_cannot_be_edited_says_why(scan, detector):
+    with pytest.raises(ConfigError, match="healthy"):
+        Aim(guide="class", target="well")
+    with pytest.raises(ConfigError, match="mask"):
+        Aim(guide="maks", target=0.1)
+    with pytest.raises(MismatchError, match="scan's grid"):
+        edit(detector, scan, [Aim(guide="mask", target=np.ones((2, 2, 2), dtype=bool))])
+    with pytest.raises(MismatchError, match="empty"):
+        edit(detector, scan, [Aim(guide="mask", target=np.zeros(scan.shape, dtype=bool))])
+    with pytest.raises(ConfigError, match="one aim"):
+        edit(detector, scan, [])
+    del detector.model.guides["area"]
+    with pytest.raises(ConfigError, match=r"model\.guides"):
+        edit(detector, scan, [Aim(guide="area", target=0.1)])
