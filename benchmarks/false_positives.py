@@ -8,7 +8,6 @@ Phantoms are rendered in memory with a seed that neither training nor calibratio
 from __future__ import annotations
 
 import argparse
-import csv
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from table import save
 
 if TYPE_CHECKING:
     from aberra.detector import Detector
@@ -75,7 +75,15 @@ def main() -> None:
             f"healthy, nominal {row['nominal']:.0%}: {row['flagged']} of {row['n']} = {row['realised']:.1%}, "
             f"binomial range {low:.1%} to {high:.1%}, {'inside' if row['within'] else 'OUTSIDE'}"
         )
-        rows.append([f"healthy, p <= {row['nominal']}", row["n"], row["realised"], low, high])
+        rows.append(
+            {
+                "what": f"healthy, p <= {row['nominal']}",
+                "n": row["n"],
+                "value": row["realised"],
+                "low or rise": low,
+                "high": high,
+            }
+        )
     for name in ARTEFACTS:
         pairs = [(scores[case, name], scores[case, ""]) for case in range(options.artefact_cases)]
         rise = float(np.median([after / before for after, before in pairs]))
@@ -83,11 +91,9 @@ def main() -> None:
         print(
             f"{name} at severity {SEVERITY}: score × {rise:.2f} (median of {len(pairs)}), flagged at p <= 0.05: {flagged:.0%}"
         )
-        rows.append([f"{name} {SEVERITY}, flagged at p <= 0.05", len(pairs), flagged, rise, ""])
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with options.out.open("w", newline="") as file:
-            csv.writer(file).writerows([["what", "n", "value", "low or rise", "high"], *rows])
+        what = f"{name} {SEVERITY}, flagged at p <= 0.05"
+        rows.append({"what": what, "n": len(pairs), "value": flagged, "low or rise": rise, "high": ""})
+    save(rows, options.out)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,15 @@ detector's own validation cases chose, or --tv.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from table import save, show
 
 from aberra.benchmark.machine import commit, machine
 from aberra.cohort import Cohort
 from aberra.detector import Detector
-from aberra.files import atomic_path
 from aberra.metrics.voxel import VoxelHistogram
 from aberra.scores.restoration import Restoration
 
@@ -68,12 +67,8 @@ def main() -> None:
                 "commit": commit(),
             }
         )
-        print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    if given.out:
-        with atomic_path(given.out) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        show(rows[-1])
+    save(rows, given.out)
 
 
 if __name__ == "__main__":

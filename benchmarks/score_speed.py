@@ -6,15 +6,14 @@ python benchmarks/score_speed.py ae vae-elbo-gradient vae-restoration --out benc
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from table import save, show
 
 from aberra.benchmark.machine import commit, machine, peak_memory
-from aberra.files import atomic_path
 from aberra.inference import Runner
 from aberra.method import Method, parse_settings
 from aberra.registry import build
@@ -67,12 +66,8 @@ def main() -> None:
     rows = []
     for name in given.methods:
         rows.append(measure(name, parse_settings(given.settings)))
-        print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    if given.out:
-        with atomic_path(given.out) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        show(rows[-1])
+    save(rows, given.out)
 
 
 if __name__ == "__main__":

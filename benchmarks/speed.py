@@ -6,7 +6,6 @@ python benchmarks/speed.py --rounds 5 --steps 20 --out benchmarks/results/speed.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import tempfile
 from pathlib import Path
@@ -14,9 +13,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from table import save, show
 
 from aberra.benchmark.machine import commit, machine
-from aberra.files import atomic_path
 from aberra.inference import Runner, choose_device
 from aberra.registry import build
 from aberra.training import TrainingConfig, train
@@ -140,12 +139,8 @@ def main() -> None:
                     "commit": commit(),
                 }
             )
-            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    if given.out:
-        with atomic_path(given.out) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            show(rows[-1])
+    save(rows, given.out)
 
 
 if __name__ == "__main__":

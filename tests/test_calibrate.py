@@ -32,6 +32,17 @@ def test_thresholds_of_a_constant_map_flag_nothing():
     ).sum() == 0
 
 
+def test_probabilities_have_a_fixed_threshold_of_their_own():
+    voxels = _voxels(np.linspace(0, 0.01, 100))
+    plain, told = (Calibration.from_healthy(voxels, [1.0], probability=each) for each in (False, True))
+    assert told.threshold() == ("fixed-0.5", 0.5)
+    assert told.scale == {"low": 0.0, "high": 1.0}
+    assert told.thresholds == plain.thresholds | {"fixed-0.5": 0.5}
+    assert plain.default == "healthy-fpr-1"
+    with pytest.raises(ConfigError, match=r"fixed-0\.5"):
+        plain.threshold("fixed-0.5")
+
+
 def test_p_values_are_the_conformal_ones():
     calibration = Calibration.from_healthy(_voxels([0.1]), [1, 2, 3, 4])
     assert calibration.p_value(0.5) == 1.0

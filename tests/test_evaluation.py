@@ -12,6 +12,8 @@ from aberra.cohort import Cohort
 from aberra.errors import InputError, MismatchError
 from aberra.evaluation import evaluate
 from aberra.files import write_json
+from aberra.metrics.tables import rows_of
+from aberra.metrics.voxel import Overlap
 from aberra.result import Result
 from aberra.volume import Volume
 
@@ -69,6 +71,53 @@ def test_numbers_agree_with_direct_computation(study):
     for line in table.splitlines():
         if "| Dice" in line or "⌈Dice⌉" in line:
             assert line.split("|")[3].strip(), "a Dice without its threshold protocol"
+    for figure in found["figures"]:
+        assert (folder / "results" / "evaluation" / figure).stat().st_size > 5000
+
+
+def test_masks_are_measured_per_case_and_empty_ones_are_counted(study):
+    folder, everything = study
+    found = evaluate(folder / "results", folder / "manifest.csv", n_boot=10, curves=False, progress=False)
+    own = [Overlap.of(values > 0.55, truth) for truth, values in everything[:2]]
+    assert found["mask"]["protocol"] == "healthy-fpr-1"
+    assert found["mask"]["dice"] == pytest.approx(np.mean([each.dice for each in own]))
+    assert found["mask"]["jaccard"] == pytest.approx(np.mean([each.jaccard for each in own]))
+    assert (found["mask"]["cases"], found["mask"]["empty"], found["mask"]["empty_healthy"]) == (2, 0, 2)
+    assert found["reliability"] == {}
+    assert found["uncertainty"] == {}
+    assert not any("ECE" in row["metric"] for row in rows_of(found))
+    first = Result.load(folder / "results" / "c0")
+    replace(first, mask=np.zeros_like(first.mask)).save(folder / "results" / "c0")
+    found = evaluate(folder / "results", folder / "manifest.csv", n_boot=10, curves=False, progress=False)
+    assert found["mask"]["empty"] == 1
+    assert found["mask"]["dice"] == pytest.approx(own[1].dice / 2)
+
+
+def test_probabilities_and_uncertainties_are_judged_where_results_have_them(study):
+    folder, everything = study
+    probabilities, truths, wrong = [], [], []
+    for index, (truth, values) in enumerate(everything):
+        result = Result.load(folder / "results" / f"c{index}")
+        error = (result.mask != truth).astype(np.float32)
+        unsure = result.map.with_(data=error[None], channels=("uncertainty",))
+        replace(result, uncertainty=unsure).save(folder / "results" / f"c{index}")
+        probabilities.append(values.ravel())
+        truths.append(truth.ravel())
+        wrong.append(error.mean())
+    calibration = json.loads((folder / "results" / "calibration.json").read_text())
+    calibration["thresholds"]["fixed-0.5"] = 0.5
+    write_json(folder / "results" / "calibration.json", calibration)
+
+    found = evaluate(folder / "results", folder / "manifest.csv", n_boot=10, progress=False)
+
+    p, y = np.concatenate(probabilities), np.concatenate(truths)
+    assert found["reliability"]["brier"] == pytest.approx(((p - y) ** 2).mean(), rel=1e-5)
+    assert found["uncertainty"]["error"] == pytest.approx(np.mean(wrong))
+    assert found["uncertainty"]["ause"] == pytest.approx(0, abs=1e-9)
+    assert found["uncertainty"]["correlation"] == pytest.approx(1)
+    assert {"reliability.png", "sparsification.png"} <= set(found["figures"])
+    metrics = {row["metric"] for row in rows_of(found)}
+    assert {"ECE", "Brier score", "AUSE", "correlation of uncertainty and error"} <= metrics
     for figure in found["figures"]:
         assert (folder / "results" / "evaluation" / figure).stat().st_size > 5000
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_PROTOCOL = "healthy-fpr-1"
+FIXED = "fixed-0.5"
+"""0.5 of a probability (W31): for maps that are probabilities, and their default."""
 HEALTHY_PROTOCOLS = {
     "healthy-fpr-1": 0.99,
     "healthy-fpr-5": 0.95,
@@ -79,11 +81,12 @@ class Calibration:
     """Thresholds and healthy case scores.
 
     Attributes:
-        thresholds: protocol name to map value; a voxel is anomalous strictly above it.
+        thresholds: protocol name to map value; a voxel is anomalous strictly above it. :data:`FIXED` is among them where the map is
+            a probability.
         scores: case scores of the healthy cases, sorted.
         groups: group value to sorted scores, for p-values within a site, sex or age band (Mondrian conformal).
         group_by: the manifest column of ``groups``; empty without.
-        scale: map values of the fixed colour scale: healthy 95 % quantile and 2 × the healthy 99.9 %.
+        scale: map values of the fixed colour scale: healthy 95 % quantile and 2 × the healthy 99.9 %; 0 and 1 of probabilities.
         n_cases: healthy cases used.
         n_voxels: voxels counted.
         default: protocol of ``mask.nii.gz``.
@@ -112,6 +115,7 @@ class Calibration:
         group_by: str = "",
         data_hash: str = "",
         notes: Sequence[str] = (),
+        probability: bool = False,
     ) -> Calibration:
         """Calibrate from what healthy cases gave.
 
@@ -122,6 +126,7 @@ class Calibration:
             group_by: the column the groups come from.
             data_hash: identifies the cases.
             notes: warnings to keep.
+            probability: the map is a lesion's probability, which has a threshold of its own.
 
         Raises:
             CalibrationError: no voxels.
@@ -131,6 +136,8 @@ class Calibration:
                 "calibration: no healthy voxels; give at least one healthy case with a non-empty mask"
             )
         low, high = voxels.quantile(0.95), voxels.quantile(0.999)
+        scale = {"low": low, "high": max(2 * high, low + 1e-6)}
+        thresholds = {name: voxels.quantile(q) for name, q in HEALTHY_PROTOCOLS.items()}
         noted = list(notes)
         if 0 < len(scores) < MIN_GROUP:
             noted.append(
@@ -146,13 +153,14 @@ class Calibration:
             for name in small
         )
         return cls(
-            thresholds={name: voxels.quantile(q) for name, q in HEALTHY_PROTOCOLS.items()},
+            thresholds=thresholds | ({FIXED: 0.5} if probability else {}),
             scores=sorted(float(score) for score in scores),
-            scale={"low": low, "high": max(2 * high, low + 1e-6)},
+            scale={"low": 0.0, "high": 1.0} if probability else scale,
             n_cases=len(scores),
             n_voxels=voxels.total,
             groups={name: sorted(members) for name, members in sorted(by_group.items())},
             group_by=group_by,
+            default=FIXED if probability else DEFAULT_PROTOCOL,
             data_hash=data_hash,
             notes=noted,
         )

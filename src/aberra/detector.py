@@ -45,6 +45,7 @@ class Analysis:
         inside: voxels that were judged, on the scan's own grid, shape (D, H, W).
         score: the case score.
         reconstruction: on the scan's own grid, shape (C, D, H, W), in prepared intensities; None without.
+        uncertainty: on the scan's own grid, shape (D, H, W), non-negative, zero where nothing was judged; None without.
     """
 
     prepared: Volume
@@ -52,6 +53,7 @@ class Analysis:
     inside: NDArray[np.bool]
     score: float
     reconstruction: NDArray[np.float32] | None
+    uncertainty: NDArray[np.float32] | None = None
 
 
 class Detector:
@@ -261,6 +263,10 @@ class Detector:
     def analyse(self, volume: Volume, *, reconstruct: bool = False) -> Analysis:
         """Prepare a scan, score it, clean the map and bring it back onto the scan's grid.
 
+        Args:
+            volume: the scan, as read.
+            reconstruct: bring reconstruction and uncertainty back, too, where the score has them.
+
         Raises:
             InputError: the scan has no foreground.
             MismatchError: another number of channels than the model's.
@@ -289,12 +295,17 @@ class Detector:
         restored = None
         if reconstruct and scored.reconstruction is not None:
             restored = back(scored.reconstruction.float().cpu().numpy(), prepared, volume)
+        unsure = None
+        if reconstruct and scored.uncertainty is not None:
+            spread = back(scored.uncertainty.float().cpu().numpy(), prepared, volume)
+            unsure = np.where(inside, np.maximum(spread, 0), np.float32(0))
         return Analysis(
             prepared=prepared,
             map=values.astype(np.float32, copy=False),
             inside=inside,
             score=self.case_score(reduced, within),
             reconstruction=restored,
+            uncertainty=unsure,
         )
 
     def detect(
@@ -336,13 +347,14 @@ class Detector:
         if p is None:
             warnings.append("no p-value: the calibration has no healthy case scores")
         warnings += self._shift_warnings(volume)
-        restored = analysis.reconstruction
+        restored, unsure = analysis.reconstruction, analysis.uncertainty
         return Result(
             case=case,
             paths=paths or {},
             map=grid,
             mask=mask,
             reconstruction=None if restored is None else volume.with_(data=restored, mask=None, lesion=None),
+            uncertainty=None if unsure is None else grid.with_(data=unsure[None], channels=("uncertainty",)),
             score=analysis.score,
             p=p,
             components=components,

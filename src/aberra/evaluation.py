@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.calibrate import FIXED
 from aberra.cohort import Cohort
 from aberra.errors import InputError, MismatchError
 from aberra.files import read_json, write_json, write_text
@@ -18,7 +19,9 @@ from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_f
 from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.paired import compare
 from aberra.metrics.slices import SliceScores
+from aberra.metrics.surface import hd95
 from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
+from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
 from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
 
 if TYPE_CHECKING:
@@ -41,6 +44,13 @@ MIN_VOXELS = 8
 MIN_GROUP = 10
 """Healthy cases of a group from which its false-positive rate is printed."""
 
+PROTOCOLS = {
+    "validation-lesion": "validation lesions",
+    FIXED: "fixed: 0.5 of a probability",
+    "as-given": "masks as imported",
+}
+"""What a threshold was set on, where it was not healthy held-out cases."""
+
 REGION = "manifest mask where given, else non-zero voxels of the scan; lesion voxels always"
 
 
@@ -54,6 +64,8 @@ class _Tally:
     residuals: Residuals = field(default_factory=Residuals)
     lesions: LesionCounts = field(default_factory=LesionCounts)
     slices: SliceScores = field(default_factory=SliceScores)
+    reliability: Reliability = field(default_factory=Reliability)
+    uncertainty: UncertaintyQuality = field(default_factory=UncertaintyQuality)
     pooled: dict[str, Overlap] = field(default_factory=dict)
     cases: list[dict[str, Any]] = field(default_factory=list)
 
@@ -116,11 +128,11 @@ def evaluate(
         "patients": len({case.patient for case in cases}),
         "missing": missing,
         "region": REGION,
-        "protocols": {
-            name: "validation lesions" if name == "validation-lesion" else "healthy held-out cases"
-            for name in thresholds
-        },
+        "protocols": {name: PROTOCOLS.get(name, "healthy held-out cases") for name in thresholds},
         "voxel": _voxel(tally, thresholds),
+        "mask": _mask(tally),
+        "reliability": tally.reliability.summary(replicates=n_boot, seed=seed),
+        "uncertainty": tally.uncertainty.summary(replicates=n_boot, seed=seed),
         "lesion": _lesion(tally, calibration.get("default")),
         "slice": tally.slices.summary(replicates=n_boot, seed=seed),
         "case": _case(tally, n_boot, seed),
@@ -163,7 +175,10 @@ def _walk(
         if case.lesion is not None or case.healthy:
             found = Volume.read(results / case.case / "map.nii.gz")
             mask = Volume.read(results / case.case / "mask.nii.gz").data[0] > 0
-            row |= _score_case(case, found, mask, thresholds, tally)
+            unsure = results / case.case / "uncertainty.nii.gz"
+            spread = Volume.read(unsure).data[0] if unsure.is_file() else None
+            row["protocol"] = saved["threshold"]["protocol"]
+            row |= _score_case(case, found, mask, spread=spread, thresholds=thresholds, tally=tally)
         tally.cases.append(row)
     return method
 
@@ -186,6 +201,8 @@ def _score_case(
     case: Case,
     found: Volume,
     mask: NDArray[np.bool],
+    *,
+    spread: NDArray[np.float32] | None,
     thresholds: dict[str, float],
     tally: _Tally,
 ) -> dict[str, Any]:
@@ -198,6 +215,10 @@ def _score_case(
     tally.slices.add(case.patient, found.data[0], truth, region, found.affine)
     tally.lesions.add(mask, truth, found.voxel_mm3)
     tally.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
+    if FIXED in thresholds:  # then the map is a probability
+        tally.reliability.add(case.patient, scores, marks)
+    if spread is not None:
+        tally.uncertainty.add(case.patient, spread[region], mask[region], marks)
     own = VoxelHistogram(CASE_BITS)
     own.add(scores, marks)
     curve = own.curve()
@@ -206,13 +227,17 @@ def _score_case(
         overlap = Overlap.of(scores > value, marks)
         tally.pooled[name] = tally.pooled.get(name, Overlap()) + overlap
         dice[name] = overlap.dice if marks.any() else None
+    drawn = Overlap.of(mask, truth)
     return {
         "ap": curve.ap,
         "auroc": curve.auroc,
         "best_dice": curve.best_dice,
         "prevalence": curve.prevalence,
         "dice": dice,
-        "mask_dice": Overlap.of(mask, truth).dice if truth.any() else None,
+        "mask_dice": drawn.dice if truth.any() else None,
+        "mask_jaccard": drawn.jaccard if truth.any() else None,
+        "mask_hd95_mm": hd95(mask, truth, found.spacing),
+        "mask_empty": not mask.any(),
     }
 
 
@@ -246,6 +271,23 @@ def _voxel(tally: _Tally, thresholds: dict[str, float]) -> dict[str, Any]:
         }
     residuals = tally.residuals.summary() | {"histogram": tally.residuals.bins()}
     return {"pooled": curve, "at_threshold": at, "residuals": residuals}
+
+
+def _mask(tally: _Tally) -> dict[str, Any]:
+    """The masks as written, over the cases with lesions: an empty one has Dice and Jaccard 0 and no HD95."""
+    judged = [row for row in tally.cases if row.get("mask_dice") is not None]
+    found: dict[str, Any] = {
+        "protocol": ", ".join(sorted({row["protocol"] for row in judged})),
+        "cases": len(judged),
+        "empty": sum(row["mask_empty"] for row in judged),
+        "empty_healthy": sum(
+            row["mask_empty"] for row in tally.cases if row["label"] == 0 and "mask_empty" in row
+        ),
+    }
+    for name in ("dice", "jaccard", "hd95_mm"):
+        values = [row[f"mask_{name}"] for row in judged if row[f"mask_{name}"] is not None]
+        found[name] = float(np.mean(values)) if values else None
+    return found
 
 
 def _lesion(tally: _Tally, protocol: str | None) -> dict[str, Any]:
@@ -315,6 +357,8 @@ def _per_patient(content: dict[str, Any]) -> dict[str, float]:
 def _figures(folder: Path, tally: _Tally, thresholds: dict[str, float], content: dict[str, Any]) -> list[str]:
     made = figures.voxel_figures(folder, tally.histogram, thresholds, content["voxel"]["pooled"])
     made += figures.froc_figure(folder, content["lesion"]["froc_points"])
+    made += figures.reliability_figure(folder, content["reliability"])
+    made += figures.sparsification_figure(folder, content["uncertainty"])
     scores = np.array([row["score"] for row in tally.cases], dtype=float)
     labels = np.array([row["label"] for row in tally.cases], dtype=bool)
     return made + figures.case_figures(folder, scores, labels, content["case"]["false_positive_rate"])

@@ -44,6 +44,7 @@ class Result:
         map: anomaly map, shape (1, D, H, W), non-negative, higher is more anomalous.
         mask: the map at ``threshold``, small components removed, shape (D, H, W).
         reconstruction: the healthy version of the scan in prepared intensities, or None.
+        uncertainty: how unsure the map is, shape (1, D, H, W), non-negative, or None.
         score: one number for the case, higher is more anomalous.
         p: conformal p-value of ``score`` among healthy cases; None without calibration.
         components: regions of ``mask``, largest first.
@@ -73,9 +74,13 @@ class Result:
     model: dict[str, str] = field(default_factory=dict)
     input: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    uncertainty: Volume | None = None
 
     def save(self, folder: Path | str) -> None:
-        """Write ``map.nii.gz``, ``mask.nii.gz``, ``reconstruction.nii.gz`` and ``result.json``; whole or not at all."""
+        """Write ``result.json``, ``map.nii.gz``, ``mask.nii.gz`` and, where they exist, ``reconstruction.nii.gz`` and ``uncertainty.nii.gz``.
+
+        Whole or not at all.
+        """
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             self.map.write(temporary / "map.nii.gz")
@@ -84,11 +89,13 @@ class Result:
             )
             if self.reconstruction is not None:
                 self.reconstruction.write(temporary / "reconstruction.nii.gz")
+            if self.uncertainty is not None:
+                self.uncertainty.write(temporary / "uncertainty.nii.gz")
             write_json(temporary / "result.json", self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays."""
-        skipped = {"map", "mask", "reconstruction", "components"}
+        skipped = {"map", "mask", "reconstruction", "uncertainty", "components"}
         content = {key: value for key, value in self.__dict__.items() if key not in skipped}
         return content | {"components": [asdict(component) for component in self.components]}
 
@@ -111,13 +118,16 @@ class Result:
             )
             for each in found
         ]
-        reconstruction = folder / "reconstruction.nii.gz"
+
+        def optional(name: str) -> Volume | None:
+            path = folder / f"{name}.nii.gz"
+            return Volume.read(path, channel=name) if path.is_file() else None
+
         return cls(
             map=Volume.read(folder / "map.nii.gz", channel="anomaly"),
             mask=Volume.read(folder / "mask.nii.gz").data[0] > 0,
-            reconstruction=Volume.read(reconstruction, channel="reconstruction")
-            if reconstruction.is_file()
-            else None,
+            reconstruction=optional("reconstruction"),
+            uncertainty=optional("uncertainty"),
             components=components,
             **content,
         )

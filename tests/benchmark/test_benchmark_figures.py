@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.image import imread
 from study_rows import study
 
-from aberra.benchmark import figures
+from aberra.benchmark import drawing, figures, relations
 from aberra.metrics.voxel import Residuals
 
 
@@ -37,11 +37,12 @@ def test_nothing_is_drawn_without_data(tmp_path):
     rows, _, _ = study()
     whole = [row for row in rows if row["cohort"] == "ms-like"]
     assert figures.subjects(tmp_path, rows) is None
-    assert figures.complexity(tmp_path, rows) is None
+    assert relations.complexity(tmp_path, rows) is None
     assert figures.domain_shift(tmp_path, whole, "flair") is None
     assert figures.ap_bars(tmp_path, [row for row in whole if row["metric"] != "AP"], "flair") is None
     assert (
-        figures.order(tmp_path, [row for row in whole if row["label"] in {"vae", "ae"}], "x", "D_MS") is None
+        relations.order(tmp_path, [row for row in whole if row["label"] in {"vae", "ae"}], "x", "D_MS")
+        is None
     )
     assert not (tmp_path / "figures").exists()
 
@@ -49,7 +50,7 @@ def test_nothing_is_drawn_without_data(tmp_path):
 def _drawn(monkeypatch, draw, *arguments):
     """The matplotlib figure that would be saved."""
     saved = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: saved.append(figure) or path)
+    monkeypatch.setattr(drawing, "save", lambda figure, path: saved.append(figure) or path)
     draw(*arguments)
     return saved[0] if saved else None
 
@@ -92,6 +93,6 @@ def test_intervals_of_one_seed_are_not_drawn_at_the_mean_of_several(monkeypatch,
 
 def test_fidelity_is_of_maps_that_are_differences_of_images_only(monkeypatch, tmp_path):
     rows = [row for row in study()[0] if row["cohort"] == "ms-like"]
-    figure = _drawn(monkeypatch, figures.fidelity, tmp_path, rows, "x")
+    figure = _drawn(monkeypatch, relations.fidelity, tmp_path, rows, "x")
     # 17 of the study and 3 baselines, without those and the gradient
     assert "n = 16" in figure.axes[0].get_title(loc="left")

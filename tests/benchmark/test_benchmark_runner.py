@@ -10,7 +10,7 @@ import pytest
 from aberra.benchmark import Suite, run
 from aberra.benchmark.cohorts import materialise, share_of, task_cohorts
 from aberra.benchmark.machine import peak_memory
-from aberra.benchmark.rows import COLUMNS, read_cells
+from aberra.benchmark.rows import COLUMNS, METRICS, read_cells
 from aberra.detector import Detector
 from aberra.errors import ConfigError, OutputError
 
@@ -46,6 +46,22 @@ def test_lesion_metrics_are_not_claimed_on_healthy_cohorts(finished):
     healthy = {row["metric"] for row in read_cells(out).rows if row["cohort"] == "healthy"}
     assert "healthy FPR" in healthy
     assert not healthy & {"AP", "Dice", "AUROC", "⌈Dice⌉"}
+
+
+def test_every_metric_can_be_chosen_for_the_tables(finished):
+    _, out, _ = finished
+    assert {row["metric"] for row in read_cells(out).rows} <= set(METRICS)
+
+
+def test_a_finished_run_shows_other_columns_when_it_is_resumed(finished):
+    suite, out, _ = finished
+    table = out / "tables" / "phantom-lesions.csv"
+    before = table.read_text()
+    again = run(replace(suite, metrics=("chi2",)), out, resume=True, progress=False)
+    assert again.done == 0
+    assert table.read_text().startswith("method,chi2,training s,")
+    run(suite, out, resume=True, progress=False)
+    assert table.read_text() == before
 
 
 def test_rows_that_learn_the_same_share_one_trained_model(finished):

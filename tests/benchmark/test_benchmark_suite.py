@@ -117,6 +117,7 @@ of = "kl"
         (MINIMAL.replace('validation = "b"', 'validation = "c"'), "unknown cohort.*'c'"),
         (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, manifest and plant"),
         (MINIMAL + "[budget]\nhours = 3\n", "unknown budget"),
+        ("metrics = ['AP', 'Dise']\n" + MINIMAL, "unknown metric.*'Dise'.*slice AUROC"),
         ("sedes = [1]\n" + MINIMAL, "Did you mean 'seeds'"),
         (MINIMAL + "[tasks.u]\ntrain = 'a'\n", "missing"),
         ("title = ", "cannot be read as TOML"),
@@ -135,8 +136,10 @@ def test_unknown_names_are_refused():
         suite.entries(suite.tasks[0], ["vea"])
 
 
-def test_identity_changes_with_settings_but_not_with_rows(tmp_path):
+def test_identity_changes_with_settings_but_not_with_rows_and_columns(tmp_path):
     one = _suite(tmp_path, MINIMAL)
     more = _suite(tmp_path, MINIMAL + '[[methods]]\nname = "vae"\n')
     other = _suite(tmp_path, MINIMAL, {"budget.steps": 5})
-    assert one.identity == more.identity != other.identity
+    columns = _suite(tmp_path, "metrics = ['AUROC', 'AP']\n" + MINIMAL)
+    assert columns.metrics == ("AUROC", "AP")
+    assert one.identity == more.identity == columns.identity != other.identity

@@ -38,6 +38,28 @@ def test_the_dice_is_that_of_the_suites_protocol_and_undefined_columns_are_left_
     assert "case AUROC" not in table.header
 
 
+def test_metrics_choose_the_columns_and_what_is_best_follows_their_sense():
+    rows, replicates, _ = study()
+    for label, value in (("intensity", 7.0), ("vae", 2.0)):
+        first = next(row for row in rows if row["label"] == label)
+        rows.append(
+            first | {"metric": "false positives per scan", "protocol": "healthy-fpr-1", "value": value}
+        )
+    options = {"task": "flair", "cohort": "ms-like", "patients": 40, "protocol": "healthy-fpr-1"}
+    chosen = ("Dice", "false positives per scan", "l1-RE_N", "case AUROC", "⌈Dice⌉")
+    table = comparison(rows, replicates, **options, metrics=chosen)
+    assert table.header[1:-3] == ("Dice", "false positives per scan", "l1-RE_N", "⌈Dice⌉ (oracle)")
+    assert [name for name, _ in table.rows] == [name for name, _ in _table().rows]  # by AP, shown or not
+    best = [[name for name, cells in table.rows if cells[at].best] for at in range(4)]
+    assert best == [["intensity"], ["vae"], [], ["intensity"]]
+    assert "Dice, false positives per scan are at the threshold healthy-fpr-1" in table.caption
+    assert "†" not in table.caption
+    assert list(csv.reader(as_csv(table).splitlines()))[1][-1] == "1"
+    swapped = comparison(rows, replicates, **options, metrics=("AUROC", "AP"))
+    marked = [int(row[-1]) for row in csv.reader(as_csv(swapped).splitlines()[1:])]
+    assert marked == [1] + 19 * [0]  # of the AP, which is not the first column
+
+
 def test_a_method_that_is_not_worse_is_tied():
     rows, replicates, _ = study()
     key = ("flair", "ms-like", "vae-restoration", 0)

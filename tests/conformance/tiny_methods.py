@@ -5,6 +5,8 @@ from __future__ import annotations
 from aberra.method import Method
 
 DENSE = {"model.latent": 32, "model.width": 8, "training.steps": 300}
+DDPM = {"model.width": 8, "model.multipliers": [1, 2], "training.steps": 300}
+SEGNET = {"model.width": 8, "model.levels": 3, "training.steps": 200}
 TINY = {
     "ae": DENSE,
     "ae-spatial": {"model.width": 8},
@@ -19,12 +21,39 @@ TINY = {
     "anovaegan": DENSE | {"model.critic_steps": 1, "training.steps": 150},
     "fanogan": DENSE | {"model.critic_steps": 2, "training.steps": 250, "training.learning_rate": 1e-3},
     "dae": {"model.width": 8, "model.depth": 2},
+    "disyre": {"model.width": 8, "model.multipliers": [1, 2]},
+    "pddpm": {"model.width": 8, "training.steps": 400},
+    "anoddpm": DDPM,
+    "andi": DDPM,
+    "autoddpm": DDPM,
+    "ddim-guided": {
+        "model.width": 8,
+        "model.multipliers": [1, 2],
+        "model.guide_width": 8,
+        "training.steps": 200,
+        "training.learning_rate": 3e-3,
+        "training.ema": 0.0,
+    },
     "skip-ae": {"model.width": 8, "score.draws": 4, "training.steps": 300},
     "scale-space-ae": {"model.width": 8, "model.levels": 2, "model.latent": 2, "training.steps": 250},
     "vqvae": {"model.width": 8, "model.words": 64, "model.latent": 16, "training.steps": 200},
     "pca": {"model.components": 8},
     "ocsvm": {"model.vectors": 500},
     "zmap": {"prepare.register": "none"},
+    # at this size the median pulls the many voxels near the rim down, which favours a lesion in the depth
+    "random": {"postprocess.median": 1},
+    "segnet": SEGNET,
+    "segnet-mc": SEGNET,
+    "segnet-aleatoric": SEGNET,
+    "ddpm-segmentation": {
+        "model.width": 8,
+        "model.multipliers": [1, 2],
+        "model.predicts": "image",
+        "model.sampling_steps": 5,
+        "score.draws": 2,
+        "training.steps": 150,
+        "training.ema": 0.0,
+    },
 }
 """What makes an entry small enough for two cores; entries without a network need nothing, and entries that ask another one's
 model take that one's."""
@@ -35,6 +64,11 @@ QUICK = {
     "combi": {"score.smoothgrad": 2},
     "restoration": {"score.steps": 20},
     "latent-search": {"score.steps": 50},
+    "partial-diffusion": {"score.start": 50, "score.steps": 4, "score.draws": 4},
+    "andi": {"score.calls": 6},
+    "autoddpm": {"score.start": 100, "score.steps": 8, "score.inpaint_steps": 2, "score.resamples": 2},
+    "guided": {"score.start": 500, "score.scale": 100.0, "score.steps": 5},
+    "thor": {"score.start": 150, "score.harmonise": [100, 50, 25], "score.steps": 8},
 }
 """The same for scores that take many passes."""
 

@@ -20,7 +20,7 @@ def _loss(model, x, turn=""):
 
 @pytest.mark.parametrize(("reconstruction", "power"), [("l1", 1), ("l2", 2)])
 def test_the_autoencoders_loss_is_its_three_terms(reconstruction, power):
-    model = _model(constraint=0.7, adversarial_weight=3.0, reconstruction=reconstruction)
+    model = _model(rho=0.7, adversarial_weight=3.0, reconstruction=reconstruction)
     x = torch.rand(3, 1, 32, 32)
     z, restored = model.code(x), model.reconstruct(x)
     error = ((x - restored).abs() ** power).sum() / 3
@@ -35,7 +35,7 @@ def test_the_autoencoders_loss_is_its_three_terms(reconstruction, power):
 
 def test_the_constraint_reaches_the_encoder_through_both_codes():
     """Its gradient is a finite difference of both, not of one with the other held."""
-    model = _model(constraint=1.0).double()
+    model = _model(rho=1.0).double()
     x = torch.rand(2, 1, 32, 32, dtype=torch.float64)
     weight = model.encoder[1].weight
     _loss(model, x)["constraint"].backward()
@@ -72,7 +72,7 @@ def test_turns_and_players():
 @pytest.mark.parametrize("network", ["unified", "original"])
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 16, 16))])
 def test_shapes(network, dims, size):
-    model = _model(channels=2, dims=dims, size=size, network=network, constraint=1.0)
+    model = _model(channels=2, dims=dims, size=size, network=network, rho=1.0)
     x = torch.rand(2, 2, *size)
     assert model.reconstruct(x).shape == x.shape
     assert model.generate(torch.randn(5, *model.latent_shape())).shape == (5, 2, *size)

@@ -101,3 +101,21 @@ def test_an_external_mask_command(tmp_path):
         BrainMask(method="command", command=f"{sys.executable} -c 1/0 {{input}} {{output}}")(_ball())
     with pytest.raises(ConfigError, match="needs"):
         BrainMask(method="command", command="hd-bet")
+
+
+def test_a_lesion_does_not_move_the_rest_of_a_robustly_normalised_scan():
+    rng = np.random.default_rng(0)
+    data = rng.normal(100, 10, (1, 10, 20, 20)).astype(np.float32)
+    scan = Volume(data=data, affine=np.eye(4), mask=np.ones((10, 20, 20), dtype=bool))
+    sick = scan.with_(data=np.where(np.arange(20) < 2, 300, data).astype(np.float32))
+
+    found = Normalise(method="robust")(scan).data
+    assert abs(np.median(found)) < 1e-5
+    assert abs(found.std() - 1) < 0.05
+    moved = {
+        method: np.abs(Normalise(method=method)(sick).data - Normalise(method=method)(scan).data)[..., 2:].mean()
+        for method in ("robust", "zscore")
+    }
+    assert moved["robust"] < 0.25 * moved["zscore"]
+    mostly_flat = scan.with_(data=np.where(np.arange(20) < 12, 5, data).astype(np.float32))
+    assert np.isfinite(Normalise(method="robust")(mostly_flat).data).all()

@@ -16,7 +16,7 @@ from aberra.result import Component, Result
 from aberra.volume import Volume
 
 
-def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=()):
+def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=(), unsure=False):
     rng = np.random.default_rng(0)
     scan = Volume(
         data=rng.random((1, *shape)) + 0.1, affine=np.diag([2.0, 1, 1, 1]), provenance={"kind": "volume"}
@@ -33,6 +33,7 @@ def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=())
         threshold={"protocol": "healthy-fpr-1", "value": 1.0}, scale={"low": 0.1, "high": high},
         healthy_scores=[0.1, 0.2], warnings=list(warnings), model={"name": "toy", "method": "dae", "fingerprint": "f00"},
         input={"sha256": "abc", "shape": list(shape), "spacing_mm": [2.0, 1.0, 1.0], "orientation": "RAS"},
+        uncertainty=scan.with_(data=rng.random((1, *shape)) * 0.25, channels=("uncertainty",)) if unsure else None,
     ).save(folder / name)  # fmt: skip
     row = {
         "case": name,
@@ -83,6 +84,21 @@ def test_truth_is_drawn_where_it_is_known(tmp_path):
     without = write_report(results).read_text()
     assert "green: truth" not in without
     assert _green(without) == 0
+
+
+def test_the_uncertainty_is_shown_where_there_is_one(tmp_path):
+    widths = []
+    for unsure in (False, True):
+        results = tmp_path / f"results-{unsure}"
+        results.mkdir()
+        _save(results, "one", unsure=unsure)
+        page = write_report(results).read_text()
+        assert ("uncertainty, 0 to 0.25" in page) == unsure
+        picture = re.search(r'class="picture" src="data:image/jpeg;base64,([^"]+)"', page)
+        widths.append(Image.open(BytesIO(b64decode(picture[1]))).width)
+        loaded = Result.load(results / "one")
+        assert (loaded.uncertainty is not None) == unsure
+    assert widths[1] > widths[0]
 
 
 def _green(page):

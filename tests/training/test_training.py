@@ -175,6 +175,26 @@ def test_lesion_slices_and_empty_slices_are_never_drawn():
         Sampler(everything, config, dims=2, size=(32, 32))
 
 
+def test_samples_come_with_their_truth_and_as_many_lesions_as_asked_for():
+    volumes = _cohort(2, lesion=True)
+    sampler = Sampler(
+        volumes,
+        TrainingConfig(balance=0.75, flip=0.5, slices="lesion-free"),
+        dims=2,
+        size=(32, 32),
+        lesions=True,
+    )
+    assert len(sampler) == 12  # lesion-free is for those who do not learn from lesions
+    x, mask, lesion = sampler.draw([0, 0, 0], 200)
+    assert x.shape == mask.shape == lesion.shape
+    touched = lesion.flatten(1).amax(dim=1) > 0
+    assert 0.7 < touched.float().mean() < 0.9  # three quarters, and a fifth of the rest
+    for volume in volumes:
+        volume.data[0][volume.lesion] = 7
+    x, _, lesion = sampler.draw([0, 0, 1], 50)
+    assert torch.equal(x == 7, lesion > 0)  # mirrored with the image
+
+
 def test_patches_avoid_lesions_and_pad_small_volumes():
     volumes = _cohort(1, shape=(12, 20, 40), lesion=True)
     config = TrainingConfig(slices="lesion-free")

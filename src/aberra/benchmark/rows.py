@@ -6,12 +6,14 @@ import csv
 import io
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.files import read_json
-from aberra.metrics.tables import rows_of
+from aberra.metrics.lesion import BINS_MM3, FP_RATES
+from aberra.metrics.tables import SHOWN, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +27,9 @@ COLUMNS = (
     "data_hash", "split_hash", "machine", "date",
 )  # fmt: skip
 
+COUNTS = re.compile(r" \(n = \d+\)$| of \d+ cases with lesions$")
+"""Numbers of cases in the evaluation's names, which would make a name of their own for every cohort."""
+
 NAMES = {
     "voxel": {"mean score, normal": "l1-RE_N", "mean score, anomalous": "l1-RE_A", "χ²": "chi2"},
     "lesion": {
@@ -33,6 +38,28 @@ NAMES = {
     },
 }
 """Names in results.csv where they differ from the evaluation's; voxel metrics go without their level."""
+
+HIGHER = (
+    "AP", "AUROC", "⌈Dice⌉", "Dice", "sensitivity", "precision", "Dice per case, mean", "mask Dice", "mask Jaccard",
+    "lesion recall", "lesion recall (IoU ≥ 0.1)",
+    *(f"lesion recall, {low:g}–{str(f'{top:g}').replace('inf', '∞')} mm³" for low, top in pairwise(BINS_MM3)),
+    *(f"lesion FROC recall at {rate:g} FP/scan" for rate in FP_RATES),
+    "slice AUROC", "slice AUROC, matched by position", "slice AP", "case AUROC", "case AP",
+    "correlation of uncertainty and error",
+    *(f"Dice without the {share:.1%} most uncertain voxels" for share in SHOWN),
+)  # fmt: skip
+"""Metrics in results.csv of which more is better."""
+LOWER = (
+    "mask HD95, mm", "mask empty masks", "ECE", "Brier score", "AUSE", "false positives per scan", "case FPR at 95 % TPR",
+)  # fmt: skip
+"""Metrics of which less is better."""
+OTHER = (
+    "AP of prevalence", "AUSE of a random uncertainty", "Dice per patient, std", "l1-RE_N", "l1-RE_A", "chi2", "healthy FPR",
+)  # fmt: skip
+"""Metrics that tell of the data or of a method's ways."""
+METRICS = HIGHER + LOWER + OTHER
+SHOWN_IN_TABLES = ("AP", "⌈Dice⌉", "Dice", "AUROC", "slice AUROC", "case AUROC")
+"""Metrics that are columns of the tables where the suite does not say."""
 
 Key = tuple[str, str, str, int]
 """Task, cohort, label, seed."""
@@ -86,7 +113,7 @@ def _metrics(content: dict[str, Any], protocol: str) -> list[dict[str, Any]]:
     """All scalar metrics of an evaluation."""
     found = []
     for row in rows_of(content):
-        level, metric = row.pop("level"), re.sub(r" \(n = \d+\)$", "", row["metric"])
+        level, metric = row.pop("level"), COUNTS.sub("", row["metric"])
         if metric == "realised FPR" or (level == "voxel" and not content["voxel"]["pooled"]["positives"]):
             continue  # the first is told below, with its interval; without lesions no voxel metric but the error means anything
         named = NAMES.get(level, {}).get(metric, metric if level == "voxel" else f"{level} {metric}")

@@ -6,9 +6,11 @@ import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.resources import files
 from inspect import signature
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aberra.benchmark.rows import METRICS, SHOWN_IN_TABLES
 from aberra.errors import ConfigError, unknown
 from aberra.files import config_hash
 from aberra.method import Method, catalogue
@@ -84,6 +86,7 @@ class Entry:
         without: settings of suite and task that are left out.
         score: a score instead of the method's own.
         subjects: share of the training patients.
+        sweep: the settings of this row that its neighbours vary, for the figure of a sweep.
         tasks: names of the tasks it runs in; all without.
     """
 
@@ -94,6 +97,7 @@ class Entry:
     without: tuple[str, ...] = ()
     score: dict[str, Any] = field(default_factory=dict)
     subjects: float = 1.0
+    sweep: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
 
 
@@ -114,7 +118,8 @@ class Suite:
         cohorts: name to source.
         tasks: what is trained and tested.
         methods: the rows.
-        metrics: columns of the tables; results.csv has all.
+        metrics: columns of the tables in this order, named as in results.csv, which has all; the rows are in the order of AP whatever
+            is shown.
     """
 
     name: str
@@ -128,7 +133,7 @@ class Suite:
     cohorts: dict[str, CohortSpec]
     tasks: tuple[Task, ...]
     methods: tuple[Entry, ...]
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = SHOWN_IN_TABLES
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Suite:
@@ -142,7 +147,7 @@ class Suite:
             overrides: ``section.key`` to value over the suite's settings, ``budget.KEY`` over its budget.
 
         Raises:
-            ConfigError: unknown name or key, broken TOML, a cohort that is not defined, or a label that is not unique.
+            ConfigError: unknown name, key or metric, broken TOML, a cohort that is not defined, or a label that is not unique.
         """
         path = Path(name_or_path)
         if path.suffix != ".toml":
@@ -194,6 +199,9 @@ class Suite:
         for key in self.budget:
             if key not in {"steps", "minutes"}:
                 raise unknown(f"budget in {path}:", key, ("steps", "minutes"))
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise unknown(f"metric in {path}:", metric, METRICS)
 
     def _check_cohorts(self, path: Path) -> None:
         for task in self.tasks:
@@ -213,7 +221,7 @@ class Suite:
 
     @property
     def identity(self) -> str:
-        """Hash of everything that results depend on; adding or removing rows, seeds and tasks does not change it."""
+        """Hash of everything that results depend on; adding or removing rows, seeds, tasks and columns does not change it."""
         return config_hash(
             [asdict(self)[key] for key in ("bootstrap", "protocol", "budget", "settings", "cohorts")]
         )
@@ -280,18 +288,26 @@ def _applies(method: Method, key: str) -> bool:
 
 
 def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:
-    """Rows of one table in [[methods]]: one a share of subjects."""
+    """Rows of one table in [[methods]]: one a share of subjects, and one a combination of swept settings."""
     named = content.get("name") or content.get("detector")
     if not named:
         raise ConfigError(f"{path}: a row of [[methods]] needs 'name' (a method) or 'detector' (a saved one)")
     given = {"label": Path(str(named)).stem} | dict(content)
-    shares = given.pop("subjects", 1.0)
+    shares, swept = given.pop("subjects", 1.0), given.pop("sweep", {})
+    if not all(isinstance(values, list) for values in swept.values()):
+        raise ConfigError(f"{path}: {given['label']}: sweep expects a list of values for each setting")
     found: list[Entry] = []
     for share in shares if isinstance(shares, list) else [shares]:
         if not 0 < share <= 1:
             raise ConfigError(f"{path}: {given['label']}: subjects={share}; expected shares in (0, 1]")
-        label = given["label"] if share == 1 else f"{given['label']} · {share:.0%} of subjects"
-        found.append(_build(Entry, given | {"subjects": float(share), "label": label}, path))
+        for values in product(*swept.values()):
+            point = dict(zip(swept, values, strict=True))
+            label = given["label"] if share == 1 else f"{given['label']} · {share:.0%} of subjects"
+            if point:
+                said = (f"{key.rpartition('.')[2]} {value:g}" for key, value in point.items())
+                label = f"{label} · {', '.join(said)}"
+            row = {"settings": given.get("settings", {}) | point, "sweep": point, "subjects": float(share)}
+            found.append(_build(Entry, given | row | {"label": label}, path))
     return found
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES
 from aberra.benchmark.statistics import indistinct, over_seeds
 from aberra.files import write_text
 from aberra.metrics.bootstrap import interval
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -24,15 +25,10 @@ if TYPE_CHECKING:
 
 BASELINES = ("intensity", "zmap", "random", "constant")
 
-COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("AP", "AP", ""),
-    ("⌈Dice⌉ (oracle)", "⌈Dice⌉", "oracle"),
-    ("Dice", "Dice", "{protocol}"),
-    ("AUROC", "AUROC", ""),
-    ("slice AUROC", "slice AUROC", ""),
-    ("case AUROC", "case AUROC", ""),
-)
-"""Heading, metric and protocol of the columns; ``{protocol}`` is the suite's."""
+HEADINGS = {"⌈Dice⌉": "⌈Dice⌉ (oracle)", "healthy FPR": "healthy FPR (p ≤ 0.05)"}
+"""Of columns that are not called as their metric."""
+PROTOCOLS = ("", "oracle", "ladder", "mask", "p ≤ 0.05")
+"""Protocols of the values shown, beside the suite's."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +64,30 @@ class Table:
 
 
 def comparison(
-    rows: Rows, replicates: Replicates, *, task: str, cohort: str, patients: int, protocol: str
+    rows: Rows,
+    replicates: Replicates,
+    *,
+    task: str,
+    cohort: str,
+    patients: int,
+    protocol: str,
+    metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> Table:
-    """All methods on one cohort, best AP first; ``patients`` is the number with lesions."""
+    """All methods on one cohort, best AP first.
+
+    Args:
+        rows: as in results.csv.
+        replicates: of AP.
+        task: whose rows.
+        cohort: whose rows.
+        patients: how many have lesions.
+        protocol: of what depends on a threshold.
+        metrics: the columns; those that no row has are left out.
+    """
     chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and row["subjects"] == 1]
-    means = {heading: _means(chosen, metric, of.format(protocol=protocol)) for heading, metric, of in COLUMNS}
-    means = {heading: values for heading, values in means.items() if values}
-    ap = means.get("AP", {})
+    means = {metric: _means(chosen, metric, (*PROTOCOLS, protocol)) for metric in metrics}
+    means = {metric: values for metric, values in means.items() if values}
+    ap = _means(chosen, "AP", PROTOCOLS)
     labels = sorted({row["label"] for row in chosen}, key=lambda label: -ap.get(label, -1.0))
     merged = over_seeds(replicates, task, cohort)
     tied = indistinct(ap, merged, patients=patients)
@@ -82,17 +95,15 @@ def comparison(
     body = []
     for label in labels:
         own = [row for row in chosen if row["label"] == label]
-        cells = [_cell(heading, values, label, spread, tied) for heading, values in means.items()]
+        cells = [_cell(metric, values, label, spread, tied) for metric, values in means.items()]
         body.append((label, (*cells, *_facts(own[0]))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
     caption = (
-        f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, {seeds} seed(s). AP and AUROC pool the voxels; "
-        f"brackets are 95 % intervals over patients. Dice is at the threshold {protocol}, set on other, healthy cases; ⌈Dice⌉ is at the "
-        "best threshold on these cases, an upper bound. † AP not significantly below the best: t test on the paired bootstrap over "
-        f"patients, Holm over the methods, 5 %. Italic rows are baselines. {first['machine']}, {first['date']}."
+        f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
+        f"{seeds} seed(s). {_meaning(chosen, means, protocol)}Italic rows are baselines. {first['machine']}, {first['date']}."
     )
-    header = ("method", *means, "training s", "s/case", "parameters")
+    header = ("method", *(HEADINGS.get(each, each) for each in means), "training s", "s/case", "parameters")
     return Table(f"{task}: {cohort}", header, tuple(body), caption)
 
 
@@ -101,7 +112,7 @@ def overview(rows: Rows) -> Table:
     chosen = [row for row in rows if row["metric"] == "AP" and row["subjects"] == 1]
     cohorts = list(dict.fromkeys((row["task"], row["cohort"]) for row in chosen))
     values = {
-        key: _means([row for row in chosen if (row["task"], row["cohort"]) == key], "AP", "")
+        key: _means([row for row in chosen if (row["task"], row["cohort"]) == key], "AP", PROTOCOLS)
         for key in cohorts
     }
     labels = [
@@ -139,6 +150,7 @@ def write_tables(
     patients: Mapping[tuple[str, str], int],
     *,
     protocol: str,
+    metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> None:
     """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything."""
     target = folder / "tables"
@@ -147,7 +159,13 @@ def write_tables(
     )
     tables = {
         f"{task}-{cohort}": comparison(
-            rows, replicates, task=task, cohort=cohort, patients=patients[task, cohort], protocol=protocol
+            rows,
+            replicates,
+            task=task,
+            cohort=cohort,
+            patients=patients[task, cohort],
+            protocol=protocol,
+            metrics=metrics,
         )
         for task, cohort in keys
     }
@@ -186,9 +204,10 @@ def as_csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*table.header, "best or tied"])
+    ap = table.header.index("AP") - 1 if "AP" in table.header else 0
     for name, cells in table.rows:
         writer.writerow(
-            [name, *(cell.text for cell in cells), int(any(c.tied for c in cells) or cells[0].best)]
+            [name, *(cell.text for cell in cells), int(any(c.tied for c in cells) or cells[ap].best)]
         )
     return text.getvalue()
 
@@ -226,17 +245,35 @@ def as_html(table: Table) -> str:
     )
 
 
-def _means(rows: Rows, metric: str, protocol: str) -> dict[str, float]:
+def _meaning(rows: Rows, shown: Collection[str], protocol: str) -> str:
+    """What a reader must know about the columns shown."""
+    cut = {row["metric"] for row in rows if row["protocol"] == protocol}
+    at = [metric for metric in shown if metric in cut]
+    said = {
+        "AP": "AP pools the voxels; brackets are 95 % intervals over patients. ",
+        "AUROC": "AUROC pools the voxels. ",
+        "⌈Dice⌉": "⌈Dice⌉ is at the best threshold on these cases, an upper bound. ",
+    }
+    text = "".join(said.get(metric, "") for metric in shown)
+    if at:
+        verb = "is" if len(at) == 1 else "are"
+        text += f"{', '.join(at)} {verb} at the threshold {protocol}, set on other, healthy cases. "
+    if "AP" in shown:
+        text += "† AP not significantly below the best: t test on the paired bootstrap over patients, Holm over the methods, 5 %. "
+    return text
+
+
+def _means(rows: Rows, metric: str, protocols: Sequence[str]) -> dict[str, float]:
     """Mean over seeds by label."""
     found: dict[str, list[float]] = {}
     for row in rows:
-        if row["metric"] == metric and row["protocol"] == protocol and row["value"] is not None:
+        if row["metric"] == metric and row["protocol"] in protocols and row["value"] is not None:
             found.setdefault(row["label"], []).append(float(row["value"]))
     return {label: sum(values) / len(values) for label, values in found.items()}
 
 
 def _cell(
-    heading: str,
+    metric: str,
     values: Mapping[str, float],
     label: str,
     spread: Mapping[str, tuple[float, float] | None],
@@ -244,9 +281,10 @@ def _cell(
 ) -> Cell:
     if label not in values:
         return Cell("")
-    best = values[label] == max(values.values())
+    better = max if metric in HIGHER else min if metric in LOWER else None
+    best = better is not None and values[label] == better(values.values())
     text = f"{values[label]:.3f}"
-    if heading != "AP":
+    if metric != "AP":
         return Cell(text, best=best)
     around = spread.get(label)
     if around is not None:

@@ -19,6 +19,7 @@ from aberra.cli.edit import edit
 from aberra.cli.ellipses import ellipses
 from aberra.cli.evaluate import evaluate
 from aberra.cli.fit import fit
+from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
@@ -44,6 +45,7 @@ for command in (
     detect,
     edit,
     evaluate,
+    import_predictions,
     benchmark,
     methods,
     report,

@@ -121,6 +121,56 @@ def froc_figure(folder: Path, points: Sequence[tuple[float, float]]) -> list[str
     return ["froc.png"]
 
 
+def reliability_figure(folder: Path, found: dict[str, Any]) -> list[str]:
+    """Draw the share of lesion against the probability told; nothing without probabilities."""
+    if not found:
+        return []
+    figure, axes = _figure("Reliability of the probabilities", "probability told", "share that is lesion")
+    axes.plot([0, 1], [0, 1], color=MUTED, ls="--")
+    axes.plot(
+        found["bins"]["probability"],
+        found["bins"]["lesion"],
+        color=ACCENT,
+        marker="o",
+        ms=4,
+        label=f"ECE {found['ece']:.4f}, Brier {found['brier']:.4f}",
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False)
+    _save(figure, folder / "reliability.png")
+    return ["reliability.png"]
+
+
+def sparsification_figure(folder: Path, found: dict[str, Any]) -> list[str]:
+    """Draw the error that is left, and the Dice, without the most uncertain voxels; nothing where nothing is wrong or unsure."""
+    if not found or found["ause"] is None:
+        return []
+    figure, axes = _figure(
+        "Without the most uncertain voxels", "share of voxels rejected", "wrong voxels, relative"
+    )
+    curve = found["sparsification"]
+    rejected, first = np.array(curve["rejected"]), found["error"]
+    axes.plot(
+        rejected, np.array(curve["error"]) / first, color=ACCENT, label=f"this, AUSE {found['ause']:.3f}"
+    )
+    axes.plot(rejected, np.array(curve["oracle"]) / first, color=INK, ls=":", label="oracle")
+    axes.axhline(1.0, color=MUTED, ls="--", label=f"random, AUSE {found['ause_random']:.3f}")
+    known = [row for row in found["dice_rejected"] if row["dice"] is not None]
+    axes.plot(
+        [row["rejected"] for row in known],
+        [row["dice"] for row in known],
+        color=WARM,
+        marker="o",
+        ms=3,
+        label="Dice of the rest",
+    )
+    axes.set_xscale("symlog", linthresh=1e-3)
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, folder / "sparsification.png")
+    return ["sparsification.png"]
+
+
 def case_figures(
     folder: Path, scores: NDArray[np.float64], labels: NDArray[np.bool], fpr: list[dict[str, Any]]
 ) -> list[str]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COLUMNS = ("level", "metric", "protocol", "value", "low", "high")
+SHOWN = (0.005, 0.01, 0.05)
+"""Rejected shares that are printed; ``metrics.json`` has more."""
 
 
 def _row(
@@ -30,6 +32,8 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Flatten into one row a metric; what is not defined for these cases is left out."""
     rows = [
         *_voxel_rows(content["voxel"]),
+        *_mask_rows(content["mask"]),
+        *_reliability_rows(content["reliability"], content["uncertainty"], content["mask"]["protocol"]),
         *_lesion_rows(content["lesion"]),
         *_slice_rows(content["slice"]),
         *_case_rows(content["case"]),
@@ -59,6 +63,38 @@ def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
         _row("voxel", "mean score, normal", residuals["l1_normal"]),
         _row("voxel", "mean score, anomalous", residuals["l1_anomalous"]),
         _row("voxel", "χ²", residuals["chi2"]),
+    ]
+
+
+def _mask_rows(mask: dict[str, Any]) -> list[dict[str, Any]]:
+    protocol, cases, empty = mask["protocol"], mask["cases"], mask["empty"]
+    return [
+        _row("mask", f"Dice (n = {cases})", mask["dice"], protocol),
+        _row("mask", f"Jaccard (n = {cases})", mask["jaccard"], protocol),
+        _row("mask", f"HD95, mm (n = {cases - empty})", mask["hd95_mm"], protocol),
+        _row("mask", f"empty masks of {cases} cases with lesions", empty if cases else None, protocol),
+    ]
+
+
+def _reliability_rows(
+    reliability: dict[str, Any], uncertainty: dict[str, Any], protocol: str
+) -> list[dict[str, Any]]:
+    rows = [
+        _row("voxel", label, reliability.get(name), interval=reliability.get(f"{name}_interval"))
+        for name, label in (("ece", "ECE"), ("brier", "Brier score"))
+    ]
+    rows += [
+        _row("voxel", label, uncertainty.get(name), interval=uncertainty.get(f"{name}_interval"))
+        for name, label in (
+            ("correlation", "correlation of uncertainty and error"),
+            ("ause", "AUSE"),
+            ("ause_random", "AUSE of a random uncertainty"),
+        )
+    ]
+    return rows + [
+        _row("voxel", f"Dice without the {row['rejected']:.1%} most uncertain voxels", row["dice"], protocol)
+        for row in uncertainty.get("dice_rejected", [])
+        if row["rejected"] in SHOWN
     ]
 
 

@@ -193,6 +193,12 @@ class Overlap:
         return 2 * self.true / both if both else None
 
     @property
+    def jaccard(self) -> float | None:
+        """TP / (predicted + actual − TP); None where both are empty."""
+        union = self.predicted + self.actual - self.true
+        return self.true / union if union else None
+
+    @property
     def sensitivity(self) -> float | None:
         """TP / actual; None without truth."""
         return self.true / self.actual if self.actual else None

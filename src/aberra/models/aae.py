@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import unknown
 from aberra.nets import dense
-from aberra.nets.critic import NETWORKS, code_critic, critic_loss
+from aberra.nets.critic import code_critic, critic_loss, critic_turns, dense_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ class AAE(nn.Module):
         latent: K.
         width: filters of the first stage; None is the publication's (32, original 64).
         dropout: on the code and the dense layer behind it; the unified network's 0.2, the original has none.
-        constraint: ρ; 0 is the plain adversarial autoencoder, 1 the constrained one.
+        rho: ρ, the weight of the constraint; 0 is the plain adversarial autoencoder, 1 the constrained one.
         reconstruction: ``l1``, the study's text, or ``l2``, squared error (Chen & Konukoglu, the study's public code).
         adversarial_weight: α.
         critic_steps: turns of the critic for one of the autoencoder.
@@ -64,28 +64,22 @@ class AAE(nn.Module):
         latent: int = 128,
         width: int | None = None,
         dropout: float = 0.2,
-        constraint: float = 0.0,
+        rho: float = 0.0,
         reconstruction: str = "l1",
         adversarial_weight: float = 1.0,
         critic_steps: int = 5,
         penalty: float = 10.0,
     ) -> None:
         super().__init__()
-        for option, value, known in (
-            ("network", network, NETWORKS),
-            ("reconstruction", reconstruction, self.RECONSTRUCTIONS),
-        ):
-            if value not in known:
-                raise unknown(f"model.{option}", value, known)
-        if critic_steps < 1:
-            raise ConfigError(f"model.critic_steps={critic_steps}; expected 1 or more")
+        kind = dense_kind(network)
+        if reconstruction not in self.RECONSTRUCTIONS:
+            raise unknown("model.reconstruction", reconstruction, self.RECONSTRUCTIONS)
         self.latent = latent
-        self.constraint = constraint
+        self.rho = rho
         self.power = 1 if reconstruction == "l1" else 2
         self.adversarial_weight = adversarial_weight
-        self.critic_steps = critic_steps
+        self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
-        kind = "unified" if network == "unified" else "residual"
         dropout = dropout if network == "unified" else 0.0
         reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
         self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent))
@@ -116,7 +110,7 @@ class AAE(nn.Module):
     def turns(self, progress: float) -> Sequence[str]:
         """Several turns of the critic, then one of the autoencoder, to the end."""
         del progress
-        return ("critic",) * self.critic_steps + ("autoencoder",)
+        return (*self.critic_turns, "autoencoder")
 
     def players(self) -> Mapping[str, Iterable[Parameter]]:
         """Critic, and encoder with decoder."""
@@ -142,7 +136,7 @@ class AAE(nn.Module):
             "reconstruction": reconstruction,
             "adversarial": adversarial,
         }
-        if self.constraint:
+        if self.rho:
             losses["constraint"] = ((code - self.code(restored)) ** 2).sum(dim=1).mean()
-            losses["loss"] = losses["loss"] + self.constraint * losses["constraint"]
+            losses["loss"] = losses["loss"] + self.rho * losses["constraint"]
         return losses

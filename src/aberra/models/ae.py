@@ -31,13 +31,13 @@ class AE(nn.Module):
         bottleneck: ``dense`` (a vector of ``latent`` numbers) or ``spatial`` (the encoder's 8×8×128 map itself).
         latent: K of the dense bottleneck.
         width: filters of the first stage; the study's 32 gives 32, 64, 128, 128.
-        dropout: on the code and on the dense layer behind it.
+        dropout: on the code, dense or spatial, and on the dense layer behind it.
 
     Raises:
         ConfigError: unknown bottleneck or a size that cannot be halved.
 
-    Deviation: in 3-D and at sizes other than 128² (see :func:`aberra.nets.unified.stages`); the study has neither. The layers'
-    details are those of :mod:`aberra.nets.unified`.
+    Deviation: in 3-D and at sizes other than 128² (see :func:`aberra.nets.unified.stages`); the study has neither. The spatial code
+    has dropout; the study names it for the dense layers only. The layers' details are those of :mod:`aberra.nets.unified`.
     """
 
     BOTTLENECKS = ("dense", "spatial")

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from aberra.errors import ConfigError
 from aberra.models.vae import VAE, posterior_sample
 from aberra.nets import dense
-from aberra.nets.critic import Critic, critic_loss
+from aberra.nets.critic import Critic, critic_loss, critic_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,8 +60,6 @@ class AnoVAEGAN(VAE):
         critic_steps: int = 5,
         penalty: float = 10.0,
     ) -> None:
-        if critic_steps < 1:
-            raise ConfigError(f"model.critic_steps={critic_steps}; expected 1 or more")
         super().__init__(
             channels=channels,
             dims=dims,
@@ -72,7 +69,7 @@ class AnoVAEGAN(VAE):
             dropout=dropout,
             kl_weight=kl_weight,
         )
-        self.critic_steps = critic_steps
+        self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
         self.decoder = dense.decoder(
             "unified",
@@ -93,7 +90,7 @@ class AnoVAEGAN(VAE):
     def turns(self, progress: float) -> Sequence[str]:
         """The VAE, the generator, then several times the critic, to the end."""
         del progress
-        return ("vae", "generator", *("critic",) * self.critic_steps)
+        return ("vae", "generator", *self.critic_turns)
 
     def players(self) -> Mapping[str, Iterable[Parameter]]:
         """The decoder belongs to two of them."""

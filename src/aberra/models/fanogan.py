@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aberra.errors import ConfigError, unknown
 from aberra.nets import dense
-from aberra.nets.critic import NETWORKS, Critic, critic_loss
+from aberra.nets.critic import Critic, critic_loss, critic_turns, dense_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,24 +74,21 @@ class FAnoGAN(nn.Module):
         output: str = "linear",
     ) -> None:
         super().__init__()
+        kind = dense_kind(network)
         for option, value, known in (
-            ("network", network, NETWORKS),
             ("encoder_loss", encoder_loss, self.ENCODER_LOSSES),
             ("code", code, self.CODES),
             ("output", output, self.OUTPUTS),
         ):
             if value not in known:
                 raise unknown(f"model.{option}", value, known)
-        if not 0 < gan_share < 1 or critic_steps < 1:
-            raise ConfigError(
-                f"model: gan_share={gan_share}, critic_steps={critic_steps}; expected between 0 and 1, 1 or more"
-            )
+        if not 0 < gan_share < 1:
+            raise ConfigError(f"model.gan_share={gan_share}; expected between 0 and 1")
         self.latent = self.LATENTS[network] if latent is None else latent
         self.gan_share = gan_share
-        self.critic_steps = critic_steps
+        self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
         self.kappa = kappa if encoder_loss == "izif" else 0.0
-        kind = "unified" if network == "unified" else "residual"
         reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
         bounded = nn.Tanh() if code == "tanh" else nn.Identity()
         self.encoder = nn.Sequential(reads, nn.Linear(reads.features, self.latent), bounded)
@@ -128,7 +125,7 @@ class FAnoGAN(nn.Module):
     def turns(self, progress: float) -> Sequence[str]:
         """The GAN up to ``gan_share``, then the encoder."""
         if progress < self.gan_share:
-            return ("critic",) * self.critic_steps + ("generator",)
+            return (*self.critic_turns, "generator")
         return ("encoder",)
 
     def players(self) -> Mapping[str, Iterable[Parameter]]:

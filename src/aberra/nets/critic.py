@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from aberra.errors import unknown
+from aberra.errors import ConfigError, unknown
 from aberra.nets import dense
 from aberra.nets.unified import SLOPE, Encoder, inner_size
 
@@ -20,8 +20,30 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
-NETWORKS = ("unified", "original")
-"""The study's own network, and the residual one of the publications that it compares with."""
+NETWORKS = {"unified": "unified", "original": "residual"}
+"""The study's own network, and that of the publications that it compares with, to their names in :mod:`aberra.nets.dense`."""
+
+
+def dense_kind(network: str) -> str:
+    """Name in :mod:`aberra.nets.dense` of a model's ``network``.
+
+    Raises:
+        ConfigError: unknown network.
+    """
+    if network not in NETWORKS:
+        raise unknown("model.network", network, NETWORKS)
+    return NETWORKS[network]
+
+
+def critic_turns(steps: int) -> tuple[str, ...]:
+    """Turns of the critic for one of its opponent.
+
+    Raises:
+        ConfigError: none.
+    """
+    if steps < 1:
+        raise ConfigError(f"model.critic_steps={steps}; expected 1 or more")
+    return ("critic",) * steps
 
 
 class Critic(nn.Module):
@@ -51,16 +73,15 @@ class Critic(nn.Module):
         width: int | None = None,
     ) -> None:
         super().__init__()
-        if network not in NETWORKS:
-            raise unknown("model.network", network, NETWORKS)
+        kind = dense_kind(network)
         self.body: nn.Module
-        if network == "unified":
+        if kind == "unified":
             width = dense.WIDTHS["unified"] if width is None else width
             encoder = Encoder(channels=channels, dims=dims, size=size, width=width, norm="layer")
             self.body = nn.Sequential(encoder, nn.Flatten())
             count = encoder.filters * prod(inner_size(size))
         else:
-            self.body = deep = dense.encoder("residual", channels=channels, dims=dims, size=size, width=width)
+            self.body = deep = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
             count = deep.features
         self.head = nn.Linear(count, 1)
 

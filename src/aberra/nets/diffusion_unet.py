@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    """Group norm with 32 groups, fewer where the channels do not divide."""
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+    """Group norm with 32 groups, fewer where a group would have less than four channels.
+
+    A group of one channel would take out the embedding that is added to it: the network would not know t.
+    """
+    return nn.GroupNorm(math.gcd(32, channels // 4, channels) or 1, channels)
 
 
 def _zeroed(layer: nn.Module) -> nn.Module:

@@ -22,7 +22,8 @@ class Normalise:
 
     Args:
         method: ``percentile`` (divide by the ``percentile``-th inside the mask, B73), ``zscore`` (H: zero mean, unit
-            variance inside the mask), ``equalise`` (rank inside the mask in (0, 1], M0), ``window`` (CT: ``low`` to
+            variance inside the mask), ``robust`` (zero median, unit median absolute deviation · 1.4826: as a z-score where values are
+            normal, but a large lesion does not move the rest), ``equalise`` (rank inside the mask in (0, 1], M0), ``window`` (CT: ``low`` to
             ``high`` HU onto [0, 1]) or ``none``.
         percentile: of method ``percentile``; Baur's text says 98.
         clip: cut to [low, high] afterwards, as in [0, 1.5] for percentiles or [-1.5, 1.5] for z-scores; empty is off.
@@ -34,7 +35,7 @@ class Normalise:
     """
 
     version = 1
-    METHODS = ("percentile", "zscore", "equalise", "window", "none")
+    METHODS = ("percentile", "zscore", "robust", "equalise", "window", "none")
 
     def __init__(
         self,
@@ -77,6 +78,11 @@ class Normalise:
             scaled = inside / (top if top > 0 else max(float(np.abs(inside).max()), 1e-6))
         elif self.method == "zscore":
             scaled = (inside - inside.mean(dtype=np.float64)) / inside.std(dtype=np.float64)
+        elif self.method == "robust":
+            middle = np.median(inside)
+            spread = 1.4826 * float(np.median(np.abs(inside - middle)))
+            # where most voxels are the same, the median deviation is 0
+            scaled = (inside - middle) / (spread or float(inside.std(dtype=np.float64)))
         elif self.method == "equalise":
             ordered, counts = np.unique(inside, return_counts=True)
             scaled = (np.cumsum(counts) / inside.size).take(np.searchsorted(ordered, inside))

@@ -31,6 +31,8 @@ PROTOCOLS = {
     "healthy-percentile-98": "is the 98th percentile of the voxels of healthy held-out cases",
     "healthy-percentile-99.9": "is the 99.9th percentile of the voxels of healthy held-out cases",
     "validation-lesion": "gives the best Dice on validation cases with lesions",
+    "fixed-0.5": "is half of a probability, fixed before any case was seen",
+    "as-given": "separates the masks as they were imported",
 }
 
 

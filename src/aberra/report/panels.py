@@ -68,6 +68,9 @@ def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | 
     if result.reconstruction is not None:
         columns.append(("healthy version", _spl(result.reconstruction, None)))
     columns.append(("anomaly map", None))
+    unsure = None if result.uncertainty is None else _spl(result.uncertainty, result.mask)
+    if unsure is not None:
+        columns.append((f"uncertainty, 0 to {float(unsure.data.max()):.2g}", unsure))
     image = found.is_image
     planes = [plane for plane in PLANES if found.shape[plane.axis] == 1][:1] if image else list(PLANES)
     sizes = [_extent(found, plane) for plane in planes]
@@ -88,7 +91,7 @@ def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | 
                 panel.set_title(title, color=TEXT, fontsize=9, loc="left")
             ground = columns[0][1] if title == "anomaly map" else volume
             if ground is not None:
-                _grey(panel, ground, plane, centre)
+                (_unsure if ground is unsure else _grey)(panel, ground, plane, centre)
             if title == "anomaly map":
                 painted = _overlay(panel, found, plane, centre, result.scale)
                 _outline(panel, found, plane, centre, FOUND)
@@ -186,6 +189,18 @@ def _overlay(
         alpha=np.clip(1.5 * share, 0, 1),
         aspect=_aspect(found.spacing, plane),
     )
+
+
+def _unsure(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int]) -> None:
+    """The uncertainty on the case's own scale, from 0 to its highest: it has no healthy one. The mask is outlined."""
+    axes.imshow(
+        _cut(volume.data[0], plane, centre),
+        cmap="viridis",
+        vmin=0.0,
+        vmax=max(float(volume.data.max()), 1e-9),
+        aspect=_aspect(volume.spacing, plane),
+    )
+    _outline(axes, volume, plane, centre, FOUND)
 
 
 def _outline(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int], colour: str) -> None:

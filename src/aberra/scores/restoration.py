@@ -136,7 +136,7 @@ class Restoration:
         """Choose λ on prepared healthy volumes where it is ``auto``; what is found becomes part of the method."""
         if not self.auto:
             return {}
-        slices = _healthy(volumes, run)
+        slices = healthy_slabs(volumes, run)
         if slices is None:
             return {"tv": self.tv}
         x, mask = slices
@@ -190,7 +190,7 @@ def _steps_transposed(steps: list[Tensor]) -> Tensor:
     return torch.stack(parts).sum(dim=0)
 
 
-def _healthy(volumes: Iterable[Volume], run: Runner) -> tuple[Tensor, Tensor] | None:
+def healthy_slabs(volumes: Iterable[Volume], run: Runner) -> tuple[Tensor, Tensor] | None:
     """Slabs (C, D, H, W) of up to four healthy volumes around their fullest slice, one behind the other, with their mask."""
     data, masks = [], []
     each = max(1, HEALTHY_SLICES // 4) if run.dims == 2 else run.window[0]

@@ -42,7 +42,8 @@ class TrainingConfig:
         samples: most slices or patches that a model without gradients (PCA, support vectors) learns from.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of ``metrics.jsonl``.
-        slices: ``all`` or ``lesion-free`` (slices or patches with lesion voxels are never drawn).
+        slices: ``all`` or ``lesion-free`` (slices or patches with lesion voxels are never drawn, except for
+            models that learn from them).
         balance: share of the samples drawn where lesions are, for models that learn from them; 0 takes samples as they come.
         min_foreground: slices with a smaller share of foreground are left out.
         flip: probability of mirroring left and right.

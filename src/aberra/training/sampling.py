@@ -51,6 +51,8 @@ class Sampler:
         self.dims = dims
         self.size = tuple(size)
         self.lesions = lesions
+        # who learns from lesions sees them
+        self.lesion_free = config.slices == "lesion-free" and not lesions
         self.window = (1, *self.size) if dims == 2 else self.size
         self.places: list[tuple[int, int]] = []
         self.corners: dict[int, NDArray[np.intp]] = {}
@@ -69,7 +71,7 @@ class Sampler:
             )
             raise TrainingError(
                 f"none of the {len(volumes)} training cases has a usable {what}: at least {config.min_foreground:.0%} foreground"
-                f"{' and no lesion voxel' if config.slices == 'lesion-free' else ''}; lower training.min_foreground{smaller}"
+                f"{' and no lesion voxel' if self.lesion_free else ''}; lower training.min_foreground{smaller}"
             )
 
     def __len__(self) -> int:
@@ -103,7 +105,7 @@ class Sampler:
         """Numbers along D of the usable slices."""
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
         good = mask.mean(axis=(1, 2)) >= self.config.min_foreground
-        if self.config.slices == "lesion-free" and volume.lesion is not None:
+        if self.lesion_free and volume.lesion is not None:
             good &= ~volume.lesion.any(axis=(1, 2))
         return [int(place) for place in np.flatnonzero(good)]
 
@@ -133,7 +135,7 @@ class Sampler:
         """Low corners (N, 3) of the usable patches; negative along an axis where the volume is smaller."""
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
         good = _window_sums(mask, self.size) >= max(1, self.config.min_foreground * np.prod(self.size))
-        if self.config.slices == "lesion-free" and volume.lesion is not None:
+        if self.lesion_free and volume.lesion is not None:
             good &= _window_sums(volume.lesion, self.size) == 0
         places = np.flatnonzero(good)
         if len(places) > CORNERS:

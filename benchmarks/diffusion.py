@@ -1,0 +1,283 @@
+"""What guided diffusion costs and gives: network calls, seconds and AP of every sampler and number of steps, against the 1,000-call map.
+
+python benchmarks/diffusion.py DETECTOR MANIFEST --out DIR [--split test] [--slices 32]
+
+DETECTOR was fitted as ddim-guided. The slices, half with and half without lesions, come from the manifest's cases; the same weights
+answer every row. Writes calls.csv, round_trip.csv, guides.csv, position.csv, sweep.csv and the figures strip.png, healthy.png, sweep.png.
+AP is pooled over the foreground of the slices; nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from aberra.benchmark.machine import commit, machine
+from aberra.cohort import Cohort
+from aberra.detector import Detector
+from aberra.files import atomic_path
+from aberra.scores.guided import Guided
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SETTINGS = [
+    ("ddim", 500), ("ddim", 100), ("ddim", 50), ("ddim", 25), ("ddim", 10), ("ddim", 5),
+    ("dpm-solver", 25), ("dpm-solver", 10), ("dpm-solver", 5),
+    ("coupled", 12), ("coupled", 6),
+    ("ddpm", 500), ("ddpm", 50),
+]  # fmt: skip
+CALLS = {"ddim": 2, "dpm-solver": 2, "coupled": 4, "ddpm": 1}
+"""Calls of the diffusion model a step."""
+
+
+class Slices:
+    """Prepared test slices: ``x`` (B, C, S), ``mask`` and ``lesion`` (B, 1, S), ``place`` (B,) relative position along the scan."""
+
+    def __init__(self, detector: Detector, cohort: Cohort, count: int) -> None:
+        parts: list[tuple[Tensor, ...]] = []
+        for case in cohort:
+            volume = detector.recipe(detector.read(case))
+            mask = np.ones(volume.shape, bool) if volume.mask is None else np.asarray(volume.mask)
+            lesion = np.zeros(volume.shape, bool) if volume.lesion is None else np.asarray(volume.lesion)
+            good = np.flatnonzero(mask.mean(axis=(1, 2)) >= 0.5 * mask.mean(axis=(1, 2)).max())
+            window = [
+                slice(max(0, (n - e) // 2), max(0, (n - e) // 2) + e)
+                for n, e in zip(volume.shape[1:], detector.size, strict=True)
+            ]
+            chosen = (slice(None), *window)
+            span = np.flatnonzero(mask.any(axis=(1, 2)))
+            parts.append(
+                (
+                    torch.tensor(np.asarray(volume.data))[:, good].transpose(0, 1)[(slice(None), *chosen)],
+                    torch.tensor(mask[good])[chosen][:, None].float(),
+                    torch.tensor(lesion[good])[chosen][:, None].float(),
+                    torch.tensor((good - span[0]) / max(1, span[-1] - span[0])),
+                )
+            )
+        self.x, self.mask, self.lesion, self.place = (torch.cat(each) for each in zip(*parts, strict=True))
+        self.sick = self.lesion.flatten(1).amax(dim=1) > 0
+        self.all = (self.x, self.mask, self.lesion, self.place)
+        half = [
+            where[torch.linspace(0, len(where) - 1, min(count // 2, len(where))).long()]
+            for where in (torch.where(self.sick)[0], torch.where(~self.sick)[0])
+        ]
+        self.picked = torch.cat(half)
+
+    def ap(self, maps: Tensor) -> float:
+        """Pooled AP of maps (B, 1, S) of the picked slices."""
+        inside = self.mask[self.picked] > 0
+        return float(average_precision_score(self.lesion[self.picked][inside] > 0, maps[inside]))
+
+
+def answer(detector: Detector, x: Tensor, **options: Any) -> tuple[Tensor, float]:
+    """Healthy counterparts of slices, and seconds a slice, with the detector's own batch size."""
+    score = Guided(**({"start": 500, "scale": 100.0} | options))
+    size, device = detector.runner.batch_size, detector.runner.device
+    cuda = device.type == "cuda"
+    if cuda:
+        score.counterpart(detector.model, x[:size].to(device))  # the first call compiles and chooses kernels
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+    started = perf_counter()
+    parts = [score.counterpart(detector.model, part.to(device)).float() for part in x.split(size)]
+    seconds = perf_counter() - started
+    if cuda:
+        end.record()
+        torch.cuda.synchronize()
+        seconds = begin.elapsed_time(end) / 1000
+    return torch.cat(parts).cpu(), seconds / len(x)
+
+
+def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a sampler and number of steps."""
+    x = slices.x[slices.picked]
+    reference: Tensor | None = None
+    rows = []
+    for sampler, steps in SETTINGS:
+        found, seconds = answer(detector, x, **own | {"sampler": sampler, "steps": steps})
+        maps = (x - found).abs().mean(dim=1, keepdim=True) * slices.mask[slices.picked]
+        reference = maps if reference is None else reference
+        inside = slices.mask[slices.picked] > 0
+        rows.append(
+            {
+                "sampler": sampler, "steps": steps, "network_calls": CALLS[sampler] * steps, "guide_gradients": steps,
+                "seconds_per_slice": round(seconds, 4), "ap": round(slices.ap(maps), 4),
+                "ap_minus_reference": round(slices.ap(maps) - slices.ap(reference), 4),
+                "correlation": round(float(np.corrcoef(maps[inside], reference[inside])[0, 1]), 4),
+            }
+        )  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def round_trip(detector: Detector, slices: Slices, start: int) -> list[dict[str, Any]]:
+    """Mean absolute error of encoding and decoding without guidance."""
+    x = slices.x[slices.picked]
+    return [
+        {
+            "sampler": sampler, "steps": steps,
+            "error": float((answer(detector, x, start=start, sampler=sampler, steps=steps, guidance="none")[0] - x).abs().mean()),
+        }
+        for sampler in ("ddim", "dpm-solver", "coupled")
+        for steps in (5, 10, 25, 50)
+    ]  # fmt: skip
+
+
+def guides(detector: Detector, slices: Slices) -> list[dict[str, Any]]:
+    """Accuracy, mean absolute error and Dice of the guides as a function of t."""
+    x, mask, lesion, _ = slices.all
+    device = detector.runner.device
+    model: Any = detector.model
+    rows = []
+    for t in (1, 50, 100, 200, 300, 400, 500, 700, 1000):
+        row: dict[str, Any] = {"t": t} | model.quality(x.to(device), mask.to(device), lesion.to(device), t)
+        noisy = model.process().add_noise(x.to(device), model.noise(t, x.to(device)), t)
+        with torch.no_grad():
+            row["auroc"] = float(roc_auc_score(slices.sick, -model.log_healthy(noisy, t).cpu()))
+        rows.append({key: round(value, 4) for key, value in row.items()})
+    return rows
+
+
+def position(detector: Detector, slices: Slices) -> list[dict[str, Any]]:
+    """What the guide would reach if it saw nothing but where in the head a slice lies (leave-one-out, nearest neighbours)."""
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.neighbors import KNeighborsClassifier
+
+    place = slices.place.reshape(-1, 1).numpy()
+    told = cross_val_predict(KNeighborsClassifier(15), place, slices.sick, cv=5, method="predict_proba")[:, 1]
+    model: Any = detector.model
+    with torch.no_grad():
+        seen = -torch.cat(
+            [model.log_healthy(part.to(detector.runner.device), 1).cpu() for part in slices.x.split(64)]
+        )
+    return [
+        {"classifier": "position alone", "auroc": round(float(roc_auc_score(slices.sick, told)), 4)},
+        {"classifier": "guide at t = 1", "auroc": round(float(roc_auc_score(slices.sick, seen)), 4)},
+    ]
+
+
+def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> list[dict[str, Any]]:
+    """AP over s for several L, a strip of pictures, and what happens to healthy slices."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    x, mask, lesion = (each[slices.picked] for each in (slices.x, slices.mask, slices.lesion))
+    total = detector.model.process().steps  # type: ignore[operator,union-attr]
+    starts, scales = [round(total * share) for share in (0.25, 0.5, 0.75)], [0.0, 1.0, 10.0, 100.0, 1000.0]
+    sick = int(lesion.flatten(1).sum(dim=1).argmax())
+    well = len(x) - 1
+    rows, shown = [], {}
+    for start in starts:
+        for scale in scales:
+            found, _ = answer(detector, x, start=start, scale=scale, steps=steps)
+            maps = (x - found).abs().mean(dim=1, keepdim=True) * mask
+            healthy = lesion.flatten(1).amax(dim=1) == 0
+            per_slice = maps.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1)
+            rows.append(
+                {
+                    "start": start, "scale": scale, "steps": steps, "ap": round(slices.ap(maps), 4),
+                    "change_healthy": round(float(per_slice[healthy].mean()), 4),
+                    "change_diseased": round(float(per_slice[~healthy].mean()), 4),
+                }
+            )  # fmt: skip
+            shown[start, scale] = found, maps
+            print(rows[-1], flush=True)
+    low, high = float(x[:, 0].min()), float(x[:, 0].quantile(0.995))
+    top = max(float(torch.quantile(maps[mask > 0], 0.99)) for _, maps in list(shown.values())[1:])
+    for name, index in (("strip", sick), ("healthy", well)):
+        figure, axes = plt.subplots(
+            2 * len(starts), len(scales) + 1, figsize=(1.6 * (len(scales) + 1), 3.3 * len(starts))
+        )
+        for row, start in enumerate(starts):
+            axes[2 * row, 0].imshow(x[index, 0].rot90(), cmap="gray", vmin=low, vmax=high)
+            axes[2 * row + 1, 0].imshow(lesion[index, 0].rot90(), cmap="gray", vmin=0, vmax=1)
+            axes[2 * row, 0].set_ylabel(f"L = {start}", fontsize=9)
+            axes[2 * row + 1, 0].set_ylabel("truth | maps", fontsize=8)
+            for column, scale in enumerate(scales, start=1):
+                found, maps = shown[start, scale]
+                axes[2 * row, column].imshow(found[index, 0].rot90(), cmap="gray", vmin=low, vmax=high)
+                axes[2 * row + 1, column].imshow(maps[index, 0].rot90(), cmap="magma", vmin=0, vmax=top)
+                if row == 0:
+                    axes[0, column].set_title(f"s = {scale:g}", fontsize=9)
+        axes[0, 0].set_title("scan", fontsize=9)
+        for axis in axes.flat:
+            axis.set_xticks([])
+            axis.set_yticks([])
+        figure.tight_layout(pad=0.4)
+        with atomic_path(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, dpi=110, format="png")
+        plt.close(figure)
+    figure, axis = plt.subplots(figsize=(5, 3.4))
+    for start in starts:
+        mine = [row for row in rows if row["start"] == start]
+        axis.plot(
+            [max(row["scale"], 0.1) for row in mine],
+            [row["ap"] for row in mine],
+            marker="o",
+            label=f"L = {start}",
+        )
+    axis.axhline(float((lesion[mask > 0]).mean()), color="0.6", linestyle=":", label="prevalence")
+    axis.set(xscale="log", xlabel="guidance scale s (0 drawn at 0.1)", ylabel="AP, pooled")
+    axis.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    with atomic_path(folder / "sweep.png") as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+    plt.close(figure)
+    return rows
+
+
+def main() -> None:
+    """Measure and write."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("detector", type=Path)
+    options.add_argument("manifest", type=Path)
+    options.add_argument("--out", type=Path, required=True)
+    options.add_argument("--split")
+    options.add_argument("--slices", type=int, default=32)
+    options.add_argument("--steps", type=int, default=25, help="of the sweep")
+    options.add_argument("--parts", nargs="+", default=["calls", "round_trip", "guides", "position", "sweep"])
+    given = options.parse_args()
+    detector = Detector.load(given.detector)
+    cohort = Cohort.read(given.manifest)
+    slices = Slices(detector, cohort.select(split=given.split) if given.split else cohort, given.slices)
+    own = {
+        key: detector.method.score[key]
+        for key in ("start", "scale")
+        if not isinstance(detector.method.score.get(key, "auto"), str)
+    }
+    start = int(own.get("start", detector.model.process().steps // 2))  # type: ignore[operator,union-attr]
+    given.out.mkdir(parents=True, exist_ok=True)
+    parts = {
+        "calls": lambda: calls(detector, slices, own),
+        "round_trip": lambda: round_trip(detector, slices, start),
+        "guides": lambda: guides(detector, slices),
+        "position": lambda: position(detector, slices),
+        "sweep": lambda: sweep(detector, slices, given.out, given.steps),
+    }
+    facts = {
+        "detector": detector.identity["fingerprint"],
+        "slices": len(slices.picked),
+        "machine": machine(),
+        "commit": commit(),
+    }
+    for name in given.parts:
+        rows = [row | facts for row in parts[name]()]
+        for row in rows:
+            print(", ".join(f"{key} {value}" for key, value in row.items() if key not in facts))
+        save(given.out / f"{name}.csv", rows)
+    print(f"written to {given.out}")
+
+
+if __name__ == "__main__":
+    main()

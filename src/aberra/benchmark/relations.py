@@ -1,0 +1,176 @@
+"""Figures of a benchmark that set one number against another: size, fidelity, rank in the study, metric against metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.benchmark import drawing
+from aberra.benchmark.statistics import correlations, kendall, published
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    Rows = Sequence[Mapping[str, Any]]
+
+FIDELITY = ("AP", "⌈Dice⌉", "l1-RE_N", "l1-RE_A", "chi2")
+"""Metrics of the correlation maps (the study's Fig. 10)."""
+
+_OTHER_SCALE = ("intensity", "random", "constant", "zmap", "ocsvm")
+_OTHER_SCORES = ("grad", "combi", "variance", "ssim", "slice ")
+"""Rows, and parts of the labels of rows, whose map is no difference between images, so that its mean is no ℓ1 error."""
+
+
+def complexity(folder: Path, rows: Rows) -> Path | None:
+    """AP against the number of parameters; lines join the unified and the original network of a method (Fig. 9)."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    originals = {
+        (row["task"], row["cohort"], row["method"]): row
+        for row in rows
+        if row["metric"] == "AP" and row["label"].endswith("original network")
+    }
+    panels = list(dict.fromkeys(key[:2] for key in originals))
+    if not panels:
+        return None
+    figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.6)
+    for axis, panel in zip(axes, panels, strict=True):
+        own = [
+            row
+            for row in rows
+            if row["metric"] == "AP" and (row["task"], row["cohort"]) == panel and row["subjects"] == 1
+        ]
+        unified = {row["method"]: row for row in own if row["label"] == row["method"] and row["parameters"]}
+        markers = iter("os^Dv<>ph*" * len(unified))
+        for method, row in unified.items():
+            colour = drawing.colour(method)
+            other = originals.get((*panel, method))
+            if other is None:
+                axis.plot(row["parameters"], row["value"], "o", color=drawing.GRID, ms=5, zorder=0)
+                continue
+            ends = [[each[key] for each in (row, other)] for key in ("parameters", "value")]
+            axis.plot(*ends, "-", color=colour, lw=1.2)
+            marker = next(markers)
+            axis.plot(row["parameters"], row["value"], marker, color=colour, ms=6, label=method)
+            axis.plot(other["parameters"], other["value"], marker, color=colour, ms=6, mfc="white")
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_title(": ".join(panel), loc="left", fontsize=10)
+        axis.set(xlabel="parameters (filled unified, open original)", ylabel="AP")
+        axis.legend(frameon=False, fontsize=8)
+    return drawing.save(figure, folder / "complexity.png")
+
+
+def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
+    """AP against the error of normal voxels, of anomalous ones and the distance of their histograms (study, section on fidelity)."""
+    ap = drawing.values_of(rows, "AP")
+    panels = [
+        (metric, values)
+        for metric in FIDELITY[2:]
+        if len(
+            values := {k: v for k, v in drawing.values_of(rows, metric).items() if k in ap and _is_error(k)}
+        )
+        > 2
+    ]
+    if not panels:
+        return None
+    figure, axes = drawing.grid(1, len(panels), width=4.0, height=3.6)
+    for axis, (metric, values) in zip(axes, panels, strict=True):
+        labels = list(values)
+        x, y = np.array([values[each] for each in labels]), np.array([ap[each] for each in labels])
+        for label, a, b in zip(labels, x, y, strict=True):
+            axis.plot(a, b, "o", color=drawing.colour(label), ms=5)
+        axis.margins(0.08)
+        axis.locator_params(axis="x", nbins=5)
+        _name(
+            axis, {each: (values[each], ap[each]) for each in sorted(labels, key=lambda each: -ap[each])[:4]}
+        )
+        r = float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
+        axis.set_title(f"{metric}, r = {r:.2f} (n = {len(labels)})", loc="left", fontsize=10)
+        axis.set(xlabel=metric, ylabel="AP")
+    figure.suptitle(f"{name}: methods whose map is a difference of images", x=0.01, ha="left", fontsize=11)
+    return drawing.save(figure, folder / f"fidelity-{name}.png")
+
+
+def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
+    """Pearson correlation between metrics across methods (Fig. 10)."""
+    names, matrix = correlations([row for row in rows if _is_error(row["label"])], FIDELITY)
+    if not names:
+        return None
+    figure, (axis,) = drawing.grid(1, 1, width=4.2, height=3.6)
+    axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.grid(visible=False)
+    for (i, j), value in np.ndenumerate(matrix):
+        axis.text(
+            j,
+            i,
+            f"{value:.2f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if abs(value) > 0.6 else drawing.INK,
+        )
+    axis.set_title(f"{name}: correlation across methods", loc="left", fontsize=10)
+    return drawing.save(figure, folder / f"correlation-{name}.png")
+
+
+def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
+    """Our rank of each of the study's methods against its rank there, with Kendall's τ."""
+    theirs = published()["baur2021"]["AUPRC"][data_set]
+    ours = {label: value for label, value in drawing.values_of(rows, "AP").items() if label in theirs}
+    found = kendall(ours, theirs)
+    if found is None:
+        return None
+    tau, p, count = found
+    chance = f"p = {p:.2f}" if p >= 0.01 else "p < 0.01"
+    mine, study = (
+        {each: 1 + sum(values[other] > values[each] for other in ours) for each in ours}
+        for values in (ours, theirs)
+    )
+    figure, (axis,) = drawing.grid(1, 1, width=5.6, height=5.2)
+    axis.plot([1, count], [1, count], color=drawing.GRID, lw=6, zorder=0)
+    for label in ours:
+        axis.plot(study[label], mine[label], "o", color=drawing.colour(label), ms=6)
+        axis.annotate(
+            label, (study[label], mine[label]), xytext=(5, 4), textcoords="offset points", fontsize=7.5
+        )
+    axis.set(
+        xlabel=f"rank in the study, {data_set}",
+        ylabel=f"rank here, {name}",
+        xlim=(0.3, count + 3.2),
+        ylim=(count + 0.8, 0.2),
+    )
+    axis.set_title(f"Order by AP: Kendall's τ = {tau:.2f} ({chance}, n = {count})", loc="left", fontsize=10.5)
+    axis.set_xticks(range(1, count + 1, 2))
+    axis.set_yticks(range(1, count + 1, 2))
+    return drawing.save(figure, folder / f"order-{name}.png")
+
+
+def _is_error(label: str) -> bool:
+    return label not in _OTHER_SCALE and not any(part in label for part in _OTHER_SCORES)
+
+
+def _name(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside points, towards the middle and none over another; call when the limits are settled."""
+    axis.autoscale_view()
+    to_axes, free = axis.transData - axis.transAxes, 1.1
+    for label, point in sorted(points.items(), key=lambda item: -item[1][1]):
+        across, up = to_axes.transform(point)
+        free = min(up, free - 0.055)
+        side = -1 if across > 0.5 else 1
+        axis.annotate(
+            label,
+            point,
+            xytext=(across + 0.04 * side, free),
+            textcoords="axes fraction",
+            ha="left" if side > 0 else "right",
+            va="center",
+            fontsize=7,
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": drawing.MUTED},
+        )

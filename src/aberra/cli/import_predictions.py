@@ -1,0 +1,43 @@
+"""``aberra import-predictions``: masks of other tools (nnU-Net) as results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_predictions(
+    folder: Annotated[Path, typer.Argument(help="Folder of NIfTI files named as the manifest's cases.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV with the scans.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    split: Annotated[str | None, typer.Option(help="Only this split of the manifest.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The files are lesion probabilities, not masks.")
+    ] = False,
+    label: Annotated[
+        list[int] | None,
+        typer.Option("--label", help="Value of the masks that is lesion; all but 0 without. Repeatable."),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out cases without a prediction.")
+    ] = False,
+) -> None:
+    """Turn another tool's predicted masks or probabilities into results that `aberra evaluate` and `aberra report` read."""
+    from rich.console import Console
+
+    from aberra.predictions import import_predictions as run
+
+    done = run(
+        folder,
+        manifest,
+        out=out,
+        split=split,
+        probabilities=probabilities,
+        labels=label or None,
+        allow_missing=allow_missing,
+    )
+    Console(soft_wrap=True).print(
+        f"{len(done)} prediction(s) imported: {out}\nnext: aberra evaluate {out} {manifest}"
+    )

@@ -1,0 +1,126 @@
+"""Lesion masks by diffusion, as many as are asked for (W1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from aberra.diffusion.noise import shared
+from aberra.diffusion.samplers import SAMPLERS, sample
+from aberra.diffusion.schedule import Estimate
+from aberra.errors import ConfigError, unknown
+from aberra.models.ddpm import DDPM
+from aberra.nets.unified import conv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Generator
+
+    from aberra.diffusion.samplers import Denoise
+
+STRIDE = 100_003
+"""Between the seeds of draws, as in the ancestral sampler, whose noise of step t has seed draw·STRIDE + t; t = 0 is the start's."""
+
+
+class DDPMSegmenter(nn.Module):
+    """Takes noise out of a lesion mask while it sees the image; every noise it starts from gives a plausible mask.
+
+    Wolleb, Sandkühler, Bieder, Valmaggia, Cattin 2022, Diffusion Models for Implicit Image Segmentation Ensembles (MIDL, arXiv
+    2112.03145; W1): only the mask is noised, ``x_{b,t} = √ᾱ_t·x_b + √(1 − ᾱ_t)·ε``; the network sees the image's C channels beside it
+    and predicts ε and the variance of the step. The mean of several masks is the segmentation, their variance the uncertainty.
+
+    Args:
+        channels: C.
+        dims: 2 or 3; published in 2-D.
+        size: spatial shape S of the input.
+        width: filters of the network's first level; published 128.
+        multipliers: of the width, one a level; published (1, 1, 2, 2, 4, 4) at 224².
+        blocks: residual blocks a level; published 2.
+        attention: attend at the levels whose longest edge is one of these; published 16.
+        timesteps: T.
+        schedule, predicts, learned_variance, loss_norm: as in :class:`aberra.models.ddpm.DDPM`; published ``linear``, ``noise``, true and
+            ``l2``.
+        sampler: ``ddpm`` (published), ``ddim`` or ``dpm-solver``.
+        sampling_steps: calls of the network a mask, evenly spread over T; published 1000.
+
+    Raises:
+        ConfigError: unknown option, or sampling steps outside 1 to T.
+
+    Deviation: masks are diffused as −1 and 1, so that noise treats both alike (Chen, Zhang, Hinton 2023, "analog bits"); the publication
+    diffuses 0 and 1. x̂₀ is kept in that range at every step, and a mask is clipped to [0, 1], neither of which the publication mentions;
+    masks are not binarised before they are averaged. One kind of lesion. Small by default (width 32), so that it trains on a CPU.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        width: int = 32,
+        multipliers: Sequence[int] = (1, 2, 2, 4),
+        blocks: int = 1,
+        attention: Sequence[int] = (8,),
+        timesteps: int = 1000,
+        schedule: str = "linear",
+        predicts: str = "noise",
+        learned_variance: bool = True,
+        loss_norm: str = "l2",
+        sampler: str = "ddpm",
+        sampling_steps: int = 1000,
+    ) -> None:
+        super().__init__()
+        if sampler not in SAMPLERS:
+            raise unknown("model.sampler", sampler, SAMPLERS)
+        if not 1 <= sampling_steps <= timesteps:
+            raise ConfigError(
+                f"model.sampling_steps={sampling_steps}; expected 1 to {timesteps}, model.timesteps"
+            )
+        self.sampler = sampler
+        self.sampling_steps = sampling_steps
+        self.masks = MaskDiffusion(
+            context=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
+            timesteps=timesteps, schedule=schedule, predicts=predicts, learned_variance=learned_variance, loss_norm=loss_norm,
+        )  # fmt: skip
+
+    def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
+        """Yield ``count`` masks of ``x``, (B, 1, S) each, in [0, 1]; draw n starts from noise number n."""
+        schedule = self.masks.process()
+        times = schedule.times(self.sampling_steps)
+        for draw in range(count):
+            start = shared("gaussian", draw * STRIDE, x[:, :1].float()).expand(len(x), -1, *x.shape[2:])
+            found = sample(self.sampler, self.masks.beside(x), start, times, schedule, seed=draw)
+            yield ((found + 1) / 2).clamp(0, 1)
+
+    def label(self, lesion: Tensor) -> Tensor:
+        """The mask itself, (B, 1, S)."""
+        return lesion
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the mask
+        """The diffusion loss of the lesion mask, beside the image."""
+        return self.masks.diffusion_loss(2 * lesion - 1, generator, context=x)
+
+
+class MaskDiffusion(DDPM):
+    """Diffuses one channel in [−1, 1]; its network sees ``context`` channels without noise as well, before it."""
+
+    def __init__(self, *, context: int, dims: int, width: int, **options: Any) -> None:
+        super().__init__(channels=1, dims=dims, width=width, **options)
+        self.net.first = conv(dims)(context + 1, width, 3, padding=1)
+
+    def beside(self, context: Tensor) -> Denoise:
+        """What takes the noise out of masks (B, 1, S) beside ``context`` (B, C, S)."""
+
+        def denoise(noisy: Tensor, t: int) -> Estimate:
+            steps = torch.full((len(noisy),), t, device=noisy.device)
+            with torch.autocast("cuda", torch.bfloat16, enabled=noisy.is_cuda):
+                output = self.net(torch.cat([context, noisy], dim=1).float(), steps)
+            found = self._estimate(output.float(), noisy, t)
+            image = found.image.clamp(-1, 1)
+            level = self.schedule.at(t, noisy)
+            return Estimate(image, (noisy - level.sqrt() * image) / (1 - level).sqrt(), found.spread)
+
+        return denoise

@@ -1,0 +1,130 @@
+"""Patched diffusion model (M5): a box of noise, the rest of the image as context."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import ceil
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from aberra.diffusion.noise import draw
+from aberra.errors import ConfigError
+from aberra.models.ddpm import DDPM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator
+
+
+class PatchedDDPM(nn.Module):
+    """Learns to take noise out of one box of an image while the rest of it is in plain sight; box by box it restores a whole image.
+
+    Behrendt, Bhattacharya, Krüger, Opfer, Schlaefer 2023 (MIDL, arXiv 2303.03758): inside a box of half the edge the image is x_t, outside
+    it stays x₀; the network predicts x₀. ``E ‖b·(x₀ − f(b·x_t + (1 − b)·x₀, t))‖₁`` over the box b, one of a fixed grid, as in the
+    authors' released configuration ("loss calculation only for the patched region"). In use each box of the grid is noised to step
+    ``start`` and restored with one call.
+
+    Args:
+        channels: C.
+        dims: 2 or 3; simplex noise is for 2 only.
+        size: spatial shape S of the input; the paper has 96².
+        box: edge of a box over that of the image, axis by axis; the paper has 48 of 96.
+        overlap: least share of a box that neighbours share; where boxes overlap, what they say is averaged. The paper has 0.
+        start: the step that a box is noised to in use, t_test; the paper has 500.
+        width, multipliers, blocks, attention, timesteps, schedule, noise, loss_norm: of the diffusion model, as in
+            :class:`aberra.models.ddpm.DDPM`.
+
+    Raises:
+        ConfigError: a box or overlap out of range, a start beyond T or an unknown option.
+
+    Deviation: each box has a noise of its own, fixed and shared by all images; the released code draws one noise an image.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int = 2,
+        size: Sequence[int],
+        box: float = 0.5,
+        overlap: float = 0.0,
+        start: int = 500,
+        width: int = 32,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 1,
+        attention: Sequence[int] = (8,),
+        timesteps: int = 1000,
+        schedule: str = "linear",
+        noise: str = "simplex",
+        loss_norm: str = "l1",
+    ) -> None:
+        super().__init__()
+        if not 0 < box <= 1 or not 0 <= overlap < 1 or not 1 <= start <= timesteps:
+            raise ConfigError(
+                f"model: box={box}, overlap={overlap}, start={start}; "
+                f"expected 0 < box ≤ 1, 0 ≤ overlap < 1 and a step from 1 to {timesteps}"
+            )
+        self.start = start
+        # not a subclass: noise all over the image, which scores of diffusion models put there, is nothing this network knows
+        self.ddpm = DDPM(
+            channels=channels,
+            dims=dims,
+            size=size,
+            width=width,
+            multipliers=multipliers,
+            blocks=blocks,
+            attention=attention,
+            timesteps=timesteps,
+            schedule=schedule,
+            predicts="image",
+            noise=noise,
+            loss_norm=loss_norm,
+        )
+        self.boxes: Tensor
+        self.register_buffer("boxes", grid_of_boxes(size, box, overlap), persistent=False)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to (B, C, S), one call of the network a box; box number n has noise number n."""
+        total = torch.zeros_like(x, dtype=torch.float32)
+        for number, box in enumerate(self.boxes):
+            noisy = self.ddpm.schedule.add_noise(x, self.ddpm.noise(number, x), self.start)
+            total = total + box * self.ddpm.denoise(torch.where(box > 0, noisy, x), self.start).image
+        return total / self.boxes.sum(dim=0)
+
+    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the image
+        """Error of the predicted image in one box an image, drawn from the grid, at a random step."""
+        ddpm = self.ddpm
+        picks = torch.randint(len(self.boxes), (len(x),), generator=generator, device=x.device)
+        t = torch.randint(1, ddpm.schedule.steps + 1, (len(x),), generator=generator, device=x.device)
+        box = self.boxes[picks]
+        noisy = ddpm.schedule.add_noise(x, draw(ddpm.kind, x.shape, generator), t)
+        error = ddpm.net(torch.where(box > 0, noisy, x), t).float() - x
+        error = error.square() if ddpm.loss_norm == "l2" else error.abs()
+        return {"loss": (error * box).sum() / (box.sum() * x.shape[1])}
+
+
+def grid_of_boxes(size: Sequence[int], share: float, overlap: float) -> Tensor:
+    """Boxes that cover an image, evenly spread: (N, 1, S), 1 inside and 0 outside.
+
+    Args:
+        size: S.
+        share: edge of a box over that of the image, axis by axis.
+        overlap: least share of a box that neighbours share.
+    """
+    lines = []
+    for length in size:
+        edge = max(1, round(share * length))
+        count = 1 + ceil((length - edge) / max(1, int(edge * (1 - overlap))))
+        lows = torch.linspace(0, length - edge, count).round()
+        index = torch.arange(length)
+        lines.append(((index >= lows[:, None]) & (index < lows[:, None] + edge)).float())
+    boxes = []
+    for along in product(*lines):
+        box = torch.ones(())
+        for line in along:
+            box = box[..., None] * line
+        boxes.append(box[None])
+    return torch.stack(boxes)

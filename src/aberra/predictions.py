@@ -1,0 +1,158 @@
+"""Predictions of other tools (nnU-Net, ...) as results that ``evaluate`` and ``report`` read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aberra.calibrate import FIXED, Calibration
+from aberra.cohort import Cohort
+from aberra.detection import _write_scores
+from aberra.errors import InputError, MismatchError, OutputError
+from aberra.files import atomic_path, write_json
+from aberra.postprocess import CaseScore, PostProcess
+from aberra.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aberra.cohort import Case
+
+GIVEN = "as-given"
+"""Protocol of masks that came as masks."""
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+def import_predictions(
+    folder: Path | str,
+    manifest: Path | str | Cohort,
+    *,
+    out: Path | str,
+    split: str | None = None,
+    probabilities: bool = False,
+    labels: Sequence[int] | None = None,
+    allow_missing: bool = False,
+    progress: bool = True,
+) -> list[str]:
+    """Write a result folder for every predicted mask or probability map, as ``aberra detect`` would; all or none.
+
+    A case's prediction is ``folder/<case>.nii.gz`` (or ``.nii``), on the grid of its scan; nnU-Net writes masks so. Masks are taken as
+    they are (protocol ``as-given``), probabilities are cut at 0.5 (protocol ``fixed-0.5``); no region is dropped. The case score is the
+    map's mean over the scan's mask, or its non-zero voxels. There are no healthy held-out cases behind it, so there are no p-values.
+
+    Args:
+        folder: of the predictions.
+        manifest: the scans, whose ``case`` column names the files.
+        out: folder of the results; new or empty.
+        split: only this split.
+        probabilities: the files are probabilities in [0, 1], not masks.
+        labels: values of a label map that count as lesion; None takes all but 0.
+        allow_missing: leave cases without a prediction out instead of refusing.
+        progress: show a progress bar.
+
+    Returns:
+        The cases written.
+
+    Raises:
+        InputError: no case has a prediction, or some have none and ``allow_missing`` is off; values that are no mask or no probability.
+        MismatchError: a prediction is on another grid than its scan.
+        OutputError: ``out`` holds something.
+    """
+    from rich.progress import track
+
+    folder, out = Path(folder), Path(out)
+    cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
+    if split:
+        cohort = cohort.select(split=split)
+    files = {case.case: _file(folder, case.case) for case in cohort}
+    missing = [name for name, path in files.items() if path is None]
+    if len(missing) == len(files) or (missing and not allow_missing):
+        listed = ", ".join(missing[:10]) + (" ..." if len(missing) > 10 else "")
+        raise InputError(
+            f"{folder}: no prediction for {len(missing)} case(s): {listed}; expected <case>.nii.gz, named as in the manifest's column "
+            "'case'. To leave them out: --allow-missing"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out}: the folder is not empty; choose another --out")
+    protocol = FIXED if probabilities else GIVEN
+    calibration = Calibration(
+        thresholds={protocol: 0.5},
+        scores=[],
+        scale={"low": 0.0, "high": 1.0},
+        n_cases=0,
+        n_voxels=0,
+        default=protocol,
+        notes=["imported predictions: nothing was calibrated"],
+    )
+    done = [case.case for case in cohort if files[case.case] is not None]
+    with atomic_path(out) as temporary:
+        for case in track(cohort, description="importing", disable=not progress):
+            path = files[case.case]
+            if path is not None:
+                _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
+        write_json(temporary / "calibration.json", calibration.to_json())
+        _write_scores(temporary, cohort, {})
+    return done
+
+
+def _file(folder: Path, case: str) -> Path | None:
+    return next(
+        (path for suffix in SUFFIXES if (path := folder / f"{case}{suffix}").is_file()),
+        None,
+    )
+
+
+def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
+    """One prediction as a result."""
+    from aberra.card import versions
+    from aberra.io import read
+
+    channel, source = next(iter(case.channels.items()))
+    scan, found = case.read([channel]), read(path)
+    if not scan.same_grid(found, tolerance=1e-2):
+        raise MismatchError(
+            f"{path}: the prediction is {found.shape}, its scan {source} is {scan.shape} or lies elsewhere; predict on the scan's own grid"
+        )
+    values = found.data[0]
+    if protocol == FIXED:
+        if values.min() < 0 or values.max() > 1:
+            raise InputError(
+                f"{path}: values from {values.min():g} to {values.max():g}; expected probabilities in [0, 1]"
+            )
+    else:
+        if (values != np.round(values)).any() or values.min() < 0:
+            raise InputError(
+                f"{path}: values that are no labels; expected whole numbers from 0, or --probabilities for a probability map"
+            )
+        lesion = values > 0 if labels is None else np.isin(values, list(labels))
+        values = lesion.astype(np.float32)
+    grid = scan.with_(data=values[None], channels=("anomaly",), mask=None, lesion=None)
+    mask, components = PostProcess(min_voxels=0).segment(values, grid, 0.5)
+    inside = scan.mask if scan.mask is not None else scan.data[0] != 0
+    return Result(
+        case=case.case,
+        paths={channel: str(source)},
+        map=grid,
+        mask=mask,
+        reconstruction=None,
+        score=CaseScore(reduce="mean")(values, inside),
+        p=None,
+        components=components,
+        threshold={"protocol": protocol, "value": 0.5},
+        scale={"low": 0.0, "high": 1.0},
+        warnings=[
+            "no p-value: an imported prediction, not calibrated on healthy cases",
+        ],
+        model={"name": name, "method": "imported", "fingerprint": "imported"},
+        input={
+            "sha256": case.content_hash([channel]),
+            "shape": list(scan.shape),
+            "affine": scan.affine.tolist(),
+            "spacing_mm": [round(step, 5) for step in scan.spacing],
+            "orientation": scan.orientation,
+        },
+        versions=versions(),
+    )

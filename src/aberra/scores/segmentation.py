@@ -1,0 +1,73 @@
+"""Lesion probability and how sure the model is of it (W31, W32)."""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aberra.errors import ConfigError, unknown
+from aberra.scores import Scored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aberra.inference import Runner
+
+
+class Segmentation:
+    """The mean of N lesion masks, ``p = (1/N) Σₙ pₙ``; the map is a probability and has the threshold ``fixed-0.5`` (W31).
+
+    Wolleb et al. 2022 (MIDL, arXiv 2112.03145; W1) of masks that diffusion draws, Kendall, Badrinarayanan, Cipolla 2015 (arXiv
+    1511.02680; W38) of masks with dropout left on. An empty mask is a valid answer.
+
+    Args:
+        draws: N.
+        uncertainty: ``variance`` over the draws, divisor N (W32); ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), which needs one
+            draw only; or ``aleatoric``, the variance of the logit that the model itself predicts (W39).
+
+    Raises:
+        ConfigError: unknown uncertainty, no draw, or one draw and its variance.
+
+    Memory does not grow with N. Deviation: whether the divisor of W32 is N or N − 1 is not published.
+    """
+
+    needs: tuple[str, ...] = ("Segments",)
+    probability = True
+    UNCERTAINTY = ("variance", "entropy", "aleatoric")
+
+    def __init__(self, *, draws: int = 5, uncertainty: str = "variance") -> None:
+        if uncertainty not in self.UNCERTAINTY:
+            raise unknown("score.uncertainty", uncertainty, self.UNCERTAINTY)
+        fewest = 2 if uncertainty == "variance" else 1
+        if draws < fewest:
+            raise ConfigError(
+                f"score.draws={draws}; expected {fewest} or more with uncertainty='{uncertainty}'"
+            )
+        self.draws = draws
+        self.uncertainty = uncertainty
+        if uncertainty == "aleatoric":
+            self.needs = ("Segments", "PredictsVariance")
+
+    def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
+        """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
+        found = run(lambda batch: self._accumulate(model, batch), x, mask)
+        mean, spread = found[0].clamp(0, 1) * mask, found[-1].clamp(min=0) * mask
+        return Scored(mean, uncertainty=entropy(mean) if self.uncertainty == "entropy" else spread)
+
+    def _accumulate(self, model: Any, x: Tensor) -> Tensor:
+        """Mean of the draws and their spread, (B, C, S) to (B, 2, S)."""
+        mean = total = torch.zeros_like(x[:, :1], dtype=torch.float32)
+        for count, draw in enumerate(model.segmentations(x, self.draws), start=1):
+            step = draw.float() - mean
+            mean = mean + step / count
+            total = total + step * (draw - mean)  # Welford: E[p²] − E[p]² would lose the digits that matter
+        spread = model.predicted_variance(x) if self.uncertainty == "aleatoric" else total / self.draws
+        return torch.cat([mean, spread.float()], dim=1)
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Entropy of a probability in bits, any shape; 0 at 0 and 1."""
+    bits: Tensor = (torch.special.entr(p) + torch.special.entr(1 - p)) / log(2)
+    return bits
