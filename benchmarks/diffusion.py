@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
+from table import save
 
 from aberra.benchmark.machine import commit, machine
 from aberra.cohort import Cohort
@@ -275,7 +276,7 @@ def main() -> None:
         rows = [row | facts for row in parts[name]()]
         for row in rows:
             print(", ".join(f"{key} {value}" for key, value in row.items() if key not in facts))
-        save(given.out / f"{name}.csv", rows)
+        save(rows, given.out / f"{name}.csv")
     print(f"written to {given.out}")
 
 

@@ -95,7 +95,7 @@ def detect_cohort(
             except AberraError as error:
                 summary.failed[case.case] = str(error)
     write_json(out / "calibration.json", detector.calibration.to_json())
-    _write_scores(out, cohort, summary.failed)
+    write_scores(out, cohort, summary.failed)
     if report:
         from aberra.report import write_report
 
@@ -131,7 +131,7 @@ def _detect_case(
     detector: Detector, case: Case, out: Path, *, channels: Sequence[str] | None, protocol: str, key: str
 ) -> None:
     """Detect in one case and save it."""
-    from aberra.fitting import group_value
+    from aberra.calibrating import group_value
 
     volume = detector.read(case, channels)
     by = detector.calibration.group_by if detector.calibration else ""
@@ -159,7 +159,7 @@ def _finished(folder: Path) -> str | None:
     return str(read_json(result)["input"].get("key", "")) if result.is_file() else None
 
 
-def _write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
+def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
     """Write scores.csv for every finished case in ``out`` (of this and earlier runs), most anomalous first."""
     rows: list[dict[str, Any]] = []
     for path in sorted(out.glob("*/result.json")):

@@ -407,8 +407,8 @@ class Detector:
         return volume
 
     def calibrate(self, cohort: Cohort, **options: Any) -> Calibration:
-        """Calibrate on held-out healthy cases; see :func:`aberra.fitting.calibrate`."""
-        from aberra.fitting import calibrate
+        """Calibrate on held-out healthy cases; see :func:`aberra.calibrating.calibrate`."""
+        from aberra.calibrating import calibrate
 
         return calibrate(self, cohort, **options)
 

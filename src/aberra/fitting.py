@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from aberra.calibrate import Calibration, ScoreHistogram
+from aberra.calibrating import measure_calibration, tune_score
 from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, Trains
-from aberra.errors import CalibrationError, ConfigError, MismatchError, OutputError, TrainingError
+from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import config_hash, read_json, write_json
+from aberra.method import SUPERVISED
 from aberra.registry import build
+from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from aberra.cohort import Case, Cohort
+    from aberra.cohort import Cohort
     from aberra.cohort.fingerprint import Fingerprint
-    from aberra.detector import Analysis, Detector
+    from aberra.detector import Detector
     from aberra.method import Method
     from aberra.volume import Volume
-
-LESION_FREE = "lesion-free"
-SUPERVISED = ("labels", "masks")
-"""What ``Method.learns_from`` says where diseased cases are learnt from, too."""
-
-AGE_BAND = 10
-"""Years in an age group of Mondrian p-values."""
 
 
 def fit(
@@ -140,127 +131,17 @@ def fit(
         progress=progress,
     )
     if len(val_cases) and calibrated:
-        _tune(detector, list(val_cases), names)
+        tune_score(detector, list(val_cases), names)
         if method.learns_from in SUPERVISED:
             healthy = val_cases.select(healthy=True)
             lesion_free, val_cases = not len(healthy), healthy if len(healthy) else val_cases
-        detector.calibration = _calibration(
+        detector.calibration = measure_calibration(
             detector, val_cases, names, lesion_free=lesion_free, progress=progress
         )
     detector.save(out)
     if cache is None:
         shutil.rmtree(prepared, ignore_errors=True)
     return detector
-
-
-def calibrate(
-    detector: Detector,
-    cohort: Cohort,
-    *,
-    channels: Sequence[str] | None = None,
-    group_by: str | None = None,
-    lesions: bool = False,
-    method: Method | None = None,
-    out: Path | None = None,
-    progress: bool = False,
-) -> Calibration:
-    """Calibrate a detector on a cohort's healthy cases and save it.
-
-    Cases that the model has learnt from are left out (recognised by content). With splits in the manifest, ``train`` is
-    left out, too, and ``test`` where there is a ``calibration`` or ``val`` split, so that test cases stay unseen.
-
-    Args:
-        detector: gets the new calibration.
-        cohort: healthy cases; diseased ones are only used with ``lesions``, and, where there is no healthy one, their
-            lesion-free slices by a detector that was trained on such slices.
-        channels: manifest columns to read.
-        group_by: manifest column for p-values within groups; ``age`` in bands of ten years.
-        lesions: also set the threshold ``validation-lesion``: best pooled Dice on the diseased cases.
-        method: ask the model this method's question from now on (its score, post-processing and case score); it must agree
-            with the detector's own method in everything that was learnt.
-        out: folder to save the calibrated detector in; None saves where it was loaded from.
-        progress: show a progress bar.
-
-    Raises:
-        CalibrationError: no healthy case is left, the column is missing, or a shipped detector or another method without
-            ``out``.
-        ConfigError: another method that would have learnt something else.
-    """
-    _check_target(detector, method, out)
-    if method is not None:
-        detector.ask(method)
-    chosen = _for_calibration(cohort)
-    healthy = [case for case in chosen if case.healthy]
-    by_slices = detector.method.training.get("slices") == LESION_FREE
-    supervised = detector.method.learns_from in SUPERVISED
-    lesion_free = not healthy and (by_slices or supervised)
-    if lesion_free:  # then it can be calibrated as it was trained: voxels of slices without lesions
-        healthy = [case for case in chosen if case.lesion is not None]
-    learnt = set(detector.facts.get("learnt", []))
-    wanted = list(channels) if channels else None
-    fresh = [case for case in healthy if case.content_hash(wanted or list(case.channels)) not in learnt]
-    notes = []
-    if len(fresh) < len(healthy):
-        notes.append(f"{len(healthy) - len(fresh)} case(s) left out: the model learnt from them")
-    if not fresh:
-        raise CalibrationError(
-            f"{cohort.source}: no healthy case (label 0) that the model has not learnt from; calibration needs held-out healthy scans"
-        )
-    groups = [group_value(case, group_by) for case in fresh] if group_by else None
-    if groups is not None and not any(groups):
-        raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
-    if method is not None:
-        diseased = [
-            case
-            for case in chosen
-            if not case.healthy and case.content_hash(wanted or list(case.channels)) not in learnt
-        ]
-        _tune(detector, [*fresh, *diseased] if supervised and not lesion_free else fresh, wanted)
-    calibration = _calibration(
-        detector,
-        fresh,
-        wanted,
-        lesion_free=lesion_free,
-        groups=groups,
-        group_by=group_by or "",
-        notes=notes,
-        progress=progress,
-    )
-    if lesions:
-        diseased = [case for case in chosen if case.lesion is not None]
-        value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress)
-        calibration = replace(calibration, thresholds=calibration.thresholds | {"validation-lesion": value})
-    detector.calibration = calibration
-    if out is None and detector.folder is not None:
-        write_json(detector.folder / "calibration.json", calibration.to_json())
-    elif out is not None:
-        detector.save(out)
-    return calibration
-
-
-def _check_target(detector: Detector, method: Method | None, out: Path | None) -> None:
-    """Refuse to calibrate where something else would be lost."""
-    from aberra.detector import shipped_detectors
-
-    if out is None and detector.folder in shipped_detectors().values():
-        raise CalibrationError(
-            f"{detector.method.name}: a shipped detector stays as it is; give --out FOLDER for the calibrated copy"
-        )
-    if out is None and method is not None:
-        raise CalibrationError(
-            f"{detector.method.name}: asked as {method.name} it is another detector; give --out FOLDER for it"
-        )
-    if out is not None and (out / "detector.toml").exists():
-        raise OutputError(f"{out}: there is a detector already; choose another folder")
-
-
-def group_value(case: Case, column: str) -> str:
-    """Return a case's group: the column's value, ages in bands of ten years; empty where unknown."""
-    value = case.groups.get(column, "")
-    if column == "age" and value:
-        low = int(float(value) // AGE_BAND * AGE_BAND)
-        return f"{low}-{low + AGE_BAND - 1}"
-    return value
 
 
 def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, Any]], int, tuple[int, ...]]:
@@ -430,100 +311,3 @@ def _lesion_free_part(volume: Volume) -> Volume:
         return volume
     mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
     return volume.with_(mask=mask & ~volume.lesion.any(axis=(1, 2), keepdims=True))
-
-
-def _tune(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> None:
-    """Let a score that has settings to find (``tune``) find them on healthy cases; they become part of the method."""
-    tune = getattr(detector.score, "tune", None)
-    if tune is None:
-        return
-    # lazily, one volume at a time: the score decides how many it looks at
-    prepared = (detector.recipe(detector.read(case, channels)) for case in cases)
-    found = tune(detector.model, prepared, detector.runner)
-    detector.ask(replace(detector.method, score=detector.method.score | found))
-
-
-def _calibration(
-    detector: Detector,
-    cases: Sequence[Case] | Cohort,
-    channels: Sequence[str] | None,
-    *,
-    lesion_free: bool = False,
-    groups: list[str] | None = None,
-    group_by: str = "",
-    notes: Sequence[str] = (),
-    progress: bool = False,
-) -> Calibration:
-    """Run the detector on healthy cases and collect voxels and scores."""
-    voxels, scores, noted = ScoreHistogram(), [], list(notes)
-    for case, volume, analysis in _analyses(detector, cases, channels, "calibrating", progress=progress):
-        inside = analysis.inside
-        if not case.healthy:
-            inside = inside & ~_touched(volume, analysis.prepared)
-        voxels.add(analysis.map[inside])
-        if case.healthy:
-            scores.append(analysis.score)
-    if lesion_free and len(scores) < len(cases):
-        noted.append(
-            "voxel thresholds from lesion-free slices of diseased cases; these give no case scores, so p-values need healthy cases"
-        )
-        scores, groups = [], None
-    return Calibration.from_healthy(
-        voxels,
-        scores,
-        groups=groups,
-        group_by=group_by,
-        data_hash=config_hash([case.content_hash(list(case.channels)) for case in cases]),
-        notes=noted,
-        probability=getattr(detector.score, "probability", False),
-    )
-
-
-def _touched(volume: Volume, prepared: Volume) -> NDArray[np.bool]:
-    """Voxels of the scan, shape (D, H, W), that lie in prepared slices with lesion voxels."""
-    from aberra.prepare import back
-
-    slices = np.zeros(prepared.shape, dtype=np.float32)
-    if prepared.lesion is not None:
-        slices[prepared.lesion.any(axis=(1, 2))] = 1
-    return back(slices, prepared, volume, order=0) > 0
-
-
-def _best_dice(
-    detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None, *, progress: bool
-) -> float:
-    """Threshold of the best pooled Dice on cases with truth (B91)."""
-    lesion_voxels, all_voxels = ScoreHistogram(), ScoreHistogram()
-    for _, volume, analysis in _analyses(detector, cases, channels, "threshold", progress=progress):
-        truth = np.zeros(volume.shape, dtype=bool) if volume.lesion is None else volume.lesion
-        all_voxels.add(analysis.map[analysis.inside | truth])
-        lesion_voxels.add(analysis.map[truth])
-    if not lesion_voxels.total:
-        raise CalibrationError("--lesions: no case of the manifest has lesion voxels")
-    above = all_voxels.counts[::-1].cumsum()[::-1]
-    hits = lesion_voxels.counts[::-1].cumsum()[::-1]
-    dice = 2 * hits / np.maximum(above + lesion_voxels.total, 1)
-    return ScoreHistogram.edge(int(dice.argmax()))
-
-
-def _analyses(
-    detector: Detector,
-    cases: Sequence[Case] | Cohort,
-    channels: Sequence[str] | None,
-    title: str,
-    *,
-    progress: bool,
-) -> Iterator[tuple[Case, Volume, Analysis]]:
-    """Yield each case with its scan and analysis."""
-    from rich.progress import track
-
-    for case in track(list(cases), description=title, disable=not progress):
-        volume = detector.read(case, channels)
-        yield case, volume, detector.analyse(volume)
-
-
-def _for_calibration(cohort: Cohort) -> list[Case]:
-    """Prefer the splits made for it; never the training split."""
-    splits = {case.split for case in cohort}
-    preferred = next((split for split in ("calibration", "val") if split in splits), None)
-    return [case for case in cohort if (case.split == preferred if preferred else case.split != "train")]

@@ -18,7 +18,10 @@ from aberra.errors import ConfigError, unknown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LEARNS_FROM = ("nothing", "healthy", "labels", "masks")
+SUPERVISED = ("labels", "masks")
+"""What methods say that learn from diseased cases, too."""
+
+LEARNS_FROM = ("nothing", "healthy", *SUPERVISED)
 SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from aberra.calibrate import FIXED, Calibration
 from aberra.cohort import Cohort
-from aberra.detection import _write_scores
+from aberra.detection import write_scores
 from aberra.errors import InputError, MismatchError, OutputError
 from aberra.files import atomic_path, write_json
 from aberra.postprocess import CaseScore, PostProcess
@@ -94,7 +94,7 @@ def import_predictions(
             if path is not None:
                 _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
         write_json(temporary / "calibration.json", calibration.to_json())
-        _write_scores(temporary, cohort, {})
+        write_scores(temporary, cohort, {})
     return done
 
 

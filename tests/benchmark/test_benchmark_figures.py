@@ -5,6 +5,7 @@ from matplotlib.image import imread
 from study_rows import study
 
 from aberra.benchmark import drawing, figures, relations
+from aberra.benchmark.rows import is_plain
 from aberra.metrics.voxel import Residuals
 
 
@@ -31,6 +32,28 @@ def test_every_figure_that_the_rows_have_data_for_is_drawn(tmp_path):
     }  # fmt: skip
     for path in drawn:
         assert imread(path).std() > 0.01
+
+
+def test_a_sweep_is_a_line_for_each_other_setting_and_leaves_the_bars_alone(monkeypatch, tmp_path):
+    rows, _, _ = study()
+    there = [row for row in rows if row["cohort"] == "ms-like"]
+    points = [
+        row | {"label": f"vae · {start}, {scale}", "sweep": f"score.start={start};score.scale={scale}", "value": 0.001 * scale / start}
+        for row in there
+        for start in (250, 500)
+        for scale in (1, 10, 100)
+        if row["method"] == "vae" and row["metric"] == "AP"
+    ]  # fmt: skip
+    axis = _drawn(monkeypatch, relations.sweep, tmp_path, there + points).axes[0]
+    lines = {line.get_label(): list(line.get_ydata()) for line in axis.lines if len(line.get_ydata()) == 3}
+    assert set(lines) == {"start 250", "start 500"}
+    np.testing.assert_allclose(lines["start 250"], [0.001 * scale / 250 for scale in (1, 10, 100)])
+    assert axis.get_xlabel() == "scale"
+    assert axis.get_xscale() == "log"
+    assert relations.sweep(tmp_path, there) is None
+    drawn = figures.write_figures(tmp_path, there + points, {})
+    assert len(drawn) == len(figures.write_figures(tmp_path, there, {})) + 1
+    assert drawing.ordered([row for row in there + points if is_plain(row)]) == drawing.ordered(there)
 
 
 def test_nothing_is_drawn_without_data(tmp_path):

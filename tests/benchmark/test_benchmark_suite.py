@@ -79,6 +79,16 @@ def test_the_budget_never_raises_the_steps(tmp_path):
     assert suite.method(task, entry).training["steps"] == 2000
 
 
+def test_swept_settings_are_rows_of_their_own(tmp_path):
+    row = "[[methods]]\nname = 'vae'\nsettings = {'model.width' = 8}\nsweep = {'model.latent' = [4, 8], 'training.steps' = [10, 20]}\n"
+    suite = _suite(tmp_path, MINIMAL + row)
+    swept = {entry.label: entry for entry in suite.methods if entry.sweep}
+    assert list(swept) == [f"vae · latent {latent}, steps {steps}" for latent in (4, 8) for steps in (10, 20)]
+    entry = swept["vae · latent 8, steps 10"]
+    assert entry.settings == {"model.width": 8, "model.latent": 8, "training.steps": 10}
+    assert entry.sweep == {"model.latent": 8, "training.steps": 10}
+
+
 def test_shares_of_subjects_are_rows_of_their_own(tmp_path):
     suite = _suite(tmp_path, MINIMAL + '[[methods]]\nname = "vae"\nsubjects = [0.1, 1.0]\n')
     assert {entry.label: entry.subjects for entry in suite.methods if entry.name == "vae"} == {
@@ -114,6 +124,7 @@ of = "kl"
             "more than one row is called vae",
         ),
         (MINIMAL + "[[methods]]\nname = 'vae'\nsubjects = 1.5\n", "shares in"),
+        (MINIMAL + "[[methods]]\nname = 'vae'\nsweep = {'model.latent' = 4}\n", "list of values"),
         (MINIMAL.replace('validation = "b"', 'validation = "c"'), "unknown cohort.*'c'"),
         (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, manifest and plant"),
         (MINIMAL + "[budget]\nhours = 3\n", "unknown budget"),

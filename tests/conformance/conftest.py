@@ -8,8 +8,7 @@ from tiny_methods import tiny
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.files import config_hash
-from aberra.fitting import SUPERVISED
-from aberra.method import Method
+from aberra.method import SUPERVISED, Method
 from aberra.synthesis import write_cohort
 
 

@@ -7,6 +7,14 @@ from aberra.method import Method
 DENSE = {"model.latent": 32, "model.width": 8, "training.steps": 300}
 DDPM = {"model.width": 8, "model.multipliers": [1, 2], "training.steps": 300}
 SEGNET = {"model.width": 8, "model.levels": 3, "training.steps": 200}
+GUIDED = {
+    "model.width": 8,
+    "model.multipliers": [1, 2],
+    "model.guide_width": 16,
+    "training.steps": 300,
+    "training.learning_rate": 1e-3,
+    "training.ema": 0.0,
+}
 TINY = {
     "ae": DENSE,
     "ae-spatial": {"model.width": 8},
@@ -26,14 +34,9 @@ TINY = {
     "anoddpm": DDPM,
     "andi": DDPM,
     "autoddpm": DDPM,
-    "ddim-guided": {
-        "model.width": 8,
-        "model.multipliers": [1, 2],
-        "model.guide_width": 8,
-        "training.steps": 200,
-        "training.learning_rate": 3e-3,
-        "training.ema": 0.0,
-    },
+    "ddim-guided": GUIDED,
+    "ddpm-guided": GUIDED | {"score.start": 100},
+    "ddim-cfg": GUIDED | {"score.scale": 5.0},
     "skip-ae": {"model.width": 8, "score.draws": 4, "training.steps": 300},
     "scale-space-ae": {"model.width": 8, "model.levels": 2, "model.latent": 2, "training.steps": 250},
     "vqvae": {"model.width": 8, "model.words": 64, "model.latent": 16, "training.steps": 200},
@@ -67,7 +70,7 @@ QUICK = {
     "partial-diffusion": {"score.start": 50, "score.steps": 4, "score.draws": 4},
     "andi": {"score.calls": 6},
     "autoddpm": {"score.start": 100, "score.steps": 8, "score.inpaint_steps": 2, "score.resamples": 2},
-    "guided": {"score.start": 500, "score.scale": 100.0, "score.steps": 5},
+    "guided": {"score.start": 500, "score.scale": 300.0, "score.steps": 10},
     "thor": {"score.start": 150, "score.harmonise": [100, 50, 25], "score.steps": 8},
 }
 """The same for scores that take many passes."""

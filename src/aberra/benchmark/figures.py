@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.relations import complexity, correlation_map, fidelity, order
+from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, sweep
+from aberra.benchmark.rows import is_plain
 from aberra.metrics.voxel import Residuals
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ def write_figures(
         compare: task to cohort to the study's data set whose order is compared.
     """
     target = folder / "figures"
-    drawn: list[Path | None] = [subjects(target, rows), complexity(target, rows)]
+    drawn: list[Path | None] = [subjects(target, rows), complexity(target, rows), sweep(target, rows)]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
-        whole = [row for row in own if row["subjects"] == 1]
+        whole = [row for row in own if is_plain(row)]
         drawn += [ap_bars(target, whole, task), domain_shift(target, whole, task)]
         for cohort in dict.fromkeys(row["cohort"] for row in whole if row["metric"] == "AP"):
             there = [row for row in whole if row["cohort"] == cohort]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
+from aberra.benchmark.rows import is_plain
 from aberra.benchmark.statistics import correlations, kendall, published
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 FIDELITY = ("AP", "⌈Dice⌉", "l1-RE_N", "l1-RE_A", "chi2")
 """Metrics of the correlation maps (the study's Fig. 10)."""
+
+BASELINES = ("intensity", "vae", "dae")
+"""Rows that a sweep is drawn over."""
+
+LOGARITHMIC = 10
+"""Ratio of a sweep's largest to its smallest value from which on its axis is logarithmic."""
 
 _OTHER_SCALE = ("intensity", "random", "constant", "zmap", "ocsvm")
 _OTHER_SCORES = ("grad", "combi", "variance", "ssim", "slice ")
@@ -40,7 +47,7 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
         own = [
             row
             for row in rows
-            if row["metric"] == "AP" and (row["task"], row["cohort"]) == panel and row["subjects"] == 1
+            if row["metric"] == "AP" and (row["task"], row["cohort"]) == panel and is_plain(row)
         ]
         unified = {row["method"]: row for row in own if row["label"] == row["method"] and row["parameters"]}
         markers = iter("os^Dv<>ph*" * len(unified))
@@ -63,6 +70,42 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
         axis.set(xlabel="parameters (filled unified, open original)", ylabel="AP")
         axis.legend(frameon=False, fontsize=8)
     return drawing.save(figure, folder / "complexity.png")
+
+
+def sweep(folder: Path, rows: Rows) -> Path | None:
+    """AP over the settings that a row sweeps, a panel a method and cohort; dotted lines are the rows of the baselines there."""
+    points = [row for row in rows if row["metric"] == "AP" and row.get("sweep")]
+    panels = list(dict.fromkeys((row["task"], row["cohort"], row["method"]) for row in points))
+    if not panels:
+        return None
+    figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.6)
+    for axis, (task, cohort, method) in zip(axes, panels, strict=True):
+        there = [
+            row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and row["metric"] == "AP"
+        ]
+        lines: dict[str, list[tuple[float, float]]] = {}
+        name = ""
+        for row in there:
+            if row["method"] == method and row.get("sweep"):
+                *others, last = row["sweep"].split(";")
+                name, _, x = last.partition("=")
+                line = ", ".join(each.rpartition(".")[2].replace("=", " ") for each in others)
+                lines.setdefault(line, []).append((float(x), float(row["value"])))
+        for label, drawn in lines.items():
+            axis.plot(*zip(*sorted(drawn), strict=True), "o-", ms=4, lw=1.2, label=label or method)
+        for label, value in drawing.values_of([row for row in there if is_plain(row)], "AP").items():
+            if label in BASELINES:
+                axis.axhline(value, color=drawing.MUTED, ls=":", lw=1)
+                axis.annotate(
+                    label, (1, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom"
+                )
+        values = [x for line in lines.values() for x, _ in line]
+        if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
+            axis.set_xscale("log")
+        axis.set_title(f"{cohort}: {method}", loc="left", fontsize=10)
+        axis.set(xlabel=name.rpartition(".")[2], ylabel="AP")
+        axis.legend(frameon=False, fontsize=8)
+    return drawing.save(figure, folder / "sweep.png")
 
 
 def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = (
-    "suite", "task", "cohort", "method", "label", "seed", "subjects", "metric", "protocol", "value", "low", "high",
+    "suite", "task", "cohort", "method", "label", "seed", "subjects", "sweep", "metric", "protocol", "value", "low", "high",
     "cases", "prevalence", "parameters", "steps", "training_seconds", "seconds_per_case", "peak_mb", "commit",
     "data_hash", "split_hash", "machine", "date",
 )  # fmt: skip
@@ -80,6 +80,11 @@ class Cells:
     replicates: dict[Key, NDArray[np.float64]] = field(default_factory=dict)
     histograms: dict[Key, dict[str, list[float]]] = field(default_factory=dict)
     patients: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+def is_plain(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a method as it stands: of all subjects, and no point of a sweep, which has a figure of its own."""
+    return bool(row["subjects"] == 1 and not row.get("sweep"))
 
 
 def rows_of_cell(cell: Mapping[str, Any], common: Mapping[str, Any], protocol: str) -> dict[str, Any]:

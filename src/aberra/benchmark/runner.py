@@ -195,6 +195,7 @@ def _run_row(shared: _Run, row: _Row, tested: dict[str, Cohort], summary: Summar
             common = facts | {
                 "suite": shared.suite.name, "task": row.task.name, "cohort": cohort, "label": row.entry.label,
                 "method": detector.method.name, "seed": row.seed, "subjects": row.entry.subjects,
+                "sweep": ";".join(f"{key}={value:g}" for key, value in row.entry.sweep.items()),
             }  # fmt: skip
             write_json(files[cohort], rows_of_cell(cell, common, shared.suite.protocol))
             summary.done += 1
@@ -225,8 +226,8 @@ def _fitted(shared: _Run, row: _Row) -> tuple[Detector, dict[str, Any]]:
 
 def _fit(shared: _Run, row: _Row, asked: Path) -> None:
     """Save the calibrated detector of a row in ``asked``."""
+    from aberra.calibrating import calibrate
     from aberra.detector import Detector
-    from aberra.fitting import calibrate
 
     validation = row.learn.select(split="val")
     if row.entry.detector:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES
+from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES, is_plain
 from aberra.benchmark.statistics import indistinct, over_seeds
 from aberra.files import write_text
 from aberra.metrics.bootstrap import interval
@@ -84,7 +84,7 @@ def comparison(
         protocol: of what depends on a threshold.
         metrics: the columns; those that no row has are left out.
     """
-    chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and row["subjects"] == 1]
+    chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and is_plain(row)]
     means = {metric: _means(chosen, metric, (*PROTOCOLS, protocol)) for metric in metrics}
     means = {metric: values for metric, values in means.items() if values}
     ap = _means(chosen, "AP", PROTOCOLS)
@@ -109,7 +109,7 @@ def comparison(
 
 def overview(rows: Rows) -> Table:
     """AP of every method on every cohort, and its mean rank over the cohorts that all methods of the table have."""
-    chosen = [row for row in rows if row["metric"] == "AP" and row["subjects"] == 1]
+    chosen = [row for row in rows if row["metric"] == "AP" and is_plain(row)]
     cohorts = list(dict.fromkeys((row["task"], row["cohort"]) for row in chosen))
     values = {
         key: _means([row for row in chosen if (row["task"], row["cohort"]) == key], "AP", PROTOCOLS)
@@ -155,7 +155,7 @@ def write_tables(
     """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything."""
     target = folder / "tables"
     keys = dict.fromkeys(
-        (row["task"], row["cohort"]) for row in rows if row["metric"] == "AP" and row["subjects"] == 1
+        (row["task"], row["cohort"]) for row in rows if row["metric"] == "AP" and is_plain(row)
     )
     tables = {
         f"{task}-{cohort}": comparison(

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SCHEDULES = ("constant", "cosine", "plateau")
-SLICES = ("all", "lesion-free")
+LESION_FREE = "lesion-free"
+SLICES = ("all", LESION_FREE)
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 

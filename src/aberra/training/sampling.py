@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from aberra.errors import TrainingError
+from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ class Sampler:
         self.size = tuple(size)
         self.lesions = lesions
         # who learns from lesions sees them
-        self.lesion_free = config.slices == "lesion-free" and not lesions
+        self.lesion_free = config.slices == LESION_FREE and not lesions
         self.window = (1, *self.size) if dims == 2 else self.size
         self.places: list[tuple[int, int]] = []
         self.corners: dict[int, NDArray[np.intp]] = {}
