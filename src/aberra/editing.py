@@ -128,7 +128,7 @@ def edit(
 
     Returns:
         The edit; ``attained`` holds for each aim what the guide's checker says, mean over the edited slices: ``class_before`` and
-        ``class_after`` (share of slices with the class asked for), ``area_before``, ``area_after`` and ``area_error`` (mean |target − area|),
+        ``class_after`` (share of slices with the class asked for), ``area_before``, ``area_after`` and ``area_error`` (mean distance to the target),
         ``mask_before`` and ``mask_after`` (Dice with the mask), and ``change_inside`` and ``change_outside`` of the mask (mean absolute,
         prepared intensities), or ``change``.
 

@@ -113,7 +113,9 @@ def test_a_lesion_does_not_move_the_rest_of_a_robustly_normalised_scan():
     assert abs(np.median(found)) < 1e-5
     assert abs(found.std() - 1) < 0.05
     moved = {
-        method: np.abs(Normalise(method=method)(sick).data - Normalise(method=method)(scan).data)[..., 2:].mean()
+        method: np.abs(Normalise(method=method)(sick).data - Normalise(method=method)(scan).data)[
+            ..., 2:
+        ].mean()
         for method in ("robust", "zscore")
     }
     assert moved["robust"] < 0.25 * moved["zscore"]
