@@ -12,7 +12,7 @@ import re
 import shutil
 from pathlib import Path
 
-from aberra.benchmark.rows import read_cells, results_csv
+from aberra.benchmark.rows import is_plain, read_cells, results_csv
 from aberra.files import write_text
 from aberra.method import catalogue
 
@@ -21,16 +21,15 @@ METRICS = (
     "AP", "AUROC", "⌈Dice⌉", "Dice", "l1-RE_N", "l1-RE_A", "chi2", "slice AUROC", "slice AUROC, matched by position",
     "case AUROC", "healthy FPR", "lesion recall", "false positives per scan",
 )  # fmt: skip
+BEGIN = "Voxel AP of `aberra benchmark "
+"""Of a sentence in `measured`."""
+
 PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.05")
 
 
 def measured(rows: list[dict[str, object]], name: str, size: str) -> dict[str, str]:
     """Method to a sentence: AP on every cohort with its interval, M0's beside it, and the times."""
-    ap = [
-        row
-        for row in rows
-        if row["metric"] == "AP" and row["subjects"] == 1 and row["label"] == row["method"]
-    ]
+    ap = [row for row in rows if row["metric"] == "AP" and is_plain(row) and row["label"] == row["method"]]
     base = {(row["task"], row["cohort"]): row["value"] for row in ap if row["method"] == "intensity"}
     found = {}
     for method in dict.fromkeys(str(row["method"]) for row in ap):
@@ -44,7 +43,7 @@ def measured(rows: list[dict[str, object]], name: str, size: str) -> dict[str, s
         training = own[0].get("training_seconds")
         times = "" if training is None else f"training {float(training):.0f} s, "
         found[method] = (
-            f"Voxel AP of `aberra benchmark {name}` at {size}: {'; '.join(parts)}. {times}"
+            f"{BEGIN}{name}` at {size}: {'; '.join(parts)}. {times}"
             f"{float(own[0]['seconds_per_case']):.2f} s a case on {own[0]['machine']}, {own[0]['date']}."
         )
     return found
@@ -71,9 +70,18 @@ def main() -> None:
     for name, path in catalogue().items():
         if name not in sentences:
             continue
-        text = re.sub(r"^measured = .*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = path.read_text(encoding="utf-8")
+        known = re.search(r'^measured = "(.*)"\n', text, flags=re.MULTILINE)
+        # what other suites have measured stays
+        others = (
+            [each for each in re.split(f"(?={BEGIN})", known[1]) if f"{BEGIN}{given.name}`" not in each]
+            if known
+            else []
+        )
+        told = " ".join(each.strip() for each in (*others, sentences[name]) if each.strip())
+        text = re.sub(r"^measured = .*\n", "", text, flags=re.MULTILINE)
         head, section, tail = text.partition("\n[")
-        path.write_text(f'{head.rstrip()}\nmeasured = "{sentences[name]}"\n{section}{tail}', encoding="utf-8")
+        write_text(path, f'{head.rstrip()}\nmeasured = "{told}"\n{section}{tail}')
     print(f"{len(kept)} rows, {len(sentences)} methods")
 
 

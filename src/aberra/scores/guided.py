@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 STARTS = (0.25, 0.5)
 SCALES = (1.0, 10.0, 100.0)
-"""What ``tune`` tries: L as a share of T, and s."""
+FREE_SCALES = (1.5, 3.0, 6.0)
+"""What ``tune`` tries: L as a share of T, s, and w without a classifier."""
 
 FLIPPED = 0.8
 """Share of diseased validation slices that the checker must find healthy after the edit."""
@@ -158,18 +159,21 @@ class Guided:
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, float]:
         """Choose L and s where they are ``auto``: the smallest edit that does its work, on validation cases only.
 
-        Among the settings whose change of healthy slices exceeds that of encoding and decoding alone by at most 5 % of the mean
-        absolute intensity, and after which the checker, which never guides, finds at least 80 % of the diseased slices healthy, the one that changes the diseased
-        slices least; where none flips so many, the one that flips most.
+        Only diseased slices count that the checker, which never guides, takes for diseased. Among the settings whose change of healthy
+        slices exceeds that of encoding and decoding alone by at most 5 % of the mean absolute intensity, and after which the checker
+        finds at least 80 % of the diseased slices healthy, the one that changes them least; where none flips so many, the one that
+        flips most.
         """
         if (self.start is not None and self.scale is not None) or self.guidance == "none":
             return {}
         healthy, sick = _slices(volumes, run)
+        if len(sick):
+            sick = sick[~self._healthy(model, sick, run)]
         steps = model.process().steps
         starts = [self.start] if self.start is not None else [round(share * steps) for share in STARTS]
-        weights = (1.5, 3.0, 6.0) if self.guidance == "free" else SCALES
+        weights = FREE_SCALES if self.guidance == "free" else SCALES
         scales = [self.scale] if self.scale is not None else list(weights)
-        if not len(healthy) or not len(sick):
+        if not len(healthy) or not len(sick):  # nothing to choose by
             self.start, self.scale = starts[-1], scales[-1]
             return {"start": self.start, "scale": self.scale}
         found: list[tuple[bool, float, float, int, float]] = []
@@ -194,15 +198,18 @@ class Guided:
     def _change(self, model: Any, x: Tensor, run: Runner, *, scale: float) -> tuple[float, float]:
         """Mean absolute change of slices (B, C, S), and the share that the checker finds healthy afterwards."""
         before, self.scale = self.scale, scale
-        edit, healthy = 0.0, 0
-        for start in range(0, len(x), run.batch_size):
-            part = x[start : start + run.batch_size].to(run.device)
-            changed = self.counterpart(model, part)
-            edit += float((part - changed).abs().flatten(1).mean(dim=1).sum())
-            with torch.no_grad():
-                healthy += int((model.checked_healthy(changed) > torch.tensor(0.5).log()).sum())
+        changed = torch.cat(
+            [self.counterpart(model, part.to(run.device)).cpu() for part in torch.split(x, run.batch_size)]
+        )
         self.scale = before
-        return edit / len(x), healthy / len(x)
+        return float((x - changed).abs().mean()), float(self._healthy(model, changed, run).float().mean())
+
+    @staticmethod
+    @torch.no_grad()
+    def _healthy(model: Any, x: Tensor, run: Runner) -> Tensor:
+        """Whether the checker finds each slice healthy, (B,)."""
+        told = [model.checked_healthy(part.to(run.device)).cpu() for part in torch.split(x, run.batch_size)]
+        return torch.cat(told) > torch.tensor(0.5).log()
 
 
 def _slices(volumes: Iterable[Volume], run: Runner) -> tuple[Tensor, Tensor]:
