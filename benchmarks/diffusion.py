@@ -193,20 +193,23 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> list[
             shown[start, scale] = found, maps
             print(rows[-1], flush=True)
     low, high = float(x[:, 0].min()), float(x[:, 0].quantile(0.995))
-    top = max(float(torch.quantile(maps[mask > 0], 0.99)) for _, maps in list(shown.values())[1:])
+    # a scale of its own for each setting, or the strongest would leave the others black
+    tops = {key: max(float(torch.quantile(maps[mask > 0], 0.995)), 1e-6) for key, (_, maps) in shown.items()}
     for name, index in (("strip", sick), ("healthy", well)):
         figure, axes = plt.subplots(
             2 * len(starts), len(scales) + 1, figsize=(1.6 * (len(scales) + 1), 3.3 * len(starts))
         )
         for row, start in enumerate(starts):
-            axes[2 * row, 0].imshow(x[index, 0].rot90(), cmap="gray", vmin=low, vmax=high)
-            axes[2 * row + 1, 0].imshow(lesion[index, 0].rot90(), cmap="gray", vmin=0, vmax=1)
+            axes[2 * row, 0].imshow(x[index, 0], cmap="gray", vmin=low, vmax=high)
+            axes[2 * row + 1, 0].imshow(lesion[index, 0], cmap="gray", vmin=0, vmax=1)
             axes[2 * row, 0].set_ylabel(f"L = {start}", fontsize=9)
             axes[2 * row + 1, 0].set_ylabel("truth | maps", fontsize=8)
             for column, scale in enumerate(scales, start=1):
                 found, maps = shown[start, scale]
-                axes[2 * row, column].imshow(found[index, 0].rot90(), cmap="gray", vmin=low, vmax=high)
-                axes[2 * row + 1, column].imshow(maps[index, 0].rot90(), cmap="magma", vmin=0, vmax=top)
+                axes[2 * row, column].imshow(found[index, 0], cmap="gray", vmin=low, vmax=high)
+                axes[2 * row + 1, column].imshow(
+                    maps[index, 0], cmap="magma", vmin=0, vmax=tops[start, scale]
+                )
                 if row == 0:
                     axes[0, column].set_title(f"s = {scale:g}", fontsize=9)
         axes[0, 0].set_title("scan", fontsize=9)
