@@ -76,8 +76,12 @@ QUICK = {
 """The same for scores that take many passes."""
 
 STEPS = 60
-ITERATIVE = ("anogan", "gmvae-restoration", "gmvae-spatial-restoration", "irvae", "vae-restoration")
-"""Many steps on sums of absolute values: rounding that differs with the batch size flips signs, and the maps agree roughly."""
+ITERATIVE = (
+    "anogan", "gmvae-restoration", "gmvae-spatial-restoration", "irvae", "vae-restoration",
+    "ddim-guided", "ddpm-guided", "ddim-cfg",
+)  # fmt: skip
+"""Many steps on sums of absolute values: rounding that differs with the batch size flips signs, and the maps agree roughly. Guided
+chains amplify it by their scale, 300 here."""
 NOT_LOCAL = ("vae-kl-gradient", "vae-sampling-variance", "autoddpm")
 """Methods whose map answers to a lesion, but not always where it is, at this size (each entry's ``failure`` says so): two ask what the
 *code* depends on or is unsure of; AutoDDPM's mask passes by a large lesion that a small network can draw as well as the brain."""
