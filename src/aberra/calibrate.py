@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_PROTOCOL = "healthy-fpr-1"
+GIVEN = "as-given"
+"""Protocol of masks that came as masks."""
+
 FIXED = "fixed-0.5"
 """0.5 of a probability (W31): for maps that are probabilities, and their default."""
 HEALTHY_PROTOCOLS = {

@@ -73,7 +73,7 @@ def calibrate(
         healthy = [case for case in chosen if case.lesion is not None]
     learnt = set(detector.facts.get("learnt", []))
     wanted = list(channels) if channels else None
-    fresh = [case for case in healthy if case.content_hash(wanted or list(case.channels)) not in learnt]
+    fresh = _unseen(healthy, learnt, wanted)
     notes = []
     if len(fresh) < len(healthy):
         notes.append(f"{len(healthy) - len(fresh)} case(s) left out: the model learnt from them")
@@ -85,12 +85,8 @@ def calibrate(
     if groups is not None and not any(groups):
         raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
     if method is not None:
-        diseased = [
-            case
-            for case in chosen
-            if not case.healthy and case.content_hash(wanted or list(case.channels)) not in learnt
-        ]
-        tune_score(detector, [*fresh, *diseased] if supervised and not lesion_free else fresh, wanted)
+        diseased = [case for case in chosen if supervised and not lesion_free and not case.healthy]
+        tune_score(detector, [*fresh, *_unseen(diseased, learnt, wanted)], wanted)
     calibration = measure_calibration(
         detector,
         fresh,
@@ -111,6 +107,11 @@ def calibrate(
     elif out is not None:
         detector.save(out)
     return calibration
+
+
+def _unseen(cases: Sequence[Case], learnt: set[str], channels: Sequence[str] | None) -> list[Case]:
+    """Cases that the model has not learnt from, recognised by their content."""
+    return [case for case in cases if case.content_hash(channels or list(case.channels)) not in learnt]
 
 
 def _check_target(detector: Detector, method: Method | None, out: Path | None) -> None:

@@ -161,13 +161,15 @@ def edit(
         )
     prepared = detector.recipe(volume.with_(lesion=wanted))
     inside = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
-    drawn = np.zeros(prepared.shape, dtype=bool) if wanted is None else np.asarray(prepared.lesion)
-    chosen = _slices(inside, drawn if wanted is not None else None)
+    drawn = None if wanted is None else np.asarray(prepared.lesion)
+    chosen = _slices(inside, drawn) & inside
 
     x = torch.from_numpy(np.ascontiguousarray(prepared.data))
-    extra = torch.from_numpy(np.stack([drawn, inside]).astype(np.float32))
+    extra = torch.from_numpy(
+        np.stack([np.zeros_like(inside) if drawn is None else drawn, inside]).astype(np.float32)
+    )
     path = _Path(model, aims, start=start, steps=steps, sampler=sampler)
-    where = torch.from_numpy(chosen & inside)
+    where = torch.from_numpy(chosen)
     edited = detector.runner(path, torch.cat([x, extra]), where, grad=True)
     edited = torch.where(where, edited, x)
     difference = (edited - x).numpy()
@@ -178,7 +180,7 @@ def edit(
         scan=volume.with_(data=data.astype(np.float32), lesion=None),
         difference=moved,
         lesion=wanted,
-        attained=path.report() | _changes(difference, chosen & inside, drawn if wanted is not None else None),
+        attained=path.report() | _changes(difference, chosen, drawn),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.calibrate import FIXED
+from aberra.calibrate import FIXED, GIVEN
 from aberra.cohort import Cohort
 from aberra.errors import InputError, MismatchError
 from aberra.files import read_json, write_json, write_text
@@ -47,7 +47,7 @@ MIN_GROUP = 10
 PROTOCOLS = {
     "validation-lesion": "validation lesions",
     FIXED: "fixed: 0.5 of a probability",
-    "as-given": "masks as imported",
+    GIVEN: "masks as imported",
 }
 """What a threshold was set on, where it was not healthy held-out cases."""
 

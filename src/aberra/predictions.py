@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.calibrate import FIXED, Calibration
+from aberra.calibrate import FIXED, GIVEN, Calibration
 from aberra.cohort import Cohort
 from aberra.detection import write_scores
 from aberra.errors import InputError, MismatchError, OutputError
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aberra.cohort import Case
-
-GIVEN = "as-given"
-"""Protocol of masks that came as masks."""
 
 SUFFIXES = (".nii.gz", ".nii")
 

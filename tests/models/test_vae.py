@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError
-from aberra.models.vae import VAE, kl_to_standard_normal, shared_noise
+from aberra.models.vae import VAE, kl_to_standard_normal
 
 
 def _model(**options):
@@ -100,7 +101,7 @@ def test_draws_differ_and_do_not_depend_on_the_batch():
     torch.testing.assert_close(together, longer[:3])
     assert (together[0] - together[1]).abs().max() > 1e-4
     mean, log_variance = model.encode(x)
-    first = model.decode(mean + shared_noise(0, mean) * (0.5 * log_variance).exp())
+    first = model.decode(mean + shared("gaussian", 0, mean) * (0.5 * log_variance).exp())
     torch.testing.assert_close(together[0], first)
 
 

@@ -31,11 +31,11 @@ class LinearVAE(torch.nn.Module):
         return self.generate(self.code(x))
 
     def sample_reconstructions(self, x, count):
-        from aberra.models.vae import shared_noise
+        from aberra.diffusion.noise import shared
 
         mean = self.code(x)
         for draw in range(count):
-            yield self.generate(mean + self.sigma * shared_noise(draw, mean))
+            yield self.generate(mean + self.sigma * shared("gaussian", draw, mean))
 
     def elbo_terms(self, x):
         z = self.code(x)

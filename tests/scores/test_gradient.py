@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError, PairingError
 from aberra.inference import Runner
 from aberra.models.ae import AE
 from aberra.models.constant import Constant
-from aberra.models.vae import VAE, shared_noise
+from aberra.models.vae import VAE
 from aberra.scores import check_pairing
 from aberra.scores.gradient import Gradient
 from aberra.scores.terms import term
@@ -44,7 +45,9 @@ def test_smoothgrad_averages_signed_gradients_of_independent_noise(linear):
     model, x, _, _ = linear
     batch = x.transpose(0, 1)
     score = Gradient(of="kl", smoothgrad=3, noise=0.5)
-    parts = [Gradient(of="kl").gradient(model, batch + 0.5 * shared_noise(draw, batch)) for draw in range(3)]
+    parts = [
+        Gradient(of="kl").gradient(model, batch + 0.5 * shared("gaussian", draw, batch)) for draw in range(3)
+    ]
     torch.testing.assert_close(score.gradient(model, batch), sum(parts) / 3)
     # independent: the spread of the mean falls with 1/√n, and does not grow as a random walk's would
     plain = Gradient(of="kl").gradient(model, batch)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-
-from aberra.diffusion.schedule import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.diffusion.samplers import Denoise
-    from aberra.diffusion.schedule import Schedule
+    from aberra.diffusion.schedule import Estimate, Schedule
 
     Objective = Callable[[Tensor, int], Tensor]
 
@@ -37,13 +36,11 @@ def guided(
 
     def bent(x: Tensor, t: int) -> Estimate:
         found = denoise(x, t)
-        level = schedule.at(t, x)
-        noise = found.noise - (1 - level).sqrt() * slope(objective, x, t)
-        image = (x - (1 - level).sqrt() * noise) / level.sqrt()
+        noise = found.noise - (1 - schedule.at(t, x)).sqrt() * slope(objective, x, t)
+        changed = schedule.estimate(noise, x, t, "noise")
         if clip is not None:
-            image = image.clamp(*clip)
-            noise = (x - level.sqrt() * image) / (1 - level).sqrt()
-        return Estimate(image, noise, found.spread)
+            changed = schedule.estimate(changed.image.clamp(*clip), x, t, "image")
+        return replace(changed, spread=found.spread)
 
     return bent
 
@@ -64,7 +61,6 @@ def without_classifier(
     def bent(x: Tensor, t: int) -> Estimate:
         wanted, free = conditional(x, t), unconditional(x, t)
         noise = free.noise + weight * (wanted.noise - free.noise)
-        level = schedule.at(t, x)
-        return Estimate((x - (1 - level).sqrt() * noise) / level.sqrt(), noise, wanted.spread)
+        return replace(schedule.estimate(noise, x, t, "noise"), spread=wanted.spread)
 
     return bent

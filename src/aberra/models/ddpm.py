@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import KINDS, draw, shared
-from aberra.diffusion.schedule import PREDICTS, Estimate, Schedule
+from aberra.diffusion.schedule import PREDICTS, Schedule
 from aberra.errors import ConfigError, unknown
 from aberra.nets.diffusion_unet import DiffusionUNet
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Generator
+
+    from aberra.diffusion.schedule import Estimate
 
 LOSSES = ("l2", "l1")
 
@@ -82,7 +85,7 @@ class DDPM(nn.Module):
         self.kind = noise
         self.learned_variance = learned_variance
         self.loss_norm = loss_norm
-        self.net = self.network(
+        self.net = DiffusionUNet(
             channels=channels,
             out=channels * (2 if learned_variance else 1),
             dims=dims,
@@ -92,8 +95,6 @@ class DDPM(nn.Module):
             blocks=blocks,
             attention=tuple(attention),
         )
-
-    network = DiffusionUNet
 
     # -- what scores ask -------------------------------------------------------------------------------------------
 
@@ -105,13 +106,20 @@ class DDPM(nn.Module):
         """Noise number ``seed`` of the kind it was trained with, (1, C, S), shared by the batch."""
         return shared(self.kind, seed, like)
 
-    def denoise(self, noisy: Tensor, t: int, label: Tensor | int | None = None) -> Estimate:
-        """Estimate image and noise in x_t, shape (B, C, S); one call of the network. In bf16 on CUDA."""
+    def denoise(
+        self, noisy: Tensor, t: int, label: Tensor | int | None = None, context: Tensor | None = None
+    ) -> Estimate:
+        """Estimate image and noise in x_t, shape (B, C, S), beside a noise-free context (B, C', S) where there is one.
+
+        One call of the network, in bf16 on CUDA.
+        """
         steps = torch.full((len(noisy),), t, device=noisy.device)
         labels = torch.full_like(steps, label) if isinstance(label, int) else label
         with torch.autocast("cuda", torch.bfloat16, enabled=noisy.is_cuda):
-            output = self.net(noisy.float(), steps, labels)
-        return self._estimate(output.float(), noisy, t)
+            output = self.net(_beside(context, noisy).float(), steps, labels)
+        told, spread = self._parts(output.float())
+        found = self.schedule.estimate(told, noisy, t, self.predicts)
+        return replace(found, spread=None if spread is None else spread.clamp(0, 1))
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Encoder features of a clean image (t = 1), finest first: (B, F, S / 2ᵏ)."""
@@ -130,23 +138,28 @@ class DDPM(nn.Module):
         t = torch.randint(1, self.schedule.steps + 1, (len(x),), generator=generator, device=x.device)
         noise = draw(self.kind, x.shape, generator)
         noisy = self.schedule.add_noise(x, noise, t)
-        shown = noisy if context is None else torch.cat([context, noisy], dim=1)
-        output = self.net(shown, t, label).float()
-        told, spread = output.chunk(2, dim=1) if self.learned_variance else (output, None)
-        error = told - self.schedule.target(x, noise, t, self.predicts)
-        simple = error.square().mean() if self.loss_norm == "l2" else error.abs().mean()
+        told, spread = self._parts(self.net(_beside(context, noisy), t, label).float())
+        simple = self.penalty(told - self.schedule.target(x, noise, t, self.predicts)).mean()
         if spread is None:
             return {"loss": simple}
         found = self.schedule.estimate(told.detach(), noisy, t, self.predicts)
-        bound = variational_bound(
-            self.schedule, x, noisy, t, found=found.image, spread=(spread + 1) / 2
-        ).mean()
+        bound = variational_bound(self.schedule, x, noisy, t, found=found.image, spread=spread).mean()
         return {"loss": simple + bound, "reconstruction": simple, "bound": bound}
 
-    def _estimate(self, output: Tensor, noisy: Tensor, t: int) -> Estimate:
-        told, spread = output.chunk(2, dim=1) if self.learned_variance else (output, None)
-        found = self.schedule.estimate(told, noisy, t, self.predicts)
-        return Estimate(found.image, found.noise, None if spread is None else ((spread + 1) / 2).clamp(0, 1))
+    def penalty(self, error: Tensor) -> Tensor:
+        """Square or absolute value of an error, any shape, as ``loss_norm`` says."""
+        return error.square() if self.loss_norm == "l2" else error.abs()
+
+    def _parts(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the network predicts, and v of the learned variance, about [0, 1]; each (B, C, S)."""
+        if not self.learned_variance:
+            return output, None
+        told, spread = output.chunk(2, dim=1)
+        return told, (spread + 1) / 2
+
+
+def _beside(context: Tensor | None, noisy: Tensor) -> Tensor:
+    return noisy if context is None else torch.cat([context, noisy], dim=1)
 
 
 def variational_bound(

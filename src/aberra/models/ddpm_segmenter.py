@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
 from aberra.diffusion.samplers import SAMPLERS, sample
-from aberra.diffusion.schedule import Estimate
 from aberra.errors import ConfigError, unknown
 from aberra.models.ddpm import DDPM
 from aberra.nets.unified import conv
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Generator
 
     from aberra.diffusion.samplers import Denoise
+    from aberra.diffusion.schedule import Estimate
 
 STRIDE = 100_003
 """Between the seeds of draws, as in the ancestral sampler, whose noise of step t has seed draw·STRIDE + t; t = 0 is the start's."""
@@ -115,12 +115,8 @@ class MaskDiffusion(DDPM):
         """What takes the noise out of masks (B, 1, S) beside ``context`` (B, C, S)."""
 
         def denoise(noisy: Tensor, t: int) -> Estimate:
-            steps = torch.full((len(noisy),), t, device=noisy.device)
-            with torch.autocast("cuda", torch.bfloat16, enabled=noisy.is_cuda):
-                output = self.net(torch.cat([context, noisy], dim=1).float(), steps)
-            found = self._estimate(output.float(), noisy, t)
-            image = found.image.clamp(-1, 1)
-            level = self.schedule.at(t, noisy)
-            return Estimate(image, (noisy - level.sqrt() * image) / (1 - level).sqrt(), found.spread)
+            found = self.denoise(noisy, t, context=context)
+            clipped = self.schedule.estimate(found.image.clamp(-1, 1), noisy, t, "image")
+            return replace(clipped, spread=found.spread)
 
         return denoise

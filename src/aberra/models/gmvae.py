@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError, unknown
-from aberra.models.vae import kl_to_standard_normal, posterior_sample, shared_noise
+from aberra.models.vae import kl_to_standard_normal, posterior_sample
 from aberra.nets import dense, you
 from aberra.nets.unified import Decoder, Encoder, conv
 
@@ -142,7 +143,7 @@ class GMVAE(nn.Module):
         """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the batch."""
         mean, log_variance = self.encode(x)
         for draw in range(count):
-            yield self.decode(mean + shared_noise(draw, mean) * torch.exp(0.5 * log_variance))
+            yield self.decode(mean + shared("gaussian", draw, mean) * torch.exp(0.5 * log_variance))
 
     def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """ℓ1 error and the sum of the KL terms, each (B,), at the posterior means; λ_c does not act here."""

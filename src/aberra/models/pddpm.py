@@ -102,8 +102,7 @@ class PatchedDDPM(nn.Module):
         box = self.boxes[picks]
         noisy = ddpm.schedule.add_noise(x, draw(ddpm.kind, x.shape, generator), t)
         error = ddpm.net(torch.where(box > 0, noisy, x), t).float() - x
-        error = error.square() if ddpm.loss_norm == "l2" else error.abs()
-        return {"loss": (error * box).sum() / (box.sum() * x.shape[1])}
+        return {"loss": (ddpm.penalty(error) * box).sum() / (box.sum() * x.shape[1])}
 
 
 def grid_of_boxes(size: Sequence[int], share: float, overlap: float) -> Tensor:

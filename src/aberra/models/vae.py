@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError, unknown
 from aberra.nets import dense
 
@@ -117,7 +118,7 @@ class VAE(nn.Module):
         """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the batch."""
         mean, log_variance = self.encode(x)
         for draw in range(count):
-            noise = shared_noise(draw, mean)
+            noise = shared("gaussian", draw, mean)
             yield self.decode(mean + noise * torch.exp(0.5 * log_variance))
 
     def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,10 +163,3 @@ def posterior_sample(mean: Tensor, log_variance: Tensor, generator: Generator) -
     """One draw of N(μ, σ²) by reparameterisation, any shape."""
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + noise * torch.exp(0.5 * log_variance)
-
-
-def shared_noise(draw: int, like: Tensor) -> Tensor:
-    """Standard normal noise of draw number ``draw``, shape (1, …) to be shared by the batch of ``like``."""
-    # on the CPU: a CUDA generator gives other numbers, and a score must not depend on the device
-    generator = torch.Generator().manual_seed(draw)
-    return torch.randn((1, *like.shape[1:]), generator=generator).to(like)

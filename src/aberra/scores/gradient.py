@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError, unknown
-from aberra.models.vae import shared_noise
 from aberra.scores import Scored
 from aberra.scores.smoothing import checked_sigma, smoothed
 from aberra.scores.terms import TERMS, needs_of, term
@@ -68,7 +68,7 @@ class Gradient:
             return self._once(model, x)
         total = torch.zeros_like(x)
         for draw in range(self.smoothgrad):
-            total += self._once(model, x + self.noise * shared_noise(draw, x))
+            total += self._once(model, x + self.noise * shared("gaussian", draw, x))
         return total / self.smoothgrad
 
     def _once(self, model: Any, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from aberra.diffusion.samplers import coupled, ddim, dpm_solver, sample
 from aberra.errors import ConfigError, unknown
 from aberra.scores import Scored
 from aberra.scores.residual import SIGNS, signed
+from aberra.scores.restoration import AUTO
 from aberra.scores.smoothing import checked_sigma, smoothed
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from aberra.inference import Runner
     from aberra.volume import Volume
 
-AUTO = "auto"
 STARTS = (0.25, 0.5)
 SCALES = (1.0, 10.0, 100.0)
 FREE_SCALES = (1.5, 3.0, 6.0)

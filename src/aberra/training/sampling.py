@@ -57,15 +57,21 @@ class Sampler:
         self.window = (1, *self.size) if dims == 2 else self.size
         self.places: list[tuple[int, int]] = []
         self.corners: dict[int, NDArray[np.intp]] = {}
+        self.diseased: list[int] = []
         for index, volume in enumerate(volumes):
+            places = [0]
             if dims == 2:
-                self.places += [(index, place) for place in self._slices(volume)]
+                places = self._slices(volume)
             elif len(corners := self._corners(volume, index)):
                 self.corners[index] = corners
-                self.places.append((index, 0))
-        self.diseased = [
-            pick for pick, (index, place) in enumerate(self.places) if lesions and self._touches(index, place)
-        ]
+            else:
+                continue
+            if lesions and volume.lesion is not None:
+                touched = np.atleast_1d(volume.lesion.any(axis=(1, 2) if dims == 2 else None))
+                self.diseased += [
+                    len(self.places) + number for number, place in enumerate(places) if touched[place]
+                ]
+            self.places += [(index, place) for place in places]
         if not self.places:
             what, smaller = (
                 ("slice", "") if dims == 2 else ("patch", " or choose smaller patches (prepare.size)")
@@ -97,11 +103,6 @@ class Sampler:
         )
         return self._stack([self._sample(int(pick), rng, augment=False) for pick in picks])
 
-    def _touches(self, index: int, place: int) -> bool:
-        """Whether a place may hold lesion voxels."""
-        lesion = self.volumes[index].lesion
-        return lesion is not None and bool((lesion[place] if self.dims == 2 else lesion).any())
-
     def _slices(self, volume: Volume) -> list[int]:
         """Numbers along D of the usable slices."""
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
@@ -125,8 +126,8 @@ class Sampler:
             np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None],
         ]
         if self.lesions:
-            empty = np.zeros((1, *volume.shape), dtype=bool)
-            arrays.append(empty if volume.lesion is None else volume.lesion[None])
+            lesion = volume.lesion
+            arrays.append(np.zeros((1, *volume.shape), dtype=bool) if lesion is None else lesion[None])
         sample = tuple(
             _cut(array, low, self.window).reshape(-1, *self.size).astype(np.float32) for array in arrays
         )
