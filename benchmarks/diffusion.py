@@ -10,6 +10,7 @@ AP is pooled over the foreground of the slices; nothing is chosen by it.
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ from aberra.files import atomic_path
 from aberra.scores.guided import Guided
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 SETTINGS = [
@@ -96,57 +99,45 @@ def answer(detector: Detector, x: Tensor, **options: Any) -> tuple[Tensor, float
     return torch.cat(parts).cpu(), seconds / len(x)
 
 
-def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> list[dict[str, Any]]:
+def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A row a sampler and number of steps."""
     x = slices.x[slices.picked]
     reference: Tensor | None = None
-    rows = []
     for sampler, steps in SETTINGS:
         found, seconds = answer(detector, x, **own | {"sampler": sampler, "steps": steps})
         maps = (x - found).abs().mean(dim=1, keepdim=True) * slices.mask[slices.picked]
         reference = maps if reference is None else reference
         inside = slices.mask[slices.picked] > 0
-        rows.append(
-            {
-                "sampler": sampler, "steps": steps, "network_calls": CALLS[sampler] * steps, "guide_gradients": steps,
-                "seconds_per_slice": round(seconds, 4), "ap": round(slices.ap(maps), 4),
-                "ap_minus_reference": round(slices.ap(maps) - slices.ap(reference), 4),
-                "correlation": round(float(np.corrcoef(maps[inside], reference[inside])[0, 1]), 4),
-            }
-        )  # fmt: skip
-        print(rows[-1], flush=True)
-    return rows
+        yield {
+            "sampler": sampler, "steps": steps, "network_calls": CALLS[sampler] * steps, "guide_gradients": steps,
+            "seconds_per_slice": round(seconds, 4), "ap": round(slices.ap(maps), 4),
+            "ap_minus_reference": round(slices.ap(maps) - slices.ap(reference), 4),
+            "correlation": round(float(np.corrcoef(maps[inside], reference[inside])[0, 1]), 4),
+        }  # fmt: skip
 
 
-def round_trip(detector: Detector, slices: Slices, start: int) -> list[dict[str, Any]]:
+def round_trip(detector: Detector, slices: Slices, start: int) -> Iterator[dict[str, Any]]:
     """Mean absolute error of encoding and decoding without guidance."""
     x = slices.x[slices.picked]
-    return [
-        {
-            "sampler": sampler, "steps": steps,
-            "error": float((answer(detector, x, start=start, sampler=sampler, steps=steps, guidance="none")[0] - x).abs().mean()),
-        }
-        for sampler in ("ddim", "dpm-solver", "coupled")
-        for steps in (5, 10, 25, 50)
-    ]  # fmt: skip
+    for sampler, steps in product(("ddim", "dpm-solver", "coupled"), (5, 10, 25, 50)):
+        found, _ = answer(detector, x, start=start, sampler=sampler, steps=steps, guidance="none")
+        yield {"sampler": sampler, "steps": steps, "error": float((found - x).abs().mean())}
 
 
-def guides(detector: Detector, slices: Slices) -> list[dict[str, Any]]:
+def guides(detector: Detector, slices: Slices) -> Iterator[dict[str, Any]]:
     """Accuracy, mean absolute error and Dice of the guides as a function of t."""
     x, mask, lesion, _ = slices.all
     device = detector.runner.device
     model: Any = detector.model
-    rows = []
     for t in (1, 50, 100, 200, 300, 400, 500, 700, 1000):
         row: dict[str, Any] = {"t": t} | model.quality(x.to(device), mask.to(device), lesion.to(device), t)
         noisy = model.process().add_noise(x.to(device), model.noise(t, x.to(device)), t)
         with torch.no_grad():
             row["auroc"] = float(roc_auc_score(slices.sick, -model.log_healthy(noisy, t).cpu()))
-        rows.append({key: round(value, 4) for key, value in row.items()})
-    return rows
+        yield {key: round(value, 4) for key, value in row.items()}
 
 
-def position(detector: Detector, slices: Slices) -> list[dict[str, Any]]:
+def position(detector: Detector, slices: Slices) -> Iterator[dict[str, Any]]:
     """What the guide would reach if it saw nothing but where in the head a slice lies (leave-one-out, nearest neighbours)."""
     from sklearn.model_selection import cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
@@ -158,13 +149,11 @@ def position(detector: Detector, slices: Slices) -> list[dict[str, Any]]:
         seen = -torch.cat(
             [model.log_healthy(part.to(detector.runner.device), 1).cpu() for part in slices.x.split(64)]
         )
-    return [
-        {"classifier": "position alone", "auroc": round(float(roc_auc_score(slices.sick, told)), 4)},
-        {"classifier": "guide at t = 1", "auroc": round(float(roc_auc_score(slices.sick, seen)), 4)},
-    ]
+    for name, score in (("position alone", told), ("guide at t = 1", seen)):
+        yield {"classifier": name, "auroc": round(float(roc_auc_score(slices.sick, score)), 4)}
 
 
-def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> list[dict[str, Any]]:
+def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> Iterator[dict[str, Any]]:
     """AP over s for several L, a strip of pictures, and what happens to healthy slices."""
     import matplotlib as mpl
 
@@ -190,8 +179,8 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> list[
                     "change_diseased": round(float(per_slice[~healthy].mean()), 4),
                 }
             )  # fmt: skip
+            yield rows[-1]
             shown[start, scale] = found, maps
-            print(rows[-1], flush=True)
     low, high = float(x[:, 0].min()), float(x[:, 0].quantile(0.995))
     # a scale of its own for each setting, or the strongest would leave the others black
     tops = {key: max(float(torch.quantile(maps[mask > 0], 0.995)), 1e-6) for key, (_, maps) in shown.items()}
@@ -236,7 +225,6 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> list[
     with atomic_path(folder / "sweep.png") as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     plt.close(figure)
-    return rows
 
 
 def main() -> None:
@@ -276,9 +264,10 @@ def main() -> None:
         "commit": commit(),
     }
     for name in given.parts:
-        rows = [row | facts for row in parts[name]()]
-        for row in rows:
-            print(", ".join(f"{key} {value}" for key, value in row.items() if key not in facts))
+        rows = []
+        for row in parts[name]():
+            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            rows.append(row | facts)
         save(rows, given.out / f"{name}.csv")
     print(f"written to {given.out}")
 
