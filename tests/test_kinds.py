@@ -17,6 +17,7 @@ from aberra.inference import Runner
 from aberra.method import Method
 from aberra.metrics.tables import rows_of
 from aberra.predictions import import_predictions
+from aberra.prepare.orient import Orient
 from aberra.result import Result
 from aberra.scores.segmentation import Segmentation, entropy
 from aberra.training import Sampler, TrainingConfig
@@ -108,9 +109,7 @@ def test_a_value_that_no_mask_has_is_named(study):
 
 
 def test_samples_have_label_values_only_where_they_are_asked_for(study):
-    volumes = [case.read() for case in study[1].select(split="train")]
-    volumes = [each.with_(data=each.data.swapaxes(1, 3), lesion=each.lesion.swapaxes(0, 2) if each.lesion is not None else None,
-                          kinds=each.kinds.swapaxes(0, 2) if each.kinds is not None else None) for each in volumes]  # fmt: skip
+    volumes = [Orient(to="SPL")(case.read()) for case in study[1].select(split="train")]
     options = {"dims": 2, "size": (30, 34), "lesions": True}
     config = TrainingConfig(balance=1.0, min_foreground=0.0)
     plain = Sampler(volumes, config, **options).draw([0], 20)[-1]
