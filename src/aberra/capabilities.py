@@ -58,7 +58,11 @@ class LearnsInTurns(Protocol):
 
 @runtime_checkable
 class LearnsFromLesions(Protocol):
-    """Learns from healthy and diseased samples; its ``loss`` takes their truth as keyword ``lesion``, shape (B, 1, S), float 0/1."""
+    """Learns from healthy and diseased samples; its ``loss`` takes their truth as keyword ``lesion``, shape (B, 1, S), float 0/1.
+
+    A model with the attribute ``kinds``, the label values of mask files that it tells apart, gets label values in ``lesion`` where
+    there are any in ``kinds``; those it does not know are background to it.
+    """
 
     def label(self, lesion: Tensor) -> Tensor:
         """What is learnt of the truth (B, 1, S): a class of each sample, (B,), or the mask itself."""
@@ -203,6 +207,7 @@ class Segments(Protocol):
     def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
         """Yield ``count`` maps of lesion probability for ``x``, (B, 1, S) each, in [0, 1].
 
+        A model with K values in its attribute ``kinds`` yields the probability of each kind, (B, K, S), with a sum of at most 1.
         Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers); a model without
         randomness yields the same map each time.
         """

@@ -46,6 +46,7 @@ class Analysis:
         score: the case score.
         reconstruction: on the scan's own grid, shape (C, D, H, W), in prepared intensities; None without.
         uncertainty: on the scan's own grid, shape (D, H, W), non-negative, zero where nothing was judged; None without.
+        kinds: likeliest label value where the map is above 0.5, 0 elsewhere, on the scan's own grid, shape (D, H, W); None without.
     """
 
     prepared: Volume
@@ -54,6 +55,7 @@ class Analysis:
     score: float
     reconstruction: NDArray[np.float32] | None
     uncertainty: NDArray[np.float32] | None = None
+    kinds: NDArray[np.uint8] | None = None
 
 
 class Detector:
@@ -265,7 +267,7 @@ class Detector:
 
         Args:
             volume: the scan, as read.
-            reconstruct: bring reconstruction and uncertainty back, too, where the score has them.
+            reconstruct: bring reconstruction, uncertainty and kinds back, too, where the score has them.
 
         Raises:
             InputError: the scan has no foreground.
@@ -299,6 +301,13 @@ class Detector:
         if reconstruct and scored.uncertainty is not None:
             spread = back(scored.uncertainty.float().cpu().numpy(), prepared, volume)
             unsure = np.where(inside, np.maximum(spread, 0), np.float32(0))
+        kinds = None
+        if reconstruct and scored.kinds is not None:
+            told = np.stack(
+                [back(each.float().cpu().numpy(), prepared, volume) for each in scored.kinds.values()]
+            )
+            likeliest = np.array([*scored.kinds], dtype=np.uint8)[told.argmax(axis=0)]
+            kinds = np.where(values > 0.5, likeliest, np.uint8(0))  # where the mask of fixed-0.5 is
         return Analysis(
             prepared=prepared,
             map=values.astype(np.float32, copy=False),
@@ -306,6 +315,7 @@ class Detector:
             score=self.case_score(reduced, within),
             reconstruction=restored,
             uncertainty=unsure,
+            kinds=kinds,
         )
 
     def detect(
@@ -355,6 +365,7 @@ class Detector:
             mask=mask,
             reconstruction=None if restored is None else volume.with_(data=restored, mask=None, lesion=None),
             uncertainty=None if unsure is None else grid.with_(data=unsure[None], channels=("uncertainty",)),
+            kinds=analysis.kinds,
             score=analysis.score,
             p=p,
             components=components,

@@ -16,6 +16,7 @@ from aberra.files import read_json, write_json, write_text
 from aberra.metrics import figures
 from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
 from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
+from aberra.metrics.kinds import KindOverlap
 from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.paired import compare
 from aberra.metrics.slices import SliceScores
@@ -67,6 +68,7 @@ class _Tally:
     reliability: Reliability = field(default_factory=Reliability)
     uncertainty: UncertaintyQuality = field(default_factory=UncertaintyQuality)
     pooled: dict[str, Overlap] = field(default_factory=dict)
+    kinds: KindOverlap = field(default_factory=KindOverlap)
     cases: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -85,7 +87,8 @@ def evaluate(
     """Compare what ``detect`` wrote with the truth.
 
     Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one); lesion metrics
-    use the masks as written; case metrics use ``score`` and ``p`` against ``label``. Intervals resample patients.
+    use the masks as written; case metrics use ``score`` and ``p`` against ``label``. Where results tell kinds of lesion
+    apart (``kinds.nii.gz``), each label value has its Dice. Intervals resample patients.
 
     Args:
         results: folder of ``aberra detect``.
@@ -131,6 +134,7 @@ def evaluate(
         "protocols": {name: PROTOCOLS.get(name, "healthy held-out cases") for name in thresholds},
         "voxel": _voxel(tally, thresholds),
         "mask": _mask(tally),
+        "kinds": tally.kinds.summary(FIXED if FIXED in thresholds else calibration.get("default")),
         "reliability": tally.reliability.summary(replicates=n_boot, seed=seed),
         "uncertainty": tally.uncertainty.summary(replicates=n_boot, seed=seed),
         "lesion": _lesion(tally, calibration.get("default")),
@@ -161,6 +165,7 @@ def _walk(
     from aberra.volume import Volume
 
     method = "unknown"
+    told = any((results / case.case / "kinds.nii.gz").is_file() for case in cases)
     for case in track(cases, description="evaluating", disable=not progress):
         saved = read_json(results / case.case / "result.json")
         method = saved["model"].get("name", method)
@@ -177,24 +182,28 @@ def _walk(
             mask = Volume.read(results / case.case / "mask.nii.gz").data[0] > 0
             unsure = results / case.case / "uncertainty.nii.gz"
             spread = Volume.read(unsure).data[0] if unsure.is_file() else None
+            kinds = None
+            if told:  # without kinds all of the mask is 1, as in lesion masks
+                path = results / case.case / "kinds.nii.gz"
+                kinds = Volume.read(path).data[0].astype(np.uint8) if path.is_file() else mask
             row["protocol"] = saved["threshold"]["protocol"]
-            row |= _score_case(case, found, mask, spread=spread, thresholds=thresholds, tally=tally)
+            row |= _score_case(
+                case, found, mask, spread=spread, kinds=kinds, thresholds=thresholds, tally=tally
+            )
         tally.cases.append(row)
     return method
 
 
-def _truth(case: Case, found: Volume) -> tuple[NDArray[np.bool], NDArray[np.bool]]:
-    """The lesion mask and the region that is judged, on the map's grid."""
-    from aberra.io import read_mask
-
+def _truth(case: Case, found: Volume) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
+    """The lesion's label values and the region that is judged, on the map's grid."""
     scan = case.read(list(case.channels)[:1])
     if not scan.same_grid(found, tolerance=1e-2):
         raise MismatchError(
             f"{case.case}: the map is {found.shape}, the scan {scan.shape}; were the results made from this manifest?"
         )
-    truth = read_mask(case.lesion, found) if case.lesion is not None else np.zeros(found.shape, dtype=bool)
+    labels = np.zeros(found.shape, np.uint8) if scan.labels is None else scan.labels
     region = scan.mask if scan.mask is not None else scan.data[0] != 0
-    return truth, region | truth
+    return labels, region | (labels > 0)
 
 
 def _score_case(
@@ -203,11 +212,13 @@ def _score_case(
     mask: NDArray[np.bool],
     *,
     spread: NDArray[np.float32] | None,
+    kinds: NDArray[np.generic] | None,
     thresholds: dict[str, float],
     tally: _Tally,
 ) -> dict[str, Any]:
     """Add a case to the pools and return its own metrics."""
-    truth, region = _truth(case, found)
+    labels, region = _truth(case, found)
+    truth = labels > 0
     scores, marks = found.data[0][region], truth[region]
     tally.histogram.add(scores, marks)
     tally.bootstrap.add(case.patient, scores, marks)
@@ -234,6 +245,7 @@ def _score_case(
         "best_dice": curve.best_dice,
         "prevalence": curve.prevalence,
         "dice": dice,
+        "kinds": {} if kinds is None else tally.kinds.add(kinds[region], labels[region]),
         "mask_dice": drawn.dice if truth.any() else None,
         "mask_jaccard": drawn.jaccard if truth.any() else None,
         "mask_hd95_mm": hd95(mask, truth, found.spacing),

@@ -37,7 +37,8 @@ def import_predictions(
     """Write a result folder for every predicted mask or probability map, as ``aberra detect`` would; all or none.
 
     A case's prediction is ``folder/<case>.nii.gz`` (or ``.nii``), on the grid of its scan; nnU-Net writes masks so. Masks are taken as
-    they are (protocol ``as-given``), probabilities are cut at 0.5 (protocol ``fixed-0.5``); no region is dropped. The case score is the
+    they are (protocol ``as-given``), probabilities are cut at 0.5 (protocol ``fixed-0.5``); no region is dropped. Masks of several label
+    values keep them in ``kinds.nii.gz``. The case score is the
     map's mean over the scan's mask, or its non-zero voxels. There are no healthy held-out cases behind it, so there are no p-values.
 
     Args:
@@ -105,7 +106,7 @@ def _file(folder: Path, case: str) -> Path | None:
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
     """One prediction as a result."""
     from aberra.card import versions
-    from aberra.io import read
+    from aberra.io import labels_of, read
 
     channel, source = next(iter(case.channels.items()))
     scan, found = case.read([channel]), read(path)
@@ -113,7 +114,7 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
         raise MismatchError(
             f"{path}: the prediction is {found.shape}, its scan {source} is {scan.shape} or lies elsewhere; predict on the scan's own grid"
         )
-    values = found.data[0]
+    values, kinds = found.data[0], None
     if protocol == FIXED:
         if values.min() < 0 or values.max() > 1:
             raise InputError(
@@ -125,6 +126,8 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
                 f"{path}: values that are no labels; expected whole numbers from 0, or --probabilities for a probability map"
             )
         lesion = values > 0 if labels is None else np.isin(values, list(labels))
+        told = labels_of(values * lesion)
+        kinds = told if (told > 1).any() else None
         values = lesion.astype(np.float32)
     grid = scan.with_(data=values[None], channels=("anomaly",), mask=None, lesion=None)
     mask, components = PostProcess(min_voxels=0).segment(values, grid, 0.5)
@@ -135,6 +138,7 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
         map=grid,
         mask=mask,
         reconstruction=None,
+        kinds=kinds,
         score=CaseScore(reduce="mean")(values, inside),
         p=None,
         components=components,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.errors import InputError
 from aberra.files import atomic_path, read_json, write_json
 from aberra.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,8 @@ class Result:
         mask: the map at ``threshold``, small components removed, shape (D, H, W).
         reconstruction: the healthy version of the scan in prepared intensities, or None.
         uncertainty: how unsure the map is, shape (1, D, H, W), non-negative, or None.
+        kinds: label value of the likeliest kind of lesion where that of any lesion is above 0.5, 0 elsewhere, shape (D, H, W), uint8;
+            None where kinds are not told apart.
         score: one number for the case, higher is more anomalous.
         p: conformal p-value of ``score`` among healthy cases; None without calibration.
         components: regions of ``mask``, largest first.
@@ -75,18 +80,20 @@ class Result:
     input: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     uncertainty: Volume | None = None
+    kinds: NDArray[np.uint8] | None = None
 
     def save(self, folder: Path | str) -> None:
-        """Write ``result.json``, ``map.nii.gz``, ``mask.nii.gz`` and, where they exist, ``reconstruction.nii.gz`` and ``uncertainty.nii.gz``.
+        """Write ``result.json``, ``map.nii.gz`` and ``mask.nii.gz``, whole or not at all.
 
-        Whole or not at all.
+        Where they exist also ``reconstruction.nii.gz``, ``uncertainty.nii.gz`` and ``kinds.nii.gz``.
         """
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             self.map.write(temporary / "map.nii.gz")
-            self.map.with_(data=self.mask[None].astype(np.float32), channels=("mask",)).write(
-                temporary / "mask.nii.gz"
-            )
+            for name, labels in (("mask", self.mask), ("kinds", self.kinds)):
+                if labels is not None:
+                    flat = self.map.with_(data=labels[None].astype(np.float32), channels=("mask",))
+                    flat.write(temporary / f"{name}.nii.gz")
             if self.reconstruction is not None:
                 self.reconstruction.write(temporary / "reconstruction.nii.gz")
             if self.uncertainty is not None:
@@ -95,7 +102,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays."""
-        skipped = {"map", "mask", "reconstruction", "uncertainty", "components"}
+        skipped = {"map", "mask", "reconstruction", "uncertainty", "kinds", "components"}
         content = {key: value for key, value in self.__dict__.items() if key not in skipped}
         return content | {"components": [asdict(component) for component in self.components]}
 
@@ -123,11 +130,13 @@ class Result:
             path = folder / f"{name}.nii.gz"
             return Volume.read(path, channel=name) if path.is_file() else None
 
+        kinds = optional("kinds")
         return cls(
             map=Volume.read(folder / "map.nii.gz", channel="anomaly"),
             mask=Volume.read(folder / "mask.nii.gz").data[0] > 0,
             reconstruction=optional("reconstruction"),
             uncertainty=optional("uncertainty"),
+            kinds=None if kinds is None else kinds.data[0].astype(np.uint8),
             components=components,
             **content,
         )

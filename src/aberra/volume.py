@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+ON_GRID = ("mask", "lesion", "kinds")
+"""Fields that lie on the grid beside the intensities, shape (D, H, W), and move with it by nearest neighbour."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
@@ -29,11 +32,13 @@ class Volume:
         affine: maps an index (d, h, w, 1) to millimetres in RAS+ scanner space, shape (4, 4).
         channels: one name a channel, as in ``("flair",)``.
         mask: brain or foreground, shape (D, H, W), bool; None where unknown.
-        lesion: truth, shape (D, H, W), bool; None where unknown.
+        lesion: truth, shape (D, H, W), bool, lesions of any kind; None where unknown.
+        kinds: label value of each lesion voxel as the mask file has it, 0 elsewhere, shape (D, H, W), uint8; None where ``lesion`` is
+            unknown, or where every lesion voxel has the value 1. :attr:`labels` has them in either case.
         provenance: where it came from (``path``, ``format``, ``kind`` = ``volume`` or ``image``, ...).
 
     Raises:
-        InputError: shapes disagree, data or affine is not finite, or the affine has no inverse.
+        InputError: shapes disagree, data or affine is not finite, the affine has no inverse, or ``kinds`` are not those of ``lesion``.
     """
 
     data: NDArray[np.float32]
@@ -41,6 +46,7 @@ class Volume:
     channels: tuple[str, ...] = ("image",)
     mask: NDArray[np.bool] | None = None
     lesion: NDArray[np.bool] | None = None
+    kinds: NDArray[np.uint8] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,13 +69,22 @@ class Volume:
             or abs(np.linalg.det(affine[:3, :3])) < 1e-12
         ):
             raise InputError(f"{name}: the affine is not an invertible 4×4 matrix; fix the header's spacing")
-        for label in ("mask", "lesion"):
+        self._check_labels(name)
+
+    def _check_labels(self, name: str) -> None:
+        """Refuse masks and labels that do not fit; leave out kinds that say nothing."""
+        for label in ON_GRID:
             array = getattr(self, label)
             if array is None:
                 continue
-            if array.shape != data.shape[1:]:
-                raise InputError(f"{name}: {label} has shape {array.shape}, the scan {data.shape[1:]}")
-            object.__setattr__(self, label, np.asarray(array, dtype=bool))
+            if array.shape != self.shape:
+                raise InputError(f"{name}: {label} has shape {array.shape}, the scan {self.shape}")
+            object.__setattr__(self, label, np.asarray(array, dtype=np.uint8 if label == "kinds" else bool))
+        if self.kinds is not None:
+            if self.lesion is None or not np.array_equal(self.kinds > 0, self.lesion):
+                raise InputError(f"{name}: kinds are label values of the lesion voxels and 0 elsewhere")
+            if self.kinds.max(initial=0) <= 1:
+                object.__setattr__(self, "kinds", None)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,6 +111,13 @@ class Volume:
         return "".join(aff2axcodes(self.affine))
 
     @property
+    def labels(self) -> NDArray[np.uint8] | None:
+        """Label value of each lesion voxel, 0 elsewhere, shape (D, H, W); None where the truth is unknown."""
+        if self.kinds is not None or self.lesion is None:
+            return self.kinds
+        return self.lesion.astype(np.uint8)
+
+    @property
     def is_image(self) -> bool:
         """Whether this is a 2-D image (one axis of length 1)."""
         return 1 in self.shape
@@ -118,7 +140,9 @@ class Volume:
         write(self, path)
 
     def with_(self, **changes: Any) -> Volume:
-        """Return a copy with some fields replaced."""
+        """Return a copy with some fields replaced; another ``lesion`` has no ``kinds`` but those it comes with."""
+        if "lesion" in changes:
+            changes.setdefault("kinds", None)
         return replace(self, **changes)
 
     def same_grid(self, other: Volume, *, tolerance: float = 1e-3) -> bool:
@@ -126,10 +150,12 @@ class Volume:
         return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=tolerance))
 
     def content_hash(self) -> str:
-        """SHA-256 of intensities, grid, channel names, mask and lesion."""
+        """SHA-256 of intensities, grid, channel names, mask, lesion and its kinds."""
         digest = sha256(repr((self.data.shape, self.channels)).encode())
         digest.update(np.ascontiguousarray(self.data).data)
         digest.update(np.ascontiguousarray(np.round(self.affine, 6)).data)
         for array in (self.mask, self.lesion):
             digest.update(b"-" if array is None else np.packbits(array).tobytes())
+        if self.kinds is not None:
+            digest.update(self.kinds.tobytes())
         return digest.hexdigest()

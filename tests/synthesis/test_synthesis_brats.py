@@ -49,7 +49,7 @@ def world_centre(volume):
     return volume.affine @ [*np.argwhere(volume.lesion).mean(axis=0), 1]
 
 
-def test_patients_become_volumes_with_merged_masks_and_splits(source, phantoms, tmp_path):
+def test_patients_become_volumes_with_masks_and_splits(source, phantoms, tmp_path):
     cohort = Cohort.read(brats_cohort(source, tmp_path / "out", test=0.25, val=0.25, **SMALL))
     assert cohort.channel_names == SEQUENCES
     assert sorted(case.split for case in cohort) == ["test", "train", "train", "val"]
@@ -61,6 +61,13 @@ def test_patients_become_volumes_with_merged_masks_and_splits(source, phantoms, 
         assert volume.orientation == "SPL"
         kept = original.lesion[:, :, 8 : height - 6]
         assert volume.lesion.sum() == kept.sum()
+        seg = (
+            Volume.read(source / "inner" / case.case[6:] / f"{case.case[6:]}_seg.nii.gz").data[0].astype(int)
+        )
+        classes = (
+            np.bincount(each.ravel(), minlength=5)[1:] for each in (volume.labels, seg[:, :, 8 : height - 6])
+        )
+        np.testing.assert_array_equal(*classes)
         assert case.label == int(kept.any())
         if kept.any():
             alone = np.zeros_like(original.lesion)

@@ -68,16 +68,18 @@ class Case:
             MismatchError: a channel that the case does not have.
             InputError: a file cannot be used.
         """
-        from aberra.io import read_case, read_mask
+        from aberra.io import read_case, read_labels, read_mask
 
         names = list(channels) if channels is not None else list(self.channels)
         for name in names:
             if name not in self.channels:
                 raise MismatchError(f"{self.case}: no channel '{name}'; it has {', '.join(self.channels)}")
         volume = read_case({name: self.channels[name] for name in names})
+        labels = None if self.lesion is None else read_labels(self.lesion, volume)
         return volume.with_(
             mask=None if self.mask is None else read_mask(self.mask, volume),
-            lesion=None if self.lesion is None else read_mask(self.lesion, volume),
+            lesion=None if labels is None else labels > 0,
+            kinds=labels,
             provenance={**volume.provenance, "case": self.case},
         )
 

@@ -112,6 +112,27 @@ def read_mask(path: Path | str, like: Volume) -> NDArray[np.bool]:
     Raises:
         InputError: the mask is on another grid.
     """
+    inside: NDArray[np.bool] = _on_grid(path, like) > 0
+    return inside
+
+
+def read_labels(path: Path | str, like: Volume) -> NDArray[np.uint8]:
+    """Read a lesion mask with its label values on a scan's grid, shape (D, H, W); see :func:`labels_of`.
+
+    Raises:
+        InputError: the mask is on another grid.
+    """
+    return labels_of(_on_grid(path, like))
+
+
+def labels_of(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A mask's values as labels; 1 everywhere above 0 if there are others than whole numbers from 0 to 255."""
+    labels = values.clip(0, 255).astype(np.uint8)
+    return labels if (labels == values).all() else (values > 0).astype(np.uint8)
+
+
+def _on_grid(path: Path | str, like: Volume) -> NDArray[np.float32]:
+    """Values (D, H, W) of a mask file that is on a scan's grid."""
     mask = read(path, channel="mask")
     fits = (
         mask.shape == like.shape
@@ -123,8 +144,8 @@ def read_mask(path: Path | str, like: Volume) -> NDArray[np.bool]:
             f"{path}: the mask's grid {mask.shape} at {_mm(mask)} is not the scan's {like.shape} at {_mm(like)}; "
             "resample the mask onto the scan (nearest neighbour)"
         )
-    inside: NDArray[np.bool] = mask.data[0] > 0
-    return inside
+    values: NDArray[np.float32] = mask.data[0]
+    return values
 
 
 def find_scans(folder: Path | str) -> list[tuple[str, Path]]:

@@ -33,6 +33,7 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [
         *_voxel_rows(content["voxel"]),
         *_mask_rows(content["mask"]),
+        *_kind_rows(content["kinds"]),
         *_reliability_rows(content["reliability"], content["uncertainty"], content["mask"]["protocol"]),
         *_lesion_rows(content["lesion"]),
         *_slice_rows(content["slice"]),
@@ -73,6 +74,14 @@ def _mask_rows(mask: dict[str, Any]) -> list[dict[str, Any]]:
         _row("mask", f"Jaccard (n = {cases})", mask["jaccard"], protocol),
         _row("mask", f"HD95, mm (n = {cases - empty})", mask["hd95_mm"], protocol),
         _row("mask", f"empty masks of {cases} cases with lesions", empty if cases else None, protocol),
+    ]
+
+
+def _kind_rows(kinds: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        _row("voxel", f"{label}, kind {value}", found[name], found["protocol"])
+        for value, found in kinds.items()
+        for name, label in (("dice", "Dice"), ("dice_mean", "Dice per case, mean"))
     ]
 
 

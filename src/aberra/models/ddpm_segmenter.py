@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from aberra.diffusion.noise import shared
 from aberra.diffusion.samplers import SAMPLERS, sample
 from aberra.errors import ConfigError, unknown
+from aberra.kinds import checked, one_hot
 from aberra.models.ddpm import DDPM
 from aberra.nets.unified import conv
 
@@ -45,13 +46,16 @@ class DDPMSegmenter(nn.Module):
             ``l2``.
         sampler: ``ddpm`` (published), ``ddim`` or ``dpm-solver``.
         sampling_steps: calls of the network a mask, evenly spread over T; published 1000.
+        kinds: label values of the lesion masks to be told apart, a channel each, diffused together; values that are not listed are
+            background. Empty: one kind, any lesion, as published.
 
     Raises:
-        ConfigError: unknown option, or sampling steps outside 1 to T.
+        ConfigError: unknown option, sampling steps outside 1 to T, or label values that are none.
 
     Deviation: masks are diffused as −1 and 1, so that noise treats both alike (Chen, Zhang, Hinton 2023, "analog bits"); the publication
     diffuses 0 and 1. x̂₀ is kept in that range at every step, and a mask is clipped to [0, 1], neither of which the publication mentions;
-    masks are not binarised before they are averaged. One kind of lesion. Small by default (width 32), so that it trains on a CPU.
+    masks are not binarised before they are averaged. Masks of several kinds are clipped each and divided by their sum where it is
+    above 1. Small by default (width 32), so that it trains on a CPU.
     """
 
     def __init__(
@@ -71,8 +75,10 @@ class DDPMSegmenter(nn.Module):
         loss_norm: str = "l2",
         sampler: str = "ddpm",
         sampling_steps: int = 1000,
+        kinds: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        self.kinds = checked(kinds)
         if sampler not in SAMPLERS:
             raise unknown("model.sampler", sampler, SAMPLERS)
         if not 1 <= sampling_steps <= timesteps:
@@ -82,37 +88,39 @@ class DDPMSegmenter(nn.Module):
         self.sampler = sampler
         self.sampling_steps = sampling_steps
         self.masks = MaskDiffusion(
-            context=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
+            channels=len(self.kinds) or 1, context=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
             timesteps=timesteps, schedule=schedule, predicts=predicts, learned_variance=learned_variance, loss_norm=loss_norm,
         )  # fmt: skip
 
     def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Yield ``count`` masks of ``x``, (B, 1, S) each, in [0, 1]; draw n starts from noise number n."""
+        """Yield ``count`` masks of ``x``, (B, K, S) each, one a kind, with sum in [0, 1]; draw n starts from noise number n."""
         schedule = self.masks.process()
         times = schedule.times(self.sampling_steps)
+        like = x[:, :1].float().expand(-1, len(self.kinds) or 1, *x.shape[2:])
         for draw in range(count):
-            start = shared("gaussian", draw * STRIDE, x[:, :1].float()).expand(len(x), -1, *x.shape[2:])
+            start = shared("gaussian", draw * STRIDE, like).expand_as(like)
             found = sample(self.sampler, self.masks.beside(x), start, times, schedule, seed=draw)
-            yield ((found + 1) / 2).clamp(0, 1)
+            masks = ((found + 1) / 2).clamp(0, 1)
+            yield masks / masks.sum(dim=1, keepdim=True).clamp(min=1)
 
     def label(self, lesion: Tensor) -> Tensor:
         """The mask itself, (B, 1, S)."""
         return lesion
 
     def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the mask
-        """The diffusion loss of the lesion mask, beside the image."""
-        return self.masks.diffusion_loss(2 * lesion - 1, generator, context=x)
+        """The diffusion loss of the lesion mask, beside the image; with kinds ``lesion`` has label values."""
+        return self.masks.diffusion_loss(2 * one_hot(lesion, self.kinds) - 1, generator, context=x)
 
 
 class MaskDiffusion(DDPM):
-    """Diffuses one channel in [−1, 1]; its network sees ``context`` channels without noise as well, before it."""
+    """Diffuses K channels in [−1, 1]; its network sees ``context`` channels without noise as well, before them."""
 
-    def __init__(self, *, context: int, dims: int, width: int, **options: Any) -> None:
-        super().__init__(channels=1, dims=dims, width=width, **options)
-        self.net.first = conv(dims)(context + 1, width, 3, padding=1)
+    def __init__(self, *, channels: int, context: int, dims: int, width: int, **options: Any) -> None:
+        super().__init__(channels=channels, dims=dims, width=width, **options)
+        self.net.first = conv(dims)(context + channels, width, 3, padding=1)
 
     def beside(self, context: Tensor) -> Denoise:
-        """What takes the noise out of masks (B, 1, S) beside ``context`` (B, C, S)."""
+        """What takes the noise out of masks (B, K, S) beside ``context`` (B, C, S)."""
 
         def denoise(noisy: Tensor, t: int) -> Estimate:
             found = self.denoise(noisy, t, context=context)

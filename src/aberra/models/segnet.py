@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError
+from aberra.kinds import checked, one_hot
 from aberra.nets.dropout import MCDropout, drawn
 from aberra.nets.unified import conv, normaliser
 
@@ -50,9 +51,12 @@ class SegNet(nn.Module):
         dropout: share of units dropped; 0 is off, the paper has 0.5.
         aleatoric: predict the variance of the logit, too.
         samples: K.
+        kinds: label values of the lesion masks to be told apart, by softmax over background and these; values that are not listed are
+            background. Empty: one kind, any lesion.
 
     Raises:
-        ConfigError: a number of stages outside 1 to 5, an edge that cannot be halved so often, or a share outside [0, 1).
+        ConfigError: a number of stages outside 1 to 5, an edge that cannot be halved so often, a share outside [0, 1), label values
+            that are none, or ``aleatoric`` with several kinds.
 
     Deviation: weights are drawn at random, not taken from VGG16. Training with ``aleatoric`` samples the logit; in use the
     probability is that of its mean f.
@@ -69,6 +73,7 @@ class SegNet(nn.Module):
         dropout: float = 0.0,
         aleatoric: bool = False,
         samples: int = 10,
+        kinds: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if not 1 <= levels <= len(CONVOLUTIONS) or samples < 1 or not 0 <= dropout < 1:
@@ -79,6 +84,11 @@ class SegNet(nn.Module):
         if any(edge % 2**levels for edge in size):
             raise ConfigError(
                 f"size {tuple(size)} with model.levels={levels}: every edge must be divisible by {2**levels}"
+            )
+        self.kinds = checked(kinds)
+        if aleatoric and self.kinds:
+            raise ConfigError(
+                f"model.kinds={list(kinds)} with model.aleatoric: the variance is that of one logit; leave one of them out"
             )
         self.dropout = dropout
         self.aleatoric = aleatoric
@@ -110,11 +120,15 @@ class SegNet(nn.Module):
             if level:
                 back = [*stage(after, after, count - 1), *stage(after, before, 1)]
             else:  # the last convolution is the answer: no norm, no ReLU
-                back = [*stage(after, after, count - 1), conv(dims)(after, 1 + aleatoric, 3, padding=1)]
+                out = 1 + (len(self.kinds) or aleatoric)
+                back = [*stage(after, after, count - 1), conv(dims)(after, out, 3, padding=1)]
             self.decoder.append(nn.Sequential(*back))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, C, S) to the lesion's logit (B, 1, S), with ``aleatoric`` its log-variance as second channel."""
+        """Shape (B, C, S) to the lesion's logit (B, 1, S), with ``aleatoric`` its log-variance as second channel.
+
+        With K kinds: to the logits of background and each kind, (B, 1 + K, S).
+        """
         places = []
         for stage, dropout in zip(self.encoder, self.encoder_dropout, strict=True):
             x = stage(x)
@@ -131,7 +145,7 @@ class SegNet(nn.Module):
     # -- what scores ask -------------------------------------------------------------------------------------------
 
     def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Yield ``count`` probability maps (B, 1, S); with dropout and several draws each has its own units dropped."""
+        """Yield ``count`` probability maps (B, K, S), one a kind; with dropout and several draws each has its own units dropped."""
         if self.dropout and count > 1:
             for draw in range(count):
                 with drawn(self, draw):
@@ -143,7 +157,9 @@ class SegNet(nn.Module):
             yield found
 
     def probability(self, x: Tensor) -> Tensor:
-        """Probability of lesion, (B, C, S) to (B, 1, S)."""
+        """Probability of lesion, or of each of K kinds, (B, C, S) to (B, 1, S) or (B, K, S)."""
+        if self.kinds:
+            return torch.softmax(self(x).float(), dim=1)[:, 1:]
         return torch.sigmoid(self(x)[:, :1].float())
 
     def predicted_variance(self, x: Tensor) -> Tensor:
@@ -167,10 +183,14 @@ class SegNet(nn.Module):
         return lesion
 
     def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:
-        """Mean binary cross-entropy in the foreground, of sampled logits with ``aleatoric``."""
+        """Mean cross-entropy in the foreground, of sampled logits with ``aleatoric``; with kinds ``lesion`` has label values."""
         out = self(x).float()
         logit = out[:, :1]
-        if self.aleatoric:
+        if self.kinds:
+            told = one_hot(lesion, self.kinds)
+            classes = torch.cat([1 - told.sum(dim=1, keepdim=True), told], dim=1)
+            error = F.cross_entropy(out, classes, reduction="none")[:, None]
+        elif self.aleatoric:
             error = sampled_cross_entropy(logit, out[:, 1:], lesion, self.samples, generator)
         else:
             error = F.binary_cross_entropy_with_logits(logit, lesion, reduction="none")

@@ -10,13 +10,16 @@ import numpy as np
 
 from aberra.errors import AberraError, InputError
 from aberra.files import atomic_path, config_hash, read_json, write_json
-from aberra.volume import Volume
+from aberra.volume import ON_GRID, Volume
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aberra.cohort import Case
     from aberra.prepare.recipe import Recipe
+
+LAYOUT = 2
+"""Of an entry: one of layout 1 has no label values of lesions."""
 
 
 class PreparedCohort(Sequence[Volume]):
@@ -73,7 +76,9 @@ def prepare_cohort(
     from rich.progress import Progress
 
     mark = recipe.fingerprint
-    folders = [folder / config_hash([case.content_hash(channels), mark, list(channels)]) for case in cases]
+    folders = [
+        folder / config_hash([case.content_hash(channels), mark, list(channels), LAYOUT]) for case in cases
+    ]
     missing = {
         target: case
         for target, case in zip(folders, cases, strict=True)
@@ -107,7 +112,7 @@ def _prepare(case: Case, recipe: Recipe, target: Path, channels: list[str]) -> N
     with atomic_path(target) as temporary:
         temporary.mkdir()
         np.save(temporary / "data.npy", volume.data)
-        for name in ("mask", "lesion"):
+        for name in ON_GRID:
             array = getattr(volume, name)
             if array is not None:
                 np.save(temporary / f"{name}.npy", array)
@@ -125,7 +130,7 @@ def _load(folder: Path) -> Volume:
     meta = read_json(folder / "meta.json")
     arrays: dict[str, Any] = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r") if (folder / f"{name}.npy").is_file() else None
-        for name in ("data", "mask", "lesion")
+        for name in ("data", *ON_GRID)
     }
     return Volume(
         affine=np.array(meta["affine"]),

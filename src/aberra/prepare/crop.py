@@ -8,6 +8,7 @@ import numpy as np
 
 from aberra.errors import ConfigError, unknown
 from aberra.prepare.grid import warn
+from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Crop:
         shift[:3, 3] = low
         moved = {
             name: None if (array := getattr(volume, name)) is None else _window(array[None], low, shape)[0]
-            for name in ("mask", "lesion")
+            for name in ON_GRID
         }
         cropped = volume.with_(data=_window(volume.data, low, shape), affine=volume.affine @ shift, **moved)
         if volume.mask is not None and cropped.mask is not None:

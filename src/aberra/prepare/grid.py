@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.volume import ON_GRID
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -105,7 +107,7 @@ def regrid(
     moved = {
         name: None if (array := getattr(volume, name)) is None
         else resample_to(array, volume.affine, affine, shape, order=0)
-        for name in ("mask", "lesion")
+        for name in ON_GRID
     }  # fmt: skip
     data = resample_to(changes.pop("data", volume.data), volume.affine, affine, shape, order=order)
     return volume.with_(**({"data": data, "affine": affine} | moved | changes))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import ConfigError
+from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -49,7 +50,7 @@ class Orient:
         moved = {
             name: None if (array := getattr(volume, name)) is None
             else np.ascontiguousarray(apply_orientation(array, change))
-            for name in ("mask", "lesion")
+            for name in ON_GRID
         }  # fmt: skip
         data = np.stack([apply_orientation(channel, change) for channel in volume.data])
         return volume.with_(data=np.ascontiguousarray(data), affine=affine, **moved)

@@ -10,6 +10,8 @@ from aberra.errors import PairingError
 from aberra.registry import lookup, names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from aberra.inference import Runner
@@ -23,11 +25,13 @@ class Scored:
         map: (D, H, W), non-negative, zero outside the mask.
         reconstruction: (C, D, H, W), or None.
         uncertainty: (D, H, W), non-negative, higher is less sure of the map; or None.
+        kinds: label value to the probability of that kind of lesion, (D, H, W); or None.
     """
 
     map: Tensor
     reconstruction: Tensor | None = None
     uncertainty: Tensor | None = None
+    kinds: Mapping[int, Tensor] | None = None
 
 
 class Score(Protocol):

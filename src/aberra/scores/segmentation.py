@@ -20,12 +20,13 @@ class Segmentation:
     """The mean of N lesion masks, ``p = (1/N) Σₙ pₙ``; the map is a probability and has the threshold ``fixed-0.5`` (W31).
 
     Wolleb et al. 2022 (MIDL, arXiv 2112.03145; W1) of masks that diffusion draws, Kendall, Badrinarayanan, Cipolla 2015 (arXiv
-    1511.02680; W38) of masks with dropout left on. An empty mask is a valid answer.
+    1511.02680; W38) of masks with dropout left on. An empty mask is a valid answer. Of a model that tells K kinds of lesion apart, p is the
+    probability of any lesion, the sum of the kinds' means, and the variance that of the sum.
 
     Args:
         draws: N.
-        uncertainty: ``variance`` over the draws, divisor N (W32); ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), which needs one
-            draw only; or ``aleatoric``, the variance of the logit that the model itself predicts (W39).
+        uncertainty: ``variance`` over the draws, divisor N (W32); ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), with K kinds that of the K + 1
+            classes; needs one draw only; or ``aleatoric``, the variance of the logit that the model itself predicts (W39).
 
     Raises:
         ConfigError: unknown uncertainty, no draw, or one draw and its variance.
@@ -52,22 +53,31 @@ class Segmentation:
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
+        kinds: tuple[int, ...] = getattr(model, "kinds", ())
         found = run(lambda batch: self._accumulate(model, batch), x, mask)
-        mean, spread = found[0].clamp(0, 1) * mask, found[-1].clamp(min=0) * mask
-        return Scored(mean, uncertainty=entropy(mean) if self.uncertainty == "entropy" else spread)
+        if not mask.any():  # nothing was asked: the channels are not the model's
+            found = found.new_zeros(((len(kinds) or 1) + 1, *mask.shape))
+        means, spread = found[:-1].clamp(0, 1) * mask, found[-1].clamp(min=0) * mask
+        return Scored(
+            means.sum(dim=0).clamp(max=1),
+            uncertainty=entropy(*means) if self.uncertainty == "entropy" else spread,
+            kinds=dict(zip(kinds, means, strict=True)) if kinds else None,
+        )
 
     def _accumulate(self, model: Any, x: Tensor) -> Tensor:
-        """Mean of the draws and their spread, (B, C, S) to (B, 2, S)."""
+        """Mean of the draws of each kind and the spread of their sum, (B, C, S) to (B, K + 1, S)."""
         mean = total = torch.zeros_like(x[:, :1], dtype=torch.float32)
         for count, draw in enumerate(model.segmentations(x, self.draws), start=1):
-            step = draw.float() - mean
-            mean = mean + step / count
-            total = total + step * (draw - mean)  # Welford: E[p²] − E[p]² would lose the digits that matter
+            before = draw.float() - mean
+            mean = mean + before / count
+            # Welford: E[p²] − E[p]² would lose the digits that matter
+            total = total + before.sum(dim=1, keepdim=True) * (draw - mean).sum(dim=1, keepdim=True)
         spread = model.predicted_variance(x) if self.uncertainty == "aleatoric" else total / self.draws
         return torch.cat([mean, spread.float()], dim=1)
 
 
-def entropy(p: Tensor) -> Tensor:
-    """Entropy of a probability in bits, any shape; 0 at 0 and 1."""
-    bits: Tensor = (torch.special.entr(p) + torch.special.entr(1 - p)) / log(2)
+def entropy(*p: Tensor) -> Tensor:
+    """Entropy in bits of the classes of given probabilities and the one that has the rest, any shape; 0 where one of them is 1."""
+    rest = (1 - sum(p)).clamp(min=0)  # type: ignore[union-attr]
+    bits: Tensor = sum(torch.special.entr(each) for each in (*p, rest)) / log(2)
     return bits

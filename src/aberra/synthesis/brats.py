@@ -1,4 +1,4 @@
-"""BraTS-shaped folders to a cohort: central axial slices, clipped to [0, 1], any-tumour masks, split by patient (W26, W30)."""
+"""BraTS-shaped folders to a cohort: central axial slices, clipped to [0, 1], masks of the tumour classes, split by patient (W26, W30)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aberra.cohort import Case, Cohort
 from aberra.cohort.splits import split_by_patient
 from aberra.errors import ConfigError, InputError
 from aberra.files import write_json
-from aberra.io import case_name, read_case
+from aberra.io import case_name, labels_of, read_case
 from aberra.prepare.crop import Crop
 from aberra.prepare.orient import Orient
 from aberra.synthesis.folder import write_files, write_folder, write_manifest
@@ -56,7 +56,7 @@ def brats_cohort(
 
     A patient is a folder with one NIfTI a sequence, ``*_t1.nii.gz`` and so on, and ``*_seg.nii.gz``. It becomes one volume of
     shape (D, size, size), axes S, P, L, with ``<case>_<channel>.nii.gz`` in [0, 1], ``<case>_mask.nii.gz`` (brain),
-    ``<case>_lesion.nii.gz`` (any tumour class) and ``<case>.json``, which holds ``tumour_share``: tumour area over brain area,
+    ``<case>_lesion.nii.gz`` (label values of the tumour classes) and ``<case>.json``, which holds ``tumour_share``: tumour area over brain area,
     slice by slice. A slice is healthy where its lesion mask is empty. An interrupted call is completed by the same call.
 
     Args:
@@ -176,7 +176,8 @@ def _write_case(folder: Path, name: str, files: dict[str, Path], *, size: int, l
     if not brain:
         raise InputError(f"{place}: no brain in the slices that are kept; give other --low and --high")
     volume = Crop(shape=[0, size, size], centre="grid")(volume)
-    mask, lesion = _brain(volume), volume.data[-1] > 0
+    mask, labels = _brain(volume), labels_of(volume.data[-1])
+    lesion = labels > 0
     lost = 1 - int(mask.sum()) / brain
     if lost > CUT:
         raise InputError(
@@ -184,7 +185,7 @@ def _write_case(folder: Path, name: str, files: dict[str, Path], *, size: int, l
         )
     channels = volume.channels[:-1]
     scaled = [_scaled(each, mask, files[key]) for key, each in zip(channels, volume.data[:-1], strict=True)]
-    cut = volume.with_(data=np.stack(scaled), channels=channels, mask=mask, lesion=lesion)
+    cut = volume.with_(data=np.stack(scaled), channels=channels, mask=mask, lesion=lesion, kinds=labels)
     record: dict[str, Any] = {
         "case": name,
         "patient": name,

@@ -81,13 +81,12 @@ def spread(index: int, cases: int, share: float) -> bool:
 
 
 def write_files(folder: Path, name: str, volume: Volume) -> dict[str, str]:
-    """Write a case's channels, mask and lesion as NIfTI; returns column to file name."""
+    """Write a case's channels, mask and lesion (its label values) as NIfTI; returns column to file name."""
     files = {}
     for index, channel in enumerate(volume.channels):
         files[channel] = f"{name}_{channel}.nii.gz"
         volume.with_(data=volume.data[index : index + 1], channels=(channel,)).write(folder / files[channel])
-    for label in ("mask", "lesion"):
-        array = getattr(volume, label)
+    for label, array in (("mask", volume.mask), ("lesion", volume.labels)):
         if array is not None:
             files[label] = f"{name}_{label}.nii.gz"
             flat = volume.with_(data=array[None].astype(np.float32), channels=("mask",))

@@ -7,6 +7,7 @@ import math
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from aberra.capabilities import LearnsFromLesions, LearnsInTurns
@@ -65,7 +66,8 @@ def train(
         Steps, best step, best validation loss, seconds and images a second.
 
     Raises:
-        TrainingError: nothing to learn from, or loss or weights are not finite (the last good checkpoint is kept).
+        TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart, or loss or weights are not finite
+            (the last good checkpoint is kept).
         ConfigError: several devices for a model that learns in turns.
     """
     run = Run(
@@ -100,10 +102,15 @@ class Run:
         self.config = config
         self.folder = folder
         self.seed = seed
+        kinds: Sequence[int] = getattr(model, "kinds", ())
         sampling: dict[str, Any] = {
-            "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions)
+            "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds
         }  # fmt: skip
         self.sampler = Sampler(data, config, **sampling)
+        if kinds and not self.sampler.diseased:
+            raise TrainingError(
+                f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; the masks have {_labels(data)}"
+            )
         self.watched = Sampler(validation, config, **sampling) if len(validation) else None
         kind = choose_device(device).type
         precision: Any = config.precision
@@ -371,3 +378,9 @@ class Run:
 def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
     """The keyword of models that learn from lesions; nothing for the others."""
     return {"lesion": truth[0]} if truth else {}
+
+
+def _labels(data: Sequence[Volume]) -> str:
+    """The label values of all lesion masks, for messages."""
+    found = {int(value) for volume in data if volume.labels is not None for value in np.unique(volume.labels)}
+    return ", ".join(map(str, sorted(found - {0}))) or "none"

@@ -26,6 +26,7 @@ class Sampler:
     """Slices (2-D) or patches (3-D) of prepared cases.
 
     A sample is its intensities (C, S) and foreground (1, S), and with ``lesions`` its truth (1, S) as well; all float.
+    With ``kinds`` the truth has label values instead of 0 and 1.
 
     Args:
         volumes: prepared, usually memory-mapped.
@@ -33,6 +34,7 @@ class Sampler:
         dims: 2 or 3.
         size: spatial shape S of a sample.
         lesions: samples come with their truth, too; ``balance`` of them are drawn where lesions are.
+        kinds: label values that are asked for; only these count as lesions then.
 
     Raises:
         TrainingError: no slice or patch qualifies.
@@ -46,12 +48,14 @@ class Sampler:
         dims: int,
         size: Sequence[int],
         lesions: bool = False,
+        kinds: Sequence[int] = (),
     ) -> None:
         self.volumes = volumes
         self.config = config
         self.dims = dims
         self.size = tuple(size)
         self.lesions = lesions
+        self.kinds = kinds
         # who learns from lesions sees them
         self.lesion_free = config.slices == LESION_FREE and not lesions
         self.window = (1, *self.size) if dims == 2 else self.size
@@ -66,8 +70,9 @@ class Sampler:
                 self.corners[index] = corners
             else:
                 continue
-            if lesions and volume.lesion is not None:
-                touched = np.atleast_1d(volume.lesion.any(axis=(1, 2) if dims == 2 else None))
+            if lesions and (labels := volume.labels) is not None:
+                lesion = np.isin(labels, kinds) if kinds else labels > 0
+                touched = np.atleast_1d(lesion.any(axis=(1, 2) if dims == 2 else None))
                 self.diseased += [
                     len(self.places) + number for number, place in enumerate(places) if touched[place]
                 ]
@@ -126,7 +131,7 @@ class Sampler:
             np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None],
         ]
         if self.lesions:
-            lesion = volume.lesion
+            lesion = volume.labels if self.kinds else volume.lesion
             arrays.append(np.zeros((1, *volume.shape), dtype=bool) if lesion is None else lesion[None])
         sample = tuple(
             _cut(array, low, self.window).reshape(-1, *self.size).astype(np.float32) for array in arrays
