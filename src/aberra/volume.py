@@ -133,6 +133,17 @@ class Volume:
 
         return read(path, channel=channel)
 
+    @classmethod
+    def stored(cls, **fields: Any) -> Volume:
+        """A volume of arrays that were a volume's when they were stored, taken without the checks.
+
+        The checks read all of a memory map, which is too much for one slice of it. All fields are to be given.
+        """
+        volume = object.__new__(cls)
+        for name, value in fields.items():
+            object.__setattr__(volume, name, value)
+        return volume
+
     def write(self, path: Path | str) -> None:
         """Write as NIfTI (one channel: 3-D float32; several: 4-D), atomically."""
         from aberra.io import write

@@ -132,7 +132,7 @@ def _load(folder: Path) -> Volume:
         name: np.load(folder / f"{name}.npy", mmap_mode="r") if (folder / f"{name}.npy").is_file() else None
         for name in ("data", *ON_GRID)
     }
-    return Volume(
+    return Volume.stored(
         affine=np.array(meta["affine"]),
         channels=tuple(meta["channels"]),
         provenance=meta["provenance"],
