@@ -14,6 +14,9 @@ GUIDED = {
     "training.steps": 300,
     "training.learning_rate": 1e-3,
     "training.ema": 0.0,
+    "training.schedule": "constant",  # too few steps to warm up and fall
+    "training.warmup": 0,
+    "training.clip": 0.0,
 }
 TINY = {
     "ae": DENSE,
