@@ -180,18 +180,24 @@ def _walk(
         if case.lesion is not None or case.healthy:
             found = Volume.read(results / case.case / "map.nii.gz")
             mask = Volume.read(results / case.case / "mask.nii.gz").data[0] > 0
-            unsure = results / case.case / "uncertainty.nii.gz"
-            spread = Volume.read(unsure).data[0] if unsure.is_file() else None
-            kinds = None
-            if told:  # without kinds all of the mask is 1, as in lesion masks
-                path = results / case.case / "kinds.nii.gz"
-                kinds = Volume.read(path).data[0].astype(np.uint8) if path.is_file() else mask
+            spread, kinds = (
+                _optional(results / case.case / f"{name}.nii.gz") for name in ("uncertainty", "kinds")
+            )
+            if told and kinds is None:  # without kinds all of the mask is 1, as in lesion masks
+                kinds = mask
             row["protocol"] = saved["threshold"]["protocol"]
             row |= _score_case(
                 case, found, mask, spread=spread, kinds=kinds, thresholds=thresholds, tally=tally
             )
         tally.cases.append(row)
     return method
+
+
+def _optional(path: Path) -> NDArray[Any] | None:
+    """The values (D, H, W) of a file that not every result has."""
+    from aberra.volume import Volume
+
+    return Volume.read(path).data[0] if path.is_file() else None
 
 
 def _truth(case: Case, found: Volume) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:

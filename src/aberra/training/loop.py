@@ -382,5 +382,7 @@ def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
 
 def _labels(data: Sequence[Volume]) -> str:
     """The label values of all lesion masks, for messages."""
-    found = {int(value) for volume in data if volume.labels is not None for value in np.unique(volume.labels)}
+    found = {
+        int(value) for volume in data if (labels := volume.labels) is not None for value in np.unique(labels)
+    }
     return ", ".join(map(str, sorted(found - {0}))) or "none"

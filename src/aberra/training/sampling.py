@@ -70,8 +70,8 @@ class Sampler:
                 self.corners[index] = corners
             else:
                 continue
-            if lesions and (labels := volume.labels) is not None:
-                lesion = np.isin(labels, kinds) if kinds else labels > 0
+            if lesions and (truth := self._truth(volume)) is not None:
+                lesion = np.isin(truth, kinds) if kinds else truth
                 touched = np.atleast_1d(lesion.any(axis=(1, 2) if dims == 2 else None))
                 self.diseased += [
                     len(self.places) + number for number, place in enumerate(places) if touched[place]
@@ -108,6 +108,10 @@ class Sampler:
         )
         return self._stack([self._sample(int(pick), rng, augment=False) for pick in picks])
 
+    def _truth(self, volume: Volume) -> NDArray[np.bool] | NDArray[np.uint8] | None:
+        """Label values of the lesions where they are asked for and not all 1, else where lesions are; as stored, not copied."""
+        return volume.kinds if self.kinds and volume.kinds is not None else volume.lesion
+
     def _slices(self, volume: Volume) -> list[int]:
         """Numbers along D of the usable slices."""
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
@@ -131,8 +135,8 @@ class Sampler:
             np.ones((1, *volume.shape), dtype=bool) if volume.mask is None else volume.mask[None],
         ]
         if self.lesions:
-            lesion = volume.labels if self.kinds else volume.lesion
-            arrays.append(np.zeros((1, *volume.shape), dtype=bool) if lesion is None else lesion[None])
+            truth = self._truth(volume)
+            arrays.append(np.zeros((1, *volume.shape), dtype=bool) if truth is None else truth[None])
         sample = tuple(
             _cut(array, low, self.window).reshape(-1, *self.size).astype(np.float32) for array in arrays
         )
