@@ -30,8 +30,9 @@ def test_agrees_with_scikit_learn(seed, ties, share):
     if ties == 2:
         scores[rng.random(400) < 0.7] = 0
     found = _curve(scores, truth)
-    assert found.ap == pytest.approx(average_precision_score(truth, scores), abs=max(1e-6, found.error_bound))
-    assert found.auroc == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
+    tolerance = found.error_bound + 1e-9
+    assert found.ap == pytest.approx(average_precision_score(truth, scores), abs=tolerance)
+    assert found.auroc == pytest.approx(roc_auc_score(truth, scores), abs=tolerance)
     candidates = np.unique(scores[scores > 0])
     best = max(Overlap.of(scores >= value, truth).dice for value in candidates)
     assert found.best_dice == pytest.approx(best, abs=1e-9)
@@ -45,6 +46,13 @@ def test_the_error_bound_holds_for_coarse_bins(bits):
     scores = (rng.gamma(2, 1, 20_000) * np.where(truth, 2, 1)).astype(np.float32)
     found = _curve(scores, truth, bits)
     assert abs(found.ap - average_precision_score(truth, scores)) <= found.error_bound + 1e-9
+    assert abs(found.auroc - roc_auc_score(truth, scores)) <= found.error_bound + 1e-9
+
+
+def test_without_two_scores_in_a_bin_the_bound_is_zero():
+    found = _curve(np.arange(1, 9), np.arange(8) % 3 == 0)
+    assert found.error_bound == 0
+    assert _curve(np.array([1, 1 + 1e-7, 2]), np.array([True, True, False])).error_bound > 0
 
 
 def test_one_class_only():

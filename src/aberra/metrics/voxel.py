@@ -36,7 +36,7 @@ class Curve:
         prevalence: share of positives, which is also the AP of a constant score.
         positives: anomalous voxels.
         voxels: all.
-        error_bound: the AP of the unbinned scores is at most this far away.
+        error_bound: AP and AUROC of the unbinned scores are at most this far away.
     """
 
     ap: float | None
@@ -120,7 +120,10 @@ def curve_of(positives: NDArray[np.int64], negatives: NDArray[np.int64], *, shif
         prevalence=prevalence,
         positives=int(n_positive),
         voxels=int(total),
-        error_bound=_bound(hits, misses, true, false, n_positive),
+        error_bound=max(
+            _ap_bound(hits, misses, true, false) / n_positive,
+            float((0.5 * hits * misses).sum()) / (n_positive * max(n_negative, 1)),
+        ),
     )
 
 
@@ -141,27 +144,24 @@ def edge(index: int, shift: int) -> float:
     return float(np.nextafter(lowest, np.float32(0)))
 
 
-def _bound(
+def _ap_bound(
     hits: NDArray[np.float64],
     misses: NDArray[np.float64],
     true: NDArray[np.float64],
     false: NDArray[np.float64],
-    n_positive: float,
 ) -> float:
-    """How far any order inside the bins can move AP from the binned value.
+    """How far any order inside the bins can move the sum of precisions over the positives.
 
     Within a bin all positives first gives at most precision t / (t + f₀), f₀ being the negatives above the bin;
-    all negatives first gives at least (t₀ + 1) / (t₀ + 1 + f), t₀ being the positives above.
+    all negatives first gives at least (t₀ + 1) / (t₀ + 1 + f), t₀ being the positives above. A bin of positives
+    alone counts too: its scores may differ, and precision rises from the first to the last of them.
     """
-    mixed = (hits > 0) & (misses > 0)
-    if not mixed.any():
-        # bins of one class may still hold several scores, but their order does not matter to AP beyond these steps
-        mixed = hits > 1
-    hits, misses, true, false = hits[mixed], misses[mixed], true[mixed], false[mixed]
+    shared = (hits > 0) & (hits + misses > 1)
+    hits, misses, true, false = hits[shared], misses[shared], true[shared], false[shared]
     middle = true / (true + false)
     high = true / np.maximum(true + false - misses, 1)
     low = (true - hits + 1) / (true - hits + 1 + false)
-    return float((hits * np.maximum(high - middle, middle - low)).sum() / n_positive)
+    return float((hits * np.maximum(high - middle, middle - low)).sum())
 
 
 @dataclass
