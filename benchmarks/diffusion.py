@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SETTINGS = [
-    ("ddim", 500), ("ddim", 100), ("ddim", 50), ("ddim", 25), ("ddim", 10), ("ddim", 5),
-    ("dpm-solver", 25), ("dpm-solver", 10), ("dpm-solver", 5),
-    ("coupled", 12), ("coupled", 6),
-    ("ddpm", 500), ("ddpm", 50),
+    ("ddim", 500, "scan"), ("ddim", 100, "scan"), ("ddim", 50, "scan"), ("ddim", 25, "scan"), ("ddim", 10, "scan"), ("ddim", 5, "scan"),
+    ("ddim", 500, "round-trip"), ("ddim", 33, "round-trip"), ("ddim", 16, "round-trip"), ("ddim", 8, "round-trip"), ("ddim", 4, "round-trip"),
+    ("dpm-solver", 25, "scan"), ("dpm-solver", 10, "scan"), ("dpm-solver", 5, "scan"), ("dpm-solver", 16, "round-trip"),
+    ("coupled", 12, "scan"), ("coupled", 6, "scan"),
+    ("ddpm", 500, "scan"), ("ddpm", 50, "scan"), ("ddpm", 25, "round-trip"),
 ]  # fmt: skip
 CALLS = {"ddim": 2, "dpm-solver": 2, "coupled": 4, "ddpm": 1}
-"""Calls of the diffusion model a step."""
+"""Calls of the diffusion model a step, against the scan; the round trip costs one more."""
 
 
 class Slices:
@@ -80,39 +81,42 @@ class Slices:
         return float(average_precision_score(self.lesion[self.picked][inside] > 0, maps[inside]))
 
 
-def answer(detector: Detector, x: Tensor, **options: Any) -> tuple[Tensor, float]:
-    """Healthy counterparts of slices, and seconds a slice, with the detector's own batch size."""
+def answer(detector: Detector, x: Tensor, **options: Any) -> tuple[Tensor, Tensor, float]:
+    """What slices are compared with, their healthy counterparts, and seconds a slice, with the detector's own batch size."""
     score = Guided(**({"start": 500, "scale": 100.0} | options))
     size, device = detector.runner.batch_size, detector.runner.device
     cuda = device.type == "cuda"
     if cuda:
-        score.counterpart(detector.model, x[:size].to(device))  # the first call compiles and chooses kernels
+        score.pair(detector.model, x[:size].to(device))  # the first call compiles and chooses kernels
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
     started = perf_counter()
-    parts = [score.counterpart(detector.model, part.to(device)).float() for part in x.split(size)]
+    parts = [score.pair(detector.model, part.to(device)) for part in x.split(size)]
     seconds = perf_counter() - started
     if cuda:
         end.record()
         torch.cuda.synchronize()
         seconds = begin.elapsed_time(end) / 1000
-    return torch.cat(parts).cpu(), seconds / len(x)
+    reference, found = (torch.cat(each).float().cpu() for each in zip(*parts, strict=True))
+    return reference, found, seconds / len(x)
 
 
 def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row a sampler and number of steps."""
+    """A row a sampler, number of steps and reference; the first, the thesis' own setting, is what the others are held against."""
     x = slices.x[slices.picked]
-    reference: Tensor | None = None
-    for sampler, steps in SETTINGS:
-        found, seconds = answer(detector, x, **own | {"sampler": sampler, "steps": steps})
-        maps = (x - found).abs().mean(dim=1, keepdim=True) * slices.mask[slices.picked]
-        reference = maps if reference is None else reference
+    first: Tensor | None = None
+    for sampler, steps, against in SETTINGS:
+        options = own | {"sampler": sampler, "steps": steps, "reference": against}
+        reference, found, seconds = answer(detector, x, **options)
+        maps = (reference - found).abs().mean(dim=1, keepdim=True) * slices.mask[slices.picked]
+        first = maps if first is None else first
         inside = slices.mask[slices.picked] > 0
         yield {
-            "sampler": sampler, "steps": steps, "network_calls": CALLS[sampler] * steps, "guide_gradients": steps,
+            "sampler": sampler, "steps": steps, "reference": against,
+            "network_calls": (CALLS[sampler] + (against == "round-trip")) * steps, "guide_gradients": steps,
             "seconds_per_slice": round(seconds, 4), "ap": round(slices.ap(maps), 4),
-            "ap_minus_reference": round(slices.ap(maps) - slices.ap(reference), 4),
-            "correlation": round(float(np.corrcoef(maps[inside], reference[inside])[0, 1]), 4),
+            "ap_minus_reference": round(slices.ap(maps) - slices.ap(first), 4),
+            "correlation": round(float(np.corrcoef(maps[inside], first[inside])[0, 1]), 4),
         }  # fmt: skip
 
 
@@ -120,7 +124,7 @@ def round_trip(detector: Detector, slices: Slices, start: int) -> Iterator[dict[
     """Mean absolute error of encoding and decoding without guidance."""
     x = slices.x[slices.picked]
     for sampler, steps in product(("ddim", "dpm-solver", "coupled"), (5, 10, 25, 50)):
-        found, _ = answer(detector, x, start=start, sampler=sampler, steps=steps, guidance="none")
+        _, found, _ = answer(detector, x, start=start, sampler=sampler, steps=steps, guidance="none")
         yield {"sampler": sampler, "steps": steps, "error": float((found - x).abs().mean())}
 
 
@@ -168,13 +172,16 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> Itera
     rows, shown = [], {}
     for start in starts:
         for scale in scales:
-            found, _ = answer(detector, x, start=start, scale=scale, steps=steps)
-            maps = (x - found).abs().mean(dim=1, keepdim=True) * mask
+            reference, found, _ = answer(
+                detector, x, start=start, scale=scale, steps=steps, reference="round-trip"
+            )
+            maps, pure = ((each - found).abs().mean(dim=1, keepdim=True) * mask for each in (x, reference))
             healthy = lesion.flatten(1).amax(dim=1) == 0
             per_slice = maps.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1)
             rows.append(
                 {
                     "start": start, "scale": scale, "steps": steps, "ap": round(slices.ap(maps), 4),
+                    "ap_round_trip": round(slices.ap(pure), 4),
                     "change_healthy": round(float(per_slice[healthy].mean()), 4),
                     "change_diseased": round(float(per_slice[~healthy].mean()), 4),
                 }
@@ -212,12 +219,12 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> Itera
     figure, axis = plt.subplots(figsize=(5, 3.4))
     for start in starts:
         mine = [row for row in rows if row["start"] == start]
-        axis.plot(
-            [max(row["scale"], 0.1) for row in mine],
-            [row["ap"] for row in mine],
-            marker="o",
-            label=f"L = {start}",
-        )
+        where = [max(row["scale"], 0.1) for row in mine]
+        (line,) = axis.plot(where, [row["ap"] for row in mine], marker="o", label=f"L = {start}")
+        # without guidance there is nothing to see against the round trip
+        pure = [row["ap_round_trip"] for row in mine[1:]]
+        axis.plot(where[1:], pure, marker="s", linestyle="--", color=line.get_color())
+    axis.plot([], [], color="0.3", marker="s", linestyle="--", label="against the round trip")
     axis.axhline(float((lesion[mask > 0]).mean()), color="0.6", linestyle=":", label="prevalence")
     axis.set(xscale="log", xlabel="guidance scale s (0 drawn at 0.1)", ylabel="AP, pooled")
     axis.legend(frameon=False, fontsize=8)

@@ -9,6 +9,7 @@ from aberra.inference import Runner
 from aberra.models.ddpm import DDPM
 from aberra.scores import check_pairing
 from aberra.scores.guided import Guided
+from aberra.volume import Volume
 
 SIZE = (8, 8)
 
@@ -85,6 +86,30 @@ def test_guidance_raises_the_probability_of_healthy_where_it_lies_and_nowhere_el
     assert changed.sum() == len(image)
 
 
+@pytest.mark.parametrize(
+    ("sampler", "calls"), [("ddim", 30), ("dpm-solver", 30), ("coupled", 40), ("ddpm", 20)]
+)
+def test_against_the_round_trip_only_guidance_is_on_the_map(sampler, calls, image):
+    model = Known()
+    score = Guided(sampler=sampler, steps=10, start=500, scale=5.0, reference="round-trip")
+    volume, mask = image.transpose(0, 1), torch.ones(3, *SIZE, dtype=torch.bool)
+    found = score(model, volume, mask, Runner(dims=2, size=SIZE, batch_size=4, device="cpu"))
+    assert len(model.calls) == calls
+    assert (found.map[:, 0, 0] > 0.01).all()
+    found.map[:, 0, 0] = 0
+    assert found.map.max() < 1e-6
+    published = Guided(sampler=sampler, steps=10, start=500, scale=5.0).counterpart(model, image)
+    torch.testing.assert_close(found.reconstruction, published.transpose(0, 1))
+
+
+def test_a_scan_without_foreground_has_an_empty_map(image):
+    volume, mask = image.transpose(0, 1), torch.zeros(3, *SIZE, dtype=torch.bool)
+    score = Guided(steps=5, start=500, reference="round-trip")
+    found = score(Known(), volume, mask, Runner(dims=2, size=SIZE, device="cpu"))
+    assert found.map.shape == mask.shape
+    assert found.map.abs().max() == 0
+
+
 def test_classifier_free_guidance_goes_where_the_class_is(image):
     model = Known()
     free = Guided(steps=20, start=500, scale=2.0, guidance="free", condition="source-then-healthy")
@@ -114,19 +139,20 @@ def test_the_map_does_not_depend_on_the_batch(sampler, image):
     assert one[:, 0, 0].min() > 0
 
 
-def test_tuning_takes_the_smallest_edit_that_convinces_the_checker(image):
-    from aberra.volume import Volume
-
+@pytest.fixture
+def validation(image):
     lesion = torch.zeros(6, *SIZE, dtype=torch.bool)
     lesion[3:, 0, 0] = True
     healthy = image.clone()
     healthy[:, 0, 0, 0] = 0.1
     data = torch.cat([healthy, image]).transpose(0, 1).numpy()
-    volume = Volume(data=data, affine=torch.eye(4).numpy(), lesion=lesion.numpy())
-    run = Runner(dims=2, size=SIZE, device="cpu")
-    model = Known()
+    return Volume(data=data, affine=torch.eye(4).numpy(), lesion=lesion.numpy())
 
-    found = Guided(steps=10, start=500).tune(model, [volume], run)
+
+def test_tuning_takes_the_smallest_edit_that_convinces_the_checker(image, validation):
+    run, model = Runner(dims=2, size=SIZE, device="cpu"), Known()
+
+    found = Guided(steps=10, start=500).tune(model, [validation], run)
 
     flipped = []
     for scale in (1.0, 10.0, 100.0):
@@ -134,7 +160,23 @@ def test_tuning_takes_the_smallest_edit_that_convinces_the_checker(image):
         flipped.append(bool((model.checked_healthy(edited) > torch.tensor(0.5).log()).all()))
     assert not all(flipped)  # or the test could not fail
     assert found == {"start": 500, "scale": (1.0, 10.0, 100.0)[flipped.index(True)]}
-    assert Guided(start=400, scale=3.0).tune(model, [volume], run) == {}
+    assert Guided(start=400, scale=3.0).tune(model, [validation], run) == {}
+
+
+def test_where_no_edit_convinces_the_checker_tuning_takes_the_one_that_it_likes_best(image, validation):
+    class Stubborn(Known):
+        def checked_healthy(self, x):
+            return super().checked_healthy(x) - 20
+
+    run, model = Runner(dims=2, size=SIZE, device="cpu"), Stubborn()
+    found = Guided(steps=10, start=500).tune(model, [validation], run)
+    told = {
+        scale: float(
+            model.checked_healthy(Guided(steps=10, start=500, scale=scale).counterpart(model, image)).mean()
+        )
+        for scale in (1.0, 10.0, 100.0)
+    }
+    assert found["scale"] == max(told, key=told.__getitem__) != 1.0
 
 
 def test_options_are_checked():
@@ -144,6 +186,8 @@ def test_options_are_checked():
         ({"condition": "ill"}, "condition"),
         ({"start": "most"}, "auto"),
         ({"steps": 0}, "1 or more"),
+        ({"reference": "round"}, "round-trip"),
+        ({"reference": "round-trip", "guidance": "none"}, "same two images"),
     ):
         with pytest.raises(ConfigError, match=match):
             Guided(**options)

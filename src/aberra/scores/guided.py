@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from aberra.diffusion.guidance import guided, without_classifier
-from aberra.diffusion.samplers import coupled, ddim, dpm_solver, sample
+from aberra.diffusion.samplers import coupled, sample
 from aberra.errors import ConfigError, unknown
 from aberra.scores import Scored
 from aberra.scores.residual import SIGNS, signed
@@ -28,6 +30,9 @@ SCALES = (1.0, 10.0, 100.0)
 FREE_SCALES = (1.5, 3.0, 6.0)
 """What ``tune`` tries: L as a share of T, s, and w without a classifier."""
 
+HEALTHY = log(0.5)
+"""Log p(healthy) above which the checker finds a slice healthy."""
+
 FLIPPED = 0.8
 """Share of diseased validation slices that the checker must find healthy after the edit."""
 
@@ -40,7 +45,7 @@ SLICES = 16
 
 
 class Guided:
-    """Map ``|x − x_h|``, mean over channels; x_h is decoded from the scan's own noise under guidance towards *healthy*.
+    """Map ``|r − x_h|``, mean over channels; x_h is decoded from the scan's own noise under guidance towards *healthy*, r is the scan.
 
     Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306): DDIM encoding to step L, DDIM decoding with
     ``ε̂ = ε − s·√(1 − ᾱ_t)·∇ log p(healthy | x_t)``. Their ablation ``sampler = "ddpm"`` draws noise to step L instead of encoding and
@@ -56,6 +61,9 @@ class Guided:
         condition: class that the network is told, if it is ``conditional``: ``none`` (published method), ``healthy``, or
             ``source-then-healthy`` (encoded with what the guide takes the scan for, decoded as healthy).
         clip: keep x̂₀ within the scan's own range while decoding.
+        reference: r: ``scan`` (published) or ``round-trip``, the scan encoded and decoded without guidance from the same noise, so that
+            only what guidance changed is on the map and not what a few steps lose; ``steps`` further calls, none for ``coupled``, whose
+            round trip is the scan.
         mode: sign of the map, as in :class:`aberra.scores.residual.Residual`: ``absolute``, ``positive`` or ``negative``.
         smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
@@ -69,6 +77,7 @@ class Guided:
     SAMPLERS = ("ddim", "dpm-solver", "coupled", "ddpm")
     GUIDANCE = ("classifier", "free", "none")
     CONDITIONS = ("none", "healthy", "source-then-healthy")
+    REFERENCES = ("scan", "round-trip")
 
     def __init__(
         self,
@@ -80,6 +89,7 @@ class Guided:
         guidance: str = "classifier",
         condition: str = "none",
         clip: bool = False,
+        reference: str = "scan",
         mode: str = "absolute",
         smooth: float = 0.0,
     ) -> None:
@@ -87,6 +97,7 @@ class Guided:
             ("sampler", sampler, self.SAMPLERS),
             ("guidance", guidance, self.GUIDANCE),
             ("condition", condition, self.CONDITIONS),
+            ("reference", reference, self.REFERENCES),
             ("mode", mode, SIGNS),
         ):
             if value not in known:
@@ -98,6 +109,11 @@ class Guided:
             raise ConfigError(
                 f"score: steps={steps}, scale={scale}; expected 1 or more steps and a scale of 0 or more"
             )
+        if reference == "round-trip" and guidance == "none" and condition != "source-then-healthy":
+            raise ConfigError(
+                f"score.reference='round-trip' without guidance and with condition='{condition}' compares the same two images; "
+                "expected guidance, condition='source-then-healthy' or reference='scan'"
+            )
         self.sampler = sampler
         self.steps = steps
         self.start = None if isinstance(start, str) else start
@@ -105,32 +121,44 @@ class Guided:
         self.guidance = guidance
         self.condition = condition
         self.clip = clip
+        self.reference = reference
         self.mode = mode
         self.smooth = checked_sigma(smooth)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
         # the guide needs its gradient; everything else is without
-        restored = run(lambda batch: self.counterpart(model, batch), x, mask, grad=True)
-        values = signed(x - restored, self.mode).mean(dim=0)
+        found = run(lambda batch: torch.cat(self.pair(model, batch), dim=1), x, mask, grad=True)
+        reference, restored = found[: len(x)], found[-len(x) :]
+        values = signed(reference - restored, self.mode).mean(dim=0)
         return Scored(smoothed(values, mask, sigma=self.smooth, dims=run.dims), restored * mask)
 
-    @torch.no_grad()
     def counterpart(self, model: Any, x: Tensor) -> Tensor:
         """Healthy version of a batch (B, C, S)."""
+        return self._decoded(model, x, plain=False)[-1]
+
+    def pair(self, model: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Reference r and healthy version of a batch, (B, C, S) each."""
+        plain = self.reference == "round-trip" and self.sampler != "coupled"
+        found = self._decoded(model, x, plain=plain)
+        return found[0] if plain else x, found[-1]
+
+    @torch.no_grad()
+    def _decoded(self, model: Any, x: Tensor, *, plain: bool) -> list[Tensor]:
+        """The batch decoded without guidance, if ``plain``, and with it, from the same noise."""
         process = model.process()
-        start = self.start or process.steps // 2
-        down = process.times(self.steps, start)
+        down = process.times(self.steps, self.start or process.steps // 2)
         up = down[::-1]
         encode, decode = self._denoisers(model, x)
-        if self.sampler == "ddpm":
-            noisy = process.add_noise(x, model.noise(0, x), start)
-            return sample("ddpm", decode, noisy, down, process)
         if self.sampler == "coupled":
-            pair = coupled(encode, (x, x), up, process)
-            return coupled(decode, pair, down, process)[0].to(x)
-        solve = ddim if self.sampler == "ddim" else dpm_solver
-        return solve(decode, solve(encode, x, up, process), down, process)
+            both = coupled(encode, (x, x), up, process)
+            return [coupled(decode, both, down, process)[0].to(x)]
+        if self.sampler == "ddpm":
+            noisy = process.add_noise(x, model.noise(0, x), down[0])
+        else:
+            noisy = sample(self.sampler, encode, x, up, process)
+        ways = (encode, decode) if plain else (decode,)
+        return [sample(self.sampler, denoise, noisy, down, process) for denoise in ways]
 
     def _denoisers(self, model: Any, x: Tensor) -> tuple[Denoise, Denoise]:
         """What encodes and what decodes, guidance inside."""
@@ -162,13 +190,13 @@ class Guided:
         Only diseased slices count that the checker, which never guides, takes for diseased. Among the settings whose change of healthy
         slices exceeds that of encoding and decoding alone by at most 5 % of the mean absolute intensity, and after which the checker
         finds at least 80 % of the diseased slices healthy, the one that changes them least; where none flips so many, the one that
-        flips most.
+        raises the checker's log p(healthy) most.
         """
         if (self.start is not None and self.scale is not None) or self.guidance == "none":
             return {}
         healthy, sick = _slices(volumes, run)
         if len(sick):
-            sick = sick[~self._healthy(model, sick, run)]
+            sick = sick[_told(model, sick, run) <= HEALTHY]
         steps = model.process().steps
         starts = [self.start] if self.start is not None else [round(share * steps) for share in STARTS]
         weights = FREE_SCALES if self.guidance == "free" else SCALES
@@ -176,40 +204,57 @@ class Guided:
         if not len(healthy) or not len(sick):  # nothing to choose by
             self.start, self.scale = starts[-1], scales[-1]
             return {"start": self.start, "scale": self.scale}
-        found: list[tuple[bool, float, float, int, float]] = []
+        tried: list[_Trial] = []
         bound = IDENTITY * float(healthy.abs().mean())
         for start in starts:
             self.start = start
-            idle = self._change(model, healthy, run, scale=0.0)[0]
+            idle = self._edit(model, healthy, run, scale=0.0)[0]
             for scale in scales:
-                kept, _ = self._change(model, healthy, run, scale=scale)
-                edit, flipped = self._change(model, sick, run, scale=scale)
-                found.append((kept <= idle + bound, flipped, edit, start, scale))
-        safe = [each for each in found if each[0]] or found
-        working = [each for each in safe if each[1] >= FLIPPED]
+                kept, _ = self._edit(model, healthy, run, scale=scale)
+                change, told = self._edit(model, sick, run, scale=scale)
+                tried.append(_Trial(start, scale, kept <= idle + bound, change, told))
+        safe = [each for each in tried if each.safe] or tried
+        working = [each for each in safe if each.flipped >= FLIPPED]
         best = (
-            min(working, key=lambda each: each[2])
+            min(working, key=lambda each: each.change)
             if working
-            else max(safe, key=lambda each: (each[1], -each[2]))
+            else max(safe, key=lambda each: each.told.mean())
         )
-        self.start, self.scale = best[3], best[4]
+        self.start, self.scale = best.start, best.scale
         return {"start": self.start, "scale": self.scale}
 
-    def _change(self, model: Any, x: Tensor, run: Runner, *, scale: float) -> tuple[float, float]:
-        """Mean absolute change of slices (B, C, S), and the share that the checker finds healthy afterwards."""
+    def _edit(self, model: Any, x: Tensor, run: Runner, *, scale: float) -> tuple[float, Tensor]:
+        """Mean absolute change of slices (B, C, S), and the checker's log p(healthy) afterwards, (B,)."""
         before, self.scale = self.scale, scale
         changed = torch.cat(
             [self.counterpart(model, part.to(run.device)).cpu() for part in torch.split(x, run.batch_size)]
         )
         self.scale = before
-        return float((x - changed).abs().mean()), float(self._healthy(model, changed, run).float().mean())
+        return float((x - changed).abs().mean()), _told(model, changed, run)
 
-    @staticmethod
-    @torch.no_grad()
-    def _healthy(model: Any, x: Tensor, run: Runner) -> Tensor:
-        """Whether the checker finds each slice healthy, (B,)."""
-        told = [model.checked_healthy(part.to(run.device)).cpu() for part in torch.split(x, run.batch_size)]
-        return torch.cat(told) > torch.tensor(0.5).log()
+
+@dataclass(frozen=True)
+class _Trial:
+    """One setting on the validation slices: L, s, whether healthy slices are kept, change and log p(healthy) of diseased ones."""
+
+    start: int
+    scale: float
+    safe: bool
+    change: float
+    told: Tensor
+
+    @property
+    def flipped(self) -> float:
+        """Share that the checker finds healthy."""
+        return float((self.told > HEALTHY).float().mean())
+
+
+@torch.no_grad()
+def _told(model: Any, x: Tensor, run: Runner) -> Tensor:
+    """The checker's log p(healthy) of each slice, (B,)."""
+    return torch.cat(
+        [model.checked_healthy(part.to(run.device)).cpu() for part in torch.split(x, run.batch_size)]
+    )
 
 
 def _slices(volumes: Iterable[Volume], run: Runner) -> tuple[Tensor, Tensor]:
