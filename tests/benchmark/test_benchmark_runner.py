@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from aberra.benchmark import Suite, run
 from aberra.benchmark.cohorts import materialise, share_of, task_cohorts
 from aberra.benchmark.machine import peak_memory
 from aberra.benchmark.rows import COLUMNS, METRICS, read_cells
+from aberra.benchmark.strips import Picture
 from aberra.detector import Detector
 from aberra.errors import ConfigError, OutputError
 
@@ -39,6 +41,23 @@ def test_every_cell_is_measured_and_tasks_without_data_are_skipped_with_a_reason
     assert set(ap) == {"vae", "vae, smoothed", "intensity", "zmap", "random"}
     assert ap["random"] < 0.3 < ap["intensity"] + 0.3
     assert not (out / "maps").exists() or not any((out / "maps").iterdir())
+
+
+def test_every_cell_keeps_a_picture_of_the_same_slice(finished):
+    _, out, _ = finished
+    for cohort in ("lesions", "healthy"):
+        shown = {
+            key[2]: Picture.load(path) for key, path in read_cells(out).pictures.items() if key[1] == cohort
+        }
+        assert set(shown) == {"vae", "vae, smoothed", "intensity", "zmap", "random"}
+        first = shown["vae"]
+        for each in shown.values():
+            assert each.case == first.case
+            np.testing.assert_array_equal(each.scan, first.scan)
+        assert first.truth.any() == (cohort == "lesions")
+        assert first.restored.shape == first.map.shape == first.scan.shape
+        assert not shown["random"].restored.size
+        assert imread(out / "figures" / f"strip-phantom-{cohort}.png").std() > 0.01
 
 
 def test_lesion_metrics_are_not_claimed_on_healthy_cohorts(finished):

@@ -1,4 +1,7 @@
-"""The figures of a benchmark, after the comparative study's: bars, histograms, subjects, shift; others in :mod:`aberra.benchmark.relations`."""
+"""The figures of a benchmark, after the comparative study's: bars, histograms, subjects, shift.
+
+Others are in :mod:`aberra.benchmark.relations` and :mod:`aberra.benchmark.strips`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 from aberra.benchmark import drawing
 from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, sweep
 from aberra.benchmark.rows import is_plain
+from aberra.benchmark.strips import Picture, strip
 from aberra.metrics.voxel import Residuals
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ def write_figures(
     rows: Rows,
     histograms: Mapping[Key, Mapping[str, Sequence[float]]],
     *,
+    pictures: Mapping[Key, Path] | None = None,
     compare: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Path]:
     """Draw every figure that the rows have data for into ``figures/``; returns what was drawn.
@@ -42,6 +47,7 @@ def write_figures(
         folder: of the benchmark.
         rows: as in results.csv.
         histograms: of the cells.
+        pictures: files of the cells that have one.
         compare: task to cohort to the study's data set whose order is compared.
     """
     target = folder / "figures"
@@ -50,6 +56,14 @@ def write_figures(
         own = [row for row in rows if row["task"] == task]
         whole = [row for row in own if is_plain(row)]
         drawn += [ap_bars(target, whole, task), domain_shift(target, whole, task)]
+        plain = {row["label"] for row in whole}
+        for cohort in dict.fromkeys(row["cohort"] for row in whole):
+            seen = {
+                key[2]: Picture.load(path)
+                for key, path in (pictures or {}).items()
+                if key[:2] == (task, cohort) and key[2] in plain and not key[3]
+            }
+            drawn.append(strip(target, seen, whole, f"{task}-{cohort}"))
         for cohort in dict.fromkeys(row["cohort"] for row in whole if row["metric"] == "AP"):
             there = [row for row in whole if row["cohort"] == cohort]
             name = f"{task}-{cohort}"

@@ -73,12 +73,14 @@ class Cells:
         rows: as in results.csv.
         replicates: bootstrap replicates of AP, paired between methods.
         histograms: residual histograms, ``edges``, ``normal`` and ``anomalous``.
+        pictures: file of the cell's picture, where it has one.
         patients: task and cohort to the number of patients with lesions.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     replicates: dict[Key, NDArray[np.float64]] = field(default_factory=dict)
     histograms: dict[Key, dict[str, list[float]]] = field(default_factory=dict)
+    pictures: dict[Key, Path] = field(default_factory=dict)
     patients: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -155,6 +157,8 @@ def read_cells(out: Path) -> Cells:
                 [np.nan if value is None else value for value in cell["replicates"]], dtype=float
             )
         cells.histograms[key] = cell["histogram"]
+        if path.with_suffix(".npz").is_file():
+            cells.pictures[key] = path.with_suffix(".npz")
         sick = {row["patient"] for row in cell["per_case"] if row.get("ap") is not None}
         cells.patients[key[:2]] = len(sick)
     return cells

@@ -137,8 +137,9 @@ def report(suite: Suite, out: Path) -> None:
         return
     write_text(out / "results.csv", results_csv(cells.rows))
     write_figures(
-        out, cells.rows, cells.histograms, compare={task.name: task.compare for task in suite.tasks}
-    )
+        out, cells.rows, cells.histograms, pictures=cells.pictures,
+        compare={task.name: task.compare for task in suite.tasks},
+    )  # fmt: skip
     write_tables(
         out, cells.rows, cells.replicates, cells.patients, protocol=suite.protocol, metrics=suite.metrics
     )
@@ -191,7 +192,8 @@ def _run_row(shared: _Run, row: _Row, tested: dict[str, Cohort], summary: Summar
     try:
         detector, facts = _fitted(shared, row)
         for cohort in missing:
-            cell = _measure(shared, detector, tested[cohort], f"{row.task.name}-{cohort}-{row.slug}")
+            name = f"{row.task.name}-{cohort}-{row.slug}"
+            cell = _measure(shared, detector, tested[cohort], name, picture=files[cohort].with_suffix(".npz"))
             common = facts | {
                 "suite": shared.suite.name, "task": row.task.name, "cohort": cohort, "label": row.entry.label,
                 "method": detector.method.name, "seed": row.seed, "subjects": row.entry.subjects,
@@ -256,8 +258,9 @@ def _plain(method: Method) -> Method:
     )
 
 
-def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str) -> dict[str, Any]:
-    """Detect in a cohort and evaluate, as a user would."""
+def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str, *, picture: Path) -> dict[str, Any]:
+    """Detect in a cohort and evaluate, as a user would; keep a picture of one case."""
+    from aberra.benchmark.strips import taken, typical
     from aberra.detection import detect_cohort
     from aberra.evaluation import evaluate
 
@@ -270,6 +273,7 @@ def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str) -> dic
         case, reason = next(iter(found.failed.items()))
         raise AberraError(f"{len(found.failed)} case(s) failed, the first: {case}: {reason}")
     content = evaluate(maps, cohort, n_boot=shared.suite.bootstrap, curves=False, progress=False)
+    taken(maps, cohort, typical(content["per_case"])).save(picture)
     seconds = [read_json(maps / case.case / "result.json")["seconds"] for case in cohort]
     if not shared.keep_maps:
         shutil.rmtree(maps)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from aberra.benchmark import drawing
+from aberra.benchmark.strips import Picture, strip, taken, typical
+from aberra.cohort import Case, Cohort
+from aberra.result import Result
+from aberra.volume import Volume
+
+
+def _picture(seed: int, *, restored: bool = True) -> Picture:
+    rng = np.random.default_rng(seed)
+    scan = rng.random((20, 16)).astype(np.float32)
+    truth = np.zeros((20, 16), np.bool)
+    truth[4:9, 5:8] = True
+    return Picture("p1", scan, truth, scan * truth, scan if restored else scan[:0, :0], (0.1, 0.9), 1.0)
+
+
+def test_a_picture_is_read_as_it_was_written(tmp_path):
+    for restored in (True, False):
+        kept = _picture(0, restored=restored)
+        kept.save(tmp_path / "cells" / "vae-0.npz")
+        found = Picture.load(tmp_path / "cells" / "vae-0.npz")
+        assert (found.case, found.scale, found.aspect) == ("p1", (0.1, 0.9), 1.0)
+        for name in ("scan", "truth", "map", "restored"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == ["vae-0.npz"]
+
+
+def test_the_case_with_the_median_lesion_load_is_typical():
+    rows = [
+        {"case": name, "prevalence": load}
+        for name, load in zip("abcde", (0.0, 0.9, 0.1, 0.0, 0.4), strict=True)
+    ]
+    assert typical(rows) == "e"
+    assert typical(rows[:3]) == "c"
+    assert typical([{"case": "x", "prevalence": 0.0}, {"case": "y"}]) == "x"
+
+
+@pytest.mark.parametrize("sick", [True, False])
+def test_the_slice_with_the_largest_lesion_is_taken_and_turned_for_the_reader(tmp_path, sick):
+    data = np.zeros((1, 6, 8, 10), np.float32)  # (C, D, H, W) of RAS: d is x, w is z
+    data[0, 1:5, 1:7, 4] = 2
+    data[0, 2:4, 2:6, 7] = 1
+    lesion = np.zeros((1, 6, 8, 10), np.float32)
+    lesion[0, 2, 2:5, 7] = sick
+    lesion[0, 2, 2, 4] = sick
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    scan = Volume(data=data, affine=affine, channels=("t1",))
+    files = {name: tmp_path / f"{name}.nii.gz" for name in ("t1", "lesion")}
+    scan.write(files["t1"])
+    scan.with_(data=lesion).write(files["lesion"])
+    case = Case(case="p1", patient="p1", channels={"t1": files["t1"]}, lesion=files["lesion"])
+    Result(
+        case="p1", paths={}, map=scan.with_(data=3 * data), mask=data[0] > 5, reconstruction=None, score=1.0, p=None,
+        components=[], threshold={"protocol": "x", "value": 1.0}, scale={"low": 0.5, "high": 2.0},
+    ).save(tmp_path / "maps" / "p1")  # fmt: skip
+
+    found = taken(tmp_path / "maps", Cohort([case]), "p1")
+
+    z = 7 if sick else 4
+    # superior, posterior, left: rows from front to back, columns from the patient's right to the left
+    np.testing.assert_array_equal(found.scan, data[0, ::-1, ::-1, z].T)
+    np.testing.assert_array_equal(found.map, 3 * found.scan)
+    assert found.truth.sum() == 3 * sick
+    assert (found.aspect, found.scale, found.restored.size) == (2.0, (0.5, 2.0), 0)
+
+
+def test_methods_are_drawn_best_first_each_with_its_own_colour_scale(monkeypatch, tmp_path):
+    kept = {}
+    monkeypatch.setattr(drawing, "save", lambda figure, path: kept.setdefault(path, figure) and path)
+    pictures = {
+        label: _picture(seed, restored=label != "m0") for seed, label in enumerate(("m0", "vae", "dae"))
+    }
+    rows = [
+        {"metric": "AP", "label": label, "value": value}
+        for label, value in (("m0", 0.2), ("vae", 0.1), ("dae", 0.5))
+    ]
+    path = strip(tmp_path, pictures, rows, "flair-ms")
+    assert path == tmp_path / "strip-flair-ms.png"
+    upper, lower = np.reshape(kept[path].axes, (2, 4))
+    assert [axis.get_title() for axis in upper] == ["scan, truth", "dae", "m0", "vae"]
+    assert [len(axis.images) for axis in upper] == [1, 1, 0, 1]
+    assert lower[1].images[0].get_clim() == (0.1, 0.9)
+    np.testing.assert_array_equal(lower[1].images[0].get_array(), pictures["dae"].map)
+    assert strip(tmp_path, {}, rows, "none") is None
+
+
+def test_many_methods_wrap_into_rows(tmp_path):
+    pictures = {f"method number {place}, with a long label": _picture(place) for place in range(30)}
+    assert imread(strip(tmp_path, pictures, [], "many")).std() > 0.01
