@@ -33,7 +33,7 @@ def draw(kind: str, shape: Sequence[int], generator: Generator) -> Tensor:
     if kind == "gaussian":
         return torch.randn(*shape, generator=generator, device=generator.device)
     if kind == "coarse":
-        return _standardised(_coarse(shape, generator))
+        return _standardised(coarse(shape, generator))
     if kind == "pyramid":
         return _standardised(_pyramid(shape, generator))
     if kind == "simplex":
@@ -60,20 +60,24 @@ def _up(noise: Tensor, size: Sequence[int]) -> Tensor:
     )
 
 
-def _coarse(shape: Sequence[int], generator: Generator, cells: int = 16) -> Tensor:
+def coarse(shape: Sequence[int], generator: Generator, *, cells: int = 16) -> Tensor:
+    """White noise of standard deviation 1 on a grid of ``cells`` cells along the longest edge, interpolated to (B, C, S).
+
+    Each image is rolled by an offset of its own, so that no pixel is nearer to a grid point than another (Kascenas et al. 2022).
+    """
     spatial = shape[2:]
     cell = max(spatial) / cells
     grid = [max(1, round(edge / cell)) for edge in spatial]
-    noise = _up(torch.randn(*shape[:2], *grid, generator=generator, device=generator.device), spatial)
-    offsets = torch.rand(shape[0], len(spatial), generator=generator, device=generator.device)
-    rolled = [
-        image.roll(
-            [int(share * edge) for share, edge in zip(offset, spatial, strict=True)],
-            tuple(range(1, image.ndim)),
-        )
-        for image, offset in zip(noise, offsets, strict=True)
-    ]
-    return torch.stack(rolled)
+    noise = _up(torch.randn((*shape[:2], *grid), generator=generator, device=generator.device), spatial)
+    offsets = torch.stack(
+        [
+            torch.randint(0, edge, (len(noise),), generator=generator, device=generator.device)
+            for edge in spatial
+        ],
+        dim=1,
+    ).tolist()
+    axes = tuple(range(1, noise.ndim - 1))
+    return torch.stack([image.roll(offset, axes) for image, offset in zip(noise, offsets, strict=True)])
 
 
 def _pyramid(shape: Sequence[int], generator: Generator, discount: float = 0.9) -> Tensor:

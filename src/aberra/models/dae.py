@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aberra.diffusion.noise import coarse
 from aberra.errors import unknown
 from aberra.nets.unet import UNet
 
@@ -76,17 +75,4 @@ class DAE(nn.Module):
 
     def noise(self, x: Tensor, generator: Generator) -> Tensor:
         """Coarse Gaussian noise of ``x``'s shape (B, C, S), each image rolled by its own offset."""
-        spatial = x.shape[2:]
-        cell = max(spatial) / self.noise_cells
-        cells = [max(1, round(edge / cell)) for edge in spatial]
-        drawn = torch.randn((*x.shape[:2], *cells), generator=generator, device=x.device) * self.noise_std
-        mode = "bilinear" if len(cells) == 2 else "trilinear"
-        smooth = F.interpolate(drawn, size=spatial, mode=mode, align_corners=False)
-        offsets = torch.stack(
-            [torch.randint(0, edge, (len(x),), generator=generator, device=x.device) for edge in spatial],
-            dim=1,
-        ).tolist()
-        axes = tuple(range(1, x.ndim - 1))
-        return torch.stack(
-            [torch.roll(image, offset, axes) for image, offset in zip(smooth, offsets, strict=True)]
-        )
+        return self.noise_std * coarse(x.shape, generator, cells=self.noise_cells)
