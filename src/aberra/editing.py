@@ -250,7 +250,7 @@ def edit_cohort(
         if mask is not None:
             aims.append(Aim(guide="mask", target=_read_mask(mask), weight=strengths.get("mask")))
         elif draw is not None:
-            drawn = _drawn(volume, np.random.default_rng([draw, number]), radius_mm)
+            drawn = drawn_lesion(volume, np.random.default_rng([draw, number]), radius_mm)
             aims.append(Aim(guide="mask", target=drawn, weight=strengths.get("mask")))
         edit(detector, volume, aims, **options).save(out / case.case)
     if mask is not None or draw is not None:
@@ -277,8 +277,10 @@ def _read_mask(path: Path) -> NDArray[np.bool]:
     return np.asarray(Volume.read(path).data[0] > 0)
 
 
-def _drawn(volume: Volume, rng: np.random.Generator, radius_mm: tuple[float, float]) -> NDArray[np.bool]:
-    """A lesion shape somewhere in the foreground, as the phantoms have them."""
+def drawn_lesion(
+    volume: Volume, rng: np.random.Generator, radius_mm: tuple[float, float]
+) -> NDArray[np.bool]:
+    """A lesion mask (D, H, W) of the phantoms' shapes, ellipsoid or blob, somewhere in the foreground; the radius is a range in mm."""
     from aberra.synthesis import draw_lesion, plant
 
     clean = volume.with_(lesion=None)
