@@ -25,7 +25,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ask")
-    options = {"contrast": "flair", "spacing": 8.0, "progress": False}
+    options = {"contrast": "flair", "spacing": 8.0, "workers": 1, "progress": False}
     cohort = Cohort.read(write_cohort(folder / "train", cases=6, seed=1, **options))
     fresh = Cohort.read(write_cohort(folder / "fresh", cases=3, seed=2, **options))
     Detector.fit(Method.load("vae", TINY), cohort, out=folder / "vae", workers=1)
@@ -88,6 +88,7 @@ def test_lesion_free_detectors_are_calibrated_on_lesion_free_slices(fitted, tmp_
     options = {
         "contrast": "flair",
         "spacing": 8.0,
+        "workers": 1,
         "progress": False,
         "lesions": 1.0,
         "radius_mm": (4.0, 8.0),

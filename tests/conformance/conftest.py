@@ -17,10 +17,24 @@ def cohort(tmp_path_factory):
     """Ten healthy FLAIR phantoms at 6 mm to learn from, and four unseen ones."""
     folder = tmp_path_factory.mktemp("phantoms")
     healthy = write_cohort(
-        folder / "healthy", cases=10, lesions=0.0, contrast="flair", spacing=6.0, seed=1, progress=False
+        folder / "healthy",
+        cases=10,
+        lesions=0.0,
+        contrast="flair",
+        spacing=6.0,
+        seed=1,
+        workers=1,
+        progress=False,
     )
     unseen = write_cohort(
-        folder / "unseen", cases=4, lesions=0.0, contrast="flair", spacing=6.0, seed=2, progress=False
+        folder / "unseen",
+        cases=4,
+        lesions=0.0,
+        contrast="flair",
+        spacing=6.0,
+        seed=2,
+        workers=1,
+        progress=False,
     )
     return Cohort.read(healthy), Cohort.read(unseen)
 
@@ -31,7 +45,7 @@ def diseased(tmp_path_factory):
     folder = tmp_path_factory.mktemp("diseased")
     manifest = write_cohort(
         folder, cases=24, lesions=0.7, contrast="flair", spacing=6.0, seed=1, sources=("hyper",), shapes=("ellipsoid",),
-        radius_mm=(12.0, 20.0), count=(1, 1), progress=False,
+        radius_mm=(12.0, 20.0), count=(1, 1), workers=1, progress=False,
     )  # fmt: skip
     return Cohort.read(manifest)
 

@@ -10,11 +10,16 @@ from tiny_methods import CONTROLS, ITERATIVE, NOT_LOCAL, tiny
 
 from aberra.detector import Detector
 from aberra.errors import AberraError
+from aberra.files import config_hash
 from aberra.method import catalogue
 from aberra.synthesis import LesionParameters, plant
 from aberra.volume import Volume
 
-METHODS = sorted(catalogue())
+METHODS = [
+    # what learns the same is trained once, so it stays on one worker
+    pytest.param(name, marks=pytest.mark.xdist_group(config_hash(tiny(name).learnt)))
+    for name in sorted(catalogue())
+]
 
 pytestmark = pytest.mark.parametrize("name", METHODS)
 
