@@ -92,3 +92,14 @@ def test_methods_are_drawn_best_first_each_with_its_own_colour_scale(monkeypatch
 def test_many_methods_wrap_into_rows(tmp_path):
     pictures = {f"method number {place}, with a long label": _picture(place) for place in range(30)}
     assert imread(strip(tmp_path, pictures, [], "many")).std() > 0.01
+
+
+def test_a_title_stays_inside_its_figure(monkeypatch, tmp_path):
+    kept = {}
+    monkeypatch.setattr(drawing, "save", lambda figure, path: kept.setdefault(path, figure) and path)
+    figure = kept[strip(tmp_path, {"vae": _picture(0), "dae": _picture(1)}, [], "flair-ms-ms-like-shift")]
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1

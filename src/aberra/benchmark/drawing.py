@@ -64,6 +64,14 @@ def grid(
     return figure, axes
 
 
+def title(figure: Any, text: str, fontsize: float = 12) -> None:
+    """Write a figure's title at the left, in as many lines as its width needs."""
+    from textwrap import fill
+
+    letters = figure.get_figwidth() * 72 / (0.55 * fontsize)  # a letter is about half as wide as high
+    figure.suptitle(fill(text, max(20, int(letters))), x=0.01, ha="left", fontsize=fontsize)
+
+
 def save(figure: Any, path: Path) -> Path:
     """Write a figure whole; returns where."""
     with atomic_path(path) as temporary:

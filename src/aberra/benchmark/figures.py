@@ -113,7 +113,7 @@ def ap_bars(folder: Path, rows: Rows, task: str) -> Path | None:
     axes[0].set_ylim(-0.6, len(labels) - 0.4)
     seeds = len({row["seed"] for row in rows})
     told = "lines are 95 % intervals over patients" if seeds == 1 else f"mean of {seeds} seeds"
-    figure.suptitle(f"{task}: voxel AP, {told}", x=0.01, ha="left", fontsize=12)
+    drawing.title(figure, f"{task}: voxel AP, {told}")
     return drawing.save(figure, folder / f"ap-{task}.png")
 
 
@@ -156,7 +156,7 @@ def residual_histograms(
     for axis in axes[len(shown) :]:
         axis.set_axis_off()
     axes[0].legend(frameon=False, fontsize=7)
-    figure.suptitle(f"{name}: map values (zeros left out), best AP first", x=0.01, ha="left", fontsize=11)
+    drawing.title(figure, f"{name}: map values (zeros left out), best AP first", fontsize=11)
     return drawing.save(figure, folder / f"histograms-{name}.png")
 
 
@@ -222,7 +222,7 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
         axis.set_yticks(range(len(labels)), labels, fontsize=8.5)
         axis.set_xlabel(f"l1-RE_N on {cohort}{SHIFTED} / on {cohort}")
         axis.set_title(cohort, loc="left", fontsize=11)
-    figure.suptitle(f"{task}: healthy tissue under another scanner", x=0.01, ha="left", fontsize=12)
+    drawing.title(figure, f"{task}: healthy tissue under another scanner")
     return drawing.save(figure, folder / f"shift-{task}.png")
 
 

@@ -135,7 +135,7 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
         r = float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
         axis.set_title(f"{metric}, r = {r:.2f} (n = {len(labels)})", loc="left", fontsize=10)
         axis.set(xlabel=metric, ylabel="AP")
-    figure.suptitle(f"{name}: methods whose map is a difference of images", x=0.01, ha="left", fontsize=11)
+    drawing.title(figure, f"{name}: methods whose map is a difference of images", fontsize=11)
     return drawing.save(figure, folder / f"fidelity-{name}.png")
 
 

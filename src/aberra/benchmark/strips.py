@@ -143,10 +143,11 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) 
         if picture.truth.any():
             lower.contour(picture.truth, levels=[0.5], colors="#4de3c1", linewidths=0.6)
         upper.set_title(_short(label), fontsize=7, color=drawing.INK)
-    figure.suptitle(
+    drawing.title(
+        figure,
         f"{name}, case {first.case}: healthy version above, map below, from the healthy 95 % quantile (black) to twice the 99.9 % (yellow)",
-        x=0.01, ha="left", fontsize=9,
-    )  # fmt: skip
+        fontsize=9,
+    )
     return drawing.save(figure, folder / f"strip-{name}.png")
 
 
