@@ -16,7 +16,7 @@ from aberra.result import Component, Result
 from aberra.volume import Volume
 
 
-def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=(), unsure=False):
+def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=(), unsure=False, kinds=None):
     rng = np.random.default_rng(0)
     scan = Volume(
         data=rng.random((1, *shape)) + 0.1, affine=np.diag([2.0, 1, 1, 1]), provenance={"kind": "volume"}
@@ -34,6 +34,7 @@ def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=(),
         healthy_scores=[0.1, 0.2], warnings=list(warnings), model={"name": "toy", "method": "dae", "fingerprint": "f00"},
         input={"sha256": "abc", "shape": list(shape), "spacing_mm": [2.0, 1.0, 1.0], "orientation": "RAS"},
         uncertainty=scan.with_(data=rng.random((1, *shape)) * 0.25, channels=("uncertainty",)) if unsure else None,
+        kinds=kinds,
     ).save(folder / name)  # fmt: skip
     row = {
         "case": name,
@@ -67,6 +68,18 @@ def test_the_page_is_self_contained_complete_and_repeatable(tmp_path):
     assert "beware of &lt;b&gt;this&lt;/b&gt;" in page
     assert "not a medical device" in page
     assert write_report(results).read_text() == page
+
+
+def test_kinds_of_lesion_are_told_by_label_value(tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    kinds = np.zeros((12, 14, 16), np.uint8)
+    kinds[:2, 0, 0], kinds[0, 1, :3] = 4, 1
+    _save(results, "one", kinds=kinds)
+    _save(results, "none", kinds=np.zeros_like(kinds))
+    _save(results, "not asked")
+    page = write_report(results).read_text()
+    assert re.findall(r"\(kinds.nii.gz\): (.*)</p>", page) == ["none", "1: 6 mm³, 4: 4 mm³"]
 
 
 def test_truth_is_drawn_where_it_is_known(tmp_path):

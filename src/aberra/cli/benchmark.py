@@ -10,7 +10,10 @@ import typer
 
 def benchmark(
     suite: Annotated[
-        str, typer.Argument(help="A shipped suite (smoke, baur2021, zimmerer-scores) or a TOML file.")
+        str,
+        typer.Argument(
+            help="A shipped suite (smoke, baur2021, zimmerer-scores, wolleb-diffusion) or a TOML file."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
     resume: Annotated[

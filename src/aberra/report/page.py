@@ -141,6 +141,7 @@ def _section(folder: Path, case: Case | None) -> dict[str, Any]:
             for each in result.components[:12]
         ],
         "more": max(0, len(result.components) - 12),
+        "kinds": _kinds(result),
         "warnings": warnings,
         "strip": _strip(result.healthy_scores, result.score),
         "has_truth": truth is not None,
@@ -153,6 +154,18 @@ def _section(folder: Path, case: Case | None) -> dict[str, Any]:
             "time": f"{result.seconds:.1f} s",
         },
     }
+
+
+def _kinds(result: Result) -> str:
+    """Volume of every kind of lesion by its label value, where kinds are told apart."""
+    if result.kinds is None:
+        return ""
+    values, counts = np.unique(result.kinds[result.kinds > 0], return_counts=True)
+    told = (
+        f"{value}: {count * result.map.voxel_mm3:,.0f} mm³"
+        for value, count in zip(values, counts, strict=True)
+    )
+    return ", ".join(told) or "none"
 
 
 def _scan(result: Result) -> tuple[Volume | None, str]:
