@@ -10,7 +10,8 @@ from time import perf_counter
 import pytest
 
 import aberra
-from aberra.detector import Detector, shipped_detectors
+from aberra.detector import Detector
+from aberra.saving import shipped_detectors
 
 HEAVY = ("torch", "monai", "torchio", "SimpleITK", "scipy", "nibabel", "numpy")
 

@@ -116,7 +116,7 @@ def _unseen(cases: Sequence[Case], learnt: set[str], channels: Sequence[str] | N
 
 def _check_target(detector: Detector, method: Method | None, out: Path | None) -> None:
     """Refuse to calibrate where something else would be lost."""
-    from aberra.detector import shipped_detectors
+    from aberra.saving import shipped_detectors
 
     if out is None and detector.folder in shipped_detectors().values():
         raise CalibrationError(

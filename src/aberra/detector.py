@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.calibrate import Calibration
-from aberra.errors import CalibrationError, ConfigError, MismatchError, ModelError
-from aberra.files import config_hash, file_hash, read_json, write_json, write_text
+from aberra.errors import CalibrationError, ConfigError, MismatchError
+from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.registry import build
@@ -26,13 +23,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from aberra.calibrate import Calibration
     from aberra.cohort import Case, Cohort
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.prepare import Recipe
     from aberra.volume import Volume
-
-FORMAT = 1
-"""Version of the saved folder's layout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,82 +164,15 @@ class Detector:
         Raises:
             ModelError: missing, unfinished, damaged or of another format version.
         """
-        from safetensors.torch import load_file
+        from aberra.saving import load
 
-        from aberra.cohort.fingerprint import Fingerprint
-        from aberra.prepare import Recipe
-
-        folder = resolve_model(model)
-        try:
-            saved = tomllib.loads((folder / "detector.toml").read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ModelError(
-                f"{folder}/detector.toml: cannot be read ({error}); fit the detector again"
-            ) from error
-        if saved.get("format") != FORMAT:
-            raise ModelError(
-                f"{folder}: format {saved.get('format')}, this version of aberra reads {FORMAT}; fit it again"
-            )
-        method = Method.from_dict(saved["method"], folder / "detector.toml")
-        recipe = Recipe.from_config(saved["recipe"]["steps"])
-        recipe.load_state(saved["recipe"].get("state", []))
-        network = build(
-            "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
-        )
-        weights = folder / "weights.safetensors"
-        try:
-            network.load_state_dict(load_file(weights))
-        except Exception as error:
-            raise ModelError(
-                f"{weights}: missing or damaged ({error}); copy the folder again or refit"
-            ) from error
-        calibration, fingerprint = folder / "calibration.json", folder / "fingerprint.json"
-        return cls(
-            method=method,
-            recipe=recipe,
-            model=network,
-            channels=saved["channels"],
-            dims=saved["dims"],
-            size=saved["size"],
-            calibration=Calibration.from_json(read_json(calibration)) if calibration.is_file() else None,
-            fingerprint=Fingerprint.from_json(read_json(fingerprint)) if fingerprint.is_file() else None,
-            facts=saved["facts"],
-            folder=folder,
-            device=device,
-            batch_size=batch_size,
-        )
+        return load(model, device=device, batch_size=batch_size)
 
     def save(self, folder: Path | str) -> None:
         """Write ``weights.safetensors``, ``fingerprint.json``, ``calibration.json``, ``card.md`` and, last, ``detector.toml``."""
-        import tomli_w
-        from safetensors.torch import save_file
+        from aberra.saving import save
 
-        from aberra.card import card
-        from aberra.files import atomic_path
-
-        folder = Path(folder)
-        with atomic_path(folder / "weights.safetensors") as temporary:
-            tensors = {
-                name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()
-            }
-            save_file(tensors, temporary)
-        if self.fingerprint is not None:
-            write_json(folder / "fingerprint.json", self.fingerprint.to_json())
-        if self.calibration is not None:
-            write_json(folder / "calibration.json", self.calibration.to_json())
-        content = {
-            "format": FORMAT,
-            "channels": list(self.channels),
-            "dims": self.dims,
-            "size": list(self.size),
-            "facts": self.facts,
-            "method": self.method.to_dict(),
-            "recipe": {"steps": self.recipe.to_config(), "state": self.recipe.state()},
-        }
-        self.folder = folder
-        self.__dict__.pop("identity", None)
-        write_text(folder / "card.md", card(self))
-        write_text(folder / "detector.toml", tomli_w.dumps(content))
+        save(self, Path(folder))
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -428,33 +356,6 @@ class Detector:
         from aberra.cohort.doctor import compare
 
         return [] if self.fingerprint is None else compare(volume, self.fingerprint)
-
-
-def resolve_model(model: Path | str) -> Path:
-    """Return the folder of a saved detector, by path or by the name of a shipped one.
-
-    Raises:
-        ModelError: there is none; says if a fit was left unfinished.
-    """
-    folder = Path(model)
-    if (folder / "detector.toml").is_file():
-        return folder
-    shipped = shipped_detectors()
-    if str(model) in shipped:
-        return shipped[str(model)]
-    if (folder / "fit.json").is_file():
-        raise ModelError(
-            f"{folder}: its fit is not finished; run the same `aberra fit` command again with --resume"
-        )
-    raise ModelError(
-        f"{model}: no detector here (no detector.toml), and none of that name is shipped ({', '.join(shipped) or 'none'})"
-    )
-
-
-def shipped_detectors() -> dict[str, Path]:
-    """Name to folder of the detectors that come with aberra."""
-    root = Path(str(files("aberra") / "pretrained"))
-    return {path.parent.name: path.parent for path in sorted(root.glob("*/detector.toml"))}
 
 
 def _checked(section: str, options: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def doctor(
 
     known = None
     if model is not None:
-        from aberra.detector import resolve_model
+        from aberra.saving import resolve_model
 
         file = resolve_model(model) / "fingerprint.json"
         try:
