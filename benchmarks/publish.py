@@ -1,18 +1,24 @@
 """Put a benchmark's results where the project shows them: a CSV, the docs' tables and figures, and the methods' `measured` lines.
 
-    python benchmarks/publish.py runs/baur --name baur2021 --size "64², width 16, 600 steps"
+    python benchmarks/publish.py runs/baur --name baur2021 --size "64², width 16, 600 steps" [--keep]
 
-Writes benchmarks/results/NAME.csv (headline metrics), docs/explanation/NAME/*.md and *.png, and `measured` of every method in the table.
+Writes benchmarks/results/NAME.csv (headline metrics), docs/explanation/NAME/*.txt and *.png (those that a page shows), and `measured` of every
+method in the table. With --keep the published rows that this run does not have stay, marked ° in the tables: of an earlier run, and tested
+against the best of that run.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
-from aberra.benchmark.rows import is_plain, read_cells, results_csv
+from aberra.benchmark.figures import write_figures
+from aberra.benchmark.rows import LOWER, is_plain, read_cells, results_csv
+from aberra.benchmark.suite import Suite
 from aberra.files import write_text
 from aberra.method import catalogue
 
@@ -23,6 +29,24 @@ METRICS = (
 )  # fmt: skip
 BEGIN = "Voxel AP of `aberra benchmark "
 """Of a sentence in `measured`."""
+
+NUMBERS = (
+    "value",
+    "low",
+    "high",
+    "prevalence",
+    "training_seconds",
+    "seconds_per_case",
+    "peak_mb",
+    "subjects",
+)
+WHOLE = ("seed", "cases", "parameters", "steps")
+"""Columns of results.csv that are numbers."""
+EARLIER = (
+    "° of an earlier run, tested against the best of that run; results.csv has date and commit of every row."
+)
+FACTS = ("training s", "s/case", "parameters")
+"""Columns of a table that tell nothing of how good a method is."""
 
 PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.05")
 
@@ -49,23 +73,99 @@ def measured(rows: list[dict[str, object]], name: str, size: str) -> dict[str, s
     return found
 
 
+def published(path: Path) -> list[dict[str, Any]]:
+    """Rows of a results.csv, with numbers where they were numbers."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {key: None if not text and key in (*NUMBERS, *WHOLE) else text for key, text in row.items()}
+            | {key: float(row[key]) for key in NUMBERS if row[key]}
+            | {key: int(row[key]) for key in WHOLE if row[key]}
+            for row in csv.DictReader(file)
+        ]
+
+
+def joined(old: str, new: str) -> str:
+    """A table of two runs: rows of the old one that the new one lacks stay, marked °; the best of a column is bold."""
+    header, body, caption = _parsed(new)
+    before, kept, _ = _parsed(old)
+    columns = [each for each in dict.fromkeys([*header[1:], *before[1:]]) if each not in FACTS]
+    names = {name: name.removesuffix(" °") for name in kept}
+    body |= {f"{plain} °": kept[name] for name, plain in names.items() if plain not in body}
+    for column in columns:
+        numbers = {name: _number(cells[column]) for name, cells in body.items() if cells.get(column)}
+        best = (min if column in LOWER else max)(numbers.values())
+        for name, value in numbers.items():
+            if value == best and not column.startswith("healthy FPR"):
+                body[name][column] = f"**{body[name][column].removesuffix('†')}**"
+    if len(body) > len(_parsed(new)[1]):
+        caption += f" {EARLIER}"
+    order = sorted(body, key=lambda each: -_number(body[each]["AP"]))
+    lines = [[header[0], *columns, *FACTS]]
+    lines += [[name, *(body[name].get(each, "") for each in lines[0][1:])] for name in order]
+    shown = ["| " + " | ".join(line) + " |" for line in lines]
+    shown.insert(1, "|---" * len(lines[0]) + "|")
+    return "\n".join([new.split("\n", 1)[0], "", *shown, "", caption, ""])
+
+
+def _number(text: str) -> float:
+    """The number that a cell begins with."""
+    return float(re.split(r"[ †\[*]", text.strip("*"))[0])
+
+
+def _parsed(table: str) -> tuple[list[str], dict[str, dict[str, str]], str]:
+    """Header, label to column to text without bold, and caption."""
+    lines = table.strip().split("\n")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    header = rows[0]
+    body = {
+        row[0]: {column: cell.replace("**", "") for column, cell in zip(header, row, strict=True)}
+        for row in rows[2:]
+    }
+    return header, body, lines[-1].removesuffix(f" {EARLIER}")
+
+
 def main() -> None:
     """Publish."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--name", required=True)
     options.add_argument("--size", required=True)
+    options.add_argument(
+        "--keep", action="store_true", help="keep published rows that this run does not have"
+    )
     given = options.parse_args()
-    rows = read_cells(given.folder).rows
-    kept = [row for row in rows if row["metric"] in METRICS and row["protocol"] in PROTOCOLS]
-    write_text(ROOT / "benchmarks" / "results" / f"{given.name}.csv", results_csv(kept))
+    cells = read_cells(given.folder)
     target = ROOT / "docs" / "explanation" / given.name
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    listed = ROOT / "benchmarks" / "results" / f"{given.name}.csv"
+    figures = given.folder / "figures"
+    rows = [row for row in cells.rows if row["metric"] in METRICS and row["protocol"] in PROTOCOLS]
+    if given.keep:
+        again = {_key(row) for row in rows}
+        rows = sorted([*(row for row in published(listed) if _key(row) not in again), *rows], key=_key)
+        figures = given.folder / "published" / "figures"
+        compare = {task.name: task.compare for task in Suite.load(given.name).tasks}
+        write_figures(figures.parent, rows, cells.histograms, pictures=cells.pictures, compare=compare)
+    write_text(listed, results_csv(rows))
+    pages = "".join(page.read_text(encoding="utf-8") for page in target.parent.glob("*.md"))
+    shown = set(re.findall(rf"{given.name}/([\w.-]+)", pages))
+    target.mkdir(parents=True, exist_ok=True)
     for table in sorted((given.folder / "tables").glob("*.md")):
-        shutil.copy(table, target / f"{table.stem}.txt")  # included by pages, not pages themselves
-    for figure in sorted((given.folder / "figures").glob("*.png")):
-        shutil.copy(figure, target / figure.name)
+        path, text = (
+            target / f"{table.stem}.txt",
+            table.read_text(encoding="utf-8"),
+        )  # included, not a page itself
+        if path.name in shown:
+            known = given.keep and path.is_file()
+            write_text(path, joined(path.read_text(encoding="utf-8"), text) if known else text)
+    for figure in sorted(figures.glob("*.png")):
+        path = target / figure.name
+        # histograms and strips need cells, which an earlier run's rows do not have
+        partial = given.keep and figure.name.startswith(("histograms-", "strip-"))
+        if figure.name in shown and not (partial and path.is_file()):
+            shutil.copy(figure, path)
+    for stray in target.iterdir():
+        if stray.name not in shown:
+            stray.unlink()
     sentences = measured(rows, given.name, given.size)
     for name, path in catalogue().items():
         if name not in sentences:
@@ -82,7 +182,11 @@ def main() -> None:
         text = re.sub(r"^measured = .*\n", "", text, flags=re.MULTILINE)
         head, section, tail = text.partition("\n[")
         write_text(path, f'{head.rstrip()}\nmeasured = "{told}"\n{section}{tail}')
-    print(f"{len(kept)} rows, {len(sentences)} methods")
+    print(f"{len(rows)} rows, {len(sentences)} methods")
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str, int]:
+    return row["task"], row["cohort"], row["label"], row["seed"]
 
 
 if __name__ == "__main__":
