@@ -31,15 +31,48 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SETTINGS = [
-    ("ddim", 500, "scan"), ("ddim", 100, "scan"), ("ddim", 50, "scan"), ("ddim", 25, "scan"), ("ddim", 10, "scan"), ("ddim", 5, "scan"),
-    ("ddim", 500, "round-trip"), ("ddim", 33, "round-trip"), ("ddim", 16, "round-trip"), ("ddim", 8, "round-trip"), ("ddim", 4, "round-trip"),
-    ("dpm-solver", 25, "scan"), ("dpm-solver", 10, "scan"), ("dpm-solver", 5, "scan"), ("dpm-solver", 16, "round-trip"),
-    ("coupled", 12, "scan"), ("coupled", 6, "scan"),
-    ("ddpm", 500, "scan"), ("ddpm", 50, "scan"), ("ddpm", 25, "round-trip"),
-]  # fmt: skip
-CALLS = {"ddim": 2, "dpm-solver": 2, "coupled": 4, "ddpm": 1}
-"""Calls of the diffusion model a step, against the scan; the round trip costs one more."""
+EVEN = {
+    "sampler": "ddim",
+    "encode_steps": 0,
+    "encoder": "",
+    "power": 1.0,
+    "guide_steps": 1,
+    "reference": "scan",
+}
+"""Options of the thesis' chains."""
+SETTINGS: list[dict[str, Any]] = [
+    *({"steps": steps} for steps in (500, 100, 50, 25, 10, 5)),
+    *({"steps": steps, "reference": "round-trip"} for steps in (33, 16, 8)),
+    *({"steps": steps, "encode_steps": up, "encoder": "dpm-solver"} for up, steps in ((10, 40), (16, 34))),
+    {"steps": 25, "power": 1.5},
+    {"steps": 34, "encode_steps": 16, "encoder": "dpm-solver", "power": 1.5},
+    *(
+        {"steps": steps, "encode_steps": up, "encoder": "dpm-solver", "power": 1.5, "guide_steps": 3}
+        for up, steps in ((16, 34), (10, 20), (7, 13))
+    ),
+    {
+        "steps": 17,
+        "encode_steps": 16,
+        "encoder": "dpm-solver",
+        "power": 1.5,
+        "guide_steps": 3,
+        "reference": "round-trip",
+    },
+    *({"sampler": "dpm-solver", "steps": steps} for steps in (25, 10, 5)),
+    *({"sampler": "coupled", "steps": steps} for steps in (12, 6)),
+    *({"sampler": "ddpm", "steps": steps} for steps in (500, 50)),
+    {"sampler": "ddpm", "steps": 25, "reference": "round-trip"},
+]
+"""What each row changes of ``EVEN``; the first is the thesis' own setting."""
+
+
+def network_calls(options: dict[str, Any]) -> int:
+    """Calls of the diffusion model for a slice."""
+    down = options["steps"] * (2 if options["sampler"] == "coupled" else 1)
+    up = 0 if options["sampler"] == "ddpm" else down
+    if options["encode_steps"]:
+        up = options["encode_steps"]
+    return up + down * (2 if options["reference"] == "round-trip" else 1)
 
 
 class Slices:
@@ -105,15 +138,15 @@ def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> Iterator[d
     """A row a sampler, number of steps and reference; the first, the thesis' own setting, is what the others are held against."""
     x = slices.x[slices.picked]
     first: Tensor | None = None
-    for sampler, steps, against in SETTINGS:
-        options = own | {"sampler": sampler, "steps": steps, "reference": against}
-        reference, found, seconds = answer(detector, x, **options)
+    for changed in SETTINGS:
+        options = EVEN | changed
+        reference, found, seconds = answer(detector, x, **own, **options)
         maps = (reference - found).abs().mean(dim=1, keepdim=True) * slices.mask[slices.picked]
         first = maps if first is None else first
         inside = slices.mask[slices.picked] > 0
-        yield {
-            "sampler": sampler, "steps": steps, "reference": against,
-            "network_calls": (CALLS[sampler] + (against == "round-trip")) * steps, "guide_gradients": steps,
+        yield options | {
+            "encode_steps": 0 if options["sampler"] == "ddpm" else options["encode_steps"] or options["steps"],
+            "network_calls": network_calls(options), "guide_gradients": options["steps"] * options["guide_steps"],
             "seconds_per_slice": round(seconds, 4), "ap": round(slices.ap(maps), 4),
             "ap_minus_reference": round(slices.ap(maps) - slices.ap(first), 4),
             "correlation": round(float(np.corrcoef(maps[inside], first[inside])[0, 1]), 4),
@@ -123,9 +156,14 @@ def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> Iterator[d
 def round_trip(detector: Detector, slices: Slices, start: int) -> Iterator[dict[str, Any]]:
     """Mean absolute error of encoding and decoding without guidance."""
     x = slices.x[slices.picked]
-    for sampler, steps in product(("ddim", "dpm-solver", "coupled"), (5, 10, 25, 50)):
-        _, found, _ = answer(detector, x, start=start, sampler=sampler, steps=steps, guidance="none")
-        yield {"sampler": sampler, "steps": steps, "error": float((found - x).abs().mean())}
+    for (sampler, power), steps in product(
+        (("ddim", 1.0), ("ddim", 1.5), ("dpm-solver", 1.0), ("dpm-solver", 1.5), ("coupled", 1.0)),
+        (5, 10, 16, 25, 50),
+    ):
+        _, found, _ = answer(
+            detector, x, start=start, sampler=sampler, steps=steps, power=power, guidance="none"
+        )
+        yield {"sampler": sampler, "power": power, "steps": steps, "error": float((found - x).abs().mean())}
 
 
 def guides(detector: Detector, slices: Slices) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aberra.diffusion.guidance import guided, slope, without_classifier
+from aberra.diffusion.guidance import guided, held, refined, slope, without_classifier
 from aberra.diffusion.samplers import ddim, ddpm, dpm_solver
 
 SEEN, TAU = -0.5, 0.6
@@ -101,3 +101,43 @@ def test_without_a_classifier_the_weight_runs_from_unconditional_to_conditional_
 
     led = guided(one.denoise, ratio, one.schedule)(noise, t)
     torch.testing.assert_close(led.noise, bent(3.0).noise, atol=1e-4, rtol=1e-4)
+
+
+def test_refined_times_keep_the_given_ones_and_cut_what_lies_between():
+    assert refined([500, 490, 488, 487, 0], 3) == [500, 497, 493, 490, 489, 488, 487, 325, 162, 0]
+    assert refined([7, 3, 0], 1) == [7, 3, 0]
+
+
+def test_ddim_on_refined_times_with_a_held_denoiser_goes_where_it_goes_on_the_coarse_ones(gaussian, noise):
+    world, asked = gaussian(), []
+
+    def denoise(x, t):
+        asked.append(t)
+        return world.denoise(x, t)
+
+    times = world.schedule.times(10, 600, 1.5)
+    coarse = ddim(denoise, noise.float(), times, world.schedule)
+    assert asked == times[:-1]
+    asked.clear()
+    fine = ddim(held(denoise, times, world.schedule), noise.float(), refined(times, 4), world.schedule)
+    assert asked == times[:-1]
+    torch.testing.assert_close(fine, coarse, atol=1e-5, rtol=1e-5)
+
+
+def test_more_steps_of_the_guide_come_nearer_to_what_many_calls_of_both_find(gaussian, noise):
+    """A strong pull towards 1 at every level, which Euler's method overshoots."""
+    world = gaussian()
+    x = noise.float()
+
+    def pull(x, t):
+        del t
+        return -20 * (x - 1).pow(2).flatten(1).sum(dim=1)
+
+    def led(count, parts):
+        times = world.schedule.times(count, 600)
+        denoise = guided(held(world.denoise, times, world.schedule), pull, world.schedule)
+        return ddim(denoise, x, refined(times, parts), world.schedule)
+
+    many = led(600, 1)
+    errors = [float((led(20, parts) - many).abs().mean()) for parts in (1, 2, 6)]
+    assert errors[0] > 1.5 * max(errors[1:])  # what is left is that ε̂ was held

@@ -47,6 +47,18 @@ def test_times_begin_at_the_start_end_at_zero_and_fall(count, start):
     assert max(gaps) - min(gaps) <= 1
 
 
+@pytest.mark.parametrize(("count", "start"), [(1, 1), (7, 500), (34, 250), (240, 250), (1000, None)])
+def test_a_power_makes_times_denser_near_the_image_without_a_step_twice(count, start):
+    times = Schedule().times(count, start, 1.5)
+    assert (times[0], times[-1], len(times)) == (start or 1000, 0, count + 1)
+    assert all(a > b for a, b in pairwise(times))
+    gaps = [a - b for a, b in pairwise(times)]
+    assert gaps[0] >= gaps[-1]
+    if count == 34:
+        assert times[17] == round(250 * 0.5**1.5)
+        assert gaps[0] > 5 * gaps[-1]
+
+
 @pytest.mark.parametrize("predicts", PREDICTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_perfect_prediction_gives_image_and_noise_back(kind, predicts, noise):

@@ -62,6 +62,35 @@ def test_network_calls_are_as_documented(sampler, calls, image):
     assert max(model.calls) == 500
 
 
+def test_fewer_calls_up_than_down_and_a_guide_that_is_asked_more_often(image, monkeypatch):
+    model, asked = Known(), []
+    judge = model.log_healthy
+    monkeypatch.setattr(model, "log_healthy", lambda noisy, t: asked.append(t) or judge(noisy, t))
+    options = {"encode_steps": 8, "encoder": "dpm-solver", "steps": 10, "guide_steps": 3, "power": 1.5}
+    fine = Guided(**options, start=500, scale=5.0).counterpart(model, image)
+    assert len(model.calls) == 18
+    assert len(asked) > 25
+    published = Guided(steps=500, start=500, scale=5.0).counterpart(model, image)
+    even = Guided(steps=9, start=500, scale=5.0).counterpart(model, image)
+    assert (fine - published).abs().mean() < (even - published).abs().mean()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampler": "ddpm", "encode_steps": 5},
+        {"sampler": "coupled", "encoder": "ddim"},
+        {"sampler": "dpm-solver", "guide_steps": 2},
+        {"guidance": "free", "guide_steps": 2},
+        {"guide_steps": 0},
+        {"encoder": "ddpm"},
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options):
+    with pytest.raises(ConfigError):
+        Guided(**options)
+
+
 def test_without_guidance_the_round_trip_error_falls_with_the_steps_and_the_coupled_sampler_is_exact(image):
     model = Known()
     errors = [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -43,6 +44,33 @@ def guided(
         return replace(changed, spread=found.spread)
 
     return bent
+
+
+def held(denoise: Denoise, times: Sequence[int], schedule: Schedule) -> Denoise:
+    """Ask a denoiser at ``times`` only, and hold its ε̂ in between.
+
+    DDIM on :func:`refined` times then moves as it would on ``times``, while a guide around this denoiser is asked at every step: where
+    guidance is strong, its gradient turns faster than ε does, and it is the cheaper of the two.
+    """
+    asked = frozenset(times)
+    last: list[Estimate] = []
+
+    def holding(x: Tensor, t: int) -> Estimate:
+        if t in asked or not last:
+            last[:] = [denoise(x, t)]
+            return last[0]
+        return schedule.estimate(last[0].noise, x, t, "noise")
+
+    return holding
+
+
+def refined(times: Sequence[int], parts: int) -> list[int]:
+    """Falling steps with each gap cut into ``parts``, or fewer where there are no more steps in it."""
+    fine = [times[0]]
+    for here, there in pairwise(times):
+        count = min(parts, here - there)
+        fine += [round(here + (there - here) * part / count) for part in range(1, count + 1)]
+    return fine
 
 
 def slope(objective: Objective, x: Tensor, t: int) -> Tensor:

@@ -70,21 +70,25 @@ class Schedule:
         found = self.alpha_bar.to(t.device)[t].to(like)
         return found.reshape(-1, *[1] * (like.ndim - 1))
 
-    def times(self, count: int, start: int | None = None) -> list[int]:
-        """At most ``count`` steps from ``start`` (default T) down to 0, evenly spread: ``[start, ..., 0]``.
+    def times(self, count: int, start: int | None = None, power: float = 1.0) -> list[int]:
+        """At most ``count`` steps from ``start`` (default T) down to 0, ``[start, ..., 0]``, at start·(i / count)^power.
 
-        The grid is laid out from the start step, so the start is always on it.
+        The grid is laid out from the start step, so the start is always on it. Evenly spread by default; above 1 it is denser near
+        the image (Song, Meng, Ermon 2021, appendix D.2, have 2 for CIFAR-10), where the noise level changes fastest relative to itself.
 
         Raises:
-            ConfigError: the start is not a step of the schedule, or no step is wanted.
+            ConfigError: the start is not a step of the schedule, no step is wanted, or the power is below 1.
         """
         start = self.steps if start is None else start
-        if not 1 <= start <= self.steps or count < 1:
+        if not 1 <= start <= self.steps or count < 1 or power < 1:
             raise ConfigError(
-                f"{count} step(s) from step {start}; expected 1 or more, from 1 to {self.steps}"
+                f"{count} step(s) from step {start}, power {power:g}; expected 1 or more, from 1 to {self.steps}, and 1 or more"
             )
-        spread = torch.linspace(start, 0, min(count, start) + 1, dtype=torch.float64).round().long()
-        return [int(each) for each in spread]
+        count = min(count, start)
+        rising = [0]
+        for step in range(1, count + 1):  # no step twice where the grid is denser than the steps
+            rising.append(max(round(start * (step / count) ** power), rising[-1] + 1))
+        return rising[::-1]
 
     # -- between images, noise and what a network predicts ---------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.diffusion.guidance import guided, without_classifier
+from aberra.diffusion.guidance import guided, held, refined, without_classifier
 from aberra.diffusion.samplers import coupled, sample
 from aberra.errors import ConfigError, unknown
 from aberra.scores import Scored
@@ -17,7 +17,7 @@ from aberra.scores.restoration import AUTO
 from aberra.scores.smoothing import checked_sigma, smoothed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
@@ -53,8 +53,12 @@ class Guided:
 
     Args:
         sampler: ``ddim`` (published), ``dpm-solver`` (second order), ``coupled`` (exact inverse, two calls a step) or ``ddpm``.
-        steps: steps in each direction, evenly spread from L; the network is called 2·steps times (``coupled`` 4·steps, ``ddpm``
-            steps), the guide ``steps`` times. Published: every step, 1000 calls at L = 500.
+        steps: steps down from L, and up to it where ``encode_steps`` does not say otherwise; the network is called once a step
+            (``coupled`` twice; ``ddpm`` does not go up). Published: every step, 1000 calls at L = 500.
+        encode_steps: steps up; 0 is as many as down.
+        encoder: sampler of the way up, ``ddim`` or ``dpm-solver``; the sampler itself without.
+        power: steps lie at L·(i / steps)^power: 1 is even (published), above it they are denser near the image, where encoding errs.
+        guide_steps: steps of the guide to one of the network, whose ε̂ is held in between; of ``ddim`` with a classifier only.
         start: L; published 500 of T = 1000. ``auto``: see ``scale``.
         scale: s; published 100. ``auto``: (start, scale) are chosen on validation cases by :meth:`tune`, else half of T and 100.
         guidance: ``classifier`` (published), ``free`` (classifier-free; ``scale`` is then its weight w) or ``none``.
@@ -75,6 +79,7 @@ class Guided:
 
     needs = ("Denoises", "JudgesHealth")
     SAMPLERS = ("ddim", "dpm-solver", "coupled", "ddpm")
+    ENCODERS = ("ddim", "dpm-solver")
     GUIDANCE = ("classifier", "free", "none")
     CONDITIONS = ("none", "healthy", "source-then-healthy")
     REFERENCES = ("scan", "round-trip")
@@ -84,6 +89,10 @@ class Guided:
         *,
         sampler: str = "ddim",
         steps: int = 25,
+        encode_steps: int = 0,
+        encoder: str = "",
+        power: float = 1.0,
+        guide_steps: int = 1,
         start: int | str = AUTO,
         scale: float | str = AUTO,
         guidance: str = "classifier",
@@ -95,6 +104,7 @@ class Guided:
     ) -> None:
         for name, value, known in (
             ("sampler", sampler, self.SAMPLERS),
+            ("encoder", encoder, ("", *self.ENCODERS)),
             ("guidance", guidance, self.GUIDANCE),
             ("condition", condition, self.CONDITIONS),
             ("reference", reference, self.REFERENCES),
@@ -105,9 +115,18 @@ class Guided:
         for name, option in (("start", start), ("scale", scale)):
             if isinstance(option, str) and option != AUTO:
                 raise ConfigError(f"score.{name}='{option}'; expected a number or '{AUTO}'")
-        if steps < 1 or (not isinstance(scale, str) and scale < 0):
+        if min(steps, guide_steps) < 1 or encode_steps < 0 or (not isinstance(scale, str) and scale < 0):
             raise ConfigError(
-                f"score: steps={steps}, scale={scale}; expected 1 or more steps and a scale of 0 or more"
+                f"score: steps={steps}, guide_steps={guide_steps}, encode_steps={encode_steps}, scale={scale}; expected 1 or more "
+                "steps, 0 or more to encode and a scale of 0 or more"
+            )
+        if sampler not in self.ENCODERS and (encoder or encode_steps):
+            raise ConfigError(
+                f"score.encoder and score.encode_steps with sampler='{sampler}', which has its own way to noise; expected neither"
+            )
+        if guide_steps > 1 and (sampler != "ddim" or guidance != "classifier"):
+            raise ConfigError(
+                f"score.guide_steps={guide_steps} with sampler='{sampler}', guidance='{guidance}'; expected ddim and classifier, or 1"
             )
         if reference == "round-trip" and guidance == "none" and condition != "source-then-healthy":
             raise ConfigError(
@@ -116,6 +135,10 @@ class Guided:
             )
         self.sampler = sampler
         self.steps = steps
+        self.encode_steps = encode_steps or steps
+        self.encoder = encoder or sampler
+        self.power = power
+        self.guide_steps = guide_steps
         self.start = None if isinstance(start, str) else start
         self.scale = None if isinstance(scale, str) else scale
         self.guidance = guidance
@@ -147,21 +170,23 @@ class Guided:
     def _decoded(self, model: Any, x: Tensor, *, plain: bool) -> list[Tensor]:
         """The batch decoded without guidance, if ``plain``, and with it, from the same noise."""
         process = model.process()
-        down = process.times(self.steps, self.start or process.steps // 2)
-        up = down[::-1]
-        encode, decode = self._denoisers(model, x)
+        start = self.start or process.steps // 2
+        down = process.times(self.steps, start, self.power)
+        up = process.times(self.encode_steps, start, self.power)[::-1]
+        encode, decode = self._denoisers(model, x, down)
         if self.sampler == "coupled":
             both = coupled(encode, (x, x), up, process)
             return [coupled(decode, both, down, process)[0].to(x)]
         if self.sampler == "ddpm":
             noisy = process.add_noise(x, model.noise(0, x), down[0])
         else:
-            noisy = sample(self.sampler, encode, x, up, process)
-        ways = (encode, decode) if plain else (decode,)
-        return [sample(self.sampler, denoise, noisy, down, process) for denoise in ways]
+            noisy = sample(self.encoder, encode, x, up, process)
+        led = decode, refined(down, self.guide_steps)
+        ways = ((encode, down), led) if plain else (led,)
+        return [sample(self.sampler, denoise, noisy, times, process) for denoise, times in ways]
 
-    def _denoisers(self, model: Any, x: Tensor) -> tuple[Denoise, Denoise]:
-        """What encodes and what decodes, guidance inside."""
+    def _denoisers(self, model: Any, x: Tensor, down: Sequence[int]) -> tuple[Denoise, Denoise]:
+        """What encodes and what decodes, guidance inside, if the network is asked at ``down`` only."""
         source: int | Tensor | None = None if self.condition == "none" else 0
         if self.condition == "source-then-healthy":
             source = (model.log_healthy(x, 1).exp() < 0.5).long()
@@ -176,6 +201,8 @@ class Guided:
         decode = told(None if self.condition == "none" else 0)
         if self.guidance == "none" or scale == 0:
             return encode, decode
+        if self.guide_steps > 1:
+            decode = held(decode, down, process)
         axes = tuple(range(1, x.ndim))
         bounds = (x.amin(dim=axes, keepdim=True), x.amax(dim=axes, keepdim=True)) if self.clip else None
         return encode, guided(
