@@ -45,6 +45,8 @@ WHOLE = ("seed", "cases", "parameters", "steps")
 EARLIER = (
     "° of an earlier run, tested against the best of that run; results.csv has date and commit of every row."
 )
+UNTESTED = "Rows without ° are not tested: the best row is of the earlier run."
+"""Said below tables of two runs."""
 FACTS = ("training s", "s/case", "parameters")
 """Columns of a table that tell nothing of how good a method is."""
 
@@ -97,8 +99,14 @@ def joined(old: str, new: str) -> str:
         for name, value in numbers.items():
             if value == best and not column.startswith("healthy FPR"):
                 body[name][column] = f"**{body[name][column].removesuffix('†')}**"
+    best = max(body, key=lambda each: _number(body[each]["AP"]))
     if len(body) > len(_parsed(new)[1]):
         caption += f" {EARLIER}"
+    if best.endswith(" °"):
+        caption += f" {UNTESTED}"
+        for name, cells in body.items():
+            if not name.endswith(" °"):
+                cells["AP"] = cells["AP"].removesuffix("†")
     order = sorted(body, key=lambda each: -_number(body[each]["AP"]))
     lines = [[header[0], *columns, *FACTS]]
     lines += [[name, *(body[name].get(each, "") for each in lines[0][1:])] for name in order]
@@ -121,7 +129,7 @@ def _parsed(table: str) -> tuple[list[str], dict[str, dict[str, str]], str]:
         row[0]: {column: cell.replace("**", "") for column, cell in zip(header, row, strict=True)}
         for row in rows[2:]
     }
-    return header, body, lines[-1].removesuffix(f" {EARLIER}")
+    return header, body, lines[-1].removesuffix(f" {UNTESTED}").removesuffix(f" {EARLIER}")
 
 
 def main() -> None:
