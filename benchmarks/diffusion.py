@@ -195,8 +195,8 @@ def position(detector: Detector, slices: Slices) -> Iterator[dict[str, Any]]:
         yield {"classifier": name, "auroc": round(float(roc_auc_score(slices.sick, score)), 4)}
 
 
-def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> Iterator[dict[str, Any]]:
-    """AP over s for several L, a strip of pictures, and what happens to healthy slices."""
+def sweep(detector: Detector, slices: Slices, folder: Path) -> Iterator[dict[str, Any]]:
+    """AP over s for several L under the detector's own steps, a strip of pictures, and what happens to healthy slices."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -208,17 +208,17 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> Itera
     sick = int(lesion.flatten(1).sum(dim=1).argmax())
     well = len(x) - 1
     rows, shown = [], {}
+    chosen = ("name", "start", "scale", "reference")
+    own = {key: value for key, value in detector.method.score.items() if key not in chosen}
     for start in starts:
         for scale in scales:
-            reference, found, _ = answer(
-                detector, x, start=start, scale=scale, steps=steps, reference="round-trip"
-            )
+            reference, found, _ = answer(detector, x, **own, start=start, scale=scale, reference="round-trip")
             maps, pure = ((each - found).abs().mean(dim=1, keepdim=True) * mask for each in (x, reference))
             healthy = lesion.flatten(1).amax(dim=1) == 0
             per_slice = maps.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1)
             rows.append(
                 {
-                    "start": start, "scale": scale, "steps": steps, "ap": round(slices.ap(maps), 4),
+                    "start": start, "scale": scale, "ap": round(slices.ap(maps), 4),
                     "ap_round_trip": round(slices.ap(pure), 4),
                     "change_healthy": round(float(per_slice[healthy].mean()), 4),
                     "change_diseased": round(float(per_slice[~healthy].mean()), 4),
@@ -254,8 +254,18 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> Itera
         with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=110, format="png")
         plt.close(figure)
+    figure = curves(rows, prevalence=float(lesion[mask > 0].mean()))
+    with atomic_path(folder / "sweep.png") as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+    plt.close(figure)
+
+
+def curves(rows: list[dict[str, Any]], *, prevalence: float) -> Any:
+    """AP over s, a line a start step."""
+    from matplotlib import pyplot as plt
+
     figure, axis = plt.subplots(figsize=(5, 3.4))
-    for start in starts:
+    for start in dict.fromkeys(row["start"] for row in rows):
         mine = [row for row in rows if row["start"] == start]
         where = [max(row["scale"], 0.1) for row in mine]
         (line,) = axis.plot(where, [row["ap"] for row in mine], marker="o", label=f"L = {start}")
@@ -263,13 +273,11 @@ def sweep(detector: Detector, slices: Slices, folder: Path, steps: int) -> Itera
         pure = [row["ap_round_trip"] for row in mine[1:]]
         axis.plot(where[1:], pure, marker="s", linestyle="--", color=line.get_color())
     axis.plot([], [], color="0.3", marker="s", linestyle="--", label="against the round trip")
-    axis.axhline(float((lesion[mask > 0]).mean()), color="0.6", linestyle=":", label="prevalence")
+    axis.axhline(prevalence, color="0.6", linestyle=":", label="prevalence")
     axis.set(xscale="log", xlabel="guidance scale s (0 drawn at 0.1)", ylabel="AP, pooled")
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    with atomic_path(folder / "sweep.png") as temporary:
-        figure.savefig(temporary, dpi=130, format="png")
-    plt.close(figure)
+    return figure
 
 
 def main() -> None:
@@ -282,7 +290,6 @@ def main() -> None:
     options.add_argument("--out", type=Path, required=True)
     options.add_argument("--split")
     options.add_argument("--slices", type=int, default=32)
-    options.add_argument("--steps", type=int, default=25, help="of the sweep")
     options.add_argument("--parts", nargs="+", default=["calls", "round_trip", "guides", "position", "sweep"])
     given = options.parse_args()
     detector = Detector.load(given.detector)
@@ -300,7 +307,7 @@ def main() -> None:
         "round_trip": lambda: round_trip(detector, slices, start),
         "guides": lambda: guides(detector, slices),
         "position": lambda: position(detector, slices),
-        "sweep": lambda: sweep(detector, slices, given.out, given.steps),
+        "sweep": lambda: sweep(detector, slices, given.out),
     }
     facts = {
         "detector": detector.identity["fingerprint"],
