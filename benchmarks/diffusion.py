@@ -264,7 +264,7 @@ def curves(rows: list[dict[str, Any]], *, prevalence: float) -> Any:
     """AP over s, a line a start step."""
     from matplotlib import pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(5, 3.4))
+    figure, axis = plt.subplots(figsize=(6.4, 3.4))
     for start in dict.fromkeys(row["start"] for row in rows):
         mine = [row for row in rows if row["start"] == start]
         where = [max(row["scale"], 0.1) for row in mine]
@@ -275,7 +275,7 @@ def curves(rows: list[dict[str, Any]], *, prevalence: float) -> Any:
     axis.plot([], [], color="0.3", marker="s", linestyle="--", label="against the round trip")
     axis.axhline(prevalence, color="0.6", linestyle=":", label="prevalence")
     axis.set(xscale="log", xlabel="guidance scale s (0 drawn at 0.1)", ylabel="AP, pooled")
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     return figure
 
