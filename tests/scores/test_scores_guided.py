@@ -70,6 +70,9 @@ def test_fewer_calls_up_than_down_and_a_guide_that_is_asked_more_often(image, mo
     fine = Guided(**options, start=500, scale=5.0).counterpart(model, image)
     assert len(model.calls) == 18
     assert len(asked) > 25
+    model.calls.clear()
+    Guided(**options, start=500, scale=0.0).counterpart(model, image)
+    assert len(model.calls) == 18
     published = Guided(steps=500, start=500, scale=5.0).counterpart(model, image)
     even = Guided(steps=9, start=500, scale=5.0).counterpart(model, image)
     assert (fine - published).abs().mean() < (even - published).abs().mean()

@@ -199,10 +199,10 @@ class Guided:
         if self.guidance == "free":
             return encode, without_classifier(told(0), told(None), process, weight=scale)
         decode = told(None if self.condition == "none" else 0)
-        if self.guidance == "none" or scale == 0:
-            return encode, decode
         if self.guide_steps > 1:
             decode = held(decode, down, process)
+        if self.guidance == "none" or scale == 0:
+            return encode, decode
         axes = tuple(range(1, x.ndim))
         bounds = (x.amin(dim=axes, keepdim=True), x.amax(dim=axes, keepdim=True)) if self.clip else None
         return encode, guided(
