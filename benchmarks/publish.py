@@ -31,15 +31,8 @@ BEGIN = "Voxel AP of `aberra benchmark "
 """Of a sentence in `measured`."""
 
 NUMBERS = (
-    "value",
-    "low",
-    "high",
-    "prevalence",
-    "training_seconds",
-    "seconds_per_case",
-    "peak_mb",
-    "subjects",
-)
+    "value", "low", "high", "prevalence", "training_seconds", "seconds_per_case", "peak_mb", "subjects",
+)  # fmt: skip
 WHOLE = ("seed", "cases", "parameters", "steps")
 """Columns of results.csv that are numbers."""
 EARLIER = (
@@ -89,25 +82,24 @@ def published(path: Path) -> list[dict[str, Any]]:
 def joined(old: str, new: str) -> str:
     """A table of two runs: rows of the old one that the new one lacks stay, marked °; the best of a column is bold."""
     header, body, caption = _parsed(new)
-    before, kept, _ = _parsed(old)
+    before, earlier, _ = _parsed(old)
     columns = [each for each in dict.fromkeys([*header[1:], *before[1:]]) if each not in FACTS]
-    names = {name: name.removesuffix(" °") for name in kept}
-    body |= {f"{plain} °": kept[name] for name, plain in names.items() if plain not in body}
+    plain = {name.removesuffix(" °"): cells for name, cells in earlier.items()}
+    kept = {f"{name} °": cells for name, cells in plain.items() if name not in body}
+    if kept:
+        caption += f" {EARLIER}"
+    if max(map(_ap, kept.values()), default=-1.0) > max(map(_ap, body.values())):
+        caption += f" {UNTESTED}"
+        for cells in body.values():
+            cells["AP"] = cells["AP"].removesuffix("†")
+    body |= kept
     for column in columns:
         numbers = {name: _number(cells[column]) for name, cells in body.items() if cells.get(column)}
         best = (min if column in LOWER else max)(numbers.values())
         for name, value in numbers.items():
             if value == best and not column.startswith("healthy FPR"):
                 body[name][column] = f"**{body[name][column].removesuffix('†')}**"
-    best = max(body, key=lambda each: _number(body[each]["AP"]))
-    if len(body) > len(_parsed(new)[1]):
-        caption += f" {EARLIER}"
-    if best.endswith(" °"):
-        caption += f" {UNTESTED}"
-        for name, cells in body.items():
-            if not name.endswith(" °"):
-                cells["AP"] = cells["AP"].removesuffix("†")
-    order = sorted(body, key=lambda each: -_number(body[each]["AP"]))
+    order = sorted(body, key=lambda name: -_ap(body[name]))
     lines = [[header[0], *columns, *FACTS]]
     lines += [[name, *(body[name].get(each, "") for each in lines[0][1:])] for name in order]
     shown = ["| " + " | ".join(line) + " |" for line in lines]
@@ -120,6 +112,10 @@ def _number(text: str) -> float:
     return float(re.split(r"[ †\[*]", text.strip("*"))[0])
 
 
+def _ap(cells: dict[str, str]) -> float:
+    return _number(cells["AP"])
+
+
 def _parsed(table: str) -> tuple[list[str], dict[str, dict[str, str]], str]:
     """Header, label to column to text without bold, and caption."""
     lines = table.strip().split("\n")
@@ -130,6 +126,10 @@ def _parsed(table: str) -> tuple[list[str], dict[str, dict[str, str]], str]:
         for row in rows[2:]
     }
     return header, body, lines[-1].removesuffix(f" {UNTESTED}").removesuffix(f" {EARLIER}")
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str, int]:
+    return row["task"], row["cohort"], row["label"], row["seed"]
 
 
 def main() -> None:
@@ -157,11 +157,8 @@ def main() -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in target.parent.glob("*.md"))
     shown = set(re.findall(rf"{given.name}/([\w.-]+)", pages))
     target.mkdir(parents=True, exist_ok=True)
-    for table in sorted((given.folder / "tables").glob("*.md")):
-        path, text = (
-            target / f"{table.stem}.txt",
-            table.read_text(encoding="utf-8"),
-        )  # included, not a page itself
+    for table in sorted((given.folder / "tables").glob("*.md")):  # .txt: pages include them
+        path, text = target / f"{table.stem}.txt", table.read_text(encoding="utf-8")
         if path.name in shown:
             known = given.keep and path.is_file()
             write_text(path, joined(path.read_text(encoding="utf-8"), text) if known else text)
@@ -191,10 +188,6 @@ def main() -> None:
         head, section, tail = text.partition("\n[")
         write_text(path, f'{head.rstrip()}\nmeasured = "{told}"\n{section}{tail}')
     print(f"{len(rows)} rows, {len(sentences)} methods")
-
-
-def _key(row: dict[str, Any]) -> tuple[str, str, str, int]:
-    return row["task"], row["cohort"], row["label"], row["seed"]
 
 
 if __name__ == "__main__":

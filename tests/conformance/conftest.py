@@ -11,31 +11,15 @@ from aberra.files import config_hash
 from aberra.method import SUPERVISED, Method
 from aberra.synthesis import write_cohort
 
+SMALL = {"contrast": "flair", "spacing": 6.0, "workers": 1, "progress": False}
+
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory):
     """Ten healthy FLAIR phantoms at 6 mm to learn from, and four unseen ones."""
     folder = tmp_path_factory.mktemp("phantoms")
-    healthy = write_cohort(
-        folder / "healthy",
-        cases=10,
-        lesions=0.0,
-        contrast="flair",
-        spacing=6.0,
-        seed=1,
-        workers=1,
-        progress=False,
-    )
-    unseen = write_cohort(
-        folder / "unseen",
-        cases=4,
-        lesions=0.0,
-        contrast="flair",
-        spacing=6.0,
-        seed=2,
-        workers=1,
-        progress=False,
-    )
+    healthy = write_cohort(folder / "healthy", cases=10, lesions=0.0, seed=1, **SMALL)
+    unseen = write_cohort(folder / "unseen", cases=4, lesions=0.0, seed=2, **SMALL)
     return Cohort.read(healthy), Cohort.read(unseen)
 
 
@@ -44,8 +28,8 @@ def diseased(tmp_path_factory):
     """Twenty-four phantoms of the same kind, two thirds with one large bright ellipsoid, for methods that learn from them."""
     folder = tmp_path_factory.mktemp("diseased")
     manifest = write_cohort(
-        folder, cases=24, lesions=0.7, contrast="flair", spacing=6.0, seed=1, sources=("hyper",), shapes=("ellipsoid",),
-        radius_mm=(12.0, 20.0), count=(1, 1), workers=1, progress=False,
+        folder, cases=24, lesions=0.7, seed=1, sources=("hyper",), shapes=("ellipsoid",), radius_mm=(12.0, 20.0), count=(1, 1),
+        **SMALL,
     )  # fmt: skip
     return Cohort.read(manifest)
 

@@ -50,8 +50,8 @@ TINY = {
     # at this size the median pulls the many voxels near the rim down, which favours a lesion in the depth
     "random": {"postprocess.median": 1},
     "segnet": SEGNET | {"training.steps": 400},
-    "segnet-mc": SEGNET
-    | {"model.dropout": 0.2},  # with the catalogue's half a net of this size learns nothing in 200 steps
+    # with the catalogue's half a net of this size learns nothing in 200 steps
+    "segnet-mc": SEGNET | {"model.dropout": 0.2},
     "segnet-aleatoric": SEGNET,
     "ddpm-segmentation": {
         "model.width": 8,
@@ -89,8 +89,8 @@ ITERATIVE = (
 chains amplify it by their scale, 300 here."""
 NOT_LOCAL = ("vae-kl-gradient", "vae-combi", "vae-sampling-variance", "autoddpm", "thor", "ddim-cfg")
 """Methods whose map answers to a lesion, but not always where it is, at this size (each entry's ``failure`` says so): three ask what the
-*code* depends on or is unsure of; AutoDDPM's and THOR's masks pass by a large lesion that a small network can draw as well as the brain; what a small network
-learnt of a class (ddim-cfg) repaints the whole slice."""
+*code* depends on or is unsure of; AutoDDPM's and THOR's masks pass by a large lesion that a small network can draw as well as the brain;
+what a small network learnt of a class (ddim-cfg) repaints the whole slice."""
 QUIET = ("intensity", "vae-elbo-gradient")
 """Methods whose *case* score need not rise with a lesion: ranks have the same mean with and without one, by construction; the gradient
 at this size changes with the seed of the training as much as with a lesion."""
