@@ -1,9 +1,9 @@
 """The published 500 restoration steps against fewer steps on the same path: AP, time and agreement, same weights.
 
-    python benchmarks/restoration.py DETECTOR MANIFEST --cases 4 --out benchmarks/results/restoration.csv
+    python benchmarks/restoration.py DETECTOR METHOD MANIFEST --split test --cases 4 --out benchmarks/results/restoration.csv
 
-DETECTOR is a fitted vae or gmvae (as `aberra benchmark` leaves them in detectors/), MANIFEST has lesion masks. λ is what the
-detector's own validation cases chose, or --tv.
+DETECTOR has the weights that METHOD (vae-restoration, gmvae-restoration, irvae) asks, as `aberra benchmark` leaves them in
+detectors/; everything but schedule and steps is the method's. MANIFEST has lesion masks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from table import save, show
 from aberra.benchmark.machine import commit, machine
 from aberra.cohort import Cohort
 from aberra.detector import Detector
+from aberra.method import Method
 from aberra.metrics.voxel import VoxelHistogram
 from aberra.scores.restoration import Restoration
 
@@ -28,20 +29,21 @@ def main() -> None:
     """Measure every setting and print a row each."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("detector", type=Path)
+    options.add_argument("method")
     options.add_argument("manifest", type=Path)
     options.add_argument("--cases", type=int, default=4)
-    options.add_argument("--tv", type=float, default=0.1)
-    options.add_argument("--length", type=float, default=0.5)
+    options.add_argument("--split")
     options.add_argument("--out", type=Path)
     given = options.parse_args()
     detector = Detector.load(given.detector)
-    tv = detector.method.score.get("tv", given.tv)
-    cases = [case for case in Cohort.read(given.manifest) if case.lesion is not None][: given.cases]
+    own = {key: value for key, value in Method.load(given.method).score.items() if key != "name"}
+    cohort = Cohort.read(given.manifest).select(split=given.split)
+    cases = [case for case in cohort if case.lesion is not None][: given.cases]
     volumes = [detector.read(case) for case in cases]
     slices = sum(int(detector.recipe(each).mask.any(axis=(1, 2)).sum()) for each in volumes)
     rows, reference = [], None
     for schedule, steps in SETTINGS:
-        detector.score = Restoration(schedule=schedule, steps=steps, length=given.length, tv=tv)
+        detector.score = Restoration(**{**own, "schedule": schedule, "steps": steps})
         histogram, values, started = VoxelHistogram(24), [], perf_counter()
         for volume in volumes:
             analysis = detector.analyse(volume)
@@ -53,9 +55,11 @@ def main() -> None:
         curve = histogram.curve()
         rows.append(
             {
+                "method": given.method,
                 "schedule": schedule,
                 "steps": steps,
-                "tv": tv,
+                "tv": detector.score.tv,
+                "length": detector.score.length,
                 "AP": round(curve.ap, 4),
                 "best_dice": round(curve.best_dice, 4),
                 "AUROC": round(curve.auroc, 4),

@@ -99,9 +99,12 @@ def comparison(
         body.append((label, (*cells, *_facts(own[0]))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
+    dates = sorted({row["date"] for row in chosen})
+    machines = sorted({row["machine"] for row in chosen})
     caption = (
         f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
-        f"{seeds} seed(s). {_meaning(chosen, means, protocol)}Italic rows are baselines. {first['machine']}, {first['date']}."
+        f"{seeds} seed(s). {_meaning(chosen, means, protocol)}Italic rows are baselines. "
+        f"{' or '.join(machines)}, {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}."
     )
     header = ("method", *(HEADINGS.get(each, each) for each in means), "training s", "s/case", "parameters")
     return Table(f"{task}: {cohort}", header, tuple(body), caption)
