@@ -135,7 +135,7 @@ def write_cohort(
         radius_mm: smallest and largest mean radius; small ones are frequent.
         shift: a change of scanner for the whole cohort (see :mod:`aberra.synthesis.shifts`), the same anatomy and lesions.
         severity: of the shift, 0 to 1.
-        workers: processes.
+        workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as they import it anew.
         progress: show a progress bar.
 
     Raises:
@@ -194,7 +194,7 @@ def lesion_cohort(
         radius_mm: as for :func:`write_cohort`.
         shift: as for :func:`write_cohort`.
         severity: as for :func:`write_cohort`.
-        workers: processes.
+        workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as they import it anew.
         progress: show a progress bar.
 
     Raises:
