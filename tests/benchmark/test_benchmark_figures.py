@@ -78,6 +78,24 @@ def _drawn(monkeypatch, draw, *arguments):
     return saved[0] if saved else None
 
 
+def test_a_grid_is_drawn_as_score_against_model(monkeypatch, tmp_path):
+    rows, _, _ = study()
+    row = next(row for row in rows if row["metric"] == "AP")
+    cells = [("vae", "kl", 0.25), ("vae", "rec", 0.5), ("ae", "rec", 0.125)]
+    grid = [
+        row | {"method": method, "label": f"{method} · {score}", "value": value, "metric": metric}
+        for method, score, value in cells
+        for metric in ("AP", "slice AUROC")
+    ]
+    figure = _drawn(monkeypatch, relations.score_grid, tmp_path, [*rows, *grid], "flair")
+    first = figure.axes[0]
+    at = {(text.get_position()[0], text.get_position()[1]): text.get_text() for text in first.texts}
+    assert at == {(0, 0): "0.250", (0, 1): "0.500", (1, 1): "0.125"}
+    assert [each.get_text() for each in first.get_xticklabels()] == ["vae", "ae"]
+    assert [each.get_text() for each in first.get_yticklabels()] == ["kl", "rec"]
+    assert _drawn(monkeypatch, relations.score_grid, tmp_path, rows, "flair") is None
+
+
 def test_histograms_have_the_shape_of_the_values_not_of_the_bins_they_were_counted_in(monkeypatch, tmp_path):
     values = np.exp(np.random.default_rng(0).normal(-3, 0.8, 200_000)).astype(np.float32)
     residuals = Residuals()

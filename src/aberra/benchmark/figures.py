@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, sweep
+from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, score_grid, sweep
 from aberra.benchmark.rows import is_plain
 from aberra.benchmark.strips import Picture, strip
 from aberra.metrics.voxel import Residuals
@@ -55,7 +55,11 @@ def write_figures(
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         whole = [row for row in own if is_plain(row)]
-        drawn += [ap_bars(target, whole, task), domain_shift(target, whole, task)]
+        drawn += [
+            ap_bars(target, whole, task),
+            domain_shift(target, whole, task),
+            score_grid(target, whole, task),
+        ]
         plain = {row["label"] for row in whole}
         for cohort in dict.fromkeys(row["cohort"] for row in whole):
             seen = {

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.rows import is_plain
+from aberra.benchmark.rows import CELL, is_plain
 from aberra.benchmark.statistics import correlations, kendall, published
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     Rows = Sequence[Mapping[str, Any]]
 
@@ -139,26 +141,42 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
     return drawing.save(figure, folder / f"fidelity-{name}.png")
 
 
+def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
+    """Score against model, as a ``[grid]`` of a suite asks: voxel AP and slice AUROC, a panel a cohort."""
+    cells = {
+        row["label"]: (row["method"], row["label"].removeprefix(f"{row['method']}{CELL}")) for row in rows
+    }
+    cells = {label: cell for label, cell in cells.items() if cell[1] != label}
+    models, scores = (list(dict.fromkeys(cell[at] for cell in cells.values())) for at in (0, 1))
+    if len(models) < 2 or len(scores) < 2:
+        return None
+    panels = [
+        (f"{cohort}: {metric}", values)
+        for metric in ("AP", "slice AUROC")
+        for cohort in dict.fromkeys(row["cohort"] for row in rows)
+        if (values := drawing.values_of([row for row in rows if row["cohort"] == cohort], metric))
+    ]
+    columns = len({row["cohort"] for row in rows if row["metric"] == "AP"})
+    figure, axes = drawing.grid(
+        -(-len(panels) // columns), columns, width=0.62 * len(models) + 1.8, height=0.3 * len(scores) + 0.9
+    )
+    for axis, (name, values) in zip(axes, panels, strict=False):
+        matrix = np.full((len(scores), len(models)), np.nan)
+        for label, (model, score) in cells.items():
+            matrix[scores.index(score), models.index(model)] = values.get(label, np.nan)
+        _heat(axis, matrix, scores, models, cmap="Blues", vmin=0.0, vmax=max(values.values()), digits=3)
+        axis.set_title(name, loc="left", fontsize=10)
+    drawing.title(figure, f"{task}: score × model, the same weights down a column", fontsize=11)
+    return drawing.save(figure, folder / f"grid-{task}.png")
+
+
 def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
     """Pearson correlation between metrics across methods (Fig. 10)."""
     names, matrix = correlations([row for row in rows if _is_error(row["label"])], FIDELITY)
     if not names:
         return None
     figure, (axis,) = drawing.grid(1, 1, width=4.2, height=3.6)
-    axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
-    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
-    axis.set_yticks(range(len(names)), names, fontsize=8)
-    axis.grid(visible=False)
-    for (i, j), value in np.ndenumerate(matrix):
-        axis.text(
-            j,
-            i,
-            f"{value:.2f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if abs(value) > 0.6 else drawing.INK,
-        )
+    _heat(axis, matrix, names, names, cmap="RdBu_r", vmin=-1, vmax=1)
     axis.set_title(f"{name}: correlation across methods", loc="left", fontsize=10)
     return drawing.save(figure, folder / f"correlation-{name}.png")
 
@@ -193,6 +211,29 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
     axis.set_xticks(range(1, count + 1, 2))
     axis.set_yticks(range(1, count + 1, 2))
     return drawing.save(figure, folder / f"order-{name}.png")
+
+
+def _heat(
+    axis: Any,
+    matrix: NDArray[np.float64],
+    down: Sequence[str],
+    across: Sequence[str],
+    *,
+    cmap: str,
+    vmin: float,
+    vmax: float,
+    digits: int = 2,
+) -> None:
+    """A matrix as colours with its numbers; what is not a number stays blank."""
+    image = axis.imshow(matrix, cmap=cmap, vmin=vmin, vmax=vmax, aspect="auto")
+    axis.set_xticks(range(len(across)), across, rotation=30, ha="right", fontsize=8)
+    axis.set_yticks(range(len(down)), down, fontsize=8)
+    axis.grid(visible=False)
+    for (i, j), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            ink = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else drawing.INK
+            axis.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
 
 
 def _is_error(label: str) -> bool:

@@ -84,6 +84,10 @@ class Cells:
     patients: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
+CELL = " · "
+"""Between method and score in the label of a grid's row."""
+
+
 def is_plain(row: Mapping[str, Any]) -> bool:
     """Whether a row is a method as it stands: of all subjects, and no point of a sweep, which has a figure of its own."""
     return bool(row["subjects"] == 1 and not row.get("sweep"))

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aberra.benchmark.rows import METRICS, SHOWN_IN_TABLES
+from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
 from aberra.errors import ConfigError, unknown
 from aberra.files import config_hash
 from aberra.method import Method, catalogue
@@ -326,7 +326,7 @@ def _grid(content: Mapping[str, Any], path: Path) -> list[Entry]:
                 check_pairing(lookup("models", Method.load(name).model["name"]), build("scores", score))
             except PairingError:
                 continue
-            found += _entries({"name": name, "label": f"{name} · {label}", "score": score}, path)
+            found += _entries({"name": name, "label": f"{name}{CELL}{label}", "score": score}, path)
     return found
 
 
