@@ -85,7 +85,7 @@ def test_a_grid_is_drawn_as_score_against_model(monkeypatch, tmp_path):
     grid = [
         row | {"method": method, "label": f"{method} · {score}", "value": value, "metric": metric}
         for method, score, value in cells
-        for metric in ("AP", "slice AUROC")
+        for metric in ("AP", "slice AUROC, matched by position")
     ]
     figure = _drawn(monkeypatch, relations.score_grid, tmp_path, [*rows, *grid], "flair")
     first = figure.axes[0]

@@ -142,7 +142,7 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
 
 
 def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
-    """Score against model, as a ``[grid]`` of a suite asks: voxel AP and slice AUROC, a panel a cohort."""
+    """Score against model, as a ``[grid]`` of a suite asks: voxel AP and AUROC of slices of one position, a panel a cohort."""
     cells = {
         row["label"]: (row["method"], row["label"].removeprefix(f"{row['method']}{CELL}")) for row in rows
     }
@@ -152,7 +152,7 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
         return None
     panels = [
         (f"{cohort}: {metric}", values)
-        for metric in ("AP", "slice AUROC")
+        for metric in ("AP", "slice AUROC, matched by position")
         for cohort in dict.fromkeys(row["cohort"] for row in rows)
         if (values := drawing.values_of([row for row in rows if row["cohort"] == cohort], metric))
     ]
@@ -232,7 +232,7 @@ def _heat(
     for (i, j), value in np.ndenumerate(matrix):
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
-            ink = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else drawing.INK
+            ink = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.6 else drawing.INK
             axis.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
 
 
