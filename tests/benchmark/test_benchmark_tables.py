@@ -34,7 +34,9 @@ def test_the_best_is_first_and_marked_and_ties_are_marked():
 def test_a_caption_names_every_machine_and_the_first_and_last_date():
     rows, replicates, _ = study()
     rows[0] |= {"machine": "arm64, 8 cores, no GPU", "date": "2001-02-03"}
-    table = comparison(rows, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1")
+    table = comparison(
+        rows, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1"
+    )
     other = rows[1]
     assert table.caption.endswith(
         f"arm64, 8 cores, no GPU or {other['machine']}, 2001-02-03 to {other['date']}."
