@@ -78,6 +78,15 @@ def _drawn(monkeypatch, draw, *arguments):
     return saved[0] if saved else None
 
 
+def test_an_original_network_is_drawn_without_its_unified_row_too(monkeypatch, tmp_path):
+    rows, _, _ = study()
+    for row in rows:
+        if row["method"] == "gmvae":
+            row["label"] = "gmvae, original network"
+    (axis,) = _drawn(monkeypatch, relations.complexity, tmp_path, rows[: len(rows) // 2]).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["gmvae"]
+
+
 def test_a_grid_is_drawn_as_score_against_model(monkeypatch, tmp_path):
     rows, _, _ = study()
     row = next(row for row in rows if row["metric"] == "AP")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,18 +53,17 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
             if row["metric"] == "AP" and (row["task"], row["cohort"]) == panel and is_plain(row)
         ]
         unified = {row["method"]: row for row in own if row["label"] == row["method"] and row["parameters"]}
-        markers = iter("os^Dv<>ph*" * len(unified))
+        larger = {key[2]: row for key, row in originals.items() if key[:2] == panel}
         for method, row in unified.items():
-            colour = drawing.colour(method)
-            other = originals.get((*panel, method))
-            if other is None:
+            if method not in larger:
                 axis.plot(row["parameters"], row["value"], "o", color=drawing.GRID, ms=5, zorder=0)
-                continue
-            ends = [[each[key] for each in (row, other)] for key in ("parameters", "value")]
-            axis.plot(*ends, "-", color=colour, lw=1.2)
-            marker = next(markers)
-            axis.plot(row["parameters"], row["value"], marker, color=colour, ms=6, label=method)
-            axis.plot(other["parameters"], other["value"], marker, color=colour, ms=6, mfc="white")
+        for (method, row), marker in zip(larger.items(), cycle("os^Dv<>ph*"), strict=False):
+            colour = drawing.colour(method)
+            axis.plot(row["parameters"], row["value"], marker, color=colour, ms=6, mfc="white", label=method)
+            if method in unified:
+                ends = [[each[key] for each in (unified[method], row)] for key in ("parameters", "value")]
+                axis.plot(*ends, "-", color=colour, lw=1.2, zorder=1)
+                axis.plot(unified[method]["parameters"], unified[method]["value"], marker, color=colour, ms=6)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
