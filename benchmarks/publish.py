@@ -1,10 +1,10 @@
 """Put a benchmark's results where the project shows them: a CSV, the docs' tables and figures, and the methods' `measured` lines.
 
-    python benchmarks/publish.py runs/baur --name baur2021 --size "64², width 16, 600 steps" [--keep]
+    python benchmarks/publish.py runs/baur --name baur2021 --size "64², width 16, 600 steps" [--keep] [--as baur2021]
 
-Writes benchmarks/results/NAME.csv (headline metrics), docs/explanation/NAME/*.txt and *.png (those that a page shows), and `measured` of every
-method in the table. With --keep the published rows that this run does not have stay, marked ° in the tables: of an earlier run, and tested
-against the best of that run.
+Writes benchmarks/results/AS.csv (headline metrics), docs/explanation/AS/*.txt and *.png (those that a page shows), and in `measured` of every
+method in the table what it reached at this size; AS is the suite's NAME unless it is given. With --keep the published rows that this run does
+not have stay, marked ° in the tables: of an earlier run, and tested against the best of that run.
 """
 
 from __future__ import annotations
@@ -138,13 +138,15 @@ def main() -> None:
     options.add_argument("folder", type=Path)
     options.add_argument("--name", required=True)
     options.add_argument("--size", required=True)
+    options.add_argument("--as", dest="shown", help="name of the folder and the CSV; the suite's without")
     options.add_argument(
         "--keep", action="store_true", help="keep published rows that this run does not have"
     )
     given = options.parse_args()
     cells = read_cells(given.folder)
-    target = ROOT / "docs" / "explanation" / given.name
-    listed = ROOT / "benchmarks" / "results" / f"{given.name}.csv"
+    folder = given.shown or given.name
+    target = ROOT / "docs" / "explanation" / folder
+    listed = ROOT / "benchmarks" / "results" / f"{folder}.csv"
     figures = given.folder / "figures"
     rows = [row for row in cells.rows if row["metric"] in METRICS and row["protocol"] in PROTOCOLS]
     if given.keep:
@@ -155,7 +157,7 @@ def main() -> None:
         write_figures(figures.parent, rows, cells.histograms, pictures=cells.pictures, compare=compare)
     write_text(listed, results_csv(rows))
     pages = "".join(page.read_text(encoding="utf-8") for page in target.parent.glob("*.md"))
-    shown = set(re.findall(rf"{given.name}/([\w.-]+)", pages))
+    shown = set(re.findall(rf"(?<![\w-]){folder}/([\w.-]+)", pages))
     target.mkdir(parents=True, exist_ok=True)
     for table in sorted((given.folder / "tables").glob("*.md")):  # .txt: pages include them
         path, text = target / f"{table.stem}.txt", table.read_text(encoding="utf-8")
@@ -177,9 +179,10 @@ def main() -> None:
             continue
         text = path.read_text(encoding="utf-8")
         known = re.search(r'^measured = "(.*)"\n', text, flags=re.MULTILINE)
-        # what other suites have measured stays
+        # what other suites, or this one at another size, have measured stays
+        same = f"{BEGIN}{given.name}` at {given.size}:"
         others = (
-            [each for each in re.split(f"(?={BEGIN})", known[1]) if f"{BEGIN}{given.name}`" not in each]
+            [each for each in re.split(f"(?={BEGIN})", known[1]) if same not in each]
             if known
             else []
         )
