@@ -181,11 +181,7 @@ def main() -> None:
         known = re.search(r'^measured = "(.*)"\n', text, flags=re.MULTILINE)
         # what other suites, or this one at another size, have measured stays
         same = f"{BEGIN}{given.name}` at {given.size}:"
-        others = (
-            [each for each in re.split(f"(?={BEGIN})", known[1]) if same not in each]
-            if known
-            else []
-        )
+        others = [each for each in re.split(f"(?={BEGIN})", known[1]) if same not in each] if known else []
         told = " ".join(each.strip() for each in (*others, sentences[name]) if each.strip())
         text = re.sub(r"^measured = .*\n", "", text, flags=re.MULTILINE)
         head, section, tail = text.partition("\n[")
