@@ -83,7 +83,8 @@ def test_methods_are_drawn_best_first_each_with_its_own_colour_scale(monkeypatch
     assert path == tmp_path / "strip-flair-ms.png"
     upper, lower = np.reshape(kept[path].axes, (2, 4))
     assert [axis.get_title() for axis in upper] == ["scan, truth", "dae", "m0", "vae"]
-    assert [len(axis.images) for axis in upper] == [1, 1, 0, 1]
+    assert [axis.images[0].get_alpha() for axis in upper] == [1, 1, 0.35, 1]  # m0 draws no healthy version
+    np.testing.assert_array_equal(upper[2].images[0].get_array(), pictures["m0"].scan)
     assert lower[1].images[0].get_clim() == (0.1, 0.9)
     np.testing.assert_array_equal(lower[1].images[0].get_array(), pictures["dae"].map)
     assert strip(tmp_path, {}, rows, "none") is None

@@ -105,6 +105,8 @@ def _view(volume: Volume) -> Volume:
 def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) -> Path | None:
     """Scan and truth, then every method's healthy version over its map, best AP first, on each method's own healthy colour scale.
 
+    A method without a healthy version has the faded scan in its place.
+
     Args:
         folder: of the figure.
         pictures: label to picture, all of one cohort.
@@ -133,8 +135,10 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) 
             upper.set_title("scan, truth", fontsize=7, color=drawing.INK)
             continue
         picture = pictures[label]
-        if picture.restored.size:
-            _grey(upper, picture.restored, picture.aspect)
+        drawn = picture.restored.size > 0
+        _grey(
+            upper, picture.restored if drawn else picture.scan, picture.aspect, alpha=1.0 if drawn else 0.35
+        )
         low, high = picture.scale
         lower.imshow(
             picture.map, cmap="inferno", vmin=low, vmax=max(high, low + 1e-9), aspect=picture.aspect,
@@ -145,17 +149,18 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) 
         upper.set_title(_short(label), fontsize=7, color=drawing.INK)
     drawing.title(
         figure,
-        f"{name}, case {first.case}: healthy version above, map below, from the healthy 95 % quantile (black) to twice the 99.9 % (yellow)",
+        f"{name}, case {first.case}: healthy version above (the faded scan where there is none), map below, from the healthy 95 % quantile (black) to twice the 99.9 % (yellow)",
         fontsize=9,
     )
     return drawing.save(figure, folder / f"strip-{name}.png")
 
 
-def _grey(axis: Any, values: NDArray[np.float32], aspect: float) -> None:
+def _grey(axis: Any, values: NDArray[np.float32], aspect: float, alpha: float = 1.0) -> None:
     seen = values[values != 0]
     low, high = (float(end) for end in np.percentile(seen, [0.5, 99.5])) if seen.size else (0.0, 1.0)
     axis.imshow(
-        values, cmap="gray", vmin=min(low, 0.0), vmax=max(high, low + 1e-6), aspect=aspect, interpolation="nearest"
+        values, cmap="gray", vmin=min(low, 0.0), vmax=max(high, low + 1e-6), aspect=aspect, interpolation="nearest",
+        alpha=alpha,
     )  # fmt: skip
 
 
