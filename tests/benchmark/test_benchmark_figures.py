@@ -103,6 +103,8 @@ def test_a_grid_is_drawn_as_score_against_model(monkeypatch, tmp_path):
     assert [each.get_text() for each in first.get_xticklabels()] == ["vae", "ae"]
     assert [each.get_text() for each in first.get_yticklabels()] == ["kl", "rec"]
     assert _drawn(monkeypatch, relations.score_grid, tmp_path, rows, "flair") is None
+    healthy = [row | {"metric": "healthy FPR"} for row in grid]
+    assert _drawn(monkeypatch, relations.score_grid, tmp_path, healthy, "flair") is None
 
 
 def test_histograms_have_the_shape_of_the_values_not_of_the_bins_they_were_counted_in(monkeypatch, tmp_path):

@@ -148,15 +148,15 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
     }
     cells = {label: cell for label, cell in cells.items() if cell[1] != label}
     models, scores = (list(dict.fromkeys(cell[at] for cell in cells.values())) for at in (0, 1))
-    if len(models) < 2 or len(scores) < 2:
-        return None
     panels = [
         (f"{cohort}: {metric}", values)
         for metric in ("AP", "slice AUROC, matched by position")
         for cohort in dict.fromkeys(row["cohort"] for row in rows)
         if (values := drawing.values_of([row for row in rows if row["cohort"] == cohort], metric))
     ]
-    columns = len({row["cohort"] for row in rows if row["metric"] == "AP"})
+    if len(models) < 2 or len(scores) < 2 or not panels:
+        return None
+    columns = max(1, sum(name.endswith(": AP") for name, _ in panels))
     figure, axes = drawing.grid(
         -(-len(panels) // columns), columns, width=0.62 * len(models) + 1.8, height=0.3 * len(scores) + 0.9
     )
