@@ -138,15 +138,15 @@ def main() -> None:
     options.add_argument("folder", type=Path)
     options.add_argument("--name", required=True)
     options.add_argument("--size", required=True)
-    options.add_argument("--as", dest="shown", help="name of the folder and the CSV; the suite's without")
+    options.add_argument("--as", dest="called", help="name of the folder and the CSV; the suite's without")
     options.add_argument(
         "--keep", action="store_true", help="keep published rows that this run does not have"
     )
     given = options.parse_args()
     cells = read_cells(given.folder)
-    folder = given.shown or given.name
-    target = ROOT / "docs" / "explanation" / folder
-    listed = ROOT / "benchmarks" / "results" / f"{folder}.csv"
+    called = given.called or given.name
+    target = ROOT / "docs" / "explanation" / called
+    listed = ROOT / "benchmarks" / "results" / f"{called}.csv"
     figures = given.folder / "figures"
     rows = [row for row in cells.rows if row["metric"] in METRICS and row["protocol"] in PROTOCOLS]
     if given.keep:
@@ -157,7 +157,7 @@ def main() -> None:
         write_figures(figures.parent, rows, cells.histograms, pictures=cells.pictures, compare=compare)
     write_text(listed, results_csv(rows))
     pages = "".join(page.read_text(encoding="utf-8") for page in target.parent.glob("*.md"))
-    shown = set(re.findall(rf"(?<![\w-]){folder}/([\w.-]+)", pages))
+    shown = set(re.findall(rf"(?<![\w-]){called}/([\w.-]+)", pages))
     target.mkdir(parents=True, exist_ok=True)
     for table in sorted((given.folder / "tables").glob("*.md")):  # .txt: pages include them
         path, text = target / f"{table.stem}.txt", table.read_text(encoding="utf-8")

@@ -3,12 +3,13 @@
     python benchmarks/restoration.py DETECTOR METHOD MANIFEST --split test --cases 4 --out benchmarks/results/restoration.csv
 
 DETECTOR has the weights that METHOD (vae-restoration, gmvae-restoration, irvae) asks, as `aberra benchmark` leaves them in
-detectors/; everything but schedule and steps is the method's. MANIFEST has lesion masks.
+detectors/; schedule and steps are varied, the post-processing is the detector's. MANIFEST has lesion masks.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -20,7 +21,6 @@ from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.method import Method
 from aberra.metrics.voxel import VoxelHistogram
-from aberra.scores.restoration import Restoration
 
 SETTINGS = (("constant", 500), ("decreasing", 50), ("decreasing", 25), ("decreasing", 10), ("constant", 50))
 
@@ -36,14 +36,15 @@ def main() -> None:
     options.add_argument("--out", type=Path)
     given = options.parse_args()
     detector = Detector.load(given.detector)
-    own = {key: value for key, value in Method.load(given.method).score.items() if key != "name"}
+    postprocess = detector.method.postprocess
     cohort = Cohort.read(given.manifest).select(split=given.split)
     cases = [case for case in cohort if case.lesion is not None][: given.cases]
     volumes = [detector.read(case) for case in cases]
     slices = sum(int(detector.recipe(each).mask.any(axis=(1, 2)).sum()) for each in volumes)
     rows, reference = [], None
     for schedule, steps in SETTINGS:
-        detector.score = Restoration(**{**own, "schedule": schedule, "steps": steps})
+        method = Method.load(given.method, {"score.schedule": schedule, "score.steps": steps})
+        detector.ask(replace(method, postprocess=postprocess))
         histogram, values, started = VoxelHistogram(24), [], perf_counter()
         for volume in volumes:
             analysis = detector.analyse(volume)

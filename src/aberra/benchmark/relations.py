@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FIDELITY = ("AP", "⌈Dice⌉", "l1-RE_N", "l1-RE_A", "chi2")
 """Metrics of the correlation maps (the study's Fig. 10)."""
+
+GRID_METRICS = ("AP", "slice AUROC, matched by position")
+"""Metrics of the figure of score against model."""
 
 BASELINES = ("intensity", "vae", "dae")
 """Rows that a sweep is drawn over."""
@@ -148,24 +151,20 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
     }
     cells = {label: cell for label, cell in cells.items() if cell[1] != label}
     models, scores = (list(dict.fromkeys(cell[at] for cell in cells.values())) for at in (0, 1))
-    panels = [
-        (f"{cohort}: {metric}", values)
-        for metric in ("AP", "slice AUROC, matched by position")
-        for cohort in dict.fromkeys(row["cohort"] for row in rows)
-        if (values := drawing.values_of([row for row in rows if row["cohort"] == cohort], metric))
-    ]
-    if len(models) < 2 or len(scores) < 2 or not panels:
+    cohorts = list(dict.fromkeys(row["cohort"] for row in rows if row["metric"] == "AP"))
+    if len(models) < 2 or len(scores) < 2 or not cohorts:
         return None
-    columns = max(1, sum(name.endswith(": AP") for name, _ in panels))
     figure, axes = drawing.grid(
-        -(-len(panels) // columns), columns, width=0.62 * len(models) + 1.8, height=0.3 * len(scores) + 0.9
+        len(GRID_METRICS), len(cohorts), width=0.62 * len(models) + 1.8, height=0.3 * len(scores) + 0.9
     )
-    for axis, (name, values) in zip(axes, panels, strict=False):
+    for axis, (metric, cohort) in zip(axes, product(GRID_METRICS, cohorts), strict=True):
+        values = drawing.values_of([row for row in rows if row["cohort"] == cohort], metric)
         matrix = np.full((len(scores), len(models)), np.nan)
         for label, (model, score) in cells.items():
             matrix[scores.index(score), models.index(model)] = values.get(label, np.nan)
-        _heat(axis, matrix, scores, models, cmap="Blues", vmin=0.0, vmax=max(values.values()), digits=3)
-        axis.set_title(name, loc="left", fontsize=10)
+        vmax = max(values.values(), default=1.0)
+        _heat(axis, matrix, scores, models, cmap="Blues", vmin=0.0, vmax=vmax, digits=3)
+        axis.set_title(f"{cohort}: {metric}", loc="left", fontsize=10)
     drawing.title(figure, f"{task}: score × model, the same weights down a column", fontsize=11)
     return drawing.save(figure, folder / f"grid-{task}.png")
 

@@ -194,7 +194,7 @@ def lesion_cohort(
         radius_mm: as for :func:`write_cohort`.
         shift: as for :func:`write_cohort`.
         severity: as for :func:`write_cohort`.
-        workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as they import it anew.
+        workers: as for :func:`write_cohort`.
         progress: show a progress bar.
 
     Raises:
