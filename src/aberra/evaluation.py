@@ -13,6 +13,7 @@ from aberra.calibrate import FIXED, GIVEN
 from aberra.cohort import Cohort
 from aberra.errors import InputError, MismatchError
 from aberra.files import read_json, write_json, write_text
+from aberra.foreground import region
 from aberra.metrics import figures
 from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
 from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
@@ -52,7 +53,7 @@ PROTOCOLS = {
 }
 """What a threshold was set on, where it was not healthy held-out cases."""
 
-REGION = "manifest mask where given, else non-zero voxels of the scan; lesion voxels always"
+REGION = "manifest mask where given, else all of the scan but its background; lesion voxels always"
 
 
 @dataclass
@@ -70,6 +71,7 @@ class _Tally:
     pooled: dict[str, Overlap] = field(default_factory=dict)
     kinds: KindOverlap = field(default_factory=KindOverlap)
     cases: list[dict[str, Any]] = field(default_factory=list)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -141,6 +143,7 @@ def evaluate(
         "slice": tally.slices.summary(replicates=n_boot, seed=seed),
         "case": _case(tally, n_boot, seed),
         "per_case": tally.cases,
+        "warnings": tally.warnings,
     }
     folder = results / "evaluation"
     folder.mkdir(exist_ok=True)
@@ -200,16 +203,19 @@ def _optional(path: Path) -> NDArray[Any] | None:
     return Volume.read(path).data[0] if path.is_file() else None
 
 
-def _truth(case: Case, found: Volume) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
-    """The lesion's label values and the region that is judged, on the map's grid."""
+def _truth(
+    case: Case, found: Volume, warnings: dict[str, list[str]]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
+    """The lesion's label values and the region that is judged, on the map's grid; notes what reading them warned of."""
     scan = case.read(list(case.channels)[:1])
     if not scan.same_grid(found, tolerance=1e-2):
         raise MismatchError(
             f"{case.case}: the map is {found.shape}, the scan {scan.shape}; were the results made from this manifest?"
         )
     labels = np.zeros(found.shape, np.uint8) if scan.labels is None else scan.labels
-    region = scan.mask if scan.mask is not None else scan.data[0] != 0
-    return labels, region | (labels > 0)
+    if scan.provenance["warnings"]:
+        warnings[case.case] = scan.provenance["warnings"]
+    return labels, region(scan) | (labels > 0)
 
 
 def _score_case(
@@ -223,19 +229,19 @@ def _score_case(
     tally: _Tally,
 ) -> dict[str, Any]:
     """Add a case to the pools and return its own metrics."""
-    labels, region = _truth(case, found)
+    labels, judged = _truth(case, found, tally.warnings)
     truth = labels > 0
-    scores, marks = found.data[0][region], truth[region]
+    scores, marks = found.data[0][judged], truth[judged]
     tally.histogram.add(scores, marks)
     tally.bootstrap.add(case.patient, scores, marks)
     tally.residuals.add(scores, marks)
-    tally.slices.add(case.patient, found.data[0], truth, region, found.affine)
+    tally.slices.add(case.patient, found.data[0], truth, judged, found.affine)
     tally.lesions.add(mask, truth, found.voxel_mm3)
     tally.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
     if FIXED in thresholds:  # then the map is a probability
         tally.reliability.add(case.patient, scores, marks)
     if spread is not None:
-        tally.uncertainty.add(case.patient, spread[region], mask[region], marks)
+        tally.uncertainty.add(case.patient, spread[judged], mask[judged], marks)
     own = VoxelHistogram(CASE_BITS)
     own.add(scores, marks)
     curve = own.curve()
@@ -251,7 +257,7 @@ def _score_case(
         "best_dice": curve.best_dice,
         "prevalence": curve.prevalence,
         "dice": dice,
-        "kinds": {} if kinds is None else tally.kinds.add(kinds[region], labels[region]),
+        "kinds": {} if kinds is None else tally.kinds.add(kinds[judged], labels[judged]),
         "mask_dice": drawn.dice if truth.any() else None,
         "mask_jaccard": drawn.jaccard if truth.any() else None,
         "mask_hd95_mm": hd95(mask, truth, found.spacing),

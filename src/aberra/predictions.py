@@ -12,6 +12,7 @@ from aberra.cohort import Cohort
 from aberra.detection import write_scores
 from aberra.errors import InputError, MismatchError, OutputError
 from aberra.files import atomic_path, write_json
+from aberra.foreground import region
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.result import Result
 
@@ -106,7 +107,7 @@ def _file(folder: Path, case: str) -> Path | None:
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
     """One prediction as a result."""
     from aberra.card import versions
-    from aberra.io import labels_of, read
+    from aberra.io import is_whole, labels_of, read
 
     channel, source = next(iter(case.channels.items()))
     scan, found = case.read([channel]), read(path)
@@ -114,24 +115,25 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
         raise MismatchError(
             f"{path}: the prediction is {found.shape}, its scan {source} is {scan.shape} or lies elsewhere; predict on the scan's own grid"
         )
-    values, kinds = found.data[0], None
+    values, kinds, note = found.data[0], None, ""
     if protocol == FIXED:
         if values.min() < 0 or values.max() > 1:
             raise InputError(
                 f"{path}: values from {values.min():g} to {values.max():g}; expected probabilities in [0, 1]"
             )
     else:
-        if (values != np.round(values)).any() or values.min() < 0:
+        if not is_whole(values):
             raise InputError(
                 f"{path}: values that are no labels; expected whole numbers from 0, or --probabilities for a probability map"
             )
+        values = np.rint(values)
         lesion = values > 0 if labels is None else np.isin(values, list(labels))
-        told = labels_of(values * lesion)
+        told, note = labels_of(values * lesion, path)
         kinds = told if (told > 1).any() else None
         values = lesion.astype(np.float32)
     grid = scan.with_(data=values[None], channels=("anomaly",), mask=None, lesion=None)
     mask, components = PostProcess(min_voxels=0).segment(values, grid, 0.5)
-    inside = scan.mask if scan.mask is not None else scan.data[0] != 0
+    inside = region(scan)
     return Result(
         case=case.case,
         paths={channel: str(source)},
@@ -146,6 +148,7 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
         scale={"low": 0.0, "high": 1.0},
         warnings=[
             "no p-value: an imported prediction, not calibrated on healthy cases",
+            *([note] if note else []),
         ],
         model={"name": name, "method": "imported", "fingerprint": "imported"},
         input={

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 ON_GRID = ("mask", "lesion", "kinds")
 """Fields that lie on the grid beside the intensities, shape (D, H, W), and move with it by nearest neighbour."""
 
+SPL = "SPL"
+SLICES = {"S": "SPL", "I": "SPL", "A": "PIL", "P": "PIL", "R": "LIP", "L": "LIP"}
+"""How a single slice is turned, by the axis across it: rows run down and columns to the right as radiologists see axial, coronal and
+sagittal slices."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
@@ -97,6 +102,11 @@ class Volume:
         """Voxel size along (D, H, W) in mm."""
         d, h, w = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(d), float(h), float(w)
+
+    @property
+    def standard(self) -> str:
+        """Axis codes that ``prepare`` and fingerprints turn it to: ``SPL``; of a 2-D image such that D is the axis across it."""
+        return SLICES[self.orientation[self.shape.index(1)]] if self.is_image else SPL
 
     @property
     def voxel_mm3(self) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,11 @@ from aberra.cohort.fingerprint import Fingerprint, Measure, case_samples, measur
 from aberra.cohort.manifest import Case, Cohort
 from aberra.errors import AberraError, ManifestError, MismatchError
 from aberra.files import file_hash
+from aberra.foreground import constant
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from aberra.volume import Volume
 
 __all__ = ["Finding", "Report", "compare", "examine"]
@@ -26,6 +28,8 @@ Source = Path | str | Cohort
 
 NEARLY_EMPTY = 0.01
 ANISOTROPIC = 3.0
+FEWEST_VOXELS, MOST_LABELS = 1000, 50
+"""A scan of so many voxels with so few values, all whole numbers, looks like a label map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,45 +156,28 @@ def _case(seen: _Seen, case: Case, channels: list[str], samples: int) -> None:
     seen.measures[case.case] = taken
     for note in volume.provenance.get("warnings", []):
         seen.add("warn", "header", f"{case.case}: {note}", "compare with the scanner's export", [case.case])
-    _header(seen, case, channels)
     _content(seen, case, volume, taken)
 
 
-def _header(seen: _Seen, case: Case, channels: list[str]) -> None:
-    """Both transforms of a NIfTI header should say the same; programs differ in which one they use."""
-    import nibabel as nib
-
-    for path in (case.channels[name] for name in channels):
-        if not path.name.endswith((".nii", ".nii.gz")):
-            continue
-        header: Any = nib.load(path).header
-        if not (int(header["sform_code"]) and int(header["qform_code"])):
-            continue
-        corners = np.array(list(product(*((0, n - 1) for n in header.get_data_shape()[:3]))))
-        delta = (header.get_sform() - header.get_qform())[:3]
-        apart = float(np.abs(corners @ delta[:, : corners.shape[1]].T + delta[:, 3]).max())
-        if apart > max(header.get_zooms()[:3]):
+def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
+    if flat := constant(volume):
+        seen.add(
+            "error",
+            "intensity",
+            f"{case.case}: {flat}",
+            "export the scan again; there is nothing to see in this one",
+            [case.case],
+        )
+        return
+    for name, channel in zip(volume.channels, volume.data, strict=True):
+        if _like_labels(channel):
             seen.add(
                 "warn",
-                "header",
-                f"{path.name}: sform and qform disagree by up to {apart:.1f} mm; the sform is used",
-                "export it again, or copy the right transform over the other",
-                [case.case],
-            )
-
-
-def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
-    for index, name in enumerate(volume.channels):
-        low, high = float(volume.data[index].min()), float(volume.data[index].max())
-        if low == high:
-            seen.add(
-                "error",
                 "intensity",
-                f"{case.case}: {name} is constant ({low:g} everywhere)",
-                "export the scan again; this one is empty",
+                f"{case.case}: {name} looks like a label map: {len(np.unique(channel))} different values, all whole numbers",
+                "make sure that it is the scan, not its segmentation",
                 [case.case],
             )
-            return
     if taken.foreground_fraction < NEARLY_EMPTY:
         seen.add(
             "warn",
@@ -199,6 +186,13 @@ def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
             "look at the scan; leave it out if it is nearly empty",
             [case.case],
         )
+
+
+def _like_labels(channel: NDArray[np.float32]) -> bool:
+    """Whether a channel (D, H, W) has as few values as a segmentation."""
+    if channel.size < FEWEST_VOXELS or (channel != np.rint(channel)).any():
+        return False
+    return len(np.unique(channel)) <= MOST_LABELS
 
 
 def _describe(seen: _Seen) -> Fingerprint | None:

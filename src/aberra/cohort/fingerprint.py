@@ -1,7 +1,7 @@
 """What a cohort looks like in numbers: grids, coverage and intensities, after nnU-Net's data fingerprint.
 
-Axes are in the prepared order `SPL` (superior, posterior, left), whatever the order in the files, so that
-the numbers of two cohorts compare.
+Axes are in the prepared order `SPL` (superior, posterior, left; of an image: across it, rows, columns), whatever the order in the
+files, so that the numbers of two cohorts compare.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from aberra.errors import MismatchError
+from aberra.foreground import CUT_AWAY, RIM, nonzero
+from aberra.foreground import rim as rim_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -164,7 +166,7 @@ def of_volume(volume: Volume) -> Fingerprint:
 
 def measure(volume: Volume, *, samples: int = CASE_SAMPLES) -> Measure:
     """Look at one volume: grid, foreground, evenly strided foreground intensities."""
-    to_spl = _to_spl(volume)
+    to_spl = _standard(volume)
     stride = _stride(volume.shape)
     data = volume.data[:, *(slice(None, None, s) for s in stride)]
     spacing = tuple(size * step for size, step in zip(volume.spacing, stride, strict=True))
@@ -269,24 +271,22 @@ def _foreground(
 
     Returns:
         The foreground, the rule that gave it, the share of voxels in the largest connected region of
-        exact zeros, and the brightness of the non-zero region's outer rim as a share of its 98th percentile.
+        background, and the brightness of the outer rim of the rest as a share of its 98th percentile.
     """
     from scipy import ndimage
 
-    zero = data == 0
+    inside = nonzero(data[None])
+    zero = ~inside
     largest = rim = 0.0
-    if zero.mean() > 0.2:
+    if zero.mean() > CUT_AWAY:
         labels, n = ndimage.label(zero)
         largest = float(np.bincount(labels.ravel(), minlength=n + 1)[1:].max() / zero.size)
-        inside = ~zero
-        edge = inside & ~ndimage.binary_erosion(inside, border_value=1)
-        if edge.any() and (top := np.percentile(data[inside], 98)) > 0:
-            rim = float(np.median(data[edge]) / top)
+        rim = rim_of(data, inside)
     if given is not None and given.any():
         return given, "mask", largest, rim
     # Air that fades into a zeroed background is non-zero too, but it is not foreground: a dim rim tells.
-    if largest > 0.2 and rim >= 0.1:
-        return ~zero, "non-zero", largest, rim
+    if largest > CUT_AWAY and rim >= RIM:
+        return inside, "non-zero", largest, rim
     return _otsu(data), "otsu", largest, rim
 
 
@@ -310,17 +310,18 @@ def _stripped(largest: float, rim: float) -> tuple[bool, str]:
     """Guess whether the skull is gone: a brain cut out leaves a zeroed surround and a sharp, bright edge."""
     if largest <= 0.25:
         return False, "no connected background of exact zeros larger than 25 % of the scan"
-    if rim < 0.1:
+    if rim < RIM:
         return False, "the background is zero, but tissue fades into it as air does"
     return True, "a connected background of exact zeros meets tissue at a sharp edge"
 
 
-def _to_spl(volume: Volume) -> tuple[int, int, int]:
-    """Which file axis runs along S, P and L."""
-    from nibabel.orientations import io_orientation
+def _standard(volume: Volume) -> tuple[int, int, int]:
+    """Which file axis runs along S, P and L; of an image, which is across it, down and to the right as it is prepared."""
+    from nibabel.orientations import axcodes2ornt, io_orientation
 
     along = [int(axis) for axis in io_orientation(volume.affine)[:, 0]]
-    return along.index(2), along.index(1), along.index(0)
+    first, second, third = (along.index(int(axis)) for axis in axcodes2ornt(volume.standard)[:, 0])
+    return first, second, third
 
 
 def _spl(values: Sequence[Any], order: tuple[int, int, int]) -> tuple[Any, Any, Any]:

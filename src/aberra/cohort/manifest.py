@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -75,12 +75,13 @@ class Case:
             if name not in self.channels:
                 raise MismatchError(f"{self.case}: no channel '{name}'; it has {', '.join(self.channels)}")
         volume = read_case({name: self.channels[name] for name in names})
-        labels = None if self.lesion is None else read_labels(self.lesion, volume)
+        warnings = [*volume.provenance.get("warnings", [])]
+        labels = None if self.lesion is None else read_labels(self.lesion, volume, warnings)
         return volume.with_(
-            mask=None if self.mask is None else read_mask(self.mask, volume),
+            mask=None if self.mask is None else read_mask(self.mask, volume, warnings),
             lesion=None if labels is None else labels > 0,
             kinds=labels,
-            provenance={**volume.provenance, "case": self.case},
+            provenance={**volume.provenance, "case": self.case, "warnings": warnings},
         )
 
     def content_hash(self, channels: Sequence[str] | None = None) -> str:
@@ -364,15 +365,16 @@ def _grid(path: Path) -> Grid | None:
     kind = sniff(path)
     try:
         if kind == "nifti":
-            import nibabel as nib
+            from aberra.io.nifti import geometry
 
-            image: Any = nib.load(path)
-            return tuple(image.shape[:3]), image.affine
+            return geometry(path)
         if kind == "image":
             from PIL import Image
 
             with Image.open(path) as picture:
                 return picture.size, None
+    except AberraError:
+        return None  # said when the scan is read, so that the other cases go on
     except Exception as error:
         raise InputError(f"{path}: the header cannot be read ({error}); copy the file again") from error
     return None

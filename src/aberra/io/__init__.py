@@ -22,6 +22,12 @@ Format = Literal["nifti", "dicom", "image"]
 IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 SUFFIXES = (".nii.gz", ".nii", ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".hdr", ".img")
 
+WHOLE = 1e-3
+"""Values nearer to a whole number than this are that number."""
+
+MOST_LABELS = 16
+"""A mask that reaches 255 with more values than these is a grey picture of a mask."""
+
 
 def sniff(path: Path | str) -> Format:
     """Tell a scan's format from its first bytes; a folder is a DICOM series if it holds a DICOM file.
@@ -106,29 +112,69 @@ def read_case(paths: Mapping[str, Path | str]) -> Volume:
     )
 
 
-def read_mask(path: Path | str, like: Volume) -> NDArray[np.bool]:
-    """Read a mask on a scan's grid, shape (D, H, W); everything above 0 is inside.
+def read_mask(path: Path | str, like: Volume, notes: list[str] | None = None) -> NDArray[np.bool]:
+    """Read a mask on a scan's grid, shape (D, H, W); inside is where :func:`labels_of` gives a label.
+
+    Args:
+        path: of the mask.
+        like: the scan.
+        notes: takes what the user must know of it.
 
     Raises:
-        InputError: the mask is on another grid.
+        InputError: the mask is on another grid, or its values are none of a mask.
     """
-    inside: NDArray[np.bool] = _on_grid(path, like) > 0
-    return inside
+    return read_labels(path, like, notes) > 0
 
 
-def read_labels(path: Path | str, like: Volume) -> NDArray[np.uint8]:
+def read_labels(path: Path | str, like: Volume, notes: list[str] | None = None) -> NDArray[np.uint8]:
     """Read a lesion mask with its label values on a scan's grid, shape (D, H, W); see :func:`labels_of`.
 
+    Args:
+        path: of the mask.
+        like: the scan.
+        notes: takes what the user must know of it.
+
     Raises:
-        InputError: the mask is on another grid.
+        InputError: the mask is on another grid, or its values are none of a mask.
     """
-    return labels_of(_on_grid(path, like))
+    labels, note = labels_of(_on_grid(path, like), path)
+    if note and notes is not None:
+        notes.append(note)
+    return labels
 
 
-def labels_of(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A mask's values as labels; 1 everywhere above 0 if there are others than whole numbers from 0 to 255."""
-    labels = values.clip(0, 255).astype(np.uint8)
-    return labels if (labels == values).all() else (values > 0).astype(np.uint8)
+def labels_of(values: NDArray[np.float32], path: Path | str = "mask") -> tuple[NDArray[np.uint8], str]:
+    """A mask's values as labels, and what the user must know of that; empty if nothing.
+
+    Whole numbers from 0 to 255, rounding aside, are labels, whole numbers above count as 1, and so does the one other value of a
+    mask of two. Anything else was interpolated, is a probability or a picture of a mask: it is cut at half of full, 1 or 255.
+
+    Raises:
+        InputError: numbers below 0 and none above.
+    """
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low <= -0.5 and high < 0.5:
+        raise InputError(
+            f"{path}: values from {low:g} to {high:g}; expected a mask, 0 outside and above 0 inside. Export it as unsigned integers"
+        )
+    whole = np.rint(values)
+    full = 255 if abs(high - 255) < 0.5 else 1
+    if is_whole(values) and (full == 1 or len(np.unique(whole)) <= MOST_LABELS):
+        if high > 255.5:
+            return (whole > 0).astype(np.uint8), f"{path}: labels above 255 are not told apart; all count as 1"
+        return whole.astype(np.uint8), ""
+    inside = values > high / 2
+    if np.abs(values - inside * np.float32(high)).max() <= WHOLE * high:
+        return inside.astype(np.uint8), ""
+    return (values > full / 2).astype(np.uint8), (
+        f"{path}: neither 0 and 1 nor whole-numbered labels (values from {low:.4g} to {high:.4g}), as if interpolated or a "
+        f"probability; cut at {full / 2:g}. Resample masks by nearest neighbour"
+    )
+
+
+def is_whole(values: NDArray[np.float32]) -> bool:
+    """Whether all values are whole numbers from 0, rounding aside."""
+    return bool(np.abs(values - np.rint(values)).max(initial=0) <= WHOLE and values.min(initial=0) > -0.5)
 
 
 def _on_grid(path: Path | str, like: Volume) -> NDArray[np.float32]:

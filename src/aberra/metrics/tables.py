@@ -13,6 +13,9 @@ COLUMNS = ("level", "metric", "protocol", "value", "low", "high")
 SHOWN = (0.005, 0.01, 0.05)
 """Rejected shares that are printed; ``metrics.json`` has more."""
 
+LISTED = 5
+"""Cases whose warnings are printed; ``metrics.json`` has all."""
+
 
 def _row(
     level: str, metric: str, value: float | None, protocol: str | None = "", interval: Any = None
@@ -190,5 +193,9 @@ def show(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> N
         console.print(
             f"AP per patient, {row['method']} − this: {row['difference']:+.3f} (n = {row['n']}, p = {row['p']:.3f}, Holm {row['p_holm']:.3f})"
         )
+    for case, notes in [*content["warnings"].items()][:LISTED]:
+        console.print(f"warning: {case}: {'; '.join(notes)}", highlight=False, markup=False)
+    if len(content["warnings"]) > LISTED:
+        console.print(f"warning: {len(content['warnings']) - LISTED} more cases, see metrics.json")
     console.print(f"region: {content['region']}", highlight=False)
     console.print(f"tables and figures: {folder}", soft_wrap=True)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
-from aberra.prepare.grid import warn
+from aberra.errors import ConfigError, InputError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +58,19 @@ class Normalise:
         self.high = high
 
     def __call__(self, volume: Volume) -> Volume:
-        """Return the normalised volume. A channel that is constant inside the mask becomes zero, with a warning."""
+        """Return the normalised volume.
+
+        Raises:
+            InputError: a channel is constant inside the mask, so that there is no scale (``window`` and ``none`` need none).
+        """
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
         data = np.zeros_like(volume.data)
         for index, (channel, name) in enumerate(zip(volume.data, volume.channels, strict=True)):
             inside = channel[mask]
-            if not inside.size or (inside.min() == inside.max() and self.method not in {"window", "none"}):
-                volume = warn(volume, f"{name}: constant inside the foreground; its map is flat")
+            if not inside.size:
                 continue
+            if inside.min() == inside.max() and self.method not in {"window", "none"}:
+                raise InputError(f"{name} is constant inside the foreground; is this the right file?")
             values = self._scaled(inside)
             data[index][mask] = np.clip(values, self.clip[0], self.clip[1]) if self.clip else values
         return volume.with_(data=data)

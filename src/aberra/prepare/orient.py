@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import ConfigError
-from aberra.volume import ON_GRID
+from aberra.volume import ON_GRID, SPL
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Orient:
     """Permute and flip axes so that they run towards ``to``; exact, the affine is adjusted.
 
+    A 2-D image is turned to :attr:`~aberra.volume.Volume.standard` instead, so that D is the axis across it.
+
     Args:
         to: three codes of R/L, A/P, S/I, one of each pair; ``SPL`` gives radiological axial slices along D.
 
@@ -23,9 +25,9 @@ class Orient:
         ConfigError: not an orientation.
     """
 
-    version = 1
+    version = 2
 
-    def __init__(self, *, to: str = "SPL") -> None:
+    def __init__(self, *, to: str = SPL) -> None:
         if len(to) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
             next((pair for pair in (frozenset("RL"), frozenset("AP"), frozenset("SI")) if code in pair), None)
             for code in to
@@ -45,7 +47,8 @@ class Orient:
             ornt_transform,
         )
 
-        change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(self.to))
+        to = volume.standard if volume.is_image else self.to
+        change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(to))
         affine = volume.affine @ inv_ornt_aff(change, volume.shape)
         moved = {
             name: None if (array := getattr(volume, name)) is None

@@ -98,7 +98,7 @@ def plan(
         else:
             voxel, chosen = _slice_plan(own, extent, size, spacing, image=image)
             shape = [0, *chosen]
-        steps.append({"name": "resample", "spacing": [round(edge, 4) for edge in voxel]})
+        steps.append({"name": "resample", "spacing": [_rounded(edge) for edge in voxel]})
         if shape is not None:
             steps.append({"name": "crop", "shape": list(shape), "centre": "grid" if image else "mask"})
     if match:
@@ -140,7 +140,7 @@ def _volume_spacing(
 ) -> list[float]:
     """Voxel size (S, P, L) for a 3-D network or a common grid."""
     if spacing is not None:
-        return [float(step) for step in spacing]
+        return [float(step or mine) for step, mine in zip(spacing, own, strict=True)]
     coarsest = max(extent) / COARSEST
     return [max(step, coarsest) for step in own]
 
@@ -164,6 +164,11 @@ def _patch(
     if size:
         return [size] * 3
     return [min(PATCH, _multiple(edge)) for edge in needed]
+
+
+def _rounded(edge: float) -> float:
+    """To four decimals, or as many digits where pixels are that small."""
+    return round(edge, 4) if edge >= 0.1 else float(f"{edge:.4g}")
 
 
 def _multiple(edge: float) -> int:

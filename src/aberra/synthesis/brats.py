@@ -176,7 +176,11 @@ def _write_case(folder: Path, name: str, files: dict[str, Path], *, size: int, l
     if not brain:
         raise InputError(f"{place}: no brain in the slices that are kept; give other --low and --high")
     volume = Crop(shape=[0, size, size], centre="grid")(volume)
-    mask, labels = _brain(volume), labels_of(volume.data[-1])
+    mask, (labels, note) = _brain(volume), labels_of(volume.data[-1], files[SEGMENTATION])
+    if note:
+        raise InputError(
+            f"{files[SEGMENTATION]}: expected whole-numbered labels from 0 to 255; give the segmentation as it was released"
+        )
     lesion = labels > 0
     lost = 1 - int(mask.sum()) / brain
     if lost > CUT:
