@@ -228,6 +228,8 @@ def edit_cohort(
     """
     from rich.progress import track
 
+    from aberra.io import read_mask
+
     strengths = _weights(weights)
     if mask is not None and (draw is not None or len(cohort) > 1):
         raise ConfigError("--mask is of one scan; for several use --draw")
@@ -250,7 +252,7 @@ def edit_cohort(
         volume = detector.read(case, channels)
         aims = list(fixed)
         if mask is not None:
-            aims.append(Aim(guide="mask", target=_read_mask(mask), weight=strengths.get("mask")))
+            aims.append(Aim(guide="mask", target=read_mask(mask, volume), weight=strengths.get("mask")))
         elif draw is not None:
             drawn = drawn_lesion(volume, np.random.default_rng([draw, number]), radius_mm)
             aims.append(Aim(guide="mask", target=drawn, weight=strengths.get("mask")))
@@ -271,12 +273,6 @@ def _weights(settings: Sequence[str]) -> dict[str, float]:
         except ValueError as error:
             raise ConfigError(f"--weight {setting}: expected guide=number, as in mask=3") from error
     return found
-
-
-def _read_mask(path: Path) -> NDArray[np.bool]:
-    from aberra.volume import Volume
-
-    return np.asarray(Volume.read(path).data[0] > 0)
 
 
 def drawn_lesion(
