@@ -207,10 +207,13 @@ def _truth(
     case: Case, found: Volume, warnings: dict[str, list[str]]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
     """The lesion's label values and the region that is judged, on the map's grid; notes what reading them warned of."""
-    scan = case.read(list(case.channels)[:1])
-    if not scan.same_grid(found, tolerance=1e-2):
+    from aberra.io import onto
+
+    given = case.read(list(case.channels)[:1])
+    scan = onto(given, found)
+    if scan is None:
         raise MismatchError(
-            f"{case.case}: the map is {found.shape}, the scan {scan.shape}; were the results made from this manifest?"
+            f"{case.case}: the map is {found.shape}, the scan {given.shape} or lies elsewhere; were the results made from this manifest?"
         )
     labels = np.zeros(found.shape, np.uint8) if scan.labels is None else scan.labels
     if scan.provenance["warnings"]:

@@ -107,13 +107,14 @@ def _file(folder: Path, case: str) -> Path | None:
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
     """One prediction as a result."""
     from aberra.card import versions
-    from aberra.io import is_whole, labels_of, read
+    from aberra.io import is_whole, labels_of, onto, read
 
     channel, source = next(iter(case.channels.items()))
-    scan, found = case.read([channel]), read(path)
-    if not scan.same_grid(found, tolerance=1e-2):
+    scan, given = case.read([channel]), read(path)
+    found = onto(given, scan)
+    if found is None:
         raise MismatchError(
-            f"{path}: the prediction is {found.shape}, its scan {source} is {scan.shape} or lies elsewhere; predict on the scan's own grid"
+            f"{path}: the prediction is {given.shape}, its scan {source} is {scan.shape} or lies elsewhere; predict on the scan's own grid"
         )
     values, kinds, note = found.data[0], None, ""
     if protocol == FIXED:

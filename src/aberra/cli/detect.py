@@ -37,12 +37,14 @@ def detect(
     """Score scans: per case a map, mask, reconstruction and result.json; scores.csv and report.html for all."""
     from rich.console import Console
 
+    from aberra.cli.notes import warn
     from aberra.cohort import Cohort
     from aberra.detection import detect_cohort
     from aberra.detector import Detector
 
     detector = Detector.load(model, device=device, batch_size=batch_size)
     cohort = Cohort.from_paths(paths)
+    warn(cohort.warnings)
     summary = detect_cohort(
         detector,
         cohort.select(split=split) if split else cohort,

@@ -44,11 +44,13 @@ def edit(
     """
     from rich.console import Console
 
+    from aberra.cli.notes import warn
     from aberra.cohort import Cohort
     from aberra.detector import Detector
     from aberra.editing import edit_cohort
 
     cohort = Cohort.from_paths(paths)
+    warn(cohort.warnings)
     done = edit_cohort(
         Detector.load(model, device=device),
         cohort.select(split=split) if split else cohort,

@@ -6,22 +6,16 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-import numpy as np
-
-from aberra.errors import AberraError, InputError, ManifestError, MismatchError
-from aberra.files import config_hash, file_hash
+from aberra.errors import InputError, ManifestError, MismatchError
+from aberra.files import config_hash
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from aberra.volume import Volume
-
-    Grid = tuple[tuple[int, ...], NDArray[np.float64] | None]
 
 RESERVED = ("case", "patient", "mask", "lesion", "label", "site", "age", "sex", "split")
 """Columns with a meaning of their own; every other column that holds paths is a channel."""
@@ -85,7 +79,7 @@ class Case:
         )
 
     def content_hash(self, channels: Sequence[str] | None = None) -> str:
-        """Hash of the bytes of the files that :meth:`read` would read."""
+        """Hash of all bytes that :meth:`read` would read; what cannot be read has none, and reading it says why."""
         names = list(channels) if channels is not None else list(self.channels)
         files = [self.channels[name] for name in names if name in self.channels]
         parts = [_hash(file) for file in (*files, self.mask, self.lesion) if file is not None]
@@ -98,11 +92,15 @@ class Cohort(Sequence[Case]):
     Args:
         cases: in order.
         source: where they come from, for messages.
+        warnings: what whoever reads the results should know of how they were found.
     """
 
-    def __init__(self, cases: Iterable[Case], source: Path | str = "cohort") -> None:
+    def __init__(
+        self, cases: Iterable[Case], source: Path | str = "cohort", warnings: Iterable[str] = ()
+    ) -> None:
         self.cases = tuple(cases)
         self.source = source
+        self.warnings = tuple(warnings)
 
     @overload
     def __getitem__(self, index: int) -> Case: ...
@@ -110,7 +108,9 @@ class Cohort(Sequence[Case]):
     def __getitem__(self, index: slice) -> Cohort: ...
     def __getitem__(self, index: int | slice) -> Case | Cohort:
         """A case, or a cohort of several."""
-        return Cohort(self.cases[index], self.source) if isinstance(index, slice) else self.cases[index]
+        if isinstance(index, slice):
+            return Cohort(self.cases[index], self.source, self.warnings)
+        return self.cases[index]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -146,6 +146,7 @@ class Cohort(Sequence[Case]):
                 if (split is None or case.split == split) and (healthy is None or case.healthy == healthy)
             ),
             self.source,
+            self.warnings,
         )
 
     def data_hash(self, channels: Sequence[str] | None = None) -> str:
@@ -186,46 +187,69 @@ class Cohort(Sequence[Case]):
     def from_paths(cls, paths: Path | str | Sequence[Path | str]) -> Cohort:
         """Make a cohort of scan files, DICOM folders, folders of scans or one manifest.
 
-        The channel of loose scans is ``image``.
+        The channel of loose scans is ``image``. Several files of one DICOM series, or both of a NIfTI pair, are one case. A path that
+        cannot be used is a case, too, so that reading it says why, unless there is no other.
 
         Raises:
-            InputError: a path is missing or nothing in it can be read.
+            InputError: nothing in the paths can be read, or two scans have one name.
             ManifestError: the manifest has problems.
         """
-        from aberra.io import case_name, find_scans, sniff
+        from aberra.io import distinct, named
 
         given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
         if len(given) == 1 and given[0].suffix.lower() == ".csv":
             return cls.read(given[0])
-        found: list[tuple[str, Path]] = []
         for path in given:
             if path.suffix.lower() == ".csv":
                 raise InputError(f"{path}: a manifest stands alone; give it without other paths")
-            if path.is_dir() and not any(_dicom_inside(path)):
-                scans = find_scans(path)
-                if not scans:
-                    raise InputError(f"{path}: no scans in this folder (NIfTI, DICOM, PNG, JPEG, TIFF)")
-                found += scans
-            else:
-                sniff(path)
-                found.append((case_name(Path(path.name or path.resolve().name)), path))
+        warnings: list[str] = []
+        found: list[tuple[str, Path]] = []
+        refused: list[InputError] = []
+        groups = distinct(given)
+        for name, path in named(groups, warnings):
+            try:
+                found += _scans(name, path, warnings)
+            except InputError as error:
+                refused.append(error)
+                found.append((name, path))
+        if len(refused) == len(groups):
+            raise InputError("\n".join(map(str, refused)) or "no scans given")
         counts = Counter(name for name, _ in found)
         doubled = [name for name, count in counts.items() if count > 1]
         if doubled:
-            raise InputError(f"several scans are called {', '.join(doubled)}; rename them or use a manifest")
+            raise InputError(
+                f"several scans are called {', '.join(doubled)} ({', '.join(str(path) for name, path in found if name == doubled[0])}); "
+                "rename them or use a manifest"
+            )
         return cls(
             (Case(case=name, patient=name, channels={"image": path}) for name, path in found),
             ", ".join(str(path) for path in given),
+            warnings,
         )
 
 
-def _dicom_inside(folder: Path) -> Iterator[Path]:
-    """DICOM files directly in a folder."""
-    from aberra.io import is_scan, sniff
+def _scans(name: str, path: Path, warnings: list[str]) -> list[tuple[str, Path]]:
+    """The scans at a path, which is one or a folder of them.
 
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and is_scan(path) and sniff(path) == "dicom":
-            yield path
+    Raises:
+        InputError: there are none.
+    """
+    from aberra.io import find_scans, sniff
+
+    if not path.is_dir():
+        sniff(path)
+        return [(name, path)]
+    if (path / "manifest.csv").is_file():
+        warnings.append(
+            f"{path} holds a manifest.csv, which is not used here: masks and truth count as scans; give {path / 'manifest.csv'} instead"
+        )
+    notes: list[str] = []
+    scans = find_scans(path, notes)
+    warnings += notes
+    if not scans:
+        why = "".join(f"\n  {note}" for note in notes)
+        raise InputError(f"{path}: no scans in this folder (NIfTI, DICOM, PNG, JPEG, TIFF){why}")
+    return scans
 
 
 def _parse(path: Path, rows: list[list[str]], problems: list[str]) -> list[Case]:
@@ -334,7 +358,9 @@ def _conflicts(cases: list[Case]) -> list[str]:
 
 
 def _grid_problems(case: Case) -> list[str]:
-    """Channels, mask and truth of a case must share a grid; only headers are read."""
+    """Channels, mask and truth of a case must lie on the same voxels; only headers are read."""
+    from aberra.io import grid_of, turned
+
     files = {
         **case.channels,
         **({"mask": case.mask} if case.mask else {}),
@@ -342,63 +368,26 @@ def _grid_problems(case: Case) -> list[str]:
     }
     if len(files) < 2:
         return []
-    problems, grids = [], {}
+    grids = []
     for name, path in files.items():
-        try:
-            grids[name] = _grid(path)
-        except AberraError as error:
-            problems.append(f"row {case.row}: {name}: {error}")
-    known = [(name, grid) for name, grid in grids.items() if grid is not None]
-    for name, grid in known[1:]:
-        if not _same(grid, known[0][1]):
-            problems.append(
-                f"row {case.row}: {name} is on another grid than {known[0][0]} ({files[name].name} and {files[known[0][0]].name}); "
-                "resample them onto one grid"
-            )
-    return problems
-
-
-def _grid(path: Path) -> Grid | None:
-    """Shape and affine of a NIfTI, size of an image; None for DICOM, which is checked on reading."""
-    from aberra.io import sniff
-
-    kind = sniff(path)
-    try:
-        if kind == "nifti":
-            from aberra.io.nifti import geometry
-
-            return geometry(path)
-        if kind == "image":
-            from PIL import Image
-
-            with Image.open(path) as picture:
-                return picture.size, None
-    except AberraError:
-        return None  # said when the scan is read, so that the other cases go on
-    except Exception as error:
-        raise InputError(f"{path}: the header cannot be read ({error}); copy the file again") from error
-    return None
-
-
-def _same(a: Grid, b: Grid) -> bool:
-    """Whether two grids are one, as :func:`aberra.io.read_mask` judges it; an image has no affine to compare."""
-    (shape, affine), (other_shape, other) = a, b
-    near = affine is None or other is None or np.allclose(affine, other, atol=1e-2)
-    return shape == other_shape and bool(near)
+        with suppress(InputError):  # reading the case says why, and does not keep the others from being read
+            grids.append((name, grid_of(path)))
+    return [
+        f"row {case.row}: {name} is on another grid than {grids[0][0]} ({files[name].name} and {files[grids[0][0]].name}); "
+        "resample them onto one grid"
+        for name, grid in grids[1:]
+        if turned(grid, grids[0][1]) is None
+    ]
 
 
 def _hash(path: Path) -> str:
-    """Hash a file's bytes, remembered while its size and time stay the same."""
-    if path.is_dir():
-        return file_hash(path)
-    status = path.stat()
-    return _remembered_hash(path, status.st_size, status.st_mtime_ns)
+    """Hash of an input's bytes."""
+    from aberra.io import input_hash
 
-
-@lru_cache(maxsize=100_000)
-def _remembered_hash(path: Path, size: int, stamp: int) -> str:
-    del size, stamp
-    return file_hash(path)
+    try:
+        return input_hash(path)
+    except InputError:
+        return f"unreadable {path}"
 
 
 def with_split(case: Case, split: str) -> Case:

@@ -170,14 +170,14 @@ def _kinds(result: Result) -> str:
 
 def _scan(result: Result) -> tuple[Volume | None, str]:
     """The input, or why it cannot be shown."""
-    from aberra.io import read
+    from aberra.io import onto, read
 
     path = next(iter(result.paths.values()), "")
     try:
-        scan = read(path)
+        scan = onto(read(path), result.map)
     except AberraError as error:
         return None, f"the input cannot be shown: {error}"
-    if scan.shape != result.map.shape:
+    if scan is None:
         return None, f"the input cannot be shown: {path} has changed since detection"
     return scan, ""
 
