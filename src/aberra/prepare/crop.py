@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.options import EdgeOrNone, configured
 from aberra.prepare.grid import warn
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aberra.volume import Volume
 
 
@@ -28,14 +28,12 @@ class Crop:
     """
 
     version = 1
-    CENTRES = ("mask", "grid")
 
-    def __init__(self, *, shape: Sequence[int], centre: str = "mask") -> None:
-        if centre not in self.CENTRES:
-            raise unknown("crop centre", centre, self.CENTRES)
-        if len(shape) != 3 or min(shape) < 0:
+    @configured("crop")
+    def __init__(self, *, shape: Sequence[EdgeOrNone], centre: Literal["mask", "grid"] = "mask") -> None:
+        if len(shape) != 3:
             raise ConfigError(f"crop: shape {list(shape)}; expected three edges in voxels, 0 to keep an axis")
-        self.shape = [int(edge) for edge in shape]
+        self.shape = list(shape)
         self.centre = centre
 
     def __call__(self, volume: Volume) -> Volume:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import ConfigError
+from aberra.options import configured
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
@@ -25,14 +26,13 @@ class Orient:
 
     version = 1
 
+    @configured("orient")
     def __init__(self, *, to: str = "SPL") -> None:
         if len(to) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
             next((pair for pair in (frozenset("RL"), frozenset("AP"), frozenset("SI")) if code in pair), None)
             for code in to
         }:
-            raise ConfigError(
-                f"orient: '{to}' is not an orientation; expected three codes such as SPL or RAS"
-            )
+            raise ConfigError(f"orient.to={to}: expected three codes such as SPL or RAS")
         self.to = to
 
     def __call__(self, volume: Volume) -> Volume:

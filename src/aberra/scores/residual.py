@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from aberra.errors import ConfigError, unknown
+from aberra.options import Positive, Share, Sigma, configured
 from aberra.scores import Scored
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import Reconstructs
     from aberra.inference import Runner
+
+Sign = Literal["absolute", "positive", "negative"]
+Mode = Literal["absolute", "positive", "negative", "ssim", "structural"]
 
 
 class Residual:
@@ -38,26 +41,21 @@ class Residual:
     """
 
     needs = ("Reconstructs",)
-    MODES = ("absolute", "positive", "negative", "ssim", "structural")
+    MODES: tuple[Mode, ...] = get_args(Mode)
 
+    @configured("score")
     def __init__(
         self,
         *,
-        mode: str = "absolute",
+        mode: Mode = "absolute",
         centre: bool = False,
-        smooth: float = 0.0,
-        alpha: float = 0.84,
-        data_range: float = 1.0,
+        smooth: Sigma = 0.0,
+        alpha: Share = 0.84,
+        data_range: Positive = 1.0,
     ) -> None:
-        if mode not in self.MODES:
-            raise unknown("residual mode", mode, self.MODES)
-        if not 0 <= alpha <= 1 or data_range <= 0:
-            raise ConfigError(
-                f"score: alpha={alpha}, data_range={data_range}; expected a share in [0, 1] and a range above 0"
-            )
         self.mode = mode
         self.centre = centre
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
         self.alpha = alpha
         self.data_range = data_range
 
@@ -90,9 +88,6 @@ class Residual:
         if self.mode == "ssim":
             return lost
         return self.alpha * lost + (1 - self.alpha) * (x - restored).abs()
-
-
-SIGNS = ("absolute", "positive", "negative")
 
 
 def signed(difference: Tensor, mode: str) -> Tensor:
