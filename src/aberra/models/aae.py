@@ -63,7 +63,7 @@ class AAE(nn.Module):
         network: Network = "unified",
         latent: Width = 128,
         width: Width | None = None,
-        dropout: ShareBelowOne = 0.2,
+        dropout: ShareBelowOne | None = None,
         rho: NotNegative = 0.0,
         reconstruction: Literal["l1", "l2"] = "l1",
         adversarial_weight: NotNegative = 1.0,
@@ -78,7 +78,7 @@ class AAE(nn.Module):
         self.adversarial_weight = adversarial_weight
         self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
-        dropout = dropout if network == "unified" else 0.0
+        dropout = dense.dropout_of(dropout, there=network == "unified")
         reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
         self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent))
         self.dropout = nn.Dropout(dropout)

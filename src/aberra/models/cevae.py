@@ -43,7 +43,7 @@ class CeVAE(VAE):
         network: ``unified`` or ``original`` (Zimmerer's); this and all up to ``scale`` as :class:`aberra.models.vae.VAE`.
         latent: K.
         width: filters of the first stage.
-        dropout: on the heads and behind the code.
+        dropout: on the heads and behind the code; the unified network's 0.2, the original has none.
         kl_weight: β.
         anneal: ``none``, ``monotonic`` or ``cyclical``.
         anneal_steps: of the annealing.
@@ -74,7 +74,7 @@ class CeVAE(VAE):
         network: Network = "unified",
         latent: Width = 128,
         width: Width | None = None,
-        dropout: ShareBelowOne = 0.2,
+        dropout: ShareBelowOne | None = None,
         kl_weight: NotNegative = 1.0,
         anneal: Anneal = "none",
         anneal_steps: Count = 2000,

@@ -74,12 +74,14 @@ class GMVAE(nn.Module):
         clusters: Few = 9,
         dim_w: Width = 1,
         cluster_floor: NotNegative = 1.0,
-        dropout: ShareBelowOne = 0.2,
+        dropout: ShareBelowOne | None = None,
     ) -> None:
         super().__init__()
         self.clusters = clusters
         self.cluster_floor = cluster_floor
         shape: dict[str, Any] = {"channels": channels, "dims": dims}
+        spatial = network == "original" or bottleneck == "spatial"
+        drop = dense.dropout_of(dropout, there=not spatial)
         if network == "original":
             latent = latent or 1
             mapped = you.Encoder(**shape, size=size, width=width or you.WIDTH)
@@ -99,16 +101,14 @@ class GMVAE(nn.Module):
             flat = dense.encoder("unified", **shape)
             features = flat.features
             self.encoder = flat
-            self.decoder = dense.decoder("unified", **shape, latent=latent, dropout=dropout)
+            self.decoder = dense.decoder("unified", **shape, latent=latent, dropout=drop)
         self.latent = latent
-        spatial = network == "original" or bottleneck == "spatial"
-        dropout = 0.0 if spatial else dropout
 
         def layer(before: int, after: int) -> nn.Module:
             return conv(dims)(before, after, 1) if spatial else nn.Linear(before, after)
 
         def head(after: int) -> nn.Module:
-            return nn.Sequential(layer(features, after), nn.Dropout(dropout))
+            return nn.Sequential(layer(features, after), nn.Dropout(drop))
 
         self.mean, self.log_variance = head(latent), head(latent)
         self.w_mean, self.w_log_variance = head(dim_w), head(dim_w)

@@ -66,7 +66,7 @@ class VAE(nn.Module):
         network: Network = "unified",
         latent: Width = 128,
         width: Width | None = None,
-        dropout: ShareBelowOne = 0.2,
+        dropout: ShareBelowOne | None = None,
         kl_weight: NotNegative = 1.0,
         anneal: Anneal = "none",
         anneal_steps: Count = 2000,
@@ -83,7 +83,7 @@ class VAE(nn.Module):
         self.scale = scale
         self.latent = latent
         kind = "unified" if network == "unified" else "zimmerer"
-        dropout = dropout if network == "unified" else 0.0
+        dropout = dense.dropout_of(dropout, there=network == "unified")
         self.encoder = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
         self.mean = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
         self.log_variance = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))

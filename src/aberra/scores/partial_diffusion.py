@@ -111,8 +111,8 @@ class PartialDiffusion:
         mode: Mode | Literal["perceptual"] = "absolute",
         centre: bool = False,
         smooth: Sigma = 0.0,
-        alpha: Share = 0.84,
-        data_range: Positive = 1.0,
+        alpha: Share | None = None,
+        data_range: Positive | None = None,
     ) -> None:
         self.chain = Chain(start, steps, sampler)
         self.draws = draws
