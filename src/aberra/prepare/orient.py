@@ -32,7 +32,7 @@ class Orient:
             next((pair for pair in (frozenset("RL"), frozenset("AP"), frozenset("SI")) if code in pair), None)
             for code in to
         }:
-            raise ConfigError(f"orient.to={to}: expected three codes such as SPL or RAS")
+            raise ConfigError(f"orient.to={to}: expected an orientation, three codes such as SPL or RAS")
         self.to = to
 
     def __call__(self, volume: Volume) -> Volume:
