@@ -13,6 +13,7 @@ import numpy as np
 from aberra.errors import CalibrationError, ConfigError, MismatchError
 from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
+from aberra.options import checked, conforming
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.registry import build
 from aberra.result import Result
@@ -51,6 +52,47 @@ class Analysis:
     reconstruction: NDArray[np.float32] | None
     uncertainty: NDArray[np.float32] | None = None
     kinds: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a method asks a model, and what is made of the answer.
+
+    Attributes:
+        score: gives the map.
+        postprocess: cleans it.
+        case_question: score that gives the map of the case score; None where it is the same.
+        case_score: one number of that map.
+    """
+
+    score: Any
+    postprocess: PostProcess
+    case_question: Any
+    case_score: CaseScore
+
+    @classmethod
+    def of(cls, method: Method, model: Any) -> Question:
+        """Build what a method asks a model, or the model's class.
+
+        Raises:
+            ConfigError: an option that cannot be.
+            PairingError: the model cannot answer.
+        """
+        from aberra.scores import check_pairing
+
+        case = dict(method.case)
+        other = conforming(case.pop("score", None), dict[str, Any] | None, "case.score")
+        score = build("scores", method.score)
+        question = None if other is None else build("scores", other)
+        for each in (score, question):
+            if each is not None:
+                check_pairing(model, each)
+        return cls(
+            score=score,
+            postprocess=PostProcess(**checked(PostProcess, method.postprocess, "postprocess")),
+            case_question=question,
+            case_score=CaseScore(**checked(CaseScore, case, "case")),
+        )
 
 
 class Detector:
@@ -108,18 +150,10 @@ class Detector:
 
     def _pair(self, method: Method) -> None:
         """Build a method's score, post-processing and case score around the model."""
-        from aberra.scores import check_pairing
-
+        asked = Question.of(method, self.model)
         self.method = method
-        self.score = build("scores", method.score)
-        check_pairing(self.model, self.score)
-        self.postprocess = PostProcess(**_checked("postprocess", method.postprocess, PostProcess))
-        case = dict(method.case)
-        other = case.pop("score", None)
-        self.case_question = None if other is None else build("scores", other)
-        if self.case_question is not None:
-            check_pairing(self.model, self.case_question)
-        self.case_score = CaseScore(**_checked("case", case, CaseScore))
+        self.score, self.postprocess = asked.score, asked.postprocess
+        self.case_question, self.case_score = asked.case_question, asked.case_score
 
     def ask(self, method: Method) -> None:
         """Ask the same model another method's question; the calibration of the old one is dropped.
@@ -356,16 +390,3 @@ class Detector:
         from aberra.cohort.doctor import compare
 
         return [] if self.fingerprint is None else compare(volume, self.fingerprint)
-
-
-def _checked(section: str, options: dict[str, Any], cls: type) -> dict[str, Any]:
-    """Refuse keys that the class does not take, naming the nearest."""
-    import inspect
-
-    from aberra.errors import unknown
-
-    accepted = set(inspect.signature(cls).parameters)
-    for key in options:
-        if key not in accepted:
-            raise unknown(f"option of [{section}]:", key, accepted)
-    return options

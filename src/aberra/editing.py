@@ -263,7 +263,7 @@ def edit_cohort(
 
 
 def _weights(settings: Sequence[str]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for setting in settings:
         guide, _, number = setting.partition("=")
         if guide not in GUIDES:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tomllib
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from aberra.errors import OutputError
+from aberra.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,23 @@ def write_json(target: Path | str, content: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """Read a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # not UTF-8, not TOML, a number of thousands of digits, or nested without end
+        raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
 
 
 def file_hash(path: Path | str) -> str:

@@ -13,7 +13,8 @@ from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, Trains
 from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import config_hash, read_json, write_json
 from aberra.method import SUPERVISED
-from aberra.registry import build
+from aberra.options import accepted
+from aberra.registry import build, named
 from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
@@ -70,9 +71,8 @@ def fit(
     from aberra.cohort.splits import split_by_patient, split_hash
     from aberra.detector import Detector
     from aberra.prepare import Recipe
-    from aberra.training import TrainingConfig
 
-    TrainingConfig.from_dict(method.training)  # a typo must not cost the preparation of a whole cohort
+    _check_options(method)  # a typo must not cost the preparation of a whole cohort
     names = _channels(cohort, channels)
     lesion_free = method.training.get("slices") == LESION_FREE
     if not any(case.split for case in cohort):
@@ -95,8 +95,7 @@ def fit(
         "validation_cases": len(val_cases),
     }
     identity = config_hash([method.to_dict(), facts, names])
-    finished = _claim(out, identity, resume=resume)
-    if finished:
+    if _finished(out, identity, resume=resume):
         return Detector.load(out, device=device)
 
     measured = measure(train_cases, names)
@@ -118,6 +117,7 @@ def fit(
         facts=facts | {"learnt": [case.content_hash(names) for case in train_cases]},
         device=device,
     )
+    _claim(out, identity, resume=resume)  # what cannot be built takes no folder
     prepared = cache or out / "run" / "prepared"
     _learn(
         detector,
@@ -150,26 +150,19 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
     Raises:
         ConfigError: a 3-D network for 2-D images, or an unknown wish.
     """
-    from inspect import signature
+    from aberra.prepare import checked_wishes, plan
 
-    from aberra.errors import unknown
-    from aberra.prepare import plan
-
-    wishes = dict(method.prepare)
-    dims = int(method.model.get("dims", 2))
+    wishes = checked_wishes(method.prepare)
+    model, options = named("models", method.model)
+    dims: int = options.get("dims", 2)
     if measured.kind == "image" and dims == 3:
         raise ConfigError("model.dims=3 needs volumes; this cohort is 2-D images. Use --set model.dims=2")
     if "steps" in wishes:
-        size = wishes.get("size")
-        if size is None:
-            raise ConfigError(
-                "[prepare] with its own steps needs size, the network's spatial shape, as in size = [128, 128]"
-            )
-        return list(wishes["steps"]), dims, tuple(int(edge) for edge in np.atleast_1d(size))
-    accepted = set(signature(plan).parameters) - {"fingerprint", "dims"}
-    for key in wishes:
-        if key not in accepted:
-            raise unknown("option of [prepare]:", key, accepted | {"steps"})
+        size = wishes["size"]
+        edges = (size,) * dims if isinstance(size, int) else tuple(size)
+        if "dims" in accepted(model) and len(edges) != dims:
+            raise ConfigError(f"prepare.size={list(edges)}: expected {dims} edges, for model.dims={dims}")
+        return list(wishes["steps"]), dims, edges
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])
 
@@ -242,8 +235,26 @@ class _Labelled(Sequence["Volume"]):
         return volume.with_(lesion=np.zeros_like(everywhere) if self.cases[index].healthy else everywhere)
 
 
-def _claim(out: Path, identity: str, *, resume: bool) -> bool:
-    """Take the folder for this fit. Return True where the same fit is already finished."""
+def _check_options(method: Method) -> None:
+    """Refuse a method whose options cannot be, before anything is read or written."""
+    from aberra.detector import Question
+    from aberra.prepare import checked_wishes
+    from aberra.training import TrainingConfig
+
+    TrainingConfig.from_dict(method.training)
+    checked_wishes(method.prepare)
+    model, _ = named("models", method.model)
+    Question.of(method, model)
+
+
+def _claim(out: Path, identity: str, *, resume: bool) -> None:
+    """Take the folder for this fit."""
+    if not _finished(out, identity, resume=resume):
+        write_json(out / "fit.json", {"identity": identity})
+
+
+def _finished(out: Path, identity: str, *, resume: bool) -> bool:
+    """Whether the same fit is finished already; refuse a folder that is not this fit's."""
     claim = out / "fit.json"
     known = read_json(claim).get("identity") if claim.is_file() else None
     finished = (out / "detector.toml").is_file()
@@ -254,7 +265,6 @@ def _claim(out: Path, identity: str, *, resume: bool) -> bool:
         raise OutputError(f"{out}: there is {state} already; choose another --out or delete the folder")
     if known is None and out.exists() and any(out.iterdir()):
         raise OutputError(f"{out}: the folder is not empty; choose another --out")
-    write_json(claim, {"identity": identity})
     return False
 
 

@@ -25,7 +25,7 @@ from aberra.volume import Volume
     ("make", "said"),
     [
         (lambda: Resample(spacing=[1, 1]), "three sizes"),
-        (lambda: Resample(spacing=[1, 1, -1]), "three sizes"),
+        (lambda: Resample(spacing=[1, 1, -1]), "a list with 0 or more in each place"),
         (lambda: Crop(shape=[8, 8]), "three edges"),
         (lambda: Crop(shape=[8, 8, 8], centre="msk"), "Did you mean 'mask'"),
         (lambda: BiasField(shrink=0), "1 or more"),

@@ -6,12 +6,13 @@ import shlex
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError, InputError, unknown
+from aberra.errors import ConfigError, InputError
 from aberra.foreground import CUT_AWAY, RIM, nonzero, rim
+from aberra.options import Between, configured
 from aberra.prepare.grid import resample_to
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 TISSUE_FACE = 0.3
 """Share of tissue from which a face of the field of view cuts through the body."""
+
+MaskMethod = Literal["auto", "given", "nonzero", "otsu", "strip", "all", "command"]
 
 
 class BrainMask:
@@ -41,19 +44,15 @@ class BrainMask:
     """
 
     version = 2
-    METHODS = ("auto", "given", "nonzero", "otsu", "strip", "all", "command")
 
+    @configured("brain-mask")
     def __init__(
-        self, *, method: str = "auto", command: str = "", fraction: float = 0.5, blank: bool = True
+        self, *, method: MaskMethod = "auto", command: str = "", fraction: Between = 0.5, blank: bool = True
     ) -> None:
-        if method not in self.METHODS:
-            raise unknown("mask method", method, self.METHODS)
         if method == "command" and not ("{input}" in command and "{output}" in command):
             raise ConfigError(
                 f"brain-mask: command '{command}' needs {{input}} and {{output}}, as in 'hd-bet -i {{input}} -o {{output}}'"
             )
-        if not 0 < fraction < 1:
-            raise ConfigError(f"brain-mask: fraction={fraction}; expected a number between 0 and 1")
         self.method = method
         self.command = command
         try:

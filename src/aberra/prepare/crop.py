@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError, InputError, unknown
+from aberra.errors import ConfigError, InputError
+from aberra.options import EdgeOrNone, configured
 from aberra.prepare.grid import LARGEST, warn
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aberra.volume import Volume
 
 
@@ -28,18 +28,16 @@ class Crop:
     """
 
     version = 1
-    CENTRES = ("mask", "grid")
 
-    def __init__(self, *, shape: Sequence[int], centre: str = "mask") -> None:
-        if centre not in self.CENTRES:
-            raise unknown("crop centre", centre, self.CENTRES)
-        if len(shape) != 3 or min(shape) < 0:
+    @configured("crop")
+    def __init__(self, *, shape: Sequence[EdgeOrNone], centre: Literal["mask", "grid"] = "mask") -> None:
+        if len(shape) != 3:
             raise ConfigError(f"crop: shape {list(shape)}; expected three edges in voxels, 0 to keep an axis")
         if max(1, shape[0]) * max(1, shape[1]) * max(1, shape[2]) > LARGEST:
             raise ConfigError(
                 f"crop: shape {list(shape)} has more voxels than memory holds; give a smaller one"
             )
-        self.shape = [int(edge) for edge in shape]
+        self.shape = list(shape)
         self.centre = centre
 
     def __call__(self, volume: Volume) -> Volume:

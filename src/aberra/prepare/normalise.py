@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError, InputError, unknown
+from aberra.errors import ConfigError, InputError
+from aberra.options import Within, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from aberra.volume import Volume
+
+NormaliseMethod = Literal["percentile", "zscore", "robust", "equalise", "window", "none"]
 
 
 class Normalise:
@@ -34,22 +36,20 @@ class Normalise:
     """
 
     version = 1
-    METHODS = ("percentile", "zscore", "robust", "equalise", "window", "none")
 
+    @configured("normalise")
     def __init__(
         self,
         *,
-        method: str = "percentile",
-        percentile: float = 98.0,
+        method: NormaliseMethod = "percentile",
+        percentile: Annotated[float, Within(0, 100, "(]")] = 98.0,
         clip: Sequence[float] = (),
         low: float = 0.0,
         high: float = 80.0,
     ) -> None:
-        if method not in self.METHODS:
-            raise unknown("normalisation", method, self.METHODS)
         if high <= low or (clip and (len(clip) != 2 or clip[1] <= clip[0])):
             raise ConfigError(
-                f"normalise: window [{low}, {high}], clip {list(clip)}; the upper end must be above the lower"
+                f"normalise: low={low:g}, high={high:g}, clip={list(clip)}; expected an upper end above the lower"
             )
         self.method = method
         self.percentile = percentile

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import ConfigError
+from aberra.options import configured
 from aberra.volume import ON_GRID, SPL
 
 if TYPE_CHECKING:
@@ -27,14 +28,13 @@ class Orient:
 
     version = 2
 
+    @configured("orient")
     def __init__(self, *, to: str = SPL) -> None:
         if len(to) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
             next((pair for pair in (frozenset("RL"), frozenset("AP"), frozenset("SI")) if code in pair), None)
             for code in to
         }:
-            raise ConfigError(
-                f"orient: '{to}' is not an orientation; expected three codes such as SPL or RAS"
-            )
+            raise ConfigError(f"orient.to={to}: expected an orientation, three codes such as SPL or RAS")
         self.to = to
 
     def __call__(self, volume: Volume) -> Volume:

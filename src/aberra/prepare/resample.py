@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from aberra.errors import ConfigError, InputError
+from aberra.options import NotNegative, configured
 from aberra.prepare.grid import LARGEST, regrid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -39,8 +41,9 @@ class Resample:
 
     version = 2
 
-    def __init__(self, *, spacing: Sequence[float], order: int = 1) -> None:
-        if len(spacing) != 3 or min(spacing) < 0:
+    @configured("resample")
+    def __init__(self, *, spacing: Sequence[NotNegative], order: Literal[0, 1] = 1) -> None:
+        if len(spacing) != 3:
             raise ConfigError(
                 f"resample: spacing {list(spacing)}; expected three sizes in mm, 0 to keep an axis"
             )
