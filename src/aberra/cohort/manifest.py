@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from aberra.errors import AberraError, InputError, ManifestError, MismatchError
-from aberra.files import config_hash, file_hash
+from aberra.files import config_hash, file_hash, reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -164,7 +164,9 @@ class Cohort(Sequence[Case]):
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.reader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except OSError as error:
+            raise ManifestError(path, [f"cannot be read ({error.strerror})"]) from error
+        except (UnicodeDecodeError, csv.Error) as error:
             raise ManifestError(path, [f"cannot be read as UTF-8 CSV ({error})"]) from error
         if not rows or "case" not in [name.strip().lower() for name in rows[0]]:
             raise ManifestError(
@@ -192,6 +194,7 @@ class Cohort(Sequence[Case]):
             ManifestError: the manifest has problems.
         """
         from aberra.io import case_name, find_scans, sniff
+        from aberra.output import refuse_as_input
 
         given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
         if len(given) == 1 and given[0].suffix.lower() == ".csv":
@@ -200,6 +203,7 @@ class Cohort(Sequence[Case]):
         for path in given:
             if path.suffix.lower() == ".csv":
                 raise InputError(f"{path}: a manifest stands alone; give it without other paths")
+            refuse_as_input(path)
             if path.is_dir() and not any(_dicom_inside(path)):
                 scans = find_scans(path)
                 if not scans:
@@ -222,7 +226,9 @@ def _dicom_inside(folder: Path) -> Iterator[Path]:
     """DICOM files directly in a folder."""
     from aberra.io import is_scan, sniff
 
-    for path in sorted(folder.iterdir()):
+    with reading(folder):
+        inside = sorted(folder.iterdir())
+    for path in inside:
         if path.is_file() and is_scan(path) and sniff(path) == "dicom":
             yield path
 
@@ -387,10 +393,11 @@ def _same(a: Grid, b: Grid) -> bool:
 
 def _hash(path: Path) -> str:
     """Hash a file's bytes, remembered while its size and time stay the same."""
-    if path.is_dir():
-        return file_hash(path)
-    status = path.stat()
-    return _remembered_hash(path, status.st_size, status.st_mtime_ns)
+    with reading(path):
+        if path.is_dir():
+            return file_hash(path)
+        status = path.stat()
+        return _remembered_hash(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=100_000)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from aberra.errors import InputError
+from aberra.files import reading
+from aberra.output import outputs_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +33,9 @@ def sniff(path: Path | str) -> Format:
     """
     path = Path(path)
     if path.is_dir():
-        if any(_is_dicom(each) for each in _files(path)):
+        with reading(path):
+            files = _files(path)
+        if any(_is_dicom(each) for each in files):
             return "dicom"
         raise InputError(
             f"{path}: a folder without DICOM files; give scan files, a DICOM folder or a folder of scans"
@@ -58,6 +62,11 @@ def read(path: Path | str, *, channel: str = "image") -> Volume:
         InputError: missing, damaged, of no known format, or not one real-valued channel in 2-D or 3-D.
     """
     path = Path(path)
+    with reading(path):
+        return _read(path, channel)
+
+
+def _read(path: Path, channel: str) -> Volume:
     kind = sniff(path)
     if kind == "nifti":
         from aberra.io.nifti import read_nifti
@@ -156,8 +165,9 @@ def find_scans(folder: Path | str) -> list[tuple[str, Path]]:
     """
     folder = Path(folder)
     found: list[tuple[str, Path]] = []
+    own = outputs_below(folder)
     for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or path.is_dir():
+        if path.name.startswith(".") or path.is_dir() or not own.isdisjoint(path.parents):
             continue
         kind = _sniff_file(path)
         if kind == "dicom":
@@ -182,13 +192,11 @@ def case_name(path: Path) -> str:
 
 
 def _sniff_file(path: Path) -> Format | None:
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    try:
+    with reading(path):
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
         with path.open("rb") as file:
             head = file.read(352)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not head:
         raise InputError(f"{path}: the file is empty; copy it again")
     if head[:2] == b"\x1f\x8b":

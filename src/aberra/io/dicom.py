@@ -190,6 +190,8 @@ def _dataset(file: Path) -> Any:
 
     try:
         return pydicom.dcmread(file)
+    except OSError:
+        raise
     except Exception as error:
         raise InputError(f"{file}: damaged DICOM file ({error}); copy it again") from error
 

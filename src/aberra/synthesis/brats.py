@@ -15,6 +15,7 @@ from aberra.cohort.splits import split_by_patient
 from aberra.errors import ConfigError, InputError
 from aberra.files import write_json
 from aberra.io import case_name, labels_of, read_case
+from aberra.output import outputs_below
 from aberra.prepare.crop import Crop
 from aberra.prepare.orient import Orient
 from aberra.synthesis.folder import write_files, write_folder, write_manifest
@@ -103,8 +104,9 @@ def brats_cohort(
         name: partial(_write_case, folder, name, files, size=size, low=low, high=high)
         for name, files in patients.items()
     }
+    inputs = [path for files in patients.values() for path in files.values()]
     records = write_folder(
-        folder, settings, jobs, title="patients", claim="brats.json", workers=workers, progress=progress
+        folder, settings, jobs, title="patients", inputs=inputs, workers=workers, progress=progress
     )
     shares = {"test": test, "val": val, "train": 1 - test - val}
     split = split_by_patient(
@@ -128,8 +130,9 @@ def find_patients(source: Path | str, channels: Sequence[str] = CHANNELS) -> dic
     """
     source = Path(source)
     found: dict[Path, list[Path]] = {}
+    own = outputs_below(source, data=True)  # a cohort that was written into the source is no patient
     for path in sorted(source.rglob("*.nii*")):
-        if not path.name.startswith("."):
+        if not path.name.startswith(".") and own.isdisjoint(path.parents):
             found.setdefault(path.parent, []).append(path)
     if not found:
         raise InputError(
