@@ -9,10 +9,12 @@ import numpy as np
 
 from aberra.calibrate import FIXED, GIVEN, Calibration
 from aberra.cohort import Cohort
-from aberra.detection import write_scores
+from aberra.detection import FILES, write_scores
 from aberra.errors import InputError, MismatchError, OutputError
-from aberra.files import atomic_path, write_json
+from aberra.failures import refuse
+from aberra.files import atomic_path, config_hash, is_empty, write_json
 from aberra.foreground import region
+from aberra.output import check_names, claim, inputs_of, keep_out
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.result import Result
 
@@ -58,7 +60,7 @@ def import_predictions(
     Raises:
         InputError: no case has a prediction, or some have none and ``allow_missing`` is off; values that are no mask or no probability.
         MismatchError: a prediction is on another grid than its scan.
-        OutputError: ``out`` holds something.
+        OutputError: ``out`` holds something, or lies in a scan.
     """
     from rich.progress import track
 
@@ -74,7 +76,11 @@ def import_predictions(
             f"{folder}: no prediction for {len(missing)} case(s): {listed}; expected <case>.nii.gz, named as in the manifest's column "
             "'case'. To leave them out: --allow-missing"
         )
-    if out.exists() and any(out.iterdir()):
+    given = [path for path in files.values() if path is not None]
+    check_names((case.case for case in cohort), FILES)
+    keep_out(out, [*inputs_of(cohort), *given])
+    out = out.resolve()
+    if out.exists() and not (out.is_dir() and is_empty(out)):
         raise OutputError(f"{out}: the folder is not empty; choose another --out")
     protocol = FIXED if probabilities else GIVEN
     calibration = Calibration(
@@ -87,11 +93,17 @@ def import_predictions(
         notes=["imported predictions: nothing was calibrated"],
     )
     done = [case.case for case in cohort if files[case.case] is not None]
+    failed: dict[str, Exception] = {}
     with atomic_path(out) as temporary:
+        claim(temporary, "results", identity=config_hash(["imported", str(folder.resolve()), protocol]))
         for case in track(cohort, description="importing", disable=not progress):
             path = files[case.case]
             if path is not None:
-                _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
+                try:
+                    _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
+                except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
+                    failed[case.case] = error
+        refuse(failed, "imported")
         write_json(temporary / "calibration.json", calibration.to_json())
         write_scores(temporary, cohort, {})
     return done

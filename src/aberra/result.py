@@ -13,6 +13,8 @@ from aberra.files import atomic_path, read_json, write_json
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 
@@ -82,12 +84,20 @@ class Result:
     uncertainty: Volume | None = None
     kinds: NDArray[np.uint8] | None = None
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Write ``result.json``, ``map.nii.gz`` and ``mask.nii.gz``, whole or not at all.
 
-        Where they exist also ``reconstruction.nii.gz``, ``uncertainty.nii.gz`` and ``kinds.nii.gz``.
+        Where they exist also ``reconstruction.nii.gz``, ``uncertainty.nii.gz`` and ``kinds.nii.gz``. An older result is replaced,
+        nothing else is.
+
+        Args:
+            folder: new, empty, or of an older result.
+            unless: see :func:`aberra.files.atomic_path`.
+
+        Raises:
+            OutputError: the folder holds something else, or cannot be written.
         """
-        with atomic_path(folder) as temporary:
+        with atomic_path(folder, last="result.json", unless=unless) as temporary:
             temporary.mkdir()
             self.map.write(temporary / "map.nii.gz")
             for name, labels in (("mask", self.mask), ("kinds", self.kinds)):

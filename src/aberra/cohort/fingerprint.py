@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from aberra.errors import MismatchError
+from aberra.failures import refuse
 from aberra.foreground import CUT_AWAY, RIM, nonzero
 from aberra.foreground import rim as rim_of
 
@@ -146,11 +147,15 @@ def fingerprint(
         what = "no channel that every case has" if cases else "no cases"
         raise MismatchError(f"{cohort.source}: {what}, so there is nothing to describe; name the channels")
     samples = case_samples(len(cases))
-    measures = []
+    measures, failed = [], dict[str, Exception]()
     for done, case in enumerate(cases, start=1):
-        measures.append(measure(case.read(names), samples=samples))
+        try:
+            measures.append(measure(case.read(names), samples=samples))
+        except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
+            failed[case.case] = error
         if progress is not None:
             progress(done, len(cases))
+    refuse(failed, "used")
     return summarise(measures)
 
 

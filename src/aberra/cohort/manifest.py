@@ -80,9 +80,11 @@ class Case:
 
     def content_hash(self, channels: Sequence[str] | None = None) -> str:
         """Hash of all bytes that :meth:`read` would read; what cannot be read has none, and reading it says why."""
+        from aberra.io import input_hash
+
         names = list(channels) if channels is not None else list(self.channels)
         files = [self.channels[name] for name in names if name in self.channels]
-        parts = [_hash(file) for file in (*files, self.mask, self.lesion) if file is not None]
+        parts = [input_hash(file) for file in (*files, self.mask, self.lesion) if file is not None]
         return config_hash([names, parts, self.mask is None, self.lesion is None])
 
 
@@ -166,7 +168,9 @@ class Cohort(Sequence[Case]):
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.reader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except OSError as error:
+            raise ManifestError(path, [f"cannot be read ({error.strerror})"]) from error
+        except (UnicodeDecodeError, csv.Error) as error:
             raise ManifestError(path, [f"cannot be read as UTF-8 CSV ({error})"]) from error
         if not rows or "case" not in [name.strip().lower() for name in rows[0]]:
             raise ManifestError(
@@ -195,6 +199,7 @@ class Cohort(Sequence[Case]):
             ManifestError: the manifest has problems.
         """
         from aberra.io import distinct, named
+        from aberra.output import refuse_as_input
 
         given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
         if len(given) == 1 and given[0].suffix.lower() == ".csv":
@@ -207,6 +212,7 @@ class Cohort(Sequence[Case]):
         refused: list[InputError] = []
         groups = distinct(given)
         for name, path in named(groups, warnings):
+            refuse_as_input(path)
             try:
                 found += _scans(name, path, warnings)
             except InputError as error:
@@ -378,16 +384,6 @@ def _grid_problems(case: Case) -> list[str]:
         for name, grid in grids[1:]
         if turned(grid, grids[0][1]) is None
     ]
-
-
-def _hash(path: Path) -> str:
-    """Hash of an input's bytes."""
-    from aberra.io import input_hash
-
-    try:
-        return input_hash(path)
-    except InputError:
-        return f"unreadable {path}"
 
 
 def with_split(case: Case, split: str) -> Case:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import InputError
+from aberra.files import reading
 from aberra.io.files import SUFFIXES, data_of, files_of, header_of, input_hash, is_scan, sniff
 from aberra.io.grids import described, grid_of, onto, turned
 from aberra.io.search import case_name, distinct, find_scans, named
@@ -38,6 +39,11 @@ def read(path: Path | str, *, channel: str = "image") -> Volume:
         InputError: missing, damaged, of no known format, or not one real-valued channel in 2-D or 3-D.
     """
     path = Path(path)
+    with reading(path):
+        return _read(path, channel)
+
+
+def _read(path: Path, channel: str) -> Volume:
     kind = sniff(path)
     if kind == "nifti":
         from aberra.io.nifti import read_nifti

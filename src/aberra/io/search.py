@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aberra.errors import InputError
 from aberra.io.dicom.series import is_series, listing, series_files, series_of
 from aberra.io.files import SUFFIXES, data_of, header_of, is_pair_data, sniff_file
+from aberra.output import holds_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -149,6 +150,7 @@ def _walk(root: Path, notes: _Notes) -> Iterator[tuple[Path, list[Path]]]:
             place = Path(name)
             seen.add(place.resolve())
             inner = [place / each for each in sorted(folders) if not each.startswith(".")]
+            inner = [each for each in inner if not holds_output(each)]
             waiting += [each for each in inner if each.is_symlink()]
             if (place / "dataset_description.json").is_file():
                 apart = [each for each in inner if each.name.lower() in ELSEWHERE]
