@@ -67,6 +67,9 @@ def claim(
                 f"{folder}: is there and is not a folder; move it away, or choose another place"
             )
         folder.mkdir(parents=True, exist_ok=True)
+        settled = read_mark(folder)
+        if settled and settled["kind"] == kind and identity in {None, settled.get("identity")}:
+            return  # without the lock, which a run that goes on for hours may hold
         with locked(folder):
             known = read_mark(folder)
             if known is None and not adopt and not is_empty(folder):
