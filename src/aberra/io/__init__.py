@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import InputError
-from aberra.io.files import SUFFIXES, data_of, files_of, header_of, input_hash, is_scan, sniff
+from aberra.io.files import (
+    SUFFIXES,
+    data_of,
+    files_of,
+    header_of,
+    input_hash,
+    is_scan,
+    is_there,
+    sniff,
+    what_is,
+)
 from aberra.io.grids import described, grid_of, onto, turned
 from aberra.io.search import case_name, distinct, find_scans, named
 
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SUFFIXES", "case_name", "distinct", "files_of", "find_scans", "grid_of", "header_of", "input_hash", "is_scan", "labels_of", "named",
-    "onto", "read", "read_case", "read_labels", "read_mask", "sniff", "turned", "write",
+    "onto", "read", "read_case", "read_labels", "read_mask", "sniff", "turned", "what_is", "write",
 ]  # fmt: skip
 
 
@@ -38,7 +48,7 @@ def read(path: Path | str, *, channel: str = "image") -> Volume:
 
         header = header_of(path)
         data = data_of(header)
-        if data is not None and not data.exists():
+        if data is not None and not is_there(data):
             raise InputError(f"{path}: its data file {data.name} is missing; put it beside {header.name}")
         return read_nifti(header, channel)
     if kind == "dicom":

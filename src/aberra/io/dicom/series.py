@@ -130,7 +130,7 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
     if found.broken:
         raise InputError(
             f"{folder}: {len(found.broken)} file(s) where slices are expected cannot be used: "
-            f"{_listed(f'{file.name} {why}' for file, why in found.broken.items())}; copy the series again, "
+            f"{_listed(f'{file.name}: {why}' for file, why in found.broken.items())}; copy the series again, "
             "or move what does not belong to it"
         )
     wanted = None if path.is_dir() else series_of(path)
