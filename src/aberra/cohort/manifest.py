@@ -240,17 +240,17 @@ def _scans(name: str, path: Path, warnings: list[str]) -> list[tuple[str, Path]]
     Raises:
         InputError: there are none.
     """
-    from aberra.io import find_scans, sniff
+    from aberra.io import find_scans, sniff, what_is
 
-    if not path.is_dir():
+    if what_is(path) != "folder":
         sniff(path)
         return [(name, path)]
+    notes: list[str] = []
+    scans = find_scans(path, notes)
     if (path / "manifest.csv").is_file():
         warnings.append(
             f"{path} holds a manifest.csv, which is not used here: masks and truth count as scans; give {path / 'manifest.csv'} instead"
         )
-    notes: list[str] = []
-    scans = find_scans(path, notes)
     warnings += notes
     if not scans:
         why = "".join(f"\n  {note}" for note in notes)

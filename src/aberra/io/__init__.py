@@ -9,7 +9,17 @@ import numpy as np
 
 from aberra.errors import InputError
 from aberra.files import reading
-from aberra.io.files import SUFFIXES, data_of, files_of, header_of, input_hash, is_scan, sniff
+from aberra.io.files import (
+    SUFFIXES,
+    data_of,
+    files_of,
+    header_of,
+    input_hash,
+    is_scan,
+    is_there,
+    sniff,
+    what_is,
+)
 from aberra.io.grids import described, grid_of, onto, turned
 from aberra.io.search import case_name, distinct, find_scans, named
 
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SUFFIXES", "case_name", "distinct", "files_of", "find_scans", "grid_of", "header_of", "input_hash", "is_scan", "is_whole",
-    "labels_of", "named", "onto", "read", "read_case", "read_labels", "read_mask", "sniff", "turned", "write",
+    "labels_of", "named", "onto", "read", "read_case", "read_labels", "read_mask", "sniff", "turned", "what_is", "write",
 ]  # fmt: skip
 
 WHOLE = 1e-3
@@ -50,7 +60,7 @@ def _read(path: Path, channel: str) -> Volume:
 
         header = header_of(path)
         data = data_of(header)
-        if data is not None and not data.exists():
+        if data is not None and not is_there(data):
             raise InputError(f"{path}: its data file {data.name} is missing; put it beside {header.name}")
         return read_nifti(header, channel)
     if kind == "dicom":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 import time
 import zlib
@@ -39,7 +40,7 @@ def sniff(path: Path | str) -> Format:
         InputError: missing, empty, unreadable or of no known format.
     """
     path = Path(path)
-    if _kind(path) == "folder":
+    if what_is(path) == "folder":
         found = listing(path)
         if found.dicom:
             return "dicom"
@@ -69,10 +70,10 @@ def sniff_file(path: Path) -> Format | None:
     Raises:
         InputError: missing, empty, unreadable, half of a pair, or ANALYZE.
     """
-    if _kind(path) == "other":
+    if what_is(path) == "other":
         raise InputError(f"{path}: neither a file nor a folder; give a scan")
     header = header_of(path)
-    if header != path and not header.exists():
+    if header != path and not is_there(header):
         header = path
     head = _first_bytes(header)
     if head[:2] == b"\x1f\x8b":
@@ -114,7 +115,7 @@ def files_of(path: Path | str) -> list[Path]:
             found = [header_of(path), data]
     except InputError:
         pass
-    return [each.resolve() for each in found]
+    return [real(each) for each in found]
 
 
 def input_hash(path: Path | str) -> str:
@@ -144,7 +145,7 @@ def data_of(header: Path) -> Path | None:
 def is_pair_data(path: Path) -> bool:
     """Whether a file is the data of a NIfTI pair whose header lies beside it."""
     header = header_of(path)
-    return header != path and header.exists()
+    return header != path and is_there(header)
 
 
 def _partner(path: Path, own: str, other: str) -> Path | None:
@@ -157,7 +158,7 @@ def _partner(path: Path, own: str, other: str) -> Path | None:
     return path.with_name(stem + (other.upper() if suffix.isupper() else other) + zipped)
 
 
-def _kind(path: Path) -> Literal["file", "folder", "other"]:
+def what_is(path: Path) -> Literal["file", "folder", "other"]:
     """What lies at a path.
 
     Raises:
@@ -171,6 +172,20 @@ def _kind(path: Path) -> Literal["file", "folder", "other"]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', '') or error})") from error
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file or folder lies at a path and may be looked at."""
+    try:
+        what_is(path)
+    except InputError:
+        return False
+    return True
+
+
+def real(path: Path) -> Path:
+    """A path with its links followed, as far as they lead."""
+    return Path(os.path.realpath(path))
 
 
 def _first_bytes(path: Path) -> bytes:

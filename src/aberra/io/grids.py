@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from aberra.io.files import sniff
 from aberra.volume import ON_GRID, Volume
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     Grid = tuple[tuple[int, int, int], NDArray[np.float64] | None]
@@ -74,12 +73,13 @@ def turned(grid: Grid, like: Grid) -> tuple[tuple[int, ...], list[int]] | None:
     return None
 
 
-def grid_of(path: Path) -> Grid:
+def grid_of(path: Path | str) -> Grid:
     """Shape and affine of an input from its headers alone.
 
     Raises:
         InputError: they cannot be read.
     """
+    path = Path(path)
     kind = sniff(path)
     if kind == "dicom":
         from aberra.io.dicom import dicom_grid

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aberra.errors import InputError
 from aberra.io.dicom.series import is_series, listing, series_files, series_of
-from aberra.io.files import SUFFIXES, data_of, header_of, is_pair_data, sniff_file
+from aberra.io.files import SUFFIXES, data_of, header_of, is_pair_data, is_there, real, sniff_file, what_is
 from aberra.output import holds_output
 
 if TYPE_CHECKING:
@@ -80,17 +80,17 @@ def named(groups: Sequence[Sequence[Path]], warnings: list[str]) -> list[tuple[s
         warnings: gets a line where only some files of a series were given: all are read.
     """
     found = []
-    folders = [group[0].resolve().parent for group in groups if len(group) > 1]
+    folders = [real(group[0]).parent for group in groups if len(group) > 1]
     for group in groups:
         first, several = group[0], len(group) > 1
         name = case_name(Path(first.name or first.absolute().name))
         if several and sniff_file(first) == "dicom":
-            folder = first.resolve().parent
+            folder = real(first).parent
             name = case_name(
                 Path(folder.name) if folders.count(folder) == 1 else Path(folder.name, first.name)
             )
             whole = len(series_files(first))
-            if len({path.resolve() for path in group}) < whole:
+            if len({real(path) for path in group}) < whole:
                 warnings.append(
                     f"{first.parent}: {len(group)} of {whole} files of one series were given, the whole series is read; "
                     "to leave slices out, copy the others to a folder"
@@ -99,7 +99,7 @@ def named(groups: Sequence[Sequence[Path]], warnings: list[str]) -> list[tuple[s
     names = [name for name, _ in found]
     return [
         (
-            case_name(Path(path.resolve().parent.name, path.name))
+            case_name(Path(real(path).parent.name, path.name))
             if names.count(name) > 1 and _whose(path)
             else name,
             path,
@@ -140,33 +140,34 @@ class _Notes:
 def _walk(root: Path, notes: _Notes) -> Iterator[tuple[Path, list[Path]]]:
     """Each folder with its files, hidden ones left out; real folders first, then what links lead to, nothing twice."""
     seen: set[Path] = set()
-    waiting = [root]
-    while waiting:
-        top = waiting.pop(0)
-        if top != root and (top.resolve() in seen or root.resolve().is_relative_to(top.resolve())):
-            notes.add("link(s) to folders that are searched already", "nothing to do", [top])
+    folders: list[Path] = [root]
+    links: list[Path] = []
+    while folders or links:
+        place = folders.pop(0) if folders else links.pop(0)
+        if real(place) in seen or (place != root and real(root).is_relative_to(real(place))):
+            notes.add("link(s) to folders that are searched already", "nothing to do", [place])
             continue
-        for name, folders, files in os.walk(top, onerror=lambda error: _closed(root, error, notes)):
-            place = Path(name)
-            seen.add(place.resolve())
-            inner = [place / each for each in sorted(folders) if not each.startswith(".")]
-            inner = [each for each in inner if not holds_output(each)]
-            waiting += [each for each in inner if each.is_symlink()]
-            if (place / "dataset_description.json").is_file():
-                apart = [each for each in inner if each.name.lower() in ELSEWHERE]
-                notes.add(
-                    "BIDS folder(s) of other data", "give them by themselves to have them scored", apart
-                )
-                inner = [each for each in inner if each not in apart]
-            folders[:] = [each.name for each in inner if not each.is_symlink() and each.resolve() not in seen]
-            yield place, sorted(place / each for each in files if not each.startswith("."))
-
-
-def _closed(root: Path, error: OSError, notes: _Notes) -> None:
-    where = Path(error.filename)
-    if where == root:
-        raise InputError(f"{root}: cannot be read ({error.strerror})") from error
-    notes.add(f"folder(s) that cannot be read ({error.strerror})", "allow reading them", [where])
+        seen.add(real(place))
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            if place == root:
+                raise InputError(f"{root}: cannot be read ({error.strerror})") from error
+            notes.add(f"folder(s) that cannot be read ({error.strerror})", "allow reading them", [place])
+            continue
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        inner = [place / entry.name for entry in visible if entry.is_dir(follow_symlinks=False)]
+        linked = [place / entry.name for entry in visible if entry.is_symlink()]
+        linked = [path for path in linked if _is_folder(path)]
+        apart = {*inner, *linked}
+        files = [path for entry in visible if (path := place / entry.name) not in apart]
+        inner, linked = ([path for path in paths if not holds_output(path)] for paths in (inner, linked))
+        if place / "dataset_description.json" in files:
+            others = [path for path in (*inner, *linked) if path.name.lower() in ELSEWHERE]
+            notes.add("BIDS folder(s) of other data", "give them by themselves to have them scored", others)
+            inner, linked = ([path for path in paths if path not in others] for paths in (inner, linked))
+        folders, links = inner + folders, links + linked
+        yield place, files
 
 
 def _is_series(place: Path, files: Sequence[Path], notes: _Notes) -> bool:
@@ -206,7 +207,14 @@ def _is_wanted(file: Path, notes: _Notes) -> bool:
 
 
 def _leads_nowhere(file: Path) -> bool:
-    return file.is_symlink() and not file.exists()
+    return file.is_symlink() and not is_there(file)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return what_is(path) == "folder"
+    except InputError:
+        return False
 
 
 def _is_pointer(file: Path) -> bool:
@@ -227,10 +235,10 @@ def _format(file: Path) -> Format | None:
 def _whose(path: Path) -> object:
     """What several files are one input by: the series or the pair; None for a file that stands for itself."""
     try:
-        kind = None if path.is_dir() else sniff_file(path)
+        kind = None if what_is(path) == "folder" else sniff_file(path)
         if kind == "dicom":
-            return path.resolve().parent, series_of(path)
+            return real(path).parent, series_of(path)
     except (OSError, InputError):
         return None
     header = header_of(path)
-    return header.resolve() if kind == "nifti" and data_of(header) is not None else None
+    return real(header) if kind == "nifti" and data_of(header) is not None else None

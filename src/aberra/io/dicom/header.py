@@ -119,12 +119,15 @@ class Header:
             )
         return np.array(values)
 
+    def meta(self, name: str) -> str:
+        """A text of the file's own header, ``""`` where there is none."""
+        meta = getattr(self.dataset, "file_meta", None)
+        return str((None if meta is None else self._value(meta, name)) or "")
+
     @property
     def syntax(self) -> str:
         """The transfer syntax, ``""`` where the file does not say."""
-        meta = getattr(self.dataset, "file_meta", None)
-        found = None if meta is None else self._value(meta, "TransferSyntaxUID")
-        return str(found or "")
+        return self.meta("TransferSyntaxUID")
 
     @property
     def is_mosaic(self) -> bool:

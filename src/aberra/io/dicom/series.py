@@ -130,7 +130,7 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
     if found.broken:
         raise InputError(
             f"{folder}: {len(found.broken)} file(s) where slices are expected cannot be used: "
-            f"{_listed(f'{file.name} {why}' for file, why in found.broken.items())}; copy the series again, "
+            f"{_listed(f'{file.name}: {why}' for file, why in found.broken.items())}; copy the series again, "
             "or move what does not belong to it"
         )
     wanted = None if path.is_dir() else series_of(path)
@@ -174,13 +174,12 @@ def _counted(images: list[Header]) -> list[str]:
     notes = []
     numbers = sorted({number for each in images if (number := _whole(each, "InstanceNumber")) is not None})
     if len(numbers) == len(images) > 1:
-        missing = [
-            *range(1, numbers[0]),
-            *(n for n in range(numbers[0], numbers[-1]) if n not in set(numbers)),
-        ]
-        if missing and len(missing) < len(numbers):
+        first = min(1, numbers[0])
+        count = numbers[-1] - first + 1 - len(numbers)
+        if 0 < count < len(numbers):  # else they count something else
+            missing = sorted(set(range(first, numbers[-1])).difference(numbers))
             notes.append(
-                f"the slices are numbered {numbers[0]} to {numbers[-1]}, but {len(missing)} number(s) are not there "
+                f"the slices are numbered {numbers[0]} to {numbers[-1]}, but {count} number(s) are not there "
                 f"({_listed(map(str, missing))}); are slices missing?"
             )
     for name in ("ImagesInAcquisition", "NumberOfSlices"):
@@ -226,9 +225,9 @@ def _is_other_object(header: Header) -> bool:
 
 
 def _class_name(header: Header) -> str:
-    meta = getattr(header.dataset, "file_meta", None) or {}
-    found = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
-    return str(getattr(found, "name", "") or "")
+    from pydicom.uid import UID
+
+    return UID(header.text("SOPClassUID") or header.meta("MediaStorageSOPClassUID")).name
 
 
 def _is_note(path: Path, head: bytes) -> bool:
