@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -24,9 +26,10 @@ from aberra.metrics.surface import hd95
 from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
 from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
 from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
+from aberra.options import Within, configured, conforming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -72,6 +75,7 @@ class _Tally:
     cases: list[dict[str, Any]] = field(default_factory=list)
 
 
+@configured("evaluate")
 def evaluate(
     results: Path | str,
     manifest: Path | str | Cohort,
@@ -79,7 +83,7 @@ def evaluate(
     split: str | None = None,
     allow_missing: bool = False,
     against: Sequence[Path | str] = (),
-    n_boot: int = 500,
+    n_boot: Annotated[int, Within(1, 100_000)] = 500,
     seed: int = 0,
     curves: bool = True,
     progress: bool = True,
@@ -108,7 +112,7 @@ def evaluate(
         InputError: no case has a result, or some have not and ``allow_missing`` is off.
         MismatchError: a map and its truth are on different grids.
     """
-    results = Path(results)
+    results = Path(conforming(results, str | PathLike, "results"))
     cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
     cases = list(cohort.select(split=split) if split else cohort)
     missing = [case.case for case in cases if not (results / case.case / "result.json").is_file()]

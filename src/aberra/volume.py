@@ -218,7 +218,9 @@ def expect_volume(given: object) -> Volume:
 def described(given: object) -> str:
     """What something is, for a message: type, and shape where it has one."""
     shape, name = getattr(given, "shape", None), type(given).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" + (
+        f" of shape {tuple(shape)}" if isinstance(shape, tuple) else ""
+    )
 
 
 def _plain(given: Any, what: str) -> Any:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from aberra.errors import AberraError, InputError, ManifestError, MismatchError
 from aberra.files import config_hash, file_hash
+from aberra.volume import described
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,6 +104,11 @@ class Cohort(Sequence[Case]):
     def __init__(self, cases: Iterable[Case], source: Path | str = "cohort") -> None:
         self.cases = tuple(cases)
         self.source = source
+        for each in self.cases:
+            if not isinstance(each, Case):
+                raise InputError(
+                    f"Cohort: expected cases, got {described(each)}; as in Cohort.from_paths(paths)"
+                )
 
     @overload
     def __getitem__(self, index: int) -> Case: ...
@@ -160,7 +167,7 @@ class Cohort(Sequence[Case]):
         Raises:
             ManifestError: lists every problem at once, with row numbers.
         """
-        path = Path(manifest)
+        path = _path(manifest, "Cohort.read")
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.reader(file))
@@ -193,7 +200,12 @@ class Cohort(Sequence[Case]):
         """
         from aberra.io import case_name, find_scans, sniff
 
-        given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+        several = paths if isinstance(paths, Sequence) and not isinstance(paths, str | bytes) else [paths]
+        given = [_path(path, "Cohort.from_paths") for path in several]
+        if not given:
+            raise InputError(
+                "Cohort.from_paths: no paths; give scan files, DICOM folders, folders of scans or a manifest"
+            )
         if len(given) == 1 and given[0].suffix.lower() == ".csv":
             return cls.read(given[0])
         found: list[tuple[str, Path]] = []
@@ -216,6 +228,23 @@ class Cohort(Sequence[Case]):
             (Case(case=name, patient=name, channels={"image": path}) for name, path in found),
             ", ".join(str(path) for path in given),
         )
+
+
+def _path(given: object, asked: str) -> Path:
+    if not isinstance(given, str | PathLike):
+        raise InputError(f"{asked}: expected a path, got {described(given)}")
+    return Path(given)
+
+
+def expect_cohort(given: object) -> Cohort:
+    """Return what was given if it is a cohort.
+
+    Raises:
+        InputError: it is something else; says how to make a cohort.
+    """
+    if not isinstance(given, Cohort):
+        raise InputError(f"expected a Cohort, got {described(given)}; as in Cohort.read('manifest.csv')")
+    return given
 
 
 def _dicom_inside(folder: Path) -> Iterator[Path]:
