@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aberra.calibrate import Calibration, ScoreHistogram
+from aberra.cohort import Cohort
+from aberra.cohort.manifest import expect_cohort
+from aberra.detector import Detector
 from aberra.errors import CalibrationError, InputError
 from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
-from aberra.method import SUPERVISED
+from aberra.method import SUPERVISED, Method
+from aberra.options import configured
 from aberra.output import claim, inputs_of, keep_out
 from aberra.saving import refuse_finished, shipped_detectors
 from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from aberra.cohort import Case, Cohort
-    from aberra.detector import Analysis, Detector
-    from aberra.method import Method
+    from aberra.cohort import Case
+    from aberra.detector import Analysis
     from aberra.volume import Volume
 
 AGE_BAND = 10
 """Years in an age group of Mondrian p-values."""
 
 
+@configured("calibrate")
 def calibrate(
     detector: Detector,
     cohort: Cohort,
@@ -70,6 +75,7 @@ def calibrate(
             ``out``.
         ConfigError: another method that would have learnt something else.
     """
+    expect_cohort(cohort)
     failed = {} if failed is None else failed
     _check_target(detector, method, out)
     identity = config_hash([detector.identity["fingerprint"], method.to_dict() if method else None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from aberra.options import checked, conforming
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.registry import build
 from aberra.result import Result
+from aberra.volume import expect_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,9 +187,9 @@ class Detector:
         """
         from aberra.fitting import fit
 
-        return fit(
-            method if isinstance(method, Method) else Method.load(method), cohort, out=Path(out), **options
-        )
+        if not isinstance(method, Method):
+            method = Method.load(conforming(method, str | PathLike, "method", "dae"))
+        return fit(method, cohort, out=Path(conforming(out, str | PathLike, "out")), **options)
 
     # -- files ------------------------------------------------------------------------------------------------
 
@@ -232,13 +234,14 @@ class Detector:
             reconstruct: bring reconstruction, uncertainty and kinds back, too, where the score has them.
 
         Raises:
-            InputError: the scan has no foreground.
+            InputError: not a volume, or the scan has no foreground.
             MismatchError: another number of channels than the model's.
         """
         import torch
 
         from aberra.prepare import back
 
+        expect_volume(volume)
         if len(volume.channels) != len(self.channels):
             raise MismatchError(
                 f"{volume.provenance.get('path', 'scan')}: {len(volume.channels)} channel(s); "
@@ -305,6 +308,8 @@ class Detector:
         from aberra.card import versions
 
         started = perf_counter()
+        expect_volume(volume)
+        conforming(case, str, "case")
         if self.calibration is None:
             raise CalibrationError(
                 f"{self.folder or self.method.name}: not calibrated, so no threshold can be stated; "

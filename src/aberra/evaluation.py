@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -26,10 +28,11 @@ from aberra.metrics.surface import hd95
 from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
 from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
 from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
+from aberra.options import Within, configured, conforming
 from aberra.output import claim, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -76,6 +79,7 @@ class _Tally:
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
+@configured("evaluate")
 def evaluate(
     results: Path | str,
     manifest: Path | str | Cohort,
@@ -83,7 +87,7 @@ def evaluate(
     split: str | None = None,
     allow_missing: bool = False,
     against: Sequence[Path | str] = (),
-    n_boot: int = 500,
+    n_boot: Annotated[int, Within(1, 100_000)] = 500,
     seed: int = 0,
     curves: bool = True,
     progress: bool = True,
@@ -113,7 +117,7 @@ def evaluate(
         MismatchError: a map and its truth are on different grids.
         OutputError: ``results`` is not a folder that aberra wrote.
     """
-    results = Path(results)
+    results = Path(conforming(results, str | PathLike, "results"))
     cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
     cases = list(cohort.select(split=split) if split else cohort)
     missing = [case.case for case in cases if not (results / case.case / "result.json").is_file()]

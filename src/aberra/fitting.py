@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from aberra.calibrating import measure_calibration, tune_score
 from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, Trains
+from aberra.cohort import Cohort
+from aberra.cohort.manifest import expect_cohort
+from aberra.detector import Detector
 from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import config_hash, discard, locked, read_mark
-from aberra.method import SUPERVISED
-from aberra.options import accepted
+from aberra.method import SUPERVISED, Method
+from aberra.options import Count, configured
 from aberra.output import check_held, claim, inputs_of, keep_out
 from aberra.registry import build, named
 from aberra.saving import refuse_finished
 from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from aberra.cohort import Cohort
     from aberra.cohort.fingerprint import Fingerprint
-    from aberra.detector import Detector
-    from aberra.method import Method
     from aberra.volume import Volume
 
 
+@configured("fit")
 def fit(
     method: Method,
     cohort: Cohort,
@@ -38,7 +38,7 @@ def fit(
     resume: bool = False,
     device: str = "auto",
     cache: Path | None = None,
-    workers: int = 2,
+    workers: Count = 2,
     calibrated: bool = True,
     progress: bool = False,
 ) -> Detector:
@@ -74,6 +74,7 @@ def fit(
     from aberra.inference import choose_device
     from aberra.prepare import Recipe
 
+    expect_cohort(cohort)
     choose_device(device)
     _check_options(method)  # a typo must not cost the preparation of a whole cohort
     names = _channels(cohort, channels)
@@ -174,6 +175,7 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
         ConfigError: a 3-D network for 2-D images, or an unknown wish.
     """
     from aberra.prepare import checked_wishes, plan
+    from aberra.prepare.plan import fit_shape
 
     wishes = checked_wishes(method.prepare)
     model, options = named("models", method.model)
@@ -183,8 +185,7 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
     if "steps" in wishes:
         size = wishes["size"]
         edges = (size,) * dims if isinstance(size, int) else tuple(size)
-        if "dims" in accepted(model) and len(edges) != dims:
-            raise ConfigError(f"prepare.size={list(edges)}: expected {dims} edges, for model.dims={dims}")
+        fit_shape(model, dims, edges)
         return list(wishes["steps"]), dims, edges
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])

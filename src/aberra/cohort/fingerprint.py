@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from aberra.errors import MismatchError
+from aberra.errors import ConfigError, MismatchError
 from aberra.failures import refuse
 from aberra.foreground import CUT_AWAY, RIM, nonzero
 from aberra.foreground import rim as rim_of
+from aberra.options import NotNegative, Share, checked, complete, conforming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from aberra.cohort.manifest import Cohort
     from aberra.volume import Volume
 
-    Triple = tuple[float, float, float]
+Kind = Literal["volume", "image"]
+Triple = tuple[float, float, float]
 
 PERCENTILES = (0.5, 1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 98.0, 99.0, 99.5)
 """Levels at which foreground intensities are described."""
@@ -65,7 +67,7 @@ class Fingerprint:
     """
 
     n_cases: int
-    kind: str
+    kind: Kind
     channels: tuple[str, ...]
     shape: dict[str, tuple[int, int, int]]
     spacing: dict[str, Triple]
@@ -94,18 +96,47 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_json`, also after a round trip through a JSON file."""
-        changed: dict[str, Any] = {"channels": tuple(content["channels"])}
+        """The inverse of :meth:`to_json`, also after a round trip through a JSON file.
+
+        Raises:
+            ConfigError: something is missing or cannot be.
+        """
+        found = checked(cls, conforming(content, dict[str, Any], "fingerprint"))
+        complete(cls, found, "fingerprint")
         for name in ("shape", "spacing", "extent_mm"):
-            changed[name] = {key: tuple(value) for key, value in content[name].items()}
-        return cls(**(dict(content) | changed))
+            triples = {key: tuple(value) for key, value in found[name].items()}
+            for key in ("median", "min" if name != "extent_mm" else "p95", "max"):
+                if key not in triples:
+                    raise ConfigError(f"{name}: '{key}' is missing")
+            if any(value <= 0 for triple in triples.values() for value in triple) and name != "extent_mm":
+                raise ConfigError(f"{name}={triples}: expected sizes above 0")
+            found[name] = triples
+        for channel in found["channels"]:
+            numbers = conforming(found["intensity"].get(channel), dict[str, Any], f"intensity.{channel}")
+            complete(Intensity, checked(Intensity, numbers, f"intensity.{channel}"), f"intensity.{channel}")
+            levels = [f"{level:g}" for level in PERCENTILES]
+            if {*numbers["percentiles"]} != {*levels} or len(numbers["profile"]) != len(levels):
+                raise ConfigError(f"intensity.{channel}: expected a value at each of {', '.join(levels)} %")
+        return cls(**(found | {"channels": tuple(found["channels"])}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intensity:
+    """What :attr:`Fingerprint.intensity` has of a channel."""
+
+    percentiles: dict[str, float]
+    profile: list[float]
+    spread: NotNegative
+    mean: float
+    std: NotNegative
+    zero_fraction: Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """What one volume adds to a fingerprint; triples are along S, P, L."""
 
-    kind: str
+    kind: Kind
     channels: tuple[str, ...]
     shape: tuple[int, int, int]
     spacing: Triple

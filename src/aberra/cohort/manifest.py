@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from aberra.errors import InputError, ManifestError, MismatchError
 from aberra.files import config_hash
+from aberra.volume import described
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -103,6 +105,11 @@ class Cohort(Sequence[Case]):
         self.cases = tuple(cases)
         self.source = source
         self.warnings = tuple(warnings)
+        for each in self.cases:
+            if not isinstance(each, Case):
+                raise InputError(
+                    f"Cohort: expected cases, got {described(each)}; as in Cohort.from_paths(paths)"
+                )
 
     @overload
     def __getitem__(self, index: int) -> Case: ...
@@ -164,7 +171,7 @@ class Cohort(Sequence[Case]):
         Raises:
             ManifestError: lists every problem at once, with row numbers.
         """
-        path = Path(manifest)
+        path = _path(manifest, "Cohort.read")
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.reader(file))
@@ -201,7 +208,12 @@ class Cohort(Sequence[Case]):
         from aberra.io import distinct, named
         from aberra.output import refuse_as_input
 
-        given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+        several = paths if isinstance(paths, Sequence) and not isinstance(paths, str | bytes) else [paths]
+        given = [_path(path, "Cohort.from_paths") for path in several]
+        if not given:
+            raise InputError(
+                "Cohort.from_paths: no paths; give scan files, DICOM folders, folders of scans or a manifest"
+            )
         if len(given) == 1 and given[0].suffix.lower() == ".csv":
             return cls.read(given[0])
         for path in given:
@@ -232,6 +244,23 @@ class Cohort(Sequence[Case]):
             ", ".join(str(path) for path in given),
             warnings,
         )
+
+
+def _path(given: object, asked: str) -> Path:
+    if not isinstance(given, str | PathLike):
+        raise InputError(f"{asked}: expected a path, got {described(given)}")
+    return Path(given)
+
+
+def expect_cohort(given: object) -> Cohort:
+    """Return what was given if it is a cohort.
+
+    Raises:
+        InputError: it is something else; says how to make a cohort.
+    """
+    if not isinstance(given, Cohort):
+        raise InputError(f"expected a Cohort, got {described(given)}; as in Cohort.read('manifest.csv')")
+    return given
 
 
 def _scans(name: str, path: Path, warnings: list[str]) -> list[tuple[str, Path]]:

@@ -7,7 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.errors import ConfigError
-from aberra.options import Dims, Edge, NotNegative, checked, configured
+from aberra.options import Dims, Edge, NotNegative, accepted, checked, configured
 from aberra.prepare.brain_mask import MaskMethod
 from aberra.prepare.normalise import NormaliseMethod
 
@@ -111,6 +111,17 @@ def plan(
         wanted["clip"] = list(CLIP)
     steps.append({"name": "normalise", **wanted})
     return {"prepare": steps, "size": [int(edge) for edge in chosen]}
+
+
+def fit_shape(model: type[Any], dims: int, size: Sequence[int]) -> None:
+    """Refuse an input shape of other dimensions than a model's.
+
+    Raises:
+        ConfigError: another number of edges than ``dims``; models without ``dims`` take 2 or 3.
+    """
+    wanted = (dims,) if "dims" in accepted(model) else (2, 3)
+    if len(size) not in wanted:
+        raise ConfigError(f"prepare.size={list(size)}: expected {wanted[0]} edges, for model.dims={dims}")
 
 
 def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:

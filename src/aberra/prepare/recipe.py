@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Self
 
-from aberra.errors import AberraError, InputError
+from aberra.errors import AberraError, ConfigError, InputError
 from aberra.files import config_hash
 from aberra.foreground import constant
 from aberra.registry import build
@@ -89,8 +89,16 @@ class Recipe:
         return [step.state() if hasattr(step, "state") else {} for step in self.steps]
 
     def load_state(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Take learnt state back."""
-        for step, entry in zip(self.steps, state, strict=False):
+        """Take learnt state back; none at all leaves the steps as they are.
+
+        Raises:
+            ConfigError: it is not of these steps.
+        """
+        if state and len(state) != len(self.steps):
+            raise ConfigError(f"{len(state)} learnt states of {len(self.steps)} steps of preparation")
+        for step, config, entry in zip(self.steps, self.config, state, strict=bool(state)):
+            if entry and not hasattr(step, "load_state"):
+                raise ConfigError(f"{config['name']}: learns nothing, but has a state")
             if entry:
                 step.load_state(entry)  # type: ignore[attr-defined]
 
