@@ -25,6 +25,12 @@ SLICES = {"S": "SPL", "I": "SPL", "A": "PIL", "P": "PIL", "R": "LIP", "L": "LIP"
 sagittal slices."""
 
 
+def invertible(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine (4, 4) has an inverse, whatever the size of its voxels."""
+    sizes = float(np.linalg.norm(affine[:3, :3], axis=0).prod())
+    return bool(abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes > 0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
     """A scan on its grid.
@@ -68,11 +74,7 @@ class Volume:
             raise InputError(
                 f"{name}: NaN or Inf intensities; replace them before use (`aberra doctor` counts them)"
             )
-        if (
-            affine.shape != (4, 4)
-            or not np.isfinite(affine).all()
-            or abs(np.linalg.det(affine[:3, :3])) < 1e-12
-        ):
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not invertible(affine):
             raise InputError(f"{name}: the affine is not an invertible 4×4 matrix; fix the header's spacing")
         self._check_labels(name)
 

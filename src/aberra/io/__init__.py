@@ -152,7 +152,7 @@ def labels_of(values: NDArray[np.float32], path: Path | str = "mask") -> tuple[N
     Raises:
         InputError: numbers below 0 and none above.
     """
-    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    low, high = (float(end) + 0.0 for end in (values.min(initial=0), values.max(initial=0)))
     if low <= -0.5 and high < 0.5:
         raise InputError(
             f"{path}: values from {low:g} to {high:g}; expected a mask, 0 outside and above 0 inside. Export it as unsigned integers"
@@ -161,7 +161,9 @@ def labels_of(values: NDArray[np.float32], path: Path | str = "mask") -> tuple[N
     full = 255 if abs(high - 255) < 0.5 else 1
     if is_whole(values) and (full == 1 or len(np.unique(whole)) <= MOST_LABELS):
         if high > 255.5:
-            return (whole > 0).astype(np.uint8), f"{path}: labels above 255 are not told apart; all count as 1"
+            return (whole > 0).astype(
+                np.uint8
+            ), f"{path}: labels above 255 are not told apart; all count as 1"
         return whole.astype(np.uint8), ""
     inside = values > high / 2
     if np.abs(values - inside * np.float32(high)).max() <= WHOLE * high:
