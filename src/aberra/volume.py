@@ -26,6 +26,12 @@ SLICES = {"S": "SPL", "I": "SPL", "A": "PIL", "P": "PIL", "R": "LIP", "L": "LIP"
 sagittal slices."""
 
 
+def invertible(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine (4, 4) has an inverse, whatever the size of its voxels."""
+    sizes = float(np.linalg.norm(affine[:3, :3], axis=0).prod())
+    return bool(abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes > 0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
     """A scan on its grid.
@@ -75,7 +81,7 @@ class Volume:
         if (
             affine.shape != (4, 4)
             or not np.isfinite(affine).all()
-            or abs(np.linalg.det(affine[:3, :3])) < 1e-12
+            or not invertible(affine)
             or not np.array_equal(affine[3], [0, 0, 0, 1])
         ):
             raise InputError(

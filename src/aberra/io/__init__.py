@@ -147,7 +147,7 @@ def labels_of(values: NDArray[np.float32], path: Path | str = "mask") -> tuple[N
     Raises:
         InputError: numbers below 0 and none above.
     """
-    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    low, high = (float(end) + 0.0 for end in (values.min(initial=0), values.max(initial=0)))
     if low <= -0.5 and high < 0.5:
         raise InputError(
             f"{path}: values from {low:g} to {high:g}; expected a mask, 0 outside and above 0 inside. Export it as unsigned integers"

@@ -131,6 +131,8 @@ def _voxels(path: Path, header: Header) -> NDArray[np.float32]:
         raise InputError(
             f"{path}: {surplus:,} bytes more than {what} follow the header; its dimensions or data type are wrong, convert the file again"
         )
+    if surplus:
+        header.warnings.append(f"{path.name}: {surplus:,} bytes behind the voxels are left out")
     raw = np.ndarray(header.grid, header.dtype, content.data, begin, order="F")
     return scaled(raw, header.slope, header.inter)
 

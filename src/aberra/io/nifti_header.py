@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.errors import InputError
+from aberra.volume import invertible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,7 +157,6 @@ def _affine(path: Path, header: Any, grid: tuple[int, int, int]) -> tuple[NDArra
             f"{path}: voxel spacing {' × '.join(f'{step:g}' for step in stored)} mm; all must be above zero. Fix the header's pixdim"
         )
     unit, factor = UNITS.get(int(header["xyzt_units"]) & 7, ("mm", 1.0))
-    millimetres = np.diag([factor, factor, factor, 1.0])
     given, broken = {}, []
     for name in ("sform", "qform"):
         if int(header[f"{name}_code"]) > 0:
@@ -164,7 +164,7 @@ def _affine(path: Path, header: Any, grid: tuple[int, int, int]) -> tuple[NDArra
             if found is None:
                 broken.append(name)
             else:
-                given[name] = millimetres @ found
+                given[name] = _in_mm(found, factor)
     if broken and not given:
         raise InputError(
             f"{path}: {' and '.join(broken)} cannot be inverted, so where the voxels lie is not known; correct the header's orientation"
@@ -180,7 +180,7 @@ def _affine(path: Path, header: Any, grid: tuple[int, int, int]) -> tuple[NDArra
         )
     affine = next(iter(given.values()), None)
     if affine is None:
-        affine = millimetres @ _completed(header.get_base_affine(), grid)
+        affine = _in_mm(_completed(header.get_base_affine(), grid), factor)
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     if len(given) == 2 and (apart := _apart(given["sform"], given["qform"], grid)) > steps.max():
         warnings.append(
@@ -202,9 +202,13 @@ def _transform(header: Any, name: str, grid: tuple[int, int, int]) -> NDArray[np
         found = _completed(getattr(header, f"get_{name}")(), grid)
     except Exception:  # noqa: BLE001 - a quaternion that is none, in nibabel's words
         return None
-    sizes = np.linalg.norm(found[:3, :3], axis=0)
-    usable = np.isfinite(found).all() and abs(np.linalg.det(found[:3, :3])) > 1e-6 * sizes.prod() > 0
-    return found if usable else None
+    return found if np.isfinite(found).all() and invertible(found) else None
+
+
+def _in_mm(affine: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """In millimetres; metres are rounded to what float32 holds of them."""
+    scaled = np.diag([factor, factor, factor, 1.0]) @ affine
+    return scaled.round(5) if factor > 1 else scaled
 
 
 def _completed(affine: NDArray[np.float64], grid: tuple[int, int, int]) -> NDArray[np.float64]:
