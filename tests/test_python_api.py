@@ -197,7 +197,7 @@ def test_wrong_options_of_an_evaluation_are_refused(folder, options):
 
 @pytest.mark.parametrize("given", [None, 5, "nowhere", Path("nowhere"), np.zeros(2)], ids=str)
 def test_results_are_loaded_by_folder(given):
-    with pytest.raises(InputError, match=r"expected a case's folder|no result\.json"):
+    with pytest.raises(InputError, match=r"expected a path|no result\.json"):
         Result.load(given)
 
 
