@@ -9,7 +9,7 @@ import numpy as np
 
 from aberra.errors import ConfigError
 from aberra.options import EdgeOrNone, configured
-from aberra.prepare.grid import warn
+from aberra.prepare.grid import check_grid, warn
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Crop:
         shape = tuple(edge or length for edge, length in zip(self.shape, volume.shape, strict=True))
         if tuple(low) == (0, 0, 0) and shape == volume.shape:
             return volume
+        check_grid(shape)
         shift = np.eye(4)
         shift[:3, 3] = low
         moved = {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.memory import refuse_too_much
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from aberra.volume import Volume
@@ -50,6 +54,7 @@ def resample_to(
         )
     if array.shape == tuple(target_shape) and np.allclose(affine, target_affine, atol=1e-6):
         return array.copy()
+    check_grid(target_shape)
     logical = array.dtype == bool
     source = np.ascontiguousarray(array, dtype=np.uint8 if logical else np.float32)
     # Rounded, so that a mere permutation or shift hits the source's voxels exactly and is exact itself.
@@ -64,6 +69,19 @@ def resample_to(
         )  # fmt: skip
         _blank_outside(part, step[:3, :3], offset, source.shape)
     return out.astype(bool) if logical else out
+
+
+def check_grid(shape: Sequence[int]) -> None:
+    """Refuse a grid that does not fit into memory, which a slip of a voxel size or of a number of voxels asks for.
+
+    Raises:
+        ConfigError: says how large it is.
+    """
+    refuse_too_much(
+        4.0 * prod(shape),
+        f"a grid of {' × '.join(str(edge) for edge in shape)} voxels",
+        "check the scan's voxel size, prepare.spacing and prepare.size",
+    )
 
 
 def _blank_outside(
