@@ -31,7 +31,9 @@ def main():
     parser.add_argument("--count", type=int, default=100_000, help="inputs over all targets")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", action="append", choices=sorted(BY_NAME))
-    parser.add_argument("--out", type=Path, default=Path("fuzz-out"), help="counts, and the inputs that crash")
+    parser.add_argument(
+        "--out", type=Path, default=Path("fuzz-out"), help="counts, and the inputs that crash"
+    )
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     names = options.target or list(BY_NAME)
@@ -51,12 +53,18 @@ def main():
             done.setdefault(name, {})[str(start)] = came
             kept.write_text(json.dumps(done))
             left = (time.monotonic() - began) / count * (len(jobs) - count)
-            print(f"\r{count}/{len(jobs)} parts, {left / 60:.0f} min left ", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{count}/{len(jobs)} parts, {left / 60:.0f} min left ", end="", file=sys.stderr, flush=True
+            )
     print(f"\n{'target':14}{'inputs':>9}{'accepted':>10}{'refused':>9}{'crashed':>9}")
     total = [0, 0, 0]
     for name in names:
         parts = done.get(name, {}).values()
-        row = [sum(part[0] for part in parts), sum(part[1] for part in parts), sum(len(part[2]) for part in parts)]
+        row = [
+            sum(part[0] for part in parts),
+            sum(part[1] for part in parts),
+            sum(len(part[2]) for part in parts),
+        ]
         total = [a + b for a, b in zip(total, row, strict=True)]
         print(f"{name:14}{sum(row):9}{row[0]:10}{row[1]:9}{row[2]:9}")
     print(f"{'all':14}{sum(total):9}{total[0]:10}{total[1]:9}{total[2]:9}")

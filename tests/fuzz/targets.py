@@ -13,14 +13,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import tomli_w
-from fuzz.engine import WORDS, Target, Wrong, change_bytes, change_text, change_tree, pick
 from PIL import Image
 
 from aberra import Cohort, Detector, Result, Volume
 from aberra.benchmark import Suite
-from aberra.cohort.manifest import _unsafe
-from aberra.fitting import _check_options
 from aberra.method import Method, catalogue, parse_settings
+from fuzz.engine import WORDS, Target, Wrong, change_bytes, change_text, change_tree, pick
 
 SHAPE = (6, 9, 8)
 AFFINE = np.array([[0, 0, -4.0, 5], [0, -4, 0, 1], [4, 0, 0, 0], [0, 0, 0, 1]])
@@ -44,6 +42,12 @@ def same(volume, changed=None):
     sane(volume)
     if not np.array_equal(volume.data[0], _data()):
         raise Wrong("other voxels than were written, though the file has a checksum")
+
+
+def _built(method):
+    from aberra.fitting import _check_options
+
+    _check_options(method)
 
 
 @cache
@@ -75,7 +79,11 @@ def _dicom():
         slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         slice_.file_meta.MediaStorageSOPClassUID = slice_.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
         slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID = f"1.2.3.{index + 1}"
-        slice_.SeriesInstanceUID, slice_.StudyInstanceUID, slice_.FrameOfReferenceUID = "1.2.4", "1.2.5", "1.2.6"
+        slice_.SeriesInstanceUID, slice_.StudyInstanceUID, slice_.FrameOfReferenceUID = (
+            "1.2.4",
+            "1.2.5",
+            "1.2.6",
+        )
         slice_.Modality, slice_.PatientID, slice_.InstanceNumber = "MR", "X", index + 1
         slice_.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
         slice_.ImageOrientationPatient, slice_.PixelSpacing = [1, 0, 0, 0, 1, 0], [2, 2]
@@ -97,27 +105,53 @@ TAGS = (
     "RescaleIntercept", "NumberOfFrames", "SeriesInstanceUID", "SOPClassUID", "InstanceNumber", "ImageType", "PixelData",
     "SpacingBetweenSlices", "PixelPaddingValue", "SpecificCharacterSet", "FrameOfReferenceUID", "AcquisitionTime", "Modality",
 )  # fmt: skip
-RAW = (b"", b" ", b"0 ", b"-1", b"abc ", b"nan ", b"inf ", b"1e999 ", b"1\\2\\3\\4 ", b"\\\\ ", b"0\\0 ", b"\x00\x00", b"\xff\xff", b"\x00" * 6)
+RAW = (
+    b"",
+    b" ",
+    b"0 ",
+    b"-1",
+    b"abc ",
+    b"nan ",
+    b"inf ",
+    b"1e999 ",
+    b"1\\2\\3\\4 ",
+    b"\\\\ ",
+    b"0\\0 ",
+    b"\x00\x00",
+    b"\xff\xff",
+    b"\x00" * 6,
+)
 
 
 def _change_tags(rng, folder):
     """Raw values of some elements of some slices."""
     import pydicom
-    from pydicom.datadict import tag_for_keyword
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.dataelem import RawDataElement
     from pydicom.tag import Tag
 
     every = rng.random() < 0.3
     for _ in range(int(rng.integers(1, 3))):
         tag, raw, gone = Tag(tag_for_keyword(pick(rng, TAGS))), pick(rng, RAW), rng.random() < 0.2
-        for path in sorted((folder / "s").iterdir()) if every else [pick(rng, sorted((folder / "s").iterdir()))]:
-            found = pydicom.dcmread(path)
-            if gone:
+        for path in (
+            sorted((folder / "s").iterdir()) if every else [pick(rng, sorted((folder / "s").iterdir()))]
+        ):
+            try:
+                found = pydicom.dcmread(path)
                 found.pop(tag, None)
-            else:
-                vr = found[tag].VR if tag in found else "DS"
-                found[tag] = RawDataElement(tag, vr, len(raw), raw, 0, False, True)
-            found.save_as(path, enforce_file_format=False)
+                if not gone:
+                    found[tag] = RawDataElement(
+                        tag,
+                        dictionary_VR(tag)[:2],
+                        len(raw),
+                        raw,
+                        0,
+                        is_implicit_VR=False,
+                        is_little_endian=True,
+                    )
+                found.save_as(path, enforce_file_format=False)
+            except Exception:  # noqa: BLE001  (pydicom itself stumbles over what the first change made of the file)
+                path.write_bytes(change_bytes(rng, path.read_bytes(), 900))
 
 
 @cache
@@ -140,8 +174,14 @@ MANIFEST = (
 
 
 def _safe(cohort, changed):
+    from aberra.cohort.manifest import _unsafe
+
     for case in cohort:
-        if _unsafe(case.case) or not case.channels or not all(path.exists() for path in case.channels.values()):
+        if (
+            _unsafe(case.case)
+            or not case.channels
+            or not all(path.exists() for path in case.channels.values())
+        ):
             raise Wrong(f"case {case}")
 
 
@@ -211,7 +251,9 @@ def _detector():
         detector = Detector.load(place / "model")
         result = detector.detect(Volume(data=_data()[None], affine=AFFINE, channels=("flair",)), case="one")
         result.save(place / "one")
-        model = {f"model/{each.name}": each.read_bytes() for each in (place / "model").iterdir() if each.is_file()}
+        model = {
+            f"model/{each.name}": each.read_bytes() for each in (place / "model").iterdir() if each.is_file()
+        }
         return model, (place / "one" / "result.json").read_bytes(), {
             f"one/{each.name}": each.read_bytes() for each in (place / "one").iterdir() if each.is_file()
         }  # fmt: skip
@@ -260,9 +302,33 @@ def _change_result(rng, folder):
 
 
 def _change_settings(rng, folder):
-    keys = ["model.width", "model.latent", "prepare.size", "training.steps", "score.smooth", "postprocess.median", "case.reduce", "model.name", ""]
-    values = [*WORDS, "64", "1.5", "[1, 2]", '"auto"', "1e400", "9" * 5000, "{a = 1}", "1\nb = 2"]
-    settings = [f"{pick(rng, keys)}{pick(rng, ['=', '', '==', ' = '])}{pick(rng, values)}" for _ in range(int(rng.integers(1, 4)))]
+    keys = [
+        "model.width",
+        "model.latent",
+        "prepare.size",
+        "training.steps",
+        "score.smooth",
+        "postprocess.median",
+        "case.reduce",
+        "model.name",
+        "",
+    ]
+    values = [
+        *WORDS,
+        *["8", "16", "32"] * 20,
+        "64",
+        "1.5",
+        "[1, 2]",
+        '"auto"',
+        "1e400",
+        "9" * 5000,
+        "{a = 1}",
+        "1\nb = 2",
+    ]
+    signs = [*["="] * 6, "", "==", " = "]
+    settings = [
+        f"{pick(rng, keys)}{pick(rng, signs)}{pick(rng, values)}" for _ in range(int(rng.integers(1, 4)))
+    ]
     (folder / "settings.json").write_text(json.dumps(settings))
 
 
@@ -281,14 +347,23 @@ def _either(rng, folder):
 def _text_of(name):
     def change(rng, folder):
         path = folder / name
-        path.write_bytes(change_text(rng, path.read_text()).encode(pick(rng, ["utf-8"] * 8 + ["utf-16", "latin-1"]), "replace"))
+        path.write_bytes(
+            change_text(rng, path.read_text()).encode(
+                pick(rng, ["utf-8"] * 8 + ["utf-16", "latin-1"]), "replace"
+            )
+        )
 
     return change
 
 
 def _scans():
     good = gzip.compress(_nifti(), mtime=0)
-    return {"a.nii.gz": good, "b.nii.gz": good, "m.nii.gz": gzip.compress(_nifti(np.uint8), mtime=0), "m.csv": MANIFEST.encode()}
+    return {
+        "a.nii.gz": good,
+        "b.nii.gz": good,
+        "m.nii.gz": gzip.compress(_nifti(np.uint8), mtime=0),
+        "m.csv": MANIFEST.encode(),
+    }
 
 
 TARGETS = [
@@ -303,10 +378,10 @@ TARGETS = [
     Target("jpeg", lambda: {"s.jpg": _image("JPEG")}, _bytes_of("s.jpg"), lambda f: Volume.read(f / "s.jpg"), sane),
     Target("tiff", lambda: {"s.tif": _image("TIFF")}, _bytes_of("s.tif"), lambda f: Volume.read(f / "s.tif"), sane),
     Target("manifest", _scans, _text_of("m.csv"), lambda f: Cohort.read(f / "m.csv"), _safe),
-    Target("method", dict, _any_method, lambda f: _check_options(Method.load(f / "m.toml"))),
+    Target("method", dict, _any_method, lambda f: _built(Method.load(f / "m.toml"))),
     Target("suite", lambda: {"m.toml": SUITE.encode()}, _change_toml, lambda f: Suite.load(f / "m.toml")),
     Target("settings", dict, _change_settings,
-           lambda f: _check_options(Method.load("vae", parse_settings(json.loads((f / "settings.json").read_text()))))),
+           lambda f: _built(Method.load("vae", parse_settings(json.loads((f / "settings.json").read_text()))))),
     Target("detector", lambda: _detector()[0], _change_detector, _detect, _sane_map),
     Target("result", lambda: _detector()[2], _change_result, lambda f: Result.load(f / "one")),
 ]  # fmt: skip
