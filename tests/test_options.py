@@ -249,7 +249,9 @@ def test_whole_numbers_may_be_written_with_a_point_and_numbers_without():
 
 def test_a_network_that_the_machine_cannot_hold_is_refused_before_it_takes_memory():
     for options in ({"width": 65536}, {"width": 30000, "depth": 5}):
-        with pytest.raises(ConfigError, match=r"DAE: weights of [\d,]+ GiB, this machine has"):
+        with pytest.raises(
+            ConfigError, match=r"DAE: weights and input would take [\d,]+ GiB, this machine has"
+        ):
             build("models", {"name": "dae", **options}, **SHAPE)
     with pytest.raises(ConfigError, match="GiB"):
         build("models", {"name": "pca", "components": 2**31}, channels=1, size=(64, 64))

@@ -158,7 +158,7 @@ def test_masks_of_any_whole_numbers_are_taken_and_one_channel_may_be_named_by_a_
 
 @pytest.mark.parametrize("path", [None, 5, np.zeros(3), b"scan.nii.gz", ["a", "b"], torch.zeros(2)])
 def test_reading_takes_a_path(path):
-    with pytest.raises(InputError, match="expected the path"):
+    with pytest.raises(InputError, match="expected a path"):
         Volume.read(path)
 
 

@@ -7,14 +7,14 @@ A component is a class whose keyword arguments *are* its configuration: ``build(
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from math import inf
+from math import inf, prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from aberra.errors import AberraError, ConfigError, unknown
+from aberra.errors import ConfigError, unknown
+from aberra.memory import refuse_too_much
 from aberra.options import accepted, checked, complete, shown
 
 if TYPE_CHECKING:
@@ -141,19 +141,15 @@ def _weigh(model: type[Any], arguments: Mapping[str, Any]) -> None:
     try:
         with torch.device("meta"):  # shapes only
             planned = model(**arguments)
-            needed = sum(tensor.nbytes for tensor in (*planned.parameters(), *planned.buffers()))
-    except AberraError:
-        raise
+            needed = float(sum(tensor.nbytes for tensor in (*planned.parameters(), *planned.buffers())))
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         if "overflow" not in str(error):
             return  # a plugin that cannot be planned so, or a bug that building shows
         needed = inf
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else inf
-    if needed > there:
-        raise ConfigError(
-            f"{model.__name__}: weights of {needed / 2**30:,.0f} GiB, this machine has {there / 2**30:,.0f} GiB; "
-            "lower width, latent, depth or prepare.size"
-        )
+    needed += 4.0 * arguments.get("channels", 1) * prod(arguments.get("size", ()))
+    refuse_too_much(
+        needed, f"{model.__name__}: weights and input", "lower width, latent, depth or prepare.size"
+    )
 
 
 def named(kind: Kind, config: Mapping[str, Any]) -> tuple[type[Any], dict[str, Any]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +10,11 @@ import numpy as np
 from aberra.errors import ConfigError, InputError
 from aberra.files import atomic_path, read_json, write_json
 from aberra.options import Share, checked, complete, conforming
-from aberra.volume import Volume, described
+from aberra.volume import Volume, expect_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -127,9 +126,7 @@ class Result:
         Raises:
             InputError: the folder is not a finished result, or is damaged.
         """
-        if not isinstance(folder, str | PathLike):
-            raise InputError(f"Result.load: expected a case's folder, got {described(folder)}")
-        folder = Path(folder)
+        folder = expect_path(folder, "Result.load")
         source = folder / "result.json"
         try:
             content = conforming(read_json(source), dict[str, Any], "result")

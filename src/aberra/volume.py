@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,6 @@ import numpy as np
 from aberra.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 ON_GRID = ("mask", "lesion", "kinds")
@@ -167,11 +166,7 @@ class Volume:
         """
         from aberra.io import read
 
-        if not isinstance(path, str | PathLike):
-            raise InputError(
-                f"Volume.read: expected the path of a file or DICOM folder, got {described(path)}"
-            )
-        return read(path, channel=channel)
+        return read(expect_path(path, "Volume.read"), channel=channel)
 
     @classmethod
     def stored(cls, **fields: Any) -> Volume:
@@ -229,6 +224,17 @@ def expect_volume(given: object) -> Volume:
     else:
         how = "Volume.read(path), or Volume(data=array[None], affine=affine)"
     raise InputError(f"expected a Volume, got {described(given)}; as in {how}")
+
+
+def expect_path(given: object, asked: str) -> Path:
+    """Return what was given as a path, if it is one.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(given, str | PathLike):
+        raise InputError(f"{asked}: expected a path, got {described(given)}")
+    return Path(given)
 
 
 def described(given: object) -> str:

@@ -137,3 +137,16 @@ def test_histogram_match_reads_no_more_than_it_uses(monkeypatch):
 
     HistogramMatch().fit(cohort())
     assert read == [0, 1]
+
+
+def test_a_grid_that_the_machine_cannot_hold_is_refused_before_it_takes_memory():
+    scan = Volume(data=np.ones((1, 4, 4, 4)), affine=np.eye(4))
+    for step in (
+        Resample(spacing=[1e-5, 1e-5, 1e-5]),
+        Resample(spacing=[0, 0, 1e-308]),
+        Crop(shape=[16384, 16384, 16384]),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"a grid of [\d ×]+ voxels would take [\d,]+ GiB, this machine has"
+        ):
+            step(scan)

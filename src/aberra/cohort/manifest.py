@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
+from unicodedata import normalize
 
+from aberra.cohort.table import LONGEST, Rows, read_table
+from aberra.cohort.table import SUFFIXES as TABLES
 from aberra.errors import InputError, ManifestError, MismatchError
 from aberra.files import config_hash
-from aberra.volume import described
+from aberra.volume import described, expect_path
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -24,6 +25,15 @@ RESERVED = ("case", "patient", "mask", "lesion", "label", "site", "age", "sex", 
 
 SAFE = re.compile(r"[\w][\w.+-]*")
 """A case's name is also its folder's."""
+
+LONGEST_NAME = 150
+"""Bytes of a case's name: systems allow 255 for the names of files, which have it and more."""
+
+OLDEST = 150
+"""Years."""
+
+SPLITS = ("train", "val", "calibration", "test")
+"""Names of splits with a meaning; upper and lower case are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,22 +181,10 @@ class Cohort(Sequence[Case]):
         Raises:
             ManifestError: lists every problem at once, with row numbers.
         """
-        path = _path(manifest, "Cohort.read")
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.reader(file))
-        except OSError as error:
-            raise ManifestError(path, [f"cannot be read ({error.strerror})"]) from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ManifestError(path, [f"cannot be read as UTF-8 CSV ({error})"]) from error
-        if not rows or "case" not in [name.strip().lower() for name in rows[0]]:
-            raise ManifestError(
-                path, ["row 1: expected a header with a column 'case' and one path column a channel"]
-            )
-        if len(rows) < 2:
-            raise ManifestError(path, ["no cases: only a header"])
+        path = expect_path(manifest, "Cohort.read")
         problems: list[str] = []
-        cases = _parse(path, rows, problems)
+        columns, rows = read_table(path, "case", problems)
+        cases = _parse(path, columns, rows, problems)
         problems += _conflicts(cases)
         if not problems:
             problems += [problem for case in cases for problem in _grid_problems(case)]
@@ -209,15 +207,15 @@ class Cohort(Sequence[Case]):
         from aberra.output import refuse_as_input
 
         several = paths if isinstance(paths, Sequence) and not isinstance(paths, str | bytes) else [paths]
-        given = [_path(path, "Cohort.from_paths") for path in several]
+        given = [expect_path(path, "Cohort.from_paths") for path in several]
         if not given:
             raise InputError(
                 "Cohort.from_paths: no paths; give scan files, DICOM folders, folders of scans or a manifest"
             )
-        if len(given) == 1 and given[0].suffix.lower() == ".csv":
+        if len(given) == 1 and given[0].suffix.lower() in TABLES:
             return cls.read(given[0])
         for path in given:
-            if path.suffix.lower() == ".csv":
+            if path.suffix.lower() in TABLES:
                 raise InputError(f"{path}: a manifest stands alone; give it without other paths")
         warnings: list[str] = []
         found: list[tuple[str, Path]] = []
@@ -246,23 +244,6 @@ class Cohort(Sequence[Case]):
         )
 
 
-def _path(given: object, asked: str) -> Path:
-    if not isinstance(given, str | PathLike):
-        raise InputError(f"{asked}: expected a path, got {described(given)}")
-    return Path(given)
-
-
-def expect_cohort(given: object) -> Cohort:
-    """Return what was given if it is a cohort.
-
-    Raises:
-        InputError: it is something else; says how to make a cohort.
-    """
-    if not isinstance(given, Cohort):
-        raise InputError(f"expected a Cohort, got {described(given)}; as in Cohort.read('manifest.csv')")
-    return given
-
-
 def _scans(name: str, path: Path, warnings: list[str]) -> list[tuple[str, Path]]:
     """The scans at a path, which is one or a folder of them.
 
@@ -287,31 +268,16 @@ def _scans(name: str, path: Path, warnings: list[str]) -> list[tuple[str, Path]]
     return scans
 
 
-def _parse(path: Path, rows: list[list[str]], problems: list[str]) -> list[Case]:
+def _parse(path: Path, columns: list[str], rows: Rows, problems: list[str]) -> list[Case]:
     """Turn rows into cases, collecting problems."""
-    header = [name.strip().lower() for name in rows[0]]
-    doubled = [name for name, count in Counter(header).items() if count > 1]
-    if doubled:
-        problems.append(f"row 1: column(s) {', '.join(doubled)} occur twice")
-    records = [{name: value.strip() for name, value in zip(header, row, strict=False)} for row in rows[1:]]
-    problems += [
-        f"row {number}: {len(row)} fields, the header has {len(header)}; quote values that hold a comma"
-        for number, row in enumerate(rows[1:], start=2)
-        if row and len(row) != len(header)
-    ]
-    channels = [name for name in header if name not in RESERVED and _holds_paths(name, records, path.parent)]
+    records = [record for _, record in rows]
+    channels = [name for name in columns if name not in RESERVED and _holds_paths(name, records, path.parent)]
     if not channels:
         problems.append(
             "row 1: no channel: expected a column of scan paths named by the sequence, such as 'flair' or 't1'"
         )
-    cases = []
-    for number, record in enumerate(records, start=2):
-        if not any(record.values()):
-            continue
-        case = _case(number, record, channels, path.parent, problems)
-        if case is not None:
-            cases.append(case)
-    return cases
+    found = [_case(number, record, channels, path.parent, problems) for number, record in rows]
+    return [case for case in found if case is not None]
 
 
 def _holds_paths(name: str, records: list[dict[str, str]], folder: Path) -> bool:
@@ -324,7 +290,26 @@ def _holds_paths(name: str, records: list[dict[str, str]], folder: Path) -> bool
     values = [record[name] for record in records if record.get(name)]
     if any(value.lower().endswith(SUFFIXES) for value in values):
         return True
-    return len(set(values)) == len(values) and any((folder / value).exists() for value in values)
+    return len(set(values)) == len(values) and any(not _missing(_located(folder, value)) for value in values)
+
+
+def _located(folder: Path, value: str) -> Path:
+    """The path that a field means: relative to the manifest, ``~`` for the home folder."""
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError:  # there is no such user
+        return folder / value
+
+
+def _missing(path: Path) -> str:
+    """Why there is nothing at a path, and what to do; empty where there is something."""
+    try:
+        if path.exists():
+            return ""
+    except (OSError, ValueError) as error:
+        return f"{str(path)[:300]}: {getattr(error, 'strerror', None) or error}"
+    hint = "; write folders with '/'" if "\\" in str(path) else ""
+    return f"no such file {path}{hint}"
 
 
 def _case(
@@ -332,29 +317,31 @@ def _case(
 ) -> Case | None:
     """Build one case; None if it has no usable name."""
     name = record.get("case", "")
-    if not SAFE.fullmatch(name):
-        problems.append(
-            f"row {number}: case '{name}' is not a name (letters, digits, '.', '_', '-', '+'; not empty)"
-        )
+    wrong = _unsafe(name)
+    if wrong:
+        problems.append(f"row {number}: case '{name[:LONGEST]}' {wrong}")
         return None
-    label = record.get("label", "")
+    label = {"0.0": "0", "1.0": "1"}.get(record.get("label", ""), record.get("label", ""))
     if label not in {"", "0", "1"}:
         problems.append(f"row {number}: label '{label}' is unknown; expected 0 (healthy), 1 (not) or nothing")
         label = ""
     age = record.get("age", "")
-    if age and not re.fullmatch(r"\d+(\.\d+)?", age):
-        problems.append(f"row {number}: age '{age}' is not a number of years")
+    if age and not (re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", age) and float(age) <= OLDEST):
+        hint = ", as in 61.5" if re.fullmatch(r"[0-9]+,[0-9]+", age) else ""
+        problems.append(f"row {number}: age '{age[:LONGEST]}' is not a number of years{hint}")
     files: dict[str, Path] = {}
     for column in (*channels, "mask", "lesion"):
         value = record.get(column, "")
         if not value:
             continue
-        files[column] = folder / value
-        if not files[column].exists():
-            problems.append(f"row {number}: {column}: no such file {files[column]}")
+        files[column] = _located(folder, value)
+        missing = _missing(files[column])
+        if missing:
+            problems.append(f"row {number}: {column}: {missing}")
     given = {column: files[column] for column in channels if column in files}
     if channels and not given:
         problems.append(f"row {number}: {name} has no scan in any channel ({', '.join(channels)})")
+    split = record.get("split", "")
     return Case(
         case=name,
         patient=record.get("patient", "") or name,
@@ -367,20 +354,34 @@ def _case(
             for key, value in record.items()
             if value and key not in {*channels, "case", "patient", "mask", "lesion", "label", "split"}
         },
-        split=record.get("split") or None,
+        split=(split.lower() if split.lower() in SPLITS else split) or None,
         row=number,
     )
+
+
+def _unsafe(name: str) -> str:
+    """What keeps a name from being a folder's; empty where nothing does."""
+    if not SAFE.fullmatch(name):
+        better = re.sub(r"[^\w.+-]+", "_", name).strip("._+-")[:LONGEST]
+        hint = f", as in '{better}'" if better and name.isprintable() else ""
+        return f"is not a name (letters, digits, '.', '_', '-', '+'; not empty){hint}"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"is too long: {len(name.encode())} bytes, expected {LONGEST_NAME} at most"
+    return ""
 
 
 def _conflicts(cases: list[Case]) -> list[str]:
     """Doubled cases and patients in two splits."""
     problems = []
-    first: dict[str, int] = {}
+    first: dict[str, tuple[int, str]] = {}
     splits: dict[str, dict[str, int]] = {}
     for case in cases:
-        if case.case in first:
-            problems.append(f"row {case.row}: case '{case.case}' is there already, in row {first[case.case]}")
-        first.setdefault(case.case, case.row)
+        same = normalize("NFC", case.case).casefold()
+        if same in first:
+            row, other = first[same]
+            also = "" if other == case.case else f" as '{other}', which some systems do not tell apart"
+            problems.append(f"row {case.row}: case '{case.case}' is there already, in row {row}{also}")
+        first.setdefault(same, (case.row, case.case))
         if case.split:
             splits.setdefault(case.patient, {}).setdefault(case.split, case.row)
     for patient, where in splits.items():
@@ -418,3 +419,14 @@ def _grid_problems(case: Case) -> list[str]:
 def with_split(case: Case, split: str) -> Case:
     """Return the case in another split."""
     return replace(case, split=split)
+
+
+def expect_cohort(given: object) -> Cohort:
+    """Return what was given if it is a cohort.
+
+    Raises:
+        InputError: it is something else; says how to make a cohort.
+    """
+    if not isinstance(given, Cohort):
+        raise InputError(f"expected a Cohort, got {described(given)}; as in Cohort.read('manifest.csv')")
+    return given

@@ -9,7 +9,7 @@ import numpy as np
 
 from aberra.errors import ConfigError, InputError
 from aberra.options import EdgeOrNone, configured
-from aberra.prepare.grid import LARGEST, warn
+from aberra.prepare.grid import LARGEST, check_grid, warn
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Crop:
             )
         if tuple(low) == (0, 0, 0) and shape == volume.shape:
             return volume
+        check_grid(shape)
         shift = np.eye(4)
         shift[:3, 3] = low
         moved = {

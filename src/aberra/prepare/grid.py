@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.memory import refuse_too_much
 from aberra.volume import ON_GRID, SPL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from aberra.volume import Volume
@@ -57,6 +61,7 @@ def resample_to(
         )
     if array.shape == tuple(target_shape) and np.allclose(affine, target_affine, atol=1e-6):
         return array.copy()
+    check_grid(target_shape)
     logical = array.dtype == bool
     array, affine = _turned(array, affine)
     source = np.ascontiguousarray(array, dtype=np.uint8 if logical else np.float32)
@@ -89,6 +94,19 @@ def _turned(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[A
 
     change = ornt_transform(io_orientation(affine), axcodes2ornt(SPL))
     return apply_orientation(array, change), affine @ inv_ornt_aff(change, array.shape)
+
+
+def check_grid(shape: Sequence[int]) -> None:
+    """Refuse a grid that does not fit into memory, which a slip of a voxel size or of a number of voxels asks for.
+
+    Raises:
+        ConfigError: says how large it is.
+    """
+    refuse_too_much(
+        4.0 * prod(shape),
+        f"a grid of {' × '.join(str(edge) for edge in shape)} voxels",
+        "check the scan's voxel size, prepare.spacing and prepare.size",
+    )
 
 
 def _blank_outside(

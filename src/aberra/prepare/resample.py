@@ -62,7 +62,7 @@ class Resample:
         if np.allclose(ratio, 1, atol=1e-3):
             return volume
         depth, height, width = (
-            max(1, int(np.ceil(length / factor - 1e-6)))
+            max(1, int(np.ceil(length / max(factor, 1e-12) - 1e-6)))
             for length, factor in zip(volume.shape, ratio, strict=True)
         )
         shape = depth, height, width
