@@ -13,6 +13,7 @@ from aberra.cohort import Cohort
 from aberra.cohort.doctor import examine
 from aberra.cohort.fingerprint import fingerprint
 from aberra.files import write_json
+from dicom_series import brain, slices, write
 
 
 def said(report, level):
@@ -74,6 +75,42 @@ def test_patients_and_duplicates_across_manifests(scan, manifest, tmp_path):
     errors = said(examine([fit, test]), "error")
     assert any(line.startswith("patients: 1 patient(s)") for line in errors)
     assert any(line.startswith("duplicates: the same file") for line in errors)
+
+
+def test_duplicates_are_told_by_all_bytes_of_an_input(manifest, tmp_path):
+    rows = []
+    for number in range(4):
+        image = nib.Nifti1Pair(ball(number).astype(np.int16), np.eye(4))
+        image.to_filename(tmp_path / f"c{number}.hdr")
+        rows.append(f"c{number},c{number}.hdr,{'train' if number else 'test'}")
+    path = manifest("case,t1,split", *rows)
+    assert not examine(path).failed
+    shutil.copy(tmp_path / "c0.img", tmp_path / "c2.img")
+    (error,) = said(examine(path), "error")
+    assert error.startswith("duplicates: the same file under 2 name(s), in 2 case(s), in different splits")
+
+
+def test_a_series_under_two_names_is_a_duplicate(tmp_path):
+
+    first = write(slices(brain((12, 14, 16)), dtype="i2"), tmp_path / "a")
+    shutil.copytree(first, tmp_path / "b")
+    assert any(line.startswith("duplicates:") for line in said(examine(tmp_path), "warn"))
+    assert not any("duplicates" in line for line in said(examine(sorted(first.iterdir())), "warn"))
+    report = examine(sorted(first.iterdir()))
+    assert len(report.fingerprints) == 1
+
+
+def test_one_file_in_two_manifests_is_a_duplicate(scan, manifest):
+    scan("a.nii.gz")
+    fit = manifest("case,patient,t1,split", "a,p,a.nii.gz,train", name="fit.csv")
+    test = manifest("case,patient,t1,split", "b,q,a.nii.gz,test", name="test.csv")
+    assert any(line.startswith("duplicates:") for line in said(examine([fit, test]), "error"))
+
+
+def test_warnings_of_the_search_are_findings(scan, tmp_path):
+    scan("scans/a.nii.gz")
+    (tmp_path / "scans" / "gone.nii.gz").symlink_to("nowhere")
+    assert any("gone.nii.gz" in line for line in said(examine(tmp_path / "scans"), "warn"))
 
 
 def test_mixed_images_and_volumes(scan, tmp_path):

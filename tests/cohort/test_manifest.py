@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aberra.cohort import Cohort
+from aberra.cohort import Case, Cohort
 from aberra.errors import InputError, ManifestError, MismatchError
+from dicom_series import brain, slices, write
 
 
 def test_columns_become_channels_groups_and_truth(scan, manifest):
@@ -219,3 +220,123 @@ def test_grids_are_compared_in_mm_and_without_trailing_axes(tmp_path):
     (tmp_path / "m.csv").write_text("case,t1,mask\na,metre.nii.gz,other.nii.gz\n")
     with pytest.raises(ManifestError, match="another grid"):
         Cohort.read(tmp_path / "m.csv")
+
+
+def _series(folder, seed=0, name="IM{:04d}.dcm", **changes):
+
+    return write(slices(brain(seed=seed), **changes), folder, name)
+
+
+def test_files_of_one_series_are_one_case(tmp_path):
+    folder = _series(tmp_path / "scan")
+    files = sorted(folder.iterdir())
+    cohort = Cohort.from_paths(files)
+    assert [case.case for case in cohort] == ["scan"]
+    assert cohort.warnings == ()
+    assert cohort[0].read().shape == (6, 8, 5)
+
+    some = Cohort.from_paths(files[:4])
+    assert [case.case for case in some] == ["scan"]
+    (note,) = some.warnings
+    assert "4 of 6 files of one series" in note
+    assert some[0].content_hash() == cohort[0].content_hash()
+
+    assert [case.case for case in Cohort.from_paths(files[0])] == ["IM0000"]
+
+
+def test_several_series_given_by_files_are_a_case_each(tmp_path):
+    for name in "ab":
+        _series(tmp_path / "mixed", seed=ord(name), name=name + "{}.dcm")
+    for name in ("p1", "p2"):
+        _series(tmp_path / name, seed=ord(name[1]))
+    mixed = Cohort.from_paths(sorted((tmp_path / "mixed").iterdir()))
+    assert [case.case for case in mixed] == ["mixed_a0", "mixed_b0"]
+    assert len({case.content_hash() for case in mixed}) == 2
+    for case, name in zip(mixed, "ab", strict=True):
+        assert case.read().provenance["path"].endswith(f"{name}0.dcm")
+    several = Cohort.from_paths([*sorted((tmp_path / "p1").iterdir()), *sorted((tmp_path / "p2").iterdir())])
+    assert [case.case for case in several] == ["p1", "p2"]
+    single = Cohort.from_paths([tmp_path / "p1" / "IM0000.dcm", tmp_path / "p2" / "IM0000.dcm"])
+    assert [case.case for case in single] == ["p1_IM0000", "p2_IM0000"]
+
+
+def test_both_files_of_a_pair_are_one_case(tmp_path):
+    nib.Nifti1Pair(np.ones((3, 4, 5), np.int16), np.eye(4)).to_filename(tmp_path / "a.hdr")
+    for given in (["a.hdr", "a.img"], ["a.img", "a.hdr"], ["a.img"]):
+        cohort = Cohort.from_paths([tmp_path / name for name in given])
+        assert [case.case for case in cohort] == ["a"]
+        assert cohort[0].read().shape == (3, 4, 5)
+
+
+def test_a_bad_path_among_others_is_a_case_that_fails(scan, tmp_path):
+    good = scan("good.nii.gz")
+    (tmp_path / "empty.nii.gz").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / "nothing").mkdir()
+    names = ["empty.nii.gz", "notes.txt", "nowhere.nii", "nothing"]
+    bad = [tmp_path / name for name in names]
+    cohort = Cohort.from_paths([bad[0], good, *bad[1:]])
+    assert [case.case for case in cohort] == ["empty", "good", "notes.txt", "nowhere", "nothing"]
+    cohort[1].read()
+    for case, said in zip(
+        (cohort[0], *cohort[2:]), ("empty", "not a NIfTI", "no such file", "without DICOM"), strict=True
+    ):
+        for use in (case.read, case.content_hash):
+            with pytest.raises(InputError, match=said):
+                use()
+    with pytest.raises(InputError) as caught:
+        Cohort.from_paths(bad)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_warnings_of_the_search_stay_with_the_cohort(scan, manifest, tmp_path):
+    scan("a.nii.gz")
+    (tmp_path / "gone.nii.gz").symlink_to("nowhere")
+    manifest("case,t1", "a,a.nii.gz")
+    cohort = Cohort.from_paths(tmp_path)
+    assert "holds a manifest.csv" in cohort.warnings[0]
+    assert "gone.nii.gz" in cohort.warnings[1]
+    assert cohort[:1].warnings == cohort.select(healthy=True).warnings == cohort.warnings
+
+
+def test_scans_of_one_name_are_refused_with_their_paths(scan, tmp_path):
+    scan("x.nii")
+    scan("x.nii.gz")
+    with pytest.raises(InputError, match=r"called x \(.*x\.nii, .*x\.nii\.gz\)"):
+        Cohort.from_paths(tmp_path)
+
+
+def test_a_mask_of_another_tool_fits_a_dicom_scan(manifest, tmp_path):
+    volume = Case(case="x", patient="x", channels={"t1": _series(tmp_path / "scan")}).read()
+    turn = np.array([[0.0, 0, 1, 0], [0, -1, 0, 7], [1, 0, 0, 0], [0, 0, 0, 1]])
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[2, 1, 3] = 1
+    other = np.ascontiguousarray(np.flip(labels.transpose(2, 1, 0), 1))
+    nib.save(nib.Nifti1Image(other, volume.affine @ turn), tmp_path / "lesion.nii.gz")
+    nib.save(nib.Nifti1Image(other, volume.affine), tmp_path / "elsewhere.nii.gz")
+    case = Cohort.read(manifest("case,t1,lesion", "a,scan,lesion.nii.gz"))[0]
+    np.testing.assert_array_equal(case.read().lesion, labels > 0)
+    with pytest.raises(ManifestError, match="row 2: lesion is on another grid than t1"):
+        Cohort.read(manifest("case,t1,lesion", "a,scan,elsewhere.nii.gz"))
+
+
+def test_a_scan_that_cannot_be_read_does_not_end_the_manifest(scan, manifest, tmp_path):
+    folder = _series(tmp_path / "scan")
+    (folder / "IM0005.dcm").write_bytes(b"")
+    scan("lesion.nii.gz")
+    scan("b.nii.gz")
+    cohort = Cohort.read(manifest("case,t1,lesion", "a,scan,lesion.nii.gz", "b,b.nii.gz,"))
+    with pytest.raises(InputError, match=r"IM0005\.dcm: is empty"):
+        cohort[0].read()
+    cohort[1].read()
+
+
+def test_scans_with_equal_headers_are_not_one(tmp_path, manifest):
+    rows = []
+    for number in range(3):
+        data = np.full((3, 4, 5), number, np.int16)
+        nib.Nifti1Pair(data, np.eye(4)).to_filename(tmp_path / f"c{number}.hdr")
+        rows.append(f"c{number},c{number}.hdr")
+    cohort = Cohort.read(manifest("case,t1", *rows))
+    assert (tmp_path / "c0.hdr").read_bytes() == (tmp_path / "c1.hdr").read_bytes()
+    assert len({case.content_hash() for case in cohort}) == 3

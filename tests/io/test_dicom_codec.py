@@ -7,7 +7,6 @@ from base64 import b64decode
 
 import numpy as np
 import pytest
-from dicom_series import brain, change, enhanced, save, slices, write
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -24,6 +23,7 @@ from pydicom.uid import (
 from aberra.errors import InputError
 from aberra.io import grid_of, read
 from aberra.io.dicom import codec
+from dicom_series import brain, change, enhanced, save, slices, write
 
 RAMP = np.arange(48).reshape(6, 8)
 
@@ -31,16 +31,24 @@ UNSIGNED, SIGNED = RAMP**2 * 37 % 4096, RAMP**3 % 4001 - 2000
 
 FRAMES = {  # the two pictures above, by CharLS and libjpeg
     JPEGLSLossless: (
-        "/9j/9wALEAAGAAgBAREA//gADQH//wASAEMBFABA/9oACAEBAAAAAKJM3a44F0vyl3YaATqV+AveoA50+YDzpINKBJ9KAv8XrB5I/duBSeAyA9SJBUnfwUoJgLEKUhE8"
-        "ZBK4Kx0nmgDNoQApRd8UvUbW5P/ZAA==",
-        "/9j/9wALEAAGAAgBAREA//gADQH//wASAEMBFABA/9oACAEBAAAAAA89AGBsRyLc9b80ALZYe0txj1XkP4dBSuZ+IDLnupq1AIoivzg4HNGaiA1hxVsJUIRqYBX22Fef"
-        "AJbDnkJNT6AYPOIhHIcwF/S2oP/ZAA==",
+        (
+            "/9j/9wALEAAGAAgBAREA//gADQH//wASAEMBFABA/9oACAEBAAAAAKJM3a44F0vyl3YaATqV+AveoA50+YDzpINKBJ9KAv8XrB5I/duBSeAyA9SJBUnfwUoJgLEKUhE8"
+            "ZBK4Kx0nmgDNoQApRd8UvUbW5P/ZAA=="
+        ),
+        (
+            "/9j/9wALEAAGAAgBAREA//gADQH//wASAEMBFABA/9oACAEBAAAAAA89AGBsRyLc9b80ALZYe0txj1XkP4dBSuZ+IDLnupq1AIoivzg4HNGaiA1hxVsJUIRqYBX22Fef"
+            "AJbDnkJNT6AYPOIhHIcwF/S2oP/ZAA=="
+        ),
     ),
     JPEGLossless: (
-        "/9j/wwALEAAGAAgBAREA/8QAGwAAAwEAAwEAAAAAAAAAAAAACgsMCQYHCBD/2gAIAQEAAQAA+5L3f650D1N2X3hpQCdSv4wg1M50+eQwXfsxWh8qw2jb2zGzoHD94rOv"
-        "PqZ/Kg9RDUaPsCllTXJ+KkNUYrWrITQF2lf+CQEkG4JNa4//2QA=",
-        "/9j/wwALEAAGAAgBAREA/8QAHgAAAgICAgMAAAAAAAAAAAAACwwJCgMIBgcBBQ//2gAIAQEAAQAA+8GHnP7PkvPe2+/7AG7Mh8pcxs6tiOzvC9cxvLkAyOqqWVrWTTXx"
-        "wlf9YOwnYeNozGij2nGGsLCjpHj3am+cmU/YkcWKW6jygQBm2//ZAA==",
+        (
+            "/9j/wwALEAAGAAgBAREA/8QAGwAAAwEAAwEAAAAAAAAAAAAACgsMCQYHCBD/2gAIAQEAAQAA+5L3f650D1N2X3hpQCdSv4wg1M50+eQwXfsxWh8qw2jb2zGzoHD94rOv"
+            "PqZ/Kg9RDUaPsCllTXJ+KkNUYrWrITQF2lf+CQEkG4JNa4//2QA="
+        ),
+        (
+            "/9j/wwALEAAGAAgBAREA/8QAHgAAAgICAgMAAAAAAAAAAAAACwwJCgMIBgcBBQ//2gAIAQEAAQAA+8GHnP7PkvPe2+/7AG7Mh8pcxs6tiOzvC9cxvLkAyOqqWVrWTTXx"
+            "wlf9YOwnYeNozGij2nGGsLCjpHj3am+cmU/YkcWKW6jygQBm2//ZAA=="
+        ),
     ),
 }
 FRAMES[JPEGLosslessSV1] = FRAMES[JPEGLossless]

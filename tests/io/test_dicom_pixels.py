@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dicom_series import brain, change, enhanced, save, slices, write
 
 from aberra.errors import InputError
 from aberra.io import read
+from dicom_series import brain, change, enhanced, save, slices, write
 
 DATA = brain()
 
@@ -183,6 +183,11 @@ def test_bits_above_the_stored_ones_have_no_meaning(signed, tmp_path):
 def test_stored_bits_need_not_be_the_lowest(tmp_path):
     datasets = slices(DATA << 4, BitsStored=12, HighBit=15)
     np.testing.assert_array_equal(_read(datasets, tmp_path / "s"), DATA)
+
+
+def test_bits_below_the_stored_ones_contradict_the_header(tmp_path):
+    with pytest.raises(InputError, match=r"IM0000\.dcm: pixels use bits below the 8 stored"):
+        _read(slices(DATA, BitsStored=8), tmp_path / "s")
 
 
 def test_slices_may_have_their_own_scale(tmp_path):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_series import bare, brain, change, save, slices, write
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from aberra.errors import InputError
 from aberra.io import files_of, read
+from dicom_series import bare, brain, change, save, slices, write
 
 DATA = brain()
 
@@ -38,6 +38,11 @@ def _cut_in_the_preamble(path):
 
 def _cut_in_the_header(path):
     path.write_bytes(path.read_bytes()[:400])
+
+
+def _cut_in_the_class(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"1.2.840.10008.5.1.4.1.1.") + 9])
 
 
 def _cut_in_the_pixels(path):
@@ -69,6 +74,7 @@ def _link_to_nothing(path):
         _empty,
         _cut_in_the_preamble,
         _cut_in_the_header,
+        _cut_in_the_class,
         _cut_in_the_pixels,
         _cut_before_the_pixels,
         _zeros,
@@ -149,6 +155,7 @@ def _object(storage, **values):
         ("1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR Storage"),
         ("1.2.840.10008.5.1.4.1.1.11.1", "Softcopy Presentation State"),
         ("1.2.840.10008.1.3.10", "Media Storage Directory"),
+        ("1.3.12.2.1107.5.9.1", "1.3.12.2.1107.5.9.1"),
     ],
 )
 def test_objects_that_are_no_images_are_left_out_and_named(storage, said, scan):

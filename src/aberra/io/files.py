@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -127,8 +128,8 @@ def input_hash(path: Path | str) -> str:
     files = files_of(path)
     try:
         parts = [_hash(file) for file in files]
-    except OSError as error:
-        raise InputError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', '') or error})") from error
     return parts[0] if len(parts) == 1 else config_hash(sorted(parts))
 
 
@@ -185,7 +186,10 @@ def is_there(path: Path) -> bool:
 
 def real(path: Path) -> Path:
     """A path with its links followed, as far as they lead."""
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a name that no file can have
+        return path
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -215,6 +219,8 @@ def _is_nifti(head: bytes) -> bool:
 def _hash(file: Path) -> str:
     """Hash a file's bytes, remembered while nothing about the file changes."""
     status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "not a file", str(file))
     age = time.time() - max(status.st_mtime, status.st_ctime)
     if age < FRESH:
         return file_hash(file)

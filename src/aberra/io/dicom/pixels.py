@@ -187,7 +187,13 @@ def _values(header: Header, layout: Layout, bits: NDArray[Any]) -> tuple[NDArray
     kind = np.dtype(f"{'i' if layout.signed else 'u'}{layout.allocated // 8}")
     up, down = layout.allocated - 1 - layout.high, layout.allocated - layout.stored
     values = (bits << up).view(kind) >> down
-    return values, layout.high == layout.stored - 1 and bool((values != bits.view(kind)).any())
+    below = (1 << (layout.high - layout.stored + 1)) - 1
+    if (bits & bits.dtype.type(below)).any():
+        raise InputError(
+            f"{header.file}: pixels use bits below the {layout.stored} stored ones (highest bit {layout.high}); "
+            "the header contradicts them. Export the series again"
+        )
+    return values, not below and bool((values != bits.view(kind)).any())
 
 
 def _padding(header: Header, layout: Layout, bits: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool]:

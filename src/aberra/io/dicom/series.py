@@ -136,8 +136,8 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
     wanted = None if path.is_dir() else series_of(path)
     headers = [Header(parse(file, whole=whole), file) for file in found.dicom]
     if wanted is not None:
-        headers = [each for each in headers if each.text("SeriesInstanceUID") == wanted]
-    images = [each for each in headers if any(name in each.dataset for name in PIXELS)]
+        headers = [each for each in headers if _may_be_of(each, wanted)]
+    images = [each for each in headers if _has_pixels(each)]
     without = [each for each in headers if each not in images]
     cut = [each for each in without if not _is_other_object(each)]
     if not images:
@@ -151,7 +151,7 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
     _one_series(path, images)
     warnings = []
     if without:
-        names = _listed(f"{each.file.name} ({_class_name(each)})" for each in without)
+        names = _listed(f"{each.file.name} ({_class_of(each).name})" for each in without)
         warnings.append(f"{len(without)} DICOM object(s) without an image left out: {names}")
     return Series(images, warnings + _counted(images))
 
@@ -174,12 +174,12 @@ def _counted(images: list[Header]) -> list[str]:
     notes = []
     numbers = sorted({number for each in images if (number := _whole(each, "InstanceNumber")) is not None})
     if len(numbers) == len(images) > 1:
-        first = min(1, numbers[0])
-        count = numbers[-1] - first + 1 - len(numbers)
-        if 0 < count < len(numbers):  # else they count something else
-            missing = sorted(set(range(first, numbers[-1])).difference(numbers))
+        begin = min(1, numbers[0])
+        absent = numbers[-1] - begin + 1 - len(numbers)
+        if 0 < absent < len(numbers):  # else they count something else
+            missing = sorted(set(range(begin, numbers[-1])).difference(numbers))
             notes.append(
-                f"the slices are numbered {numbers[0]} to {numbers[-1]}, but {count} number(s) are not there "
+                f"the slices are numbered {numbers[0]} to {numbers[-1]}, but {absent} number(s) are not there "
                 f"({_listed(map(str, missing))}); are slices missing?"
             )
     for name in ("ImagesInAcquisition", "NumberOfSlices"):
@@ -205,29 +205,43 @@ def _is_image(file: Path) -> bool:
     """Whether a DICOM file is an image, or damaged so that it may have been one."""
     try:
         header = Header(parse(file, whole=False), file)
-        return any(name in header.dataset for name in PIXELS) or not _is_other_object(header)
+        return _has_pixels(header) or not _is_other_object(header)
     except InputError:
         return True
 
 
 def _belongs(file: Path, series: str) -> bool:
-    """Whether a file is of a series, or cannot be told not to be."""
+    """Whether a file is of a series, or damaged so that it may be."""
     try:
-        return series_of(file) == series
+        return _may_be_of(Header(parse(file, whole=False), file), series)
     except InputError:
         return True
 
 
+def _may_be_of(header: Header, series: str) -> bool:
+    """Whether an object is of a series, or is an image that is cut off before it says so."""
+    told = header.text("SeriesInstanceUID")
+    return told == series or not (told or _has_pixels(header) or _is_other_object(header))
+
+
+def _has_pixels(header: Header) -> bool:
+    return any(name in header.dataset for name in PIXELS)
+
+
 def _is_other_object(header: Header) -> bool:
-    """Whether an object without pixels is of a kind that has none: DICOMDIR, report, presentation state."""
-    name = _class_name(header)
-    return bool(name) and "Image Storage" not in name and header.get("Rows") is None
+    """Whether an object without pixels is of a kind that has none (DICOMDIR, report, ...), not an image that is cut off."""
+    if header.get("Rows") is not None:
+        return False
+    kind = _class_of(header)
+    if kind.name == kind:  # of a vendor's own; an identifier that is cut off ends its file
+        return bool(header.text("SeriesInstanceUID"))
+    return "Image Storage" not in kind.name
 
 
-def _class_name(header: Header) -> str:
+def _class_of(header: Header) -> Any:
     from pydicom.uid import UID
 
-    return UID(header.text("SOPClassUID") or header.meta("MediaStorageSOPClassUID")).name
+    return UID(header.text("SOPClassUID") or header.meta("MediaStorageSOPClassUID"))
 
 
 def _is_note(path: Path, head: bytes) -> bool:

@@ -1,0 +1,116 @@
+"""Folders as people have them: what is a scan is scored, what is none is told, one bad scan does not stop the others."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from dicom_series import slices, write
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def scan(job):
+    """A phantom's FLAIR."""
+    return sorted(job["unseen"].parent.glob("*_flair.nii.gz"))[0]
+
+
+def _rows(out):
+    with (out / "scores.csv").open(newline="") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def _series(scan, folder, **changes):
+    image = nib.load(scan)
+    data = np.asarray(image.dataobj)
+    data = np.round(data / data.max() * 2000).transpose(2, 1, 0)
+    grid = image.affine[:, [2, 1, 0, 3]]
+    return write(slices(data, grid, **changes), folder)
+
+
+def _empty_notes(folder):
+    for name in ("CHANGES", "README"):
+        (folder / name).write_bytes(b"")
+
+
+def _not_fetched(folder):
+    (folder / "sub-02").mkdir()
+    (folder / "sub-02" / "sub-02_FLAIR.nii.gz").symlink_to("../.git/annex/objects/none")
+
+
+def _table(folder):
+    (folder / "sub-01" / "anat" / "sub-01_physio.tsv.gz").write_bytes(gzip.compress(b"1\t2\n"))
+
+
+def _linked(folder):
+    (folder / "sub-01").rename(folder.parent / "real")
+    (folder / "sub-01").symlink_to(folder.parent / "real")
+
+
+@pytest.mark.parametrize("clutter", [_empty_notes, _not_fetched, _table, _linked])
+def test_a_bids_folder(clutter, run, job, scan, tmp_path):
+    folder = tmp_path / "bids"
+    (folder / "sub-01" / "anat").mkdir(parents=True)
+    (folder / "dataset_description.json").write_text("{}")
+    shutil.copy(scan, folder / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz")
+    clutter(folder)
+
+    done = run("detect", job["model"], folder, "--out", tmp_path / "out")
+
+    assert list(_rows(tmp_path / "out")) == ["sub-01_anat_sub-01_FLAIR"]
+    assert ("sub-02/sub-02_FLAIR.nii.gz" in done.stderr) == (clutter is _not_fetched)
+
+
+def test_files_of_one_series_are_scored_once(run, job, scan, tmp_path):
+    files = sorted(_series(scan, tmp_path / "scan").iterdir())
+    done = run("detect", job["model"], *files[:4], "--out", tmp_path / "out")
+    assert list(_rows(tmp_path / "out")) == ["scan"]
+    assert f"4 of {len(files)} files of one series" in done.stderr
+
+
+def test_a_bad_scan_among_others_fails_alone(run, job, scan, tmp_path):
+    _series(scan, tmp_path / "cohort" / "empty-values", RescaleSlope=None, RescaleIntercept=None)
+    _series(scan, tmp_path / "cohort" / "good")
+    _series(scan, tmp_path / "cohort" / "nowhere", ImagePositionPatient=None)
+    cut = _series(scan, tmp_path / "cohort" / "cut")
+    sorted(cut.iterdir())[-1].write_bytes(b"")
+    (tmp_path / "text.nii").write_text("no scan")
+
+    done = run(
+        "detect",
+        job["model"],
+        tmp_path / "cohort",
+        tmp_path / "text.nii",
+        scan,
+        "--out",
+        tmp_path / "out",
+        check=False,
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    rows = _rows(tmp_path / "out")
+    for case, said in (("nowhere", "no position"), ("cut", "is empty"), ("text", "not a NIfTI")):
+        assert said in rows[case]["warnings"]
+        assert rows[case]["score"] == ""
+    assert rows["good"]["score"] == rows["empty-values"]["score"] != ""
+    assert rows[scan.name.removesuffix(".nii.gz")]["score"] != ""
+
+
+def test_a_changed_voxel_of_a_pair_is_not_kept(run, job, scan, tmp_path):
+    image = nib.load(scan)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    nib.Nifti1Pair(data, image.affine).to_filename(tmp_path / "a.hdr")
+    command = ("detect", job["model"], tmp_path / "a.hdr", "--out", tmp_path / "out")
+    run(*command)
+    assert "1 kept" in run(*command).stdout
+    nib.Nifti1Pair(data * 0.9, image.affine).to_filename(tmp_path / "a.hdr")
+    done = run(*command, check=False)
+    assert done.returncode == 1
+    assert "--overwrite" in done.stderr
