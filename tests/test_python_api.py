@@ -109,7 +109,7 @@ def test_a_file_is_not_a_detector(folder):
     [
         ("weights.safetensors", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
         ("weights.safetensors", lambda raw: raw[:-4]),
-        ("weights.safetensors", lambda raw: b""),
+        ("weights.safetensors", lambda _: b""),
         ("detector.toml", lambda raw: raw.replace(b"dims = 2", b"dims = 4")),
         ("detector.toml", lambda raw: raw.replace(b"dims = 2", b"")),
         ("detector.toml", lambda raw: raw.replace(b'name = "zmap"', b'name = "nomap"')),
@@ -117,9 +117,9 @@ def test_a_file_is_not_a_detector(folder):
         ("detector.toml", lambda raw: b"\xff" + raw),
         ("calibration.json", lambda raw: raw.replace(b'"low": ', b'"low": 9')),
         ("calibration.json", lambda raw: raw.replace(b'"n_cases": ', b'"n_cases": "x", "y": ')),
-        ("calibration.json", lambda raw: b"[]"),
-        ("calibration.json", lambda raw: b"[" * 100_000),
-        ("fingerprint.json", lambda raw: b"{}"),
+        ("calibration.json", lambda _: b"[]"),
+        ("calibration.json", lambda _: b"[" * 100_000),
+        ("fingerprint.json", lambda _: b"{}"),
         ("fingerprint.json", lambda raw: raw.replace(b'"kind": "volume"', b'"kind": "scan"')),
     ],
 )  # fmt: skip
