@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -50,6 +51,8 @@ def folder(tmp_path_factory):
         lines.append(f"c{index},c{index}.nii.gz,0,{'train' if index < 3 else 'val'}")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     Detector.fit("intensity", Cohort.read(folder / "manifest.csv"), out=folder / "model")
+    zmap = Method.load("zmap", {"prepare.register": "none"})
+    Detector.fit(zmap, Cohort.read(folder / "manifest.csv"), out=folder / "zmap")
     return folder
 
 
@@ -99,6 +102,34 @@ def test_a_file_is_not_a_detector(folder):
     ):
         with pytest.raises(ConfigError, match=next(iter(options))):
             Detector.load(folder / "model", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("weights.safetensors", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
+        ("weights.safetensors", lambda raw: raw[:-4]),
+        ("weights.safetensors", lambda _: b""),
+        ("detector.toml", lambda raw: raw.replace(b"dims = 2", b"dims = 4")),
+        ("detector.toml", lambda raw: raw.replace(b"dims = 2", b"")),
+        ("detector.toml", lambda raw: raw.replace(b'name = "zmap"', b'name = "nomap"')),
+        ("detector.toml", lambda raw: raw[: len(raw) // 2]),
+        ("detector.toml", lambda raw: b"\xff" + raw),
+        ("calibration.json", lambda raw: raw.replace(b'"low": ', b'"low": 9')),
+        ("calibration.json", lambda raw: raw.replace(b'"n_cases": ', b'"n_cases": "x", "y": ')),
+        ("calibration.json", lambda _: b"[]"),
+        ("calibration.json", lambda _: b"[" * 100_000),
+        ("fingerprint.json", lambda _: b"{}"),
+        ("fingerprint.json", lambda raw: raw.replace(b'"kind": "volume"', b'"kind": "scan"')),
+    ],
+)  # fmt: skip
+def test_a_damaged_detector_is_told_with_the_file(folder, tmp_path, name, change):
+    shutil.copytree(folder / "zmap", tmp_path / "m")
+    raw = (tmp_path / "m" / name).read_bytes()
+    assert change(raw) != raw
+    (tmp_path / "m" / name).write_bytes(change(raw))
+    with pytest.raises(ModelError, match=name):
+        Detector.load(tmp_path / "m")
 
 
 @pytest.mark.parametrize("given", [*OTHER, Path("manifest.csv"), "manifest.csv"], ids=str)
