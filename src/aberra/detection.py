@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from aberra.cohort import Cohort
 from aberra.console import bars
-from aberra.errors import OutputError
+from aberra.errors import AberraError, OutputError
 from aberra.failures import told
 from aberra.files import (
     config_hash,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from aberra.cohort import Case, Cohort
+    from aberra.cohort import Case
     from aberra.detector import Detector
 
 FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json")
@@ -134,7 +135,8 @@ def detect_cohort(
     try:
         _finish(out, cohort, summary, report=report)
     except OutputError as error:  # the disk may be full: what is known is told all the same
-        raise OutputError("\n".join([str(error), *map(": ".join, summary.failed.items())])) from error
+        told_of = [f"failed {case}: {reason}" for case, reason in summary.failed.items()]
+        raise OutputError("\n".join([str(error), *told_of])) from error
     return summary
 
 
@@ -182,7 +184,11 @@ def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> Non
     if report:
         from aberra.report import write_report
 
-        write_report(out, manifest=cohort.source if str(cohort.source).endswith(".csv") else None)
+        whole = cohort
+        if str(cohort.source).endswith(".csv"):  # of which this may be a split
+            with suppress(AberraError):  # it may have changed since
+                whole = Cohort.read(cohort.source)
+        write_report(out, manifest=whole)
 
 
 @contextmanager

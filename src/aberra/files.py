@@ -59,12 +59,12 @@ def atomic_path(
     """
     target = Path(target)
     if target.name in {"", ".."}:
-        target = target.resolve()
+        target = Path(os.path.realpath(target))
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(mkdtemp(prefix=SCRATCH, dir=target.parent))
+    temporary = scratch / target.name
     try:
-        temporary = scratch / target.name
         with writing(target):
             yield temporary
             if temporary.is_dir():
@@ -72,6 +72,11 @@ def atomic_path(
             else:
                 record(target)
                 temporary.replace(target)
+    except (
+        OutputError
+    ) as error:  # of a file in the folder that was being made: name the place that was asked for
+        told = str(error).replace(str(temporary), str(target))
+        raise (OutputError(told) if told != str(error) else error) from error.__cause__
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -151,7 +156,7 @@ def read_mark(folder: Path) -> dict[str, Any] | None:
 def recorded(folder: Path) -> set[str]:
     """Names of the files that aberra has written in a folder."""
     names = set()
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         for line in (folder / RECORD).read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):  # half a line
                 names.add(str(json.loads(line)))
@@ -167,12 +172,20 @@ def record(target: Path) -> None:
     folder, name = target.parent, target.name
     if name in {MARK, RECORD} or not (folder / MARK).is_file():
         return
-    if os.path.lexists(target):
-        if name not in recorded(folder):
+    line = "\n" + json.dumps(name)  # the break ahead, as a full disk may have cut the line before
+    with (folder / RECORD).open("a+b") as file:
+        file.seek(0)
+        known = line.encode() in file.read()  # folders may have ten thousands of files: no parsing
+        if not known and os.path.lexists(target):
             raise OutputError(f"{target}: was not written by aberra; move it away")
-        return
-    with (folder / RECORD).open("a", encoding="utf-8") as file:
-        file.write("\n" + json.dumps(name))  # ahead, as a full disk may have cut the line before
+        if not known:
+            file.write(line.encode())
+
+
+def tidy(folder: Path) -> None:
+    """Sort the record of a marked folder, so that it does not tell in which order processes wrote."""
+    if (folder / MARK).is_file():
+        _write_record(folder, recorded(folder))
 
 
 def _write_record(folder: Path, names: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -279,7 +280,7 @@ def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool) -> boo
     refuse_finished(out)
     other = "there is an unfinished fit of other settings, data or seed already; choose another --out or delete the folder"
     begun = (out / "run").exists()  # what failed before it could train is nobody's loss
-    if cache is not None and cache.resolve() == out.resolve():
+    if cache is not None and os.path.realpath(cache) == os.path.realpath(out):
         raise OutputError(f"{out}: is both the detector's folder and the cache; choose another --cache")
     if cache is not None:
         claim(cache, "cache")

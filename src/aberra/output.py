@@ -66,6 +66,9 @@ def claim(
             raise OutputError(
                 f"{folder}: is there and is not a folder; move it away, or choose another place"
             )
+        known = read_mark(folder)
+        if known is not None and known["kind"] == kind and identity in {None, known.get("identity")}:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         settled = read_mark(folder)
         if settled and settled["kind"] == kind and identity in {None, settled.get("identity")}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def import_predictions(
     given = [path for path in files.values() if path is not None]
     check_names((case.case for case in cohort), FILES)
     keep_out(out, [*inputs_of(cohort), *given])
-    out = out.resolve()
+    out = Path(os.path.realpath(out))
     if out.exists() and not (out.is_dir() and is_empty(out)):
         raise OutputError(f"{out}: the folder is not empty; choose another --out")
     protocol = FIXED if probabilities else GIVEN

@@ -15,7 +15,7 @@ def benchmark(
             help="A shipped suite (smoke, baur2021, zimmerer-scores, wolleb-diffusion) or a TOML file."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run of the same suite; finished cells are kept.")
     ] = False,
@@ -36,7 +36,9 @@ def benchmark(
     data: Annotated[
         Path | None,
         typer.Option(
-            envvar="ABERRA_DATA", help="Folder that manifests and lesion masks of the suite lie in."
+            readable=False,
+            envvar="ABERRA_DATA",
+            help="Folder that manifests and lesion masks of the suite lie in.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

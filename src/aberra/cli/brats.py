@@ -11,9 +11,11 @@ import typer
 def brats(
     source: Annotated[
         Path,
-        typer.Argument(metavar="BRATS_DIR", help="One folder a patient: *_t1.nii.gz ... *_seg.nii.gz."),
+        typer.Argument(
+            metavar="BRATS_DIR", readable=False, help="One folder a patient: *_t1.nii.gz ... *_seg.nii.gz."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the cohort.")],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the cohort.")],
     size: Annotated[int, typer.Option(help="In-plane edge in voxels: 224 crops, 256 pads.")] = 224,
     low: Annotated[int, typer.Option(min=0, help="Axial slices to drop at the bottom.")] = 80,
     high: Annotated[int, typer.Option(min=0, help="Axial slices to drop at the top.")] = 26,

@@ -11,7 +11,8 @@ import typer
 def calibrate(
     model: Annotated[str, typer.Argument(help="A detector's folder or the name of a shipped one.")],
     manifest: Annotated[
-        Path, typer.Argument(help="CSV with healthy cases that the model has not learnt from.")
+        Path,
+        typer.Argument(readable=False, help="CSV with healthy cases that the model has not learnt from."),
     ],
     split: Annotated[str | None, typer.Option(help="Use only this split of the manifest.")] = None,
     channel: Annotated[
@@ -44,7 +45,9 @@ def calibrate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Write the calibrated detector here; needed for shipped ones and --method."
+            "--out",
+            readable=False,
+            help="Write the calibrated detector here; needed for shipped ones and --method.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -9,7 +9,9 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the demo.")] = Path("aberra-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the demo.")] = Path(
+        "aberra-demo"
+    ),
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Train a small detector instead of using the shipped one.")
     ] = False,

@@ -13,9 +13,10 @@ def detect(
         str, typer.Argument(help="A detector's folder or the name of a shipped one (flair, any-contrast).")
     ],
     paths: Annotated[
-        list[Path], typer.Argument(help="Scan files, DICOM folders, folders of scans, or a manifest.")
+        list[Path],
+        typer.Argument(readable=False, help="Scan files, DICOM folders, folders of scans, or a manifest."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
     channel: Annotated[
         list[str] | None,
         typer.Option(

@@ -11,7 +11,9 @@ import typer
 def doctor(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Scan files, DICOM folders, folders of scans, manifests."),
+        typer.Argument(
+            metavar="PATH...", readable=False, help="Scan files, DICOM folders, folders of scans, manifests."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option(help="A detector's folder or a shipped one's name, to compare with.")

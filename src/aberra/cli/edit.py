@@ -10,15 +10,22 @@ import typer
 
 def edit(
     model: Annotated[
-        Path, typer.Argument(help="Folder of a detector that was fitted with guides (ddim-guided).")
+        Path,
+        typer.Argument(
+            readable=False, help="Folder of a detector that was fitted with guides (ddim-guided)."
+        ),
     ],
-    paths: Annotated[list[Path], typer.Argument(help="Scan files, folders of scans, or a manifest.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the edits.")],
+    paths: Annotated[
+        list[Path], typer.Argument(readable=False, help="Scan files, folders of scans, or a manifest.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the edits.")],
     towards: Annotated[str | None, typer.Option("--class", help="healthy or diseased.")] = None,
     area: Annotated[
         float | None, typer.Option(min=0, max=1, help="Lesion area of a slice as a share of its foreground.")
     ] = None,
-    mask: Annotated[Path | None, typer.Option(help="Lesion mask on the scan's grid (one scan).")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(readable=False, help="Lesion mask on the scan's grid (one scan).")
+    ] = None,
     draw: Annotated[
         int | None, typer.Option(help="Draw a lesion mask for each scan instead, from this seed.")
     ] = None,

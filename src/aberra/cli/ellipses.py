@@ -9,7 +9,7 @@ import typer
 
 
 def ellipses(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the cohort.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Folder of the cohort.")],
     cases: Annotated[int, typer.Option(min=1, help="How many images.")] = 400,
     diseased: Annotated[
         float, typer.Option(min=0, max=1, help="Share whose smaller ellipse has shrunk.")

@@ -9,12 +9,18 @@ import typer
 
 
 def evaluate(
-    results: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `aberra detect` wrote.")],
-    manifest: Annotated[Path, typer.Argument(help="CSV with the truth: `lesion` masks and `label`.")],
+    results: Annotated[
+        Path, typer.Argument(metavar="DIR", readable=False, help="Folder that `aberra detect` wrote.")
+    ],
+    manifest: Annotated[
+        Path, typer.Argument(readable=False, help="CSV with the truth: `lesion` masks and `label`.")
+    ],
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     against: Annotated[
         list[Path] | None,
-        typer.Option(help="Another evaluated folder of the same cases: paired test. Repeatable."),
+        typer.Option(
+            readable=False, help="Another evaluated folder of the same cases: paired test. Repeatable."
+        ),
     ] = None,
     allow_missing: Annotated[
         bool,

@@ -13,9 +13,10 @@ def fit(
         str, typer.Argument(help="A catalogue name (`aberra methods`) or a method's TOML file.")
     ],
     manifest: Annotated[
-        Path, typer.Argument(help="CSV of the cohort; its `train` split is learnt, `val` watched.")
+        Path,
+        typer.Argument(readable=False, help="CSV of the cohort; its `train` split is learnt, `val` watched."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the detector.")],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the detector.")],
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,7 +37,8 @@ def fit(
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of prepared cases, shared between runs; without it they are kept in OUT until done."
+            readable=False,
+            help="Folder of prepared cases, shared between runs; without it they are kept in OUT until done.",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare cases.", min=1)] = 2,

@@ -9,9 +9,11 @@ import typer
 
 
 def import_predictions(
-    folder: Annotated[Path, typer.Argument(help="Folder of NIfTI files named as the manifest's cases.")],
-    manifest: Annotated[Path, typer.Argument(help="CSV with the scans.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    folder: Annotated[
+        Path, typer.Argument(readable=False, help="Folder of NIfTI files named as the manifest's cases.")
+    ],
+    manifest: Annotated[Path, typer.Argument(readable=False, help="CSV with the scans.")],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
     split: Annotated[str | None, typer.Option(help="Only this split of the manifest.")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="The files are lesion probabilities, not masks.")

@@ -9,7 +9,7 @@ import typer
 
 
 def phantom(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the cohort.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Folder of the cohort.")],
     cases: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 20,
     lesions: Annotated[float, typer.Option(min=0, max=1, help="Share of cases with lesions.")] = 0.0,
     contrast: Annotated[
@@ -24,7 +24,7 @@ def phantom(
         str, typer.Option(help="Lesion shapes: ellipsoid, blob, tube.")
     ] = "ellipsoid,blob,tube",
     masks: Annotated[
-        Path | None, typer.Option(help="Folder of lesion masks; their shapes are drawn, too.")
+        Path | None, typer.Option(readable=False, help="Folder of lesion masks; their shapes are drawn, too.")
     ] = None,
     artefacts: Annotated[
         str, typer.Option(help="One a case: motion, ghosting, spike, bias, noise, blur.")
@@ -43,7 +43,9 @@ def phantom(
     severity: Annotated[float, typer.Option(min=0, max=1, help="Of the shift.")] = 0.5,
     origin: Annotated[
         Path | None,
-        typer.Option("--from", help="Plant lesions into the healthy scans of this manifest instead."),
+        typer.Option(
+            "--from", readable=False, help="Plant lesions into the healthy scans of this manifest instead."
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="With --from: only this split.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,

@@ -9,8 +9,12 @@ import typer
 
 
 def report(
-    results: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `aberra detect` wrote.")],
-    manifest: Annotated[Path | None, typer.Option(help="The cohort's manifest: adds truth contours.")] = None,
+    results: Annotated[
+        Path, typer.Argument(metavar="DIR", readable=False, help="Folder that `aberra detect` wrote.")
+    ],
+    manifest: Annotated[
+        Path | None, typer.Option(readable=False, help="The cohort's manifest: adds truth contours.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
 ) -> None:
     """Rebuild the HTML report of a folder of results."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.cohort import Cohort
 from aberra.errors import AberraError, InputError, OutputError
 from aberra.failures import told as reason_of
 from aberra.files import read_mark, reading, write_text
@@ -39,7 +40,7 @@ PROTOCOLS = {
 
 
 def write_report(
-    results: Path | str, *, title: str | None = None, manifest: Path | str | None = None
+    results: Path | str, *, title: str | None = None, manifest: Path | str | Cohort | None = None
 ) -> Path:
     """Write ``report.html`` for a folder of results.
 
@@ -48,7 +49,7 @@ def write_report(
     Args:
         results: folder that ``aberra detect`` wrote.
         title: of the page.
-        manifest: the cohort's manifest; adds truth contours.
+        manifest: the cohort or its manifest; adds truth contours.
 
     Returns:
         The page's path.
@@ -141,12 +142,11 @@ def _worklist(results: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _truths(manifest: Path | str | None) -> dict[str, Case]:
+def _truths(manifest: Path | str | Cohort | None) -> dict[str, Case]:
     if manifest is None:
         return {}
-    from aberra.cohort import Cohort
-
-    return {case.case: case for case in Cohort.read(manifest) if case.lesion is not None}
+    cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
+    return {case.case: case for case in cohort if case.lesion is not None}
 
 
 def _section(folder: Path, case: Case | None) -> tuple[dict[str, Any], Result]:

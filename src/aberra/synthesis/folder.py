@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.console import bars
-from aberra.files import config_hash, read_json, recorded, write_text
+from aberra.files import config_hash, read_json, recorded, tidy, write_text
 from aberra.output import check_held, check_names, claim, keep_out
 
 if TYPE_CHECKING:
@@ -139,4 +139,5 @@ def write_manifest(
             ]
         )
     write_text(folder / "manifest.csv", text.getvalue())
+    tidy(folder)
     return folder / "manifest.csv"
