@@ -10,11 +10,12 @@ from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.diffusion.schedule import Estimate
 from aberra.editing import Aim, edit, edit_cohort
-from aberra.errors import ConfigError, MismatchError, OutputError
+from aberra.errors import ConfigError, InputError, MismatchError, OutputError
 from aberra.method import Method
 from aberra.models.guided_ddpm import GuidedDDPM
 from aberra.prepare import Recipe
 from aberra.volume import Volume
+from reorient import reorient
 
 SIZE = 16
 
@@ -131,6 +132,24 @@ def test_a_cohort_of_edits_is_a_cohort_and_is_resumed(scan, detector, tmp_path):
     assert kept != (out / "a" / "edit.json").read_text()
     with pytest.raises(OutputError, match="other settings"):
         edit_cohort(detector, Cohort.from_paths(paths), out=out, draw=2, radius_mm=(3, 6), steps=4)
+
+
+def test_a_mask_may_have_another_order_of_axes(scan, detector, tmp_path):
+    scan.write(tmp_path / "a.nii.gz")
+    lesion = np.zeros((1, *scan.shape), np.float32)
+    middle = tuple(slice(length // 2 - 1, length // 2 + 1) for length in scan.shape)
+    lesion[0][middle] = 1
+    scan.with_(data=lesion, channels=("mask",)).write(tmp_path / "mask.nii.gz")
+    cohort = Cohort.from_paths(tmp_path / "a.nii.gz")
+    pictures = []
+    for name in ("one", "two"):
+        edit_cohort(detector, cohort, out=tmp_path / name, mask=tmp_path / "mask.nii.gz", steps=2)
+        pictures.append((tmp_path / name / "a" / "edited.nii.gz").read_bytes())
+        reorient(tmp_path / "mask.nii.gz")
+    assert pictures[0] == pictures[1]
+    scan.with_(data=lesion, affine=np.diag([9.0, 9, 9, 1])).write(tmp_path / "mask.nii.gz")
+    with pytest.raises(InputError, match="resample the mask"):
+        edit_cohort(detector, cohort, out=tmp_path / "three", mask=tmp_path / "mask.nii.gz", steps=2)
 
 
 def test_what_cannot_be_edited_says_why(scan, detector):

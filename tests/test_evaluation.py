@@ -16,6 +16,7 @@ from aberra.metrics.tables import rows_of
 from aberra.metrics.voxel import Overlap
 from aberra.result import Result
 from aberra.volume import Volume
+from reorient import reorient
 
 
 @pytest.fixture
@@ -137,6 +138,16 @@ def test_maps_of_other_scans_are_refused(study):
     Volume(data=np.ones((1, 5, 5, 5)), affine=np.eye(4)).write(folder / "c3.nii.gz")
     with pytest.raises(MismatchError, match="c3"):
         evaluate(folder / "results", folder / "manifest.csv", progress=False)
+
+
+def test_scans_and_truth_may_have_another_order_of_axes_than_the_maps(study):
+    folder, _ = study
+    before = evaluate(folder / "results", folder / "manifest.csv", n_boot=10, progress=False)
+    for name in ("c0", "l0", "l1"):
+        reorient(folder / f"{name}.nii.gz")
+    after = evaluate(folder / "results", folder / "manifest.csv", n_boot=10, progress=False)
+    assert after["voxel"] == before["voxel"]
+    assert after["lesion"] == before["lesion"]
 
 
 def test_paired_comparison(study):

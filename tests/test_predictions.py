@@ -9,6 +9,7 @@ from aberra.predictions import import_predictions
 from aberra.report import write_report
 from aberra.result import Result
 from aberra.volume import Volume
+from reorient import reorient
 
 
 @pytest.fixture
@@ -52,6 +53,19 @@ def test_masks_are_evaluated_as_they_are(study):
     assert found["reliability"] == {}  # a mask is no probability
     assert found["uncertainty"] == {}
     assert "c0" in write_report(out, manifest=study / "manifest.csv").read_text()
+
+
+def test_predictions_may_have_another_order_of_axes(study):
+    import_predictions(
+        study / "soft", study / "manifest.csv", out=study / "a", probabilities=True, progress=False
+    )
+    reorient(study / "soft" / "c0.nii.gz")
+    import_predictions(
+        study / "soft", study / "manifest.csv", out=study / "b", probabilities=True, progress=False
+    )
+    first, second = (Result.load(study / name / "c0") for name in "ab")
+    np.testing.assert_array_equal(first.map.data, second.map.data)
+    np.testing.assert_array_equal(first.map.affine, second.map.affine)
 
 
 def test_all_labels_count_without_a_choice(study):

@@ -98,6 +98,13 @@ def test_a_text_called_dcm_is_refused(scan):
         read(scan)
 
 
+def test_a_page_that_says_not_found_is_no_note_where_a_slice_was_expected(tmp_path):
+    scan = write(slices(DATA), tmp_path / "scan", "IM{}")
+    _text(scan / "IM5")
+    with pytest.raises(InputError, match="IM5: is no DICOM file"):
+        read(scan)
+
+
 def test_the_pixels_that_are_there_are_counted(scan):
     _cut_in_the_pixels(scan / "IM0005.dcm")
     with pytest.raises(InputError, match=r"IM0005\.dcm: cut off in the pixels \(50 of 80 bytes\)"):

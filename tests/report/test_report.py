@@ -14,6 +14,7 @@ from aberra.report import write_report
 from aberra.report.panels import PLANES, _cut, _spl
 from aberra.result import Component, Result
 from aberra.volume import Volume
+from reorient import reorient
 
 
 def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=(), unsure=False, kinds=None):
@@ -94,6 +95,11 @@ def test_truth_is_drawn_where_it_is_known(tmp_path):
     with_truth = write_report(results, manifest=tmp_path / "manifest.csv").read_text()
     assert "green: truth" in with_truth
     assert _green(with_truth) > 20
+    reorient(tmp_path / "0.nii.gz")
+    reorient(tmp_path / "truth.nii.gz", "LSA")
+    again = write_report(results, manifest=tmp_path / "manifest.csv").read_text()
+    assert _green(again) == _green(with_truth)
+    assert "cannot be shown" not in again
     without = write_report(results).read_text()
     assert "green: truth" not in without
     assert _green(without) == 0

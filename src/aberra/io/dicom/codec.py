@@ -120,7 +120,7 @@ def _run(folder: Path, count: int) -> None:
             stderr=subprocess.DEVNULL,
             timeout=SECONDS + count,
         )
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return
 
 

@@ -75,9 +75,10 @@ def listing(folder: Path) -> Listing:
             heads[path], reasons[path] = b"", f"cannot be read ({error.strerror})"
     found = Listing(dicom=[path for path, head in heads.items() if is_dicom(head)])
     expected = SLICE_SUFFIXES | {_suffix(path) for path in found.dicom if path.name.upper() != "DICOMDIR"}
+    counted = {_pattern(path) for path in found.dicom}
     for path in sorted(heads.keys() - set(found.dicom)):
         like_a_slice = _suffix(path) in expected and path.stem.lower() not in HARMLESS
-        if like_a_slice and not _is_note(path, heads[path]):
+        if _pattern(path) in counted or (like_a_slice and not _is_note(path, heads[path])):
             found.broken[path] = reasons.get(path, "is no DICOM file" if heads[path] else "is empty")
         else:
             found.others.append(path)
@@ -259,6 +260,12 @@ def _suffix(path: Path) -> str:
     """A suffix in lower case; numbers, as names made of identifiers end with, count as none."""
     suffix = path.suffix.lower()
     return "" if re.fullmatch(r"\.\d+", suffix) else suffix
+
+
+def _pattern(path: Path) -> str:
+    """A name whose numbers count for nothing, as slices have in common; names without numbers have nothing in common."""
+    found, numbers = re.subn(r"\d+", "#", path.name.lower())
+    return found if numbers else path.name
 
 
 def _head(path: Path) -> bytes:
