@@ -61,7 +61,7 @@ def detector(folder):
     return Detector.load(folder / "model")
 
 
-@pytest.mark.parametrize("given", [*OTHER, Path("scan.nii.gz"), nib.Nifti1Image(_head(0), AFFINE)], ids=str)
+@pytest.mark.parametrize("given", [*OTHER, Path("scan.nii.gz"), nib.Nifti1Image(_head(0), AFFINE)])
 def test_detecting_takes_a_volume(detector, given):
     for call in (detector.detect, detector.analyse):
         with pytest.raises(InputError, match=r"expected a Volume, got .*Volume"):
@@ -82,7 +82,7 @@ def test_a_volume_of_another_kind_is_refused(detector):
     ).score == (detector.detect(scan).score)
 
 
-@pytest.mark.parametrize("given", OTHER, ids=str)
+@pytest.mark.parametrize("given", OTHER)
 def test_a_detector_is_loaded_by_folder_or_name(given):
     with pytest.raises(ModelError):
         Detector.load(given)
@@ -132,7 +132,7 @@ def test_a_damaged_detector_is_told_with_the_file(folder, tmp_path, name, change
         Detector.load(tmp_path / "m")
 
 
-@pytest.mark.parametrize("given", [*OTHER, Path("manifest.csv"), "manifest.csv"], ids=str)
+@pytest.mark.parametrize("given", [*OTHER, Path("manifest.csv"), "manifest.csv"])
 def test_learning_and_calibrating_take_a_cohort(detector, given, tmp_path):
     with pytest.raises(InputError, match=r"expected a Cohort, got .*Cohort\.read"):
         Detector.fit("intensity", given, out=tmp_path / "out")
@@ -149,7 +149,7 @@ def test_learning_and_calibrating_take_a_cohort(detector, given, tmp_path):
         {"resume": "yes"}, {"device": 3}, {"cache": 5}, {"workers": 0}, {"workers": "two"}, {"calibrated": None},
         {"progress": 3}, {"steps": 5},
     ],
-    ids=str,
+
 )  # fmt: skip
 def test_wrong_options_of_a_fit_are_refused_and_take_no_folder(folder, tmp_path, options):
     cohort = Cohort.read(folder / "manifest.csv")
@@ -165,7 +165,7 @@ def test_wrong_options_of_a_fit_are_refused_and_take_no_folder(folder, tmp_path,
         {"postprocess.median": 4}, {"case.reduce": "x"}, {"prepare.size": "abc"}, {"prepare.size": 30},
         {"model.name": "ead"}, {"score.name": "direct"}, {"model.dims": 4},
     ],
-    ids=str,
+
 )  # fmt: skip
 def test_a_method_that_cannot_be_built_takes_no_folder(folder, tmp_path, setting):
     with pytest.raises(ConfigError):
@@ -179,7 +179,7 @@ def test_a_method_that_cannot_be_built_takes_no_folder(folder, tmp_path, setting
         {"channels": "flair"}, {"group_by": 5}, {"lesions": "yes"}, {"method": "dae"}, {"out": 5}, {"progress": None},
         {"nosuch": 1},
     ],
-    ids=str,
+
 )  # fmt: skip
 def test_wrong_options_of_a_calibration_are_refused(folder, detector, options):
     with pytest.raises(ConfigError):
@@ -194,9 +194,7 @@ def test_a_detector_without_calibration_says_so(folder, tmp_path):
         plain.detect(Volume(data=_head(0)[None], affine=AFFINE))
 
 
-@pytest.mark.parametrize(
-    "given", [None, 5, 2.5, print, {}, b"x", np.zeros(3), torch.zeros(2), [5], [None]], ids=str
-)
+@pytest.mark.parametrize("given", [None, 5, 2.5, print, {}, b"x", np.zeros(3), torch.zeros(2), [5], [None]])
 def test_cohorts_are_made_of_paths_or_cases(given):
     for call in (Cohort.read, Cohort.from_paths):
         with pytest.raises(InputError, match="expected a path, got"):
@@ -216,7 +214,7 @@ def test_no_paths_are_no_cohort():
         {"results": None}, {"results": 5}, {"manifest": None}, {"manifest": 5}, {"n_boot": 0}, {"n_boot": "x"},
         {"seed": "x"}, {"split": 5}, {"against": "other"}, {"against": 5}, {"curves": None}, {"progress": 1},
     ],
-    ids=str,
+
 )  # fmt: skip
 def test_wrong_options_of_an_evaluation_are_refused(folder, options):
     given = {"results": folder, "manifest": folder / "manifest.csv"} | options
@@ -226,7 +224,7 @@ def test_wrong_options_of_an_evaluation_are_refused(folder, options):
         evaluate(given.pop("results"), given.pop("manifest"), **given)
 
 
-@pytest.mark.parametrize("given", [None, 5, "nowhere", Path("nowhere"), np.zeros(2)], ids=str)
+@pytest.mark.parametrize("given", [None, 5, "nowhere", Path("nowhere"), np.zeros(2)])
 def test_results_are_loaded_by_folder(given):
     with pytest.raises(InputError, match=r"expected a path|no result\.json"):
         Result.load(given)
@@ -239,7 +237,7 @@ def test_results_are_loaded_by_folder(given):
         {"components": [{}]}, {"components": [{"voxels": "x"}]}, {"threshold": []}, {"scale": {"low": "x"}},
         {"warnings": "x"}, {"nosuch": 1}, {"score": ...},
     ],
-    ids=str,
+
 )  # fmt: skip
 def test_a_damaged_result_is_told(detector, tmp_path, change):
     import json

@@ -113,7 +113,6 @@ GOOD = {"data": np.zeros((1, 2, 3, 4), np.float32), "affine": np.eye(4)}
         {"provenance": None},
         {"provenance": "scan.nii.gz"},
     ],
-    ids=str,
 )
 def test_what_is_no_volume_is_refused(change):
     with pytest.raises(InputError):
