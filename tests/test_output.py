@@ -17,7 +17,7 @@ from aberra.cli import app
 from aberra.cohort import Cohort
 from aberra.errors import AberraError, InputError, OutputError
 from aberra.files import MARK, RECORD, read_mark, write_json
-from aberra.output import check_held, check_names, claim, keep_out, kind_of, outputs_below, refuse_as_input
+from aberra.output import check_held, check_names, claim, holds_output, keep_out, kind_of, refuse_as_input
 from small_scans import cohort, detector, dicom_bytes, scan, scan_bytes, series
 
 # -- claims --------------------------------------------------------------------------------------------------------
@@ -180,8 +180,8 @@ def test_a_search_leaves_out_what_aberra_wrote(tmp_path):
     (data / "lone" / ".aberra.files").write_text('\n"edited.nii.gz"')
     scan().write(data / "lone" / "edited.nii.gz")
     assert {case.case for case in Cohort.from_paths(data)} == {"s0", "deep_s1", "phantoms_p0"}
-    assert outputs_below(data) == {data / "results", data / "old" / "model", data / "lone"}
-    assert data / "phantoms" in outputs_below(data, data=True)
+    for folder in (data / "results", data / "old" / "model", data / "lone", data / "phantoms"):
+        assert holds_output(folder) == (folder.name != "phantoms")
     assert len(Cohort.from_paths(data / "phantoms")) == 1
     for folder in (data / "results", data / "lone"):
         with pytest.raises(InputError, match="no scans"):
