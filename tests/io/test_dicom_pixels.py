@@ -163,6 +163,23 @@ def test_zero_is_left_where_it_is_the_padding(tmp_path):
     np.testing.assert_array_equal(_read(datasets, tmp_path / "s"), data)
 
 
+def test_padding_that_no_pixel_can_have_is_none(tmp_path):
+    data = brain(high=200)
+    datasets = slices(data, dtype="u1", PixelPaddingValue=256 + int(data.max()))
+    np.testing.assert_array_equal(_read(datasets, tmp_path / "s"), data)
+
+
+def test_a_ct_without_intercept_is_told(tmp_path):
+    told = [
+        read(write(slices(DATA, modality="CT", RescaleIntercept=value), tmp_path / str(value))).provenance[
+            "warnings"
+        ]
+        for value in (None, -1024)
+    ]
+    assert read(save(enhanced(DATA, Modality="CT"), tmp_path / "frames")).provenance["warnings"] == []
+    assert told == [["a CT without RescaleIntercept: are its values HU?"], []]
+
+
 def test_nothing_but_padding_is_refused(tmp_path):
     with pytest.raises(InputError, match="all pixels are padding"):
         _read(slices(np.full((3, 4, 4), 9), PixelPaddingValue=9), tmp_path / "s")

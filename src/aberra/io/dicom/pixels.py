@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 AIR = -1024.0
 """HU below this are no measurement: scanners fill what they did not scan with −2000, −3024 and the like."""
 
+SCALE = "PixelValueTransformationSequence"
+
 FLOATS = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8"}
 
 
@@ -115,7 +117,8 @@ def pixels_of(path: Path, frames: list[Frame]) -> tuple[NDArray[np.float32], lis
     Raises:
         InputError: pixels that are cut off, cannot be decoded or are no grey values.
     """
-    layouts = {id(frame.header.dataset): layout_of(frame.header) for frame in frames}
+    datasets = {id(frame.header.dataset): frame.header for frame in frames}
+    layouts = {key: layout_of(header) for key, header in datasets.items()}
     raw = _raw([frame.header for frame in frames], layouts)
     warnings, stored, padding = [], [], []
     dirty = 0
@@ -127,6 +130,11 @@ def pixels_of(path: Path, frames: list[Frame]) -> tuple[NDArray[np.float32], lis
         dirty += unclean
     if dirty:
         warnings.append(f"bits above the stored ones are set in {dirty} slice(s) (an overlay?) and left out")
+    if any(
+        header.text("Modality") == "CT" and header.get("RescaleIntercept", SCALE) is None
+        for header in datasets.values()
+    ):
+        warnings.append("a CT without RescaleIntercept: are its values HU?")
     inverted = {layout.inverted for layout in layouts.values()}
     if len(inverted) > 1:
         raise InputError(f"{path}: MONOCHROME1 and MONOCHROME2 slices in one series; export it again")
@@ -202,9 +210,9 @@ def _padding(header: Header, layout: Layout, bits: NDArray[Any], values: NDArray
     The value may be written with or without sign, whatever the pixels have.
     """
     low, high = (_pad_value(header, name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
-    if layout.keyword in FLOATS or low is None:
-        return np.zeros(layout.shape, dtype=bool)
     span, top = 1 << layout.allocated, 1 << (layout.allocated - 1)
+    if layout.keyword in FLOATS or low is None or not -top <= low < span:
+        return np.zeros(layout.shape, dtype=bool)
 
     def as_stored(value: int) -> int:
         value %= span
@@ -241,8 +249,7 @@ def _invert(
 
 
 def _rescaled(header: Header, stored: NDArray[Any]) -> NDArray[np.float32]:
-    within = "PixelValueTransformationSequence"
-    slope, intercept = (header.number(name, within) for name in ("RescaleSlope", "RescaleIntercept"))
+    slope, intercept = (header.number(name, SCALE) for name in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0:
         raise InputError(
             f"{header.file}: RescaleSlope is 0; all pixels would be equal. Export the series again"
