@@ -20,6 +20,8 @@ RIM = 0.1
 ROUNDING = 1e-6
 """Intensities differ by rounding if they differ by no more than this share: float32 has seven digits."""
 
+STRIDE = 3
+
 
 def level(channel: NDArray[np.float32]) -> float:
     """The background's intensity in one channel (D, H, W): 0, or what else is there at the faces and in much of the scan."""
@@ -64,7 +66,9 @@ def rim(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> float:
 
 
 def constant(volume: Volume) -> str:
-    """Say of the first channel without contrast that it has none; empty if all have some."""
+    """Say of the first channel without contrast inside the foreground that it has none; empty if all have some."""
+    if all(_shaded(channel, volume.mask) for channel in volume.data):
+        return ""
     inside = region(volume)
     for name, channel in zip(volume.channels, volume.data, strict=True):
         own = inside if volume.mask is not None else inside & _off(channel)
@@ -76,3 +80,14 @@ def constant(volume: Volume) -> str:
                 f"{name} is constant ({low:g} {'everywhere' if everywhere else 'in all of its foreground'})"
             )
     return ""
+
+
+def _shaded(channel: NDArray[np.float32], mask: NDArray[np.bool] | None) -> bool:
+    """Whether a look at every few voxels shows three intensities: one may be background, two make contrast."""
+    few = (slice(None, None, STRIDE),) * 3
+    values = channel[few] if mask is None else channel[few][mask[few]]
+    if not values.size:
+        return False
+    low, high = float(values.min()), float(values.max())
+    apart = ROUNDING * max(abs(low), abs(high))
+    return bool(((values > low + apart) & (values < high - apart)).any())

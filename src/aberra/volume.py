@@ -27,8 +27,9 @@ sagittal slices."""
 
 def invertible(affine: NDArray[np.float64]) -> bool:
     """Whether an affine (4, 4) has an inverse, whatever the size of its voxels."""
-    sizes = float(np.linalg.norm(affine[:3, :3], axis=0).prod())
-    return bool(abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes > 0)
+    with np.errstate(all="ignore"):  # numbers that no scanner writes
+        sizes = float(np.linalg.norm(affine[:3, :3], axis=0).prod())
+        return bool(abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes > 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

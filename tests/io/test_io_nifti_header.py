@@ -139,6 +139,16 @@ def test_doubles_beyond_float32_are_infinite_and_refused(tmp_path):
         read(path)
 
 
+def test_numbers_that_no_scan_has(tmp_path):
+    """As a wrong byte order makes them."""
+    with pytest.raises(InputError, match="byte order"):
+        read(_put(tmp_path / "huge.nii", _bytes(DATA * np.float32(1e30))))
+    affine = AFFINE.copy()
+    affine[0, 3] = 1e9
+    with pytest.raises(InputError, match=r"the first voxel lies at 1e\+09"):
+        read(_put(tmp_path / "far.nii", _bytes(affine=affine)))
+
+
 @pytest.mark.parametrize(("slope", "inter"), [(0.37, 370.0), (0.001, 1.0), (1 / 3, 1000 / 3), (0.1, 3.3)])
 def test_a_stored_zero_is_zero(slope, inter, tmp_path):
     code = -round(inter / slope)

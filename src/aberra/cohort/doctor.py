@@ -152,7 +152,14 @@ def _case(seen: _Seen, case: Case, channels: list[str], samples: int) -> None:
         return
     seen.measures[case.case] = taken
     for note in volume.provenance.get("warnings", []):
-        seen.add("warn", "header", f"{case.case}: {note}", "compare with the scanner's export", [case.case])
+        what, _, remedy = note.rpartition(". ")
+        seen.add(
+            "warn",
+            "header",
+            f"{case.case}: {what or note}",
+            remedy if what else "compare with the scanner's export",
+            [case.case],
+        )
     _content(seen, case, volume, taken)
 
 

@@ -22,6 +22,9 @@ BLOCK = 1 << 20
 SLAB_VOXELS = 1 << 22
 """Voxels scaled at once: bounds the working memory in float64."""
 
+LARGEST = 1e18
+"""Of intensities: their squares fit into float32."""
+
 EXPANSION = 1032
 """How much deflate makes of one byte at most."""
 
@@ -205,14 +208,19 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def check_finite(path: Path, data: NDArray[np.float32]) -> None:
-    """Refuse NaN and Inf, with their counts.
+    """Refuse NaN and Inf, with their counts, and numbers that no scan has.
 
     Raises:
         InputError: there are some.
     """
-    if np.isfinite(data).all():
+    low, high = float(data.min(initial=0)), float(data.max(initial=0))
+    if max(-low, high) <= LARGEST:  # false with NaN, too
         return
     nan, inf = int(np.isnan(data).sum()), int(np.isinf(data).sum())
+    if not nan + inf:
+        raise InputError(
+            f"{path}: values from {low:.3g} to {high:.3g}, which no scan has; are data type and byte order in the header right?"
+        )
     raise InputError(
         f"{path}: {nan:,} NaN and {inf:,} Inf voxels; replace them (often the background) before use"
     )

@@ -36,6 +36,9 @@ UNITS = {1: ("metre", 1000.0), 3: ("micron", 1e-3)}
 FINEST_MM, COARSEST_MM = 0.01, 100.0
 """Voxels of a volume are not smaller or larger; a single slice may be as fine as it likes."""
 
+FARTHEST_MM = 1e6
+"""From the scanner's centre; farther off, millimetres are lost in rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
@@ -87,7 +90,8 @@ def parse(path: Path, head: bytes) -> Header:
             f"{path}: {REFUSED.get(code, f'unknown data type {code}')}; expected one real number a voxel. "
             "Export the greyscale or magnitude image, as 16-bit integers or 32-bit float"
         )
-    affine, warnings = _affine(path, header, grid)
+    with np.errstate(all="ignore"):  # numbers that no scanner writes are refused, without numpy's remarks
+        affine, warnings = _affine(path, header, grid)
     slope, inter = (float(header[name]) for name in ("scl_slope", "scl_inter"))
     if slope == 0 or np.isnan(slope):  # both mean: not scaled
         slope, inter = 1.0, 0.0
@@ -187,13 +191,23 @@ def _affine(path: Path, header: Any, grid: tuple[int, int, int]) -> tuple[NDArra
             f"{path.name}: sform and qform disagree by up to {apart:.1f} mm; the sform is used. Export it again, or copy the "
             "right transform over the other"
         )
+    _check_size(path, affine, own, unit)
+    return affine, warnings
+
+
+def _check_size(path: Path, affine: NDArray[np.float64], own: NDArray[np.bool], unit: str) -> None:
+    """Refuse voxels that are no scan's, and places where none lies; ``own`` are the axes longer than 1."""
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
     finest = FINEST_MM if own.all() else 0.0
     if steps[own].min() < finest or steps[own].max() > COARSEST_MM:
         raise InputError(
             f"{path}: voxels of {' × '.join(f'{step:.3g}' for step in steps)} mm, in the header as {unit}; expected "
             f"{FINEST_MM:g} to {COARSEST_MM:g} mm. Correct the header's spacing, or its unit (xyzt_units) if its numbers are in mm"
         )
-    return affine, warnings
+    if np.abs(affine[:3, 3]).max() > FARTHEST_MM:
+        raise InputError(
+            f"{path}: the first voxel lies at {', '.join(f'{place:.3g}' for place in affine[:3, 3])} mm; correct the header's orientation"
+        )
 
 
 def _transform(header: Any, name: str, grid: tuple[int, int, int]) -> NDArray[np.float64] | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.foreground import nonzero
 from aberra.prepare.orient import Orient
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ PLANES = (
     Plane("sagittal", 2, flip=True, edges=("A", "P", "S", "I")),
 )
 
+VIEWS = {"S": "axial", "P": "coronal", "L": "sagittal"}
+"""Of an image, by the axis across it; it is turned so that this is the first one."""
+
 
 def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | None) -> tuple[str, str]:
     """Draw a case.
@@ -72,7 +76,7 @@ def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | 
     if unsure is not None:
         columns.append((f"uncertainty, 0 to {float(unsure.data.max()):.2g}", unsure))
     image = found.is_image
-    planes = [plane for plane in PLANES if found.shape[plane.axis] == 1][:1] if image else list(PLANES)
+    planes = [replace(PLANES[0], name=VIEWS[result.map.standard[0]])] if image else list(PLANES)
     sizes = [_extent(found, plane) for plane in planes]
     scale = HEIGHT * (2.0 if image else 1.0)
     width = max(across / down for down, across in sizes) * scale
@@ -111,7 +115,7 @@ def thumbnail(result: Result, scan: Volume | None) -> str:
     from matplotlib.figure import Figure
 
     found = _spl(result.map, None)
-    plane = next((plane for plane in PLANES if found.shape[plane.axis] == 1), PLANES[0])
+    plane = PLANES[0]
     centre = _centre(result, found)
     down, across = _extent(found, plane)
     figure = Figure(figsize=(0.9 * across / down, 0.9), facecolor=GROUND)
@@ -162,7 +166,7 @@ def _aspect(spacing: tuple[float, float, float], plane: Plane) -> float:
 
 def _grey(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int]) -> None:
     values = volume.data[0]
-    seen = values[values != 0]
+    seen = values[nonzero(volume.data)]
     low, high = (float(end) for end in np.percentile(seen, [0.5, 99.7])) if seen.size else (0.0, 1.0)
     low = min(low, 0.0) if low > 0 else low
     axes.imshow(

@@ -14,6 +14,7 @@ from aberra.cohort import Case, Cohort
 from aberra.cohort.splits import split_by_patient
 from aberra.errors import ConfigError, InputError
 from aberra.files import MARK, write_json
+from aberra.foreground import nonzero
 from aberra.io import case_name, labels_of, read_case
 from aberra.prepare.crop import Crop
 from aberra.prepare.orient import Orient
@@ -208,8 +209,7 @@ def _write_case(folder: Path, name: str, files: dict[str, Path], *, size: int, l
 
 def _brain(volume: Volume) -> NDArray[np.bool]:
     """Not 0 in some sequence; the last channel is the segmentation."""
-    found: NDArray[np.bool] = (volume.data[:-1] != 0).any(axis=0)
-    return found
+    return nonzero(volume.data[:-1])
 
 
 def _scaled(channel: NDArray[np.float32], mask: NDArray[np.bool], path: Path) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import unknown
+from aberra.foreground import nonzero
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -51,7 +52,7 @@ def _bent(volume: Volume, log_gamma: float) -> Volume:
     """Raise a channel's intensities, scaled to their 99.5th percentile, to a power."""
     bent = []
     for channel in volume.data:
-        inside = channel[channel != 0]
+        inside = channel[nonzero(channel[None])]
         top = np.float32(np.percentile(np.abs(inside), 99.5)) if inside.size else np.float32(1)
         scaled = np.abs(channel) / max(top, np.float32(1e-6))
         bent.append(np.sign(channel) * top * scaled ** np.float32(np.exp(log_gamma)))
