@@ -166,3 +166,51 @@ def test_what_cannot_be_edited_says_why(scan, detector):
     del detector.model.guides["area"]
     with pytest.raises(ConfigError, match=r"model\.guides"):
         edit(detector, scan, [Aim(guide="area", target=0.1)])
+
+
+def test_one_case_never_ends_a_cohort_of_edits(scan, detector, tmp_path, monkeypatch):
+    paths = []
+    for name in ("a", "b", "c"):
+        paths.append(tmp_path / f"{name}.nii.gz")
+        scan.write(paths[-1])
+    cohort, out, options = (
+        Cohort.from_paths(paths),
+        tmp_path / "out",
+        {"draw": 1, "radius_mm": (3, 6), "steps": 2},
+    )
+    read = Detector.read
+
+    def broken(self, case, channels=None):
+        if case.case == "b":
+            raise TypeError("no length")
+        return read(self, case, channels)
+
+    monkeypatch.setattr(Detector, "read", broken)
+    failed = {}
+    done = edit_cohort(detector, cohort, out=out, failed=failed, **options)
+    assert set(done) == {"a", "c"}
+    assert failed["b"].startswith("unexpected TypeError: no length")
+    assert (out / "logs" / "b.log").is_file()
+    assert [case.case for case in Cohort.read(out / "manifest.csv")] == ["a", "c"]
+    with pytest.raises(InputError, match="b: unexpected TypeError"):  # from Python it cannot be overlooked
+        edit_cohort(detector, cohort, out=out, **options)
+    monkeypatch.undo()
+    assert set(edit_cohort(detector, cohort, out=out, **options)) == {"a", "b", "c"}
+    scan.with_(data=scan.data + 1).write(paths[0])
+    with pytest.raises(OutputError, match="another scan"):
+        edit_cohort(detector, cohort, out=out, **options)
+
+
+def test_edits_go_into_no_foreign_folder_and_corrected_settings_into_the_same(scan, detector, tmp_path):
+    scan.write(tmp_path / "data" / "a.nii.gz")
+    cohort = Cohort.from_paths(tmp_path / "data")
+    with pytest.raises(OutputError, match="what is read"):
+        edit_cohort(detector, cohort, out=tmp_path / "data", draw=1)
+    with pytest.raises(ConfigError, match="one aim"):
+        edit_cohort(detector, cohort, out=tmp_path / "out")
+    (tmp_path / "out" / "a").mkdir()
+    (tmp_path / "out" / "a" / "edit.json").write_text("mine")
+    (tmp_path / "out" / "a" / "input.json").write_text("mine")
+    with pytest.raises(OutputError, match="holds something else"):
+        edit_cohort(detector, cohort, out=tmp_path / "out", draw=1, radius_mm=(3, 6), steps=2)
+    assert (tmp_path / "out" / "a" / "edit.json").read_text() == "mine"

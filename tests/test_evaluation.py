@@ -9,9 +9,9 @@ from sklearn.metrics import average_precision_score
 
 from aberra.calibrate import Calibration, ScoreHistogram
 from aberra.cohort import Cohort
-from aberra.errors import InputError, MismatchError
+from aberra.errors import InputError, MismatchError, OutputError
 from aberra.evaluation import evaluate
-from aberra.files import write_json
+from aberra.files import RECORD, write_json
 from aberra.metrics.tables import rows_of
 from aberra.metrics.voxel import Overlap
 from aberra.result import Result
@@ -163,3 +163,48 @@ def test_paired_comparison(study):
     assert found["against"][0]["n"] == 2
     with pytest.raises(InputError, match="aberra evaluate"):
         evaluate(folder / "results", cohort, against=[folder], n_boot=10, progress=False)
+
+
+def test_every_case_that_cannot_be_read_is_told_and_never_left_out_silently(study, monkeypatch):
+    folder, _ = study
+    results, manifest = folder / "results", folder / "manifest.csv"
+    (results / "c0" / "map.nii.gz").write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"c0/map\.nii\.gz"):
+        evaluate(results, manifest, n_boot=10, progress=False)
+    (results / "c2" / "result.json").write_text("{}")
+    with pytest.raises(InputError, match=r"2 case\(s\) cannot be evaluated .*\n.*c0.*\n.*c2.*damaged"):
+        evaluate(results, manifest, n_boot=10, progress=False)
+    assert not (results / "evaluation" / "metrics.json").exists()
+    found = evaluate(results, manifest, allow_missing=True, n_boot=10, curves=False, progress=False)
+    assert (found["cases"], sorted(found["failed"])) == (2, ["c0", "c2"])
+    assert [row["case"] for row in found["per_case"]] == ["c1", "c3"]
+
+
+def test_what_nobody_foresaw_in_the_pools_stops_with_the_cases_name(study, monkeypatch):
+    folder, _ = study
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("aberra.evaluation.Overlap.of", broken)
+    with pytest.raises(
+        InputError, match=r"c0: unexpected ZeroDivisionError; please report it, log at .*c0\.log"
+    ):
+        evaluate(folder / "results", folder / "manifest.csv", allow_missing=True, n_boot=10, progress=False)
+    assert (folder / "results" / "logs" / "c0.log").is_file()
+
+
+def test_only_results_get_an_evaluation_and_foreign_files_stay(study):
+    folder, _ = study
+    results, manifest = folder / "results", folder / "manifest.csv"
+    (results / "evaluation").mkdir()
+    (results / "evaluation" / "metrics.json").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        evaluate(results, manifest, n_boot=10, progress=False)
+    assert (results / "evaluation" / "metrics.json").read_text() == "mine"
+    for index in range(4):
+        (results / f"c{index}" / RECORD).unlink()
+    (results / "evaluation" / "metrics.json").unlink()
+    with pytest.raises(OutputError, match="not a folder of results"):
+        evaluate(results, manifest, n_boot=10, progress=False)
+    assert not list((results / "evaluation").iterdir())

@@ -5,6 +5,7 @@ import pytest
 
 from aberra.errors import InputError, MismatchError, OutputError
 from aberra.evaluation import evaluate
+from aberra.output import kind_of
 from aberra.predictions import import_predictions
 from aberra.report import write_report
 from aberra.result import Result
@@ -107,3 +108,19 @@ def test_what_cannot_be_imported_is_refused(study):
     assert found == ["c0", "c1"]
     with pytest.raises(OutputError, match="not empty"):
         import_predictions(study / "soft", manifest, out=study / "other", probabilities=True, progress=False)
+
+
+def test_an_import_is_whole_tells_of_every_case_and_leaves_foreign_files(study):
+    manifest = study / "manifest.csv"
+    Volume(data=np.zeros((1, 5, 5, 5)), affine=np.eye(4)).write(study / "masks" / "c1.nii.gz")
+    (study / "masks" / "c2.nii.gz").write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"2 case\(s\) cannot be imported:\n  c1: .*own grid.*\n  c2: "):
+        import_predictions(study / "masks", manifest, out=study / "out", progress=False)
+    assert not (study / "out").exists()
+    for out in (study / "masks", study, study / "masks" / "c0.nii.gz"):
+        with pytest.raises(OutputError):
+            import_predictions(study / "soft", manifest, out=out, probabilities=True, progress=False)
+    (study / "empty").mkdir()
+    import_predictions(study / "soft", manifest, out=study / "empty", probabilities=True, progress=False)
+    assert kind_of(study / "empty") == "results"
+    assert not list(study.glob(".aberra-*"))
