@@ -156,3 +156,27 @@ def test_a_line_of_pixels_is_no_image(tmp_path):
     Image.fromarray(GREY[:1]).save(tmp_path / "x.png")
     with pytest.raises(InputError, match="a line of 9 pixel"):
         read(tmp_path / "x.png")
+
+
+def test_a_flipped_bit_in_a_png_is_never_read_as_other_pixels(tmp_path):
+    whole = _png(tmp_path / "x.png", (np.arange(108).reshape(12, 9) * 601).astype(np.uint16), 0).read_bytes()
+    for bit in range(8 * 8, 8 * len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "x.png").write_bytes(damaged)
+        with pytest.raises(InputError, match="cannot be read"):
+            read(tmp_path / "x.png")
+
+
+def test_a_checksum_that_only_the_chunk_has(tmp_path):
+    """Other pixels that inflate well: the decoder has its last row before the stream's own checksum."""
+    path = tmp_path / "x.png"
+    Image.fromarray(GREY).save(path)
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"IDAT")
+    length = int.from_bytes(whole[at - 4 : at], "big")
+    other = zlib.compress(bytes(len(GREY) * (GREY.shape[1] + 1)))[:-4]
+    whole[at - 4 : at + 4 + length] = len(other).to_bytes(4, "big") + b"IDAT" + other
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="checksum"):
+        read(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
+PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION_TAG, PHOTOMETRIC_TAG, SAMPLE_TAG = 0x0112, 262, 339
 
 UNSIGNED, SIGNED = 1, 2
@@ -39,6 +41,7 @@ def read_image(path: Path, channel: str) -> Volume:
 
     warnings.filterwarnings("ignore", module="PIL")  # its users see what is said here
     try:
+        _check_png(path)
         with PIL.Image.open(path) as image:
             pages, mode = getattr(image, "n_frames", 1), image.mode
             lossy = _lossy(image)  # first: reading EXIF may decode the pixels and forget how they were stored
@@ -82,6 +85,26 @@ def read_image(path: Path, channel: str) -> Volume:
             "warnings": notes,
         },
     )
+
+
+def _check_png(path: Path) -> None:
+    """Refuse a PNG with a chunk whose checksum is wrong: Pillow reads only as far as the last row, and checks no pixels.
+
+    Raises:
+        ValueError: a chunk is damaged or cut off.
+    """
+    with path.open("rb") as file:
+        if file.read(len(PNG)) != PNG:
+            return
+        while head := file.read(8):
+            length, name = int.from_bytes(head[:4], "big"), head[4:]
+            checksum, left = zlib.crc32(name), length
+            while left and (block := file.read(min(left, 1 << 20))):
+                checksum, left = zlib.crc32(block, checksum), left - len(block)
+            if left or file.read(4) != checksum.to_bytes(4, "big"):
+                raise ValueError(f"its checksum is wrong in {name!r}, it is cut off or damaged")
+            if name == b"IEND":
+                return
 
 
 def _pixels(image: ImageFile) -> NDArray[Any]:
