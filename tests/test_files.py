@@ -43,7 +43,7 @@ def _content(folder):
 
 
 def test_a_folder_appears_whole_and_leaves_nothing_beside_it(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OutputError, match="No such file or directory"):
         _write(tmp_path / "case", a="1", **{"no/where": "2"})
     assert not list(tmp_path.iterdir())
     _write(tmp_path / "case", a="1", b="2")

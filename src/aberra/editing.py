@@ -15,7 +15,7 @@ from aberra.errors import ConfigError, MismatchError, OutputError, unknown
 from aberra.failures import refuse, told
 from aberra.files import atomic_path, config_hash, read_json, refuse_foreign, write_json
 from aberra.models.guided_ddpm import DISEASED, GUIDES, HEALTHY, GuidedDDPM
-from aberra.output import check_held, check_names, claim, inputs_of, keep_out
+from aberra.output import check_held, check_names, claim, inputs_of, keep_out, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,7 +257,7 @@ def edit_cohort(
         "edits",
         identity=identity,
         other="edits of another model or other settings are there; choose another --out",
-        replace=not any(out.glob("*/edit.json")),
+        replace=not any(kind_of(path.parent) == "case" for path in out.glob("*/edit.json")),
         about={"model": detector.identity},
     )
     errors: dict[str, Exception] = {}

@@ -44,9 +44,11 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
 
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.detector import Detector
+    from aberra.inference import choose_device
     from aberra.prepare import Recipe
 
     conforming(device, str, "device")
+    choose_device(device)  # before anything is read
     conforming(batch_size, Count | None, "batch_size")
     folder = resolve_model(model)
     source = folder / "detector.toml"

@@ -71,7 +71,6 @@ def test_wrong_usage_shows_what_was_given(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     for arguments in (
         ["e[/b]"],
-        ["detect", "flair", "x", "--out", "o", "--batch-size", "[b]"],
         ["methods", "a", "[/red]:smile:"],
     ):
         monkeypatch.setattr(sys, "argv", ["aberra", *arguments])

@@ -28,7 +28,7 @@ from aberra.volume import Volume
         (lambda: Resample(spacing=[1, 1, -1]), "a list with 0 or more in each place"),
         (lambda: Crop(shape=[8, 8]), "three edges"),
         (lambda: Crop(shape=[8, 8, 8], centre="msk"), "Did you mean 'mask'"),
-        (lambda: Crop(shape=[0, 100_000, 100_000]), "memory"),
+        (lambda: Crop(shape=[0, 100_000, 100_000]), "16,384 or less"),
         (lambda: BiasField(shrink=0), "1 or more"),
         (lambda: BiasField(iterations=[]), "1 or more"),
         (lambda: BrainMask(method="srtip"), "Did you mean 'strip'"),
@@ -146,7 +146,5 @@ def test_a_grid_that_the_machine_cannot_hold_is_refused_before_it_takes_memory()
         Resample(spacing=[0, 0, 1e-308]),
         Crop(shape=[16384, 16384, 16384]),
     ):
-        with pytest.raises(
-            ConfigError, match=r"a grid of [\d ×]+ voxels would take [\d,]+ GiB, this machine has"
-        ):
+        with pytest.raises(InputError, match="is the spacing in"):
             step(scan)

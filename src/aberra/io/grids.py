@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.errors import InputError
-from aberra.io.files import sniff
+from aberra.io.files import header_of, sniff
 from aberra.volume import ON_GRID, Volume
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def grid_of(path: Path | str) -> Grid:
         if kind == "nifti":
             from aberra.io.nifti import geometry
 
-            return geometry(path)
+            return geometry(header_of(path))
         from PIL import Image
 
         with Image.open(path) as picture:

@@ -33,10 +33,6 @@ class Crop:
     def __init__(self, *, shape: Sequence[EdgeOrNone], centre: Literal["mask", "grid"] = "mask") -> None:
         if len(shape) != 3:
             raise ConfigError(f"crop: shape {list(shape)}; expected three edges in voxels, 0 to keep an axis")
-        if max(1, shape[0]) * max(1, shape[1]) * max(1, shape[2]) > LARGEST:
-            raise ConfigError(
-                f"crop: shape {list(shape)} has more voxels than memory holds; give a smaller one"
-            )
         self.shape = list(shape)
         self.centre = centre
 
