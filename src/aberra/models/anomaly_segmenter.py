@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,7 @@ class AnomalySegmenter(nn.Module):
         size: spatial shape S of the input.
         widths: filters of each level, finest first; each further level halves the grid.
         dice: weight of the soft Dice loss against the cross-entropy.
+        sources, shapes, radius_mm, count, healthy: what is planted into healthy scans, see :class:`aberra.synthesis.source.Planted`.
 
     Raises:
         ConfigError: fewer than two levels, or an edge that cannot be halved so often.
@@ -50,6 +51,11 @@ class AnomalySegmenter(nn.Module):
         size: Sequence[int],
         widths: Sequence[int] = (8, 32, 64, 96, 128),
         dice: float = 0.25,
+        sources: Sequence[str] = ("hyper", "hypo", "texture"),
+        shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
+        radius_mm: Sequence[float] = (1.5, 15.0),
+        count: int = 4,
+        healthy: float = 0.2,
     ) -> None:
         super().__init__()
         halvings = len(widths) - 1
@@ -60,7 +66,10 @@ class AnomalySegmenter(nn.Module):
                 f"size {tuple(size)} with {len(widths)} model.widths: every edge must be divisible by {2**halvings}"
             )
         self.kinds = CLASSES
-        self.dims = dims
+        self.grows = 2**halvings  # whole brains in one pass: see Runner
+        self.planted = {
+            "sources": list(sources), "shapes": list(shapes), "radius_mm": list(radius_mm), "count": count, "healthy": healthy
+        }  # fmt: skip
         self.dice = dice
         self.format = torch.channels_last if dims == 2 else torch.channels_last_3d
         self.stem = _layer(dims, channels, widths[0])
@@ -101,9 +110,9 @@ class AnomalySegmenter(nn.Module):
 
     # -- learning --------------------------------------------------------------------------------------------------
 
-    def label(self, lesion: Tensor) -> Tensor:
-        """The label values themselves, (B, 1, S)."""
-        return lesion
+    def task(self) -> dict[str, Any]:
+        """What is planted into healthy samples when it is fitted to scans."""
+        return self.planted
 
     def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:
         """Cross-entropy of the four classes in the foreground, and soft Dice of all lesions as one."""
