@@ -38,8 +38,17 @@ def detector_of(what: str, channel: str) -> Detector:
     model = build("models", method.model, channels=1, dims=3, size=size)
     tensors = load_file(file)
     shadow = "ema." if any(key.startswith("ema.") for key in tensors) else ""
-    model.load_state_dict({key.removeprefix(shadow): tensor for key, tensor in tensors.items() if key.startswith(shadow)})
-    return Detector(method=method, recipe=Recipe.from_config(method.prepare["steps"]), model=model, channels=[channel], dims=3, size=size)
+    model.load_state_dict(
+        {key.removeprefix(shadow): tensor for key, tensor in tensors.items() if key.startswith(shadow)}
+    )
+    return Detector(
+        method=method,
+        recipe=Recipe.from_config(method.prepare["steps"]),
+        model=model,
+        channels=[channel],
+        dims=3,
+        size=size,
+    )
 
 
 def average_precision(values: np.ndarray, truth: np.ndarray) -> float:
@@ -56,7 +65,10 @@ def brightness(volume: Volume, inside: np.ndarray, *, dark: bool) -> dict[str, f
     x = -volume.data[0] if dark else volume.data[0]
     edges = [max(1, 2 * round((3 / step - 1) / 2) + 1) for step in volume.spacing]
     truth = volume.lesion[inside]
-    return {"m0": average_precision(x[inside], truth), "m0_3mm": average_precision(median_filter(x, size=edges)[inside], truth)}
+    return {
+        "m0": average_precision(x[inside], truth),
+        "m0_3mm": average_precision(median_filter(x, size=edges)[inside], truth),
+    }
 
 
 def main() -> None:
@@ -65,18 +77,26 @@ def main() -> None:
 
     from aberra.cohort import Cohort
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--channel", default="flair")
     parser.add_argument("--split")
     parser.add_argument("--cases", type=int, default=0)
-    parser.add_argument("--dark", action="store_true", help="lesions are dark, as in T1: for the baseline only")
+    parser.add_argument(
+        "--dark", action="store_true", help="lesions are dark, as in T1: for the baseline only"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     detector = detector_of(options.what, options.channel)
     cohort = Cohort.read(options.manifest)
-    cases = [each for each in (cohort.select(split=options.split) if options.split else cohort) if options.channel in each.channels]
+    cases = [
+        each
+        for each in (cohort.select(split=options.split) if options.split else cohort)
+        if options.channel in each.channels
+    ]
     rows: list[dict[str, Any]] = []
     for case in cases[: options.cases or None]:
         volume = case.read([options.channel])
@@ -84,11 +104,19 @@ def main() -> None:
         found = detector.analyse(volume)
         seconds = perf_counter() - started
         inside = found.inside
-        row = {"ap": average_precision(found.map[inside], volume.lesion[inside]), **brightness(volume, inside, dark=options.dark)}
+        row = {
+            "ap": average_precision(found.map[inside], volume.lesion[inside]),
+            **brightness(volume, inside, dark=options.dark),
+        }
         rows.append(row)
         values = "  ".join(f"{key} {value:.3f}" for key, value in row.items())
-        print(f"{case.case:20s} {values}  lesion {volume.lesion.sum() * volume.voxel_mm3 / 1000:.1f} ml  {seconds:.1f} s", flush=True)
-    print(f"{'mean':20s} " + "  ".join(f"{key} {np.nanmean([row[key] for row in rows]):.3f}" for key in rows[0]))
+        print(
+            f"{case.case:20s} {values}  lesion {volume.lesion.sum() * volume.voxel_mm3 / 1000:.1f} ml  {seconds:.1f} s",
+            flush=True,
+        )
+    print(
+        f"{'mean':20s} " + "  ".join(f"{key} {np.nanmean([row[key] for row in rows]):.3f}" for key in rows[0])
+    )
 
 
 if __name__ == "__main__":

@@ -293,7 +293,9 @@ def _learn(
     if isinstance(detector.model, LearnsFromLesions):
         training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
     learnt, watched = (
-        _planted(detector, each, config) if isinstance(detector.model, LearnsFromPlanted) and len(each) else each
+        _planted(detector, each, config)
+        if isinstance(detector.model, LearnsFromPlanted) and len(each)
+        else each
         for each in (training, validation)
     )
     summary = train(

@@ -153,12 +153,22 @@ class Runner:
         return tuple(box), tuple(shape)
 
     def _whole(
-        self, function: Callable[[Tensor], Tensor], x: Tensor, box: tuple[slice, ...], shape: tuple[int, ...], *, grad: bool
+        self,
+        function: Callable[[Tensor], Tensor],
+        x: Tensor,
+        box: tuple[slice, ...],
+        shape: tuple[int, ...],
+        *,
+        grad: bool,
     ) -> Tensor:
         """One pass over a box, padded with zeros at its upper ends."""
         part = x[(slice(None), *box)]
         lengths = part.shape[1:]
-        padding = [each for edge, length in zip(reversed(shape), reversed(lengths), strict=True) for each in (0, edge - length)]
+        padding = [
+            each
+            for edge, length in zip(reversed(shape), reversed(lengths), strict=True)
+            for each in (0, edge - length)
+        ]
         values = self._apply(function, F.pad(part, padding)[None].to(self.device), grad=grad)[0]
         total = torch.zeros((len(values), *x.shape[1:]))
         total[(slice(None), *box)] = values[(slice(None), *(slice(0, length) for length in lengths))]

@@ -96,12 +96,13 @@ class Anatomy:
         return (self.labels > 0) & (self.labels < SKULL)
 
     @classmethod
-    def read(cls, path: Path | str, *, table: str = "auto") -> Anatomy:
+    def read(cls, path: Path | str, *, table: str = "auto", whole: bool = False) -> Anatomy:
         """Read a label map.
 
         Args:
             path: NIfTI with whole-number labels.
             table: ``aberra``, ``freesurfer``, ``dlmuse``, or ``auto``: chosen by the values in the map.
+            whole: keep the whole head, not only :data:`REACH` voxels around the brain.
 
         Raises:
             InputError: the file is no label map, or of a numbering that is not known.
@@ -131,7 +132,8 @@ class Anatomy:
                 f"Known tables: {', '.join(TABLES)}"
             )
         cut = np.argwhere((labels > 0) & (labels < SKULL))
-        low, high = np.maximum(cut.min(axis=0) - REACH, 0), cut.max(axis=0) + REACH + 1
+        reach = max(labels.shape) if whole else REACH
+        low, high = np.maximum(cut.min(axis=0) - reach, 0), cut.max(axis=0) + reach + 1
         labels = np.ascontiguousarray(labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
         return cls(labels=refined(labels, volume.spacing), spacing=volume.spacing, name=Path(path).name)
 
@@ -175,7 +177,9 @@ def refined(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> N
         found: NDArray[np.bool] = within[np.ix_(*every)]
         return found
 
-    middle = np.abs(np.arange(labels.shape[2]) - np.flatnonzero(brain.any(axis=(0, 1))).mean()) * spacing[2] <= 12
+    middle = (
+        np.abs(np.arange(labels.shape[2]) - np.flatnonzero(brain.any(axis=(0, 1))).mean()) * spacing[2] <= 12
+    )
     insula = near((PUTAMEN,), 11)
     cingulate = near((VENTRICLE,), 18) & middle
     found[(labels == CORTEX) & (insula | cingulate)] = LIMBIC

@@ -49,7 +49,11 @@ def _flair(rng: np.random.Generator, m: np.ndarray) -> int:
     csf = wm * u(0.03, 0.6)
     m[a.WHITE], m[a.CORTEX], m[a.VENTRICLE] = wm, gm, csf
     m[a.CSF] = csf * u(0.8, 1.8)
-    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = gm * u(0.85, 1.1), wm * u(0.85, 1.15), wm * u(0.85, 1.25)
+    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = (
+        gm * u(0.85, 1.1),
+        wm * u(0.85, 1.15),
+        wm * u(0.85, 1.25),
+    )
     for number in DEEP:
         m[number] = wm + (gm - wm) * u(0, 1.2)
     m[a.HIPPOCAMPUS] = gm * u(0.92, 1.15)
@@ -66,7 +70,11 @@ def _t2(rng: np.random.Generator, m: np.ndarray) -> int:
     wm = gm * u(0.6, 0.92)
     m[a.WHITE], m[a.CORTEX], m[a.VENTRICLE] = wm, gm, csf
     m[a.CSF] = csf * u(0.75, 1.05)
-    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = gm * u(0.9, 1.1), wm * u(0.9, 1.1), wm * u(0.9, 1.2)
+    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = (
+        gm * u(0.9, 1.1),
+        wm * u(0.9, 1.1),
+        wm * u(0.9, 1.2),
+    )
     for number in DEEP:
         m[number] = wm + (gm - wm) * u(0, 1.0)
     m[a.HIPPOCAMPUS] = gm * u(0.92, 1.12)
@@ -83,7 +91,11 @@ def _t1(rng: np.random.Generator, m: np.ndarray) -> int:
     csf = wm * u(0.1, 0.5)
     m[a.WHITE], m[a.CORTEX], m[a.VENTRICLE] = wm, gm, csf
     m[a.CSF] = csf * u(0.8, 1.3)
-    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = gm * u(0.9, 1.1), wm * u(0.9, 1.05), wm * u(0.85, 1.05)
+    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = (
+        gm * u(0.9, 1.1),
+        wm * u(0.9, 1.05),
+        wm * u(0.85, 1.05),
+    )
     for number in DEEP:
         m[number] = gm + (wm - gm) * u(0, 0.9)
     m[a.PALLIDUM] = wm * u(0.85, 1.02)
@@ -93,8 +105,13 @@ def _t1(rng: np.random.Generator, m: np.ndarray) -> int:
 
 
 def _random(rng: np.random.Generator, m: np.ndarray) -> int:
-    m[1:a.STRUCTURES] = rng.uniform(0.05, 0.95, a.STRUCTURES - 1)
-    for number, like in ((a.CSF, a.VENTRICLE), (a.CEREBELLAR_CORTEX, a.CORTEX), (a.CEREBELLAR_WHITE, a.WHITE), (a.BRAINSTEM, a.WHITE)):
+    m[1 : a.STRUCTURES] = rng.uniform(0.05, 0.95, a.STRUCTURES - 1)
+    for number, like in (
+        (a.CSF, a.VENTRICLE),
+        (a.CEREBELLAR_CORTEX, a.CORTEX),
+        (a.CEREBELLAR_WHITE, a.WHITE),
+        (a.BRAINSTEM, a.WHITE),
+    ):
         m[number] = m[like] * rng.uniform(0.8, 1.2)
     m[a.LIMBIC], m[a.CAPSULE] = m[a.CORTEX] * rng.uniform(0.9, 1.15), m[a.WHITE] * rng.uniform(0.9, 1.15)
     return 0
@@ -115,7 +132,7 @@ def draw_contrast(name: str, rng: np.random.Generator) -> Contrast:
         raise unknown("contrast", name, CONTRASTS)
     means = np.zeros(NUMBERS)
     bright = CONTRASTS[name](rng, means)
-    means[1:a.STRUCTURES] *= np.exp(rng.normal(0, 0.03, a.STRUCTURES - 1))
+    means[1 : a.STRUCTURES] *= np.exp(rng.normal(0, 0.03, a.STRUCTURES - 1))
     tissue = 1.25 * max(means[a.CORTEX], means[a.WHITE])
     means[a.PLEXUS] = means[a.VENTRICLE] + rng.uniform(0, 1) * (tissue - means[a.VENTRICLE])
     means[list(a.HEAD)] = rng.uniform(0, 1.2, len(a.HEAD)) * rng.uniform(0.2, 1)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def along(x: NDArray[np.float32], matrix: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Multiply one axis of (D, H, W) by a matrix (N, length): that axis becomes N long."""
+    found: NDArray[np.float32]
     if axis == 0:
-        found = matrix @ x.reshape(len(x), -1)
-        return found.reshape(-1, *x.shape[1:])
-    if axis == 1:
-        return np.matmul(matrix, x)
-    return x @ matrix.T
+        found = (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
+    else:
+        found = np.matmul(matrix, x) if axis == 1 else x @ matrix.T
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -61,7 +61,9 @@ def _spread(length: int, width: float) -> NDArray[np.float32]:
     return found
 
 
-def thick(length: int, step: float, width: float, offset: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def thick(
+    length: int, step: float, width: float, offset: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Slices along an axis: what the scanner averages (N, length) and how its slices are interpolated back (length, N).
 
     Args:
@@ -73,7 +75,9 @@ def thick(length: int, step: float, width: float, offset: float) -> tuple[NDArra
     count = max(2, int(length / step) + 2)
     centres = (np.arange(count) - 0.5 + offset) * step
     place = np.arange(length)
-    weight = np.exp(-0.5 * ((place - np.clip(centres, 0, length - 1)[:, None]) / max(width / 2.355, 0.3)) ** 2)
+    weight = np.exp(
+        -0.5 * ((place - np.clip(centres, 0, length - 1)[:, None]) / max(width / 2.355, 0.3)) ** 2
+    )
     down = weight / weight.sum(axis=1, keepdims=True)
     where = np.clip((place - centres[0]) / step, 0, count - 1 - 1e-6)
     low = np.floor(where).astype(int)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +10,12 @@ import numpy as np
 from aberra.synthesis import anatomy as a
 from aberra.synthesis.contrast import Contrast, draw_contrast
 from aberra.synthesis.grids import along, blur, smooth, thick
-from aberra.synthesis.profiles import Lesion, centre, draw_lesions, paint, sites
+from aberra.synthesis.profiles import Lesion, centre, draw_lesions, paint, rotation, sites
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from aberra.synthesis.anatomy import Anatomy
@@ -47,7 +49,7 @@ class HeadParameters:
         noise: σ of the Rician noise.
         gamma: log of the exponent of the intensity curve.
         ghost: strength of a ghost; ``ghost_shift`` is where it lies, share of the axis.
-        seed: of the fields.
+        seed: of anatomy, texture and mask; ``scan_seed`` of bias and noise.
     """
 
     contrast: Contrast
@@ -74,6 +76,7 @@ class HeadParameters:
     ghost: float
     ghost_shift: float
     seed: int
+    scan_seed: int
 
     def to_json(self) -> dict[str, Any]:
         """All fields."""
@@ -128,31 +131,60 @@ def draw_head(rng: np.random.Generator, contrast: str, profile: str | None = Non
         ghost=u(0.03, 0.15, 0.08),
         ghost_shift=u(0.2, 0.8),
         seed=int(rng.integers(2**31)),
+        scan_seed=int(rng.integers(2**31)),
     )
 
 
-def render_head(head: HeadParameters, anatomy: Anatomy, spacing: float = 1.5) -> Volume:
+def draw_scans(
+    rng: np.random.Generator, contrasts: Sequence[str], profile: str | None = None
+) -> tuple[HeadParameters, ...]:
+    """Draw one head in several contrasts: the first is :func:`draw_head`'s; the others share its anatomy and lesions, not the scanner.
+
+    A lesion that is bright in one contrast is dark in another where water is.
+
+    Raises:
+        ConfigError: unknown contrast or profile.
+    """
+    first, *others = (
+        draw_head(rng, name, None if index else profile) for index, name in enumerate(contrasts)
+    )
+    usual = first.contrast.bright or 1
+    scans = [first]
+    for other in others:
+        sign = usual * (other.contrast.bright or 1)
+        lesions = tuple(
+            replace(each, step=sign * each.step, core_step=sign * each.core_step) for each in first.lesions
+        )
+        same = ("mirror", "turn", "scale", "warp", "warp_width", "tight", "margin", "rough", "seed")
+        scans.append(replace(other, lesions=lesions, **{name: getattr(first, name) for name in same}))
+    return tuple(scans)
+
+
+def render_head(
+    head: HeadParameters, anatomy: Anatomy, spacing: float = 1.5, *, whole: bool = False
+) -> Volume:
     """Make the image; the same parameters give the same bytes.
 
     Args:
         head: from :func:`draw_head`.
         anatomy: the label map.
         spacing: isotropic voxel size in mm.
+        whole: keep skull and skin, as far as the label map has them; the mask is the brain's all the same.
 
     Returns:
-        A stripped scan, axes SPL, zero outside its mask, with its lesions: label values 1 brighter, 2 darker, 3 of another texture.
+        A scan, axes SPL, zero outside its mask unless ``whole``, with its lesions: label values 1 brighter, 2 darker, 3 of another texture.
     """
     rng = np.random.default_rng(head.seed)
-    labels, centres = _deformed(head, anatomy, spacing, rng)
+    labels, centres = _deformed(head, anatomy, spacing, rng, whole=whole)
     x = _tissue(head, labels, spacing, rng)
     kinds = np.zeros(labels.shape, dtype=np.uint8)
     for lesion, at in zip(head.lesions, centres, strict=True):
         if at is not None:
-            paint(x, kinds, labels, lesion, at, head.contrast, spacing)
-    mask = _mask(head, labels, spacing, rng)
+            paint(x, kinds, labels, lesion, at=at, contrast=head.contrast, spacing=spacing)
+    mask = _mask(head, labels, spacing, np.random.default_rng([head.seed, 1]))
     kinds[~mask] = 0
-    x = _acquired(head, x, spacing, rng)
-    x *= mask
+    x = _acquired(head, x, spacing, np.random.default_rng(head.scan_seed))
+    x = x if whole else x * mask
     affine = np.array(
         [[0, 0, -spacing, 0], [0, -spacing, 0, 0], [spacing, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64
     )
@@ -168,9 +200,9 @@ def render_head(head: HeadParameters, anatomy: Anatomy, spacing: float = 1.5) ->
 
 
 def _deformed(
-    head: HeadParameters, anatomy: Anatomy, spacing: float, rng: np.random.Generator
+    head: HeadParameters, anatomy: Anatomy, spacing: float, rng: np.random.Generator, *, whole: bool
 ) -> tuple[NDArray[np.uint8], list[tuple[int, ...] | None]]:
-    """The label map as it lies in the scan, cropped to the brain, and where each lesion's centre is."""
+    """The label map as it lies in the scan, cropped to the brain unless ``whole``, and where each lesion's centre is."""
     size = np.array(anatomy.labels.shape) * np.array(anatomy.spacing)
     shape = [int(np.ceil(edge * scale / spacing)) for edge, scale in zip(size, head.scale, strict=True)]
     nodes = [-(-length // COARSE) + 1 for length in shape]
@@ -179,13 +211,14 @@ def _deformed(
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     width = head.warp_width / spacing / COARSE
     warp = np.stack([smooth(nodes, width, rng) for _ in range(3)], axis=-1) * head.warp
-    where = (grid @ _rotation(head.turn)) / np.array(head.scale) + warp
+    where = (grid @ rotation(head.turn)) / np.array(head.scale) + warp
     if head.mirror:
         where[..., 2] *= -1
     jitter = [0.25 * rng.standard_normal(shape, dtype=np.float32) for _ in range(3)]
 
     def look(points: NDArray[np.float64], box: tuple[slice, ...]) -> NDArray[np.uint8]:
-        index, inside = [], None
+        index = []
+        inside: NDArray[np.bool] = np.ones(1, dtype=bool)
         for axis in range(3):
             part = (points[..., axis] + size[axis] / 2) / anatomy.spacing[axis] - 0.5
             full = part.astype(np.float32)
@@ -193,27 +226,38 @@ def _deformed(
                 full = along(full, _linear(length)[box[other]], other)
             number = np.rint(full + jitter[axis][box]).astype(np.int32)
             ok = (number >= 0) & (number < anatomy.labels.shape[axis])
-            inside = ok if inside is None else inside & ok
+            inside = inside & ok
             index.append(np.where(ok, number, 0))
         found: NDArray[np.uint8] = anatomy.labels[tuple(index)] * inside
         return found
 
-    coarse = look(where, tuple(slice(0, length, 3) for length in shape))
-    hit = np.argwhere((coarse > 0) & (coarse < a.SKULL))
-    low, high = hit.min(axis=0) * 3, hit.max(axis=0) * 3
-    box = tuple(
-        slice(max(0, int(i) - 5), min(n, int(j) + 6)) for i, j, n in zip(low, high, shape, strict=True)
-    )
+    box = tuple(slice(0, length) for length in shape)
+    if not whole:
+        coarse = look(where, tuple(slice(0, length, 3) for length in shape))
+        hit = np.argwhere((coarse > 0) & (coarse < a.SKULL)) * 3
+        box = tuple(
+            slice(max(0, int(low) - 5), min(length, int(high) + 6))
+            for low, high, length in zip(hit.min(axis=0), hit.max(axis=0), shape, strict=True)
+        )
     labels = look(where, box)
     places = sites(labels, spacing) if head.lesions else {}
     centres = [centre(lesion, places, labels.shape) for lesion in head.lesions]
     pushing = [(lesion, at) for lesion, at in zip(head.lesions, centres, strict=True) if lesion.mass and at]
     for lesion, at in pushing:
-        offset = grid - np.array([(each + part.start - c) * spacing for each, part, c in zip(at, box, middle, strict=True)])
+        offset = grid - np.array(
+            [(each + part.start - c) * spacing for each, part, c in zip(at, box, middle, strict=True)]
+        )
         far = np.linalg.norm(offset, axis=-1, keepdims=True)
         # tissue at the border looks as far inwards as it was pushed, decaying over a radius and a half
-        push = lesion.mass * np.exp(-((far / (1.6 * lesion.radius)) ** 2)) * offset / np.maximum(far, lesion.radius)
-        where[..., :] -= (push @ _rotation(head.turn)) / np.array(head.scale) * (np.array((1, 1, -1)) if head.mirror else 1)
+        push = (
+            lesion.mass
+            * np.exp(-((far / (1.6 * lesion.radius)) ** 2))
+            * offset
+            / np.maximum(far, lesion.radius)
+        )
+        where[..., :] -= (
+            (push @ rotation(head.turn)) / np.array(head.scale) * (np.array((1, 1, -1)) if head.mirror else 1)
+        )
     return (look(where, box) if pushing else labels), centres
 
 
@@ -221,7 +265,8 @@ def _linear(length: int) -> NDArray[np.float32]:
     """Interpolation of nodes :data:`COARSE` voxels apart, (length, nodes)."""
     nodes = -(-length // COARSE) + 1
     place = np.arange(length)[:, None] / COARSE - np.arange(nodes)
-    return np.clip(1 - np.abs(place), 0, 1).astype(np.float32)
+    found: NDArray[np.float32] = np.clip(1 - np.abs(place), 0, 1).astype(np.float32)
+    return found
 
 
 def _tissue(
@@ -311,9 +356,3 @@ def _acquired(
     if back is not None:
         x = along(x, back, axis)
     return np.ascontiguousarray(x, dtype=np.float32)
-
-
-def _rotation(angles: tuple[float, float, float]) -> NDArray[np.float64]:
-    from aberra.synthesis.profiles import _rotation as turned
-
-    return turned(angles).astype(np.float64)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -106,6 +106,10 @@ class Lesion:
     foreign: bool
     seed: int
 
+    def to_json(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(self)
+
 
 def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tuple[Lesion, ...]:
     """Draw the lesions of one scan; many where they are small.
@@ -124,14 +128,12 @@ def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tup
     texture = float(rng.uniform(0, 0.12))
     largest = float(np.exp(rng.uniform(np.log(profile.radius[0] * 1.5), np.log(profile.radius[1]))))
     return tuple(
-        _one(profile, contrast, rng, usual=usual, step=step, texture=texture, largest=largest)
-        for _ in range(count)
+        _one(profile, rng, usual=usual, step=step, texture=texture, largest=largest) for _ in range(count)
     )
 
 
 def _one(
     profile: Profile,
-    contrast: Contrast,
     rng: np.random.Generator,
     *,
     usual: int,
@@ -152,7 +154,10 @@ def _one(
             rim = float(u(-0.3, 0.6))
     names = list(profile.sites)
     weights = np.array([profile.sites[each] for each in names])
-    three = [tuple(round(float(value), 3) for value in u(low, high, 3)) for low, high in (profile.stretch, (0, 2 * np.pi))]
+    three = [
+        tuple(round(float(value), 3) for value in u(low, high, 3))
+        for low, high in (profile.stretch, (0, 2 * np.pi))
+    ]
     return Lesion(
         profile=profile.name,
         site=str(rng.choice(names, p=weights / weights.sum())),
@@ -197,7 +202,9 @@ def sites(labels: NDArray[np.uint8], spacing: float) -> dict[str, NDArray[np.int
     return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
 
-def centre(lesion: Lesion, where: Mapping[str, NDArray[np.intp]], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+def centre(
+    lesion: Lesion, where: Mapping[str, NDArray[np.intp]], shape: tuple[int, ...]
+) -> tuple[int, ...] | None:
     """The voxel at which a lesion lies; None where its site does not exist."""
     voxels = where[lesion.site] if len(where[lesion.site]) else where["any"]
     if not len(voxels):
@@ -210,6 +217,7 @@ def paint(
     kinds: NDArray[np.uint8],
     labels: NDArray[np.uint8],
     lesion: Lesion,
+    *,
     at: tuple[int, ...],
     contrast: Contrast,
     spacing: float,
@@ -223,14 +231,18 @@ def paint(
     shape = here.shape
     axes = [np.arange(s.start, s.stop, dtype=np.float32) - c for s, c in zip(box, at, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    turned = grid @ _rotation(lesion.turn)
-    distance = np.sqrt(((turned / np.array(lesion.stretch, dtype=np.float32)) ** 2).sum(axis=-1)) / max(radius, 0.5)
+    turned = grid @ rotation(lesion.turn)
+    distance = np.sqrt(((turned / np.array(lesion.stretch, dtype=np.float32)) ** 2).sum(axis=-1)) / max(
+        radius, 0.5
+    )
     wander = lesion.wobble * smooth(shape, max(1.5, lesion.grain * radius), rng)
     depth = 1 + wander - distance
     if lesion.wedge:
         # a vessel's territory: a cone that opens from a point inside towards the surface
         tip = turned + np.array((1.2 * radius, 0, 0), dtype=np.float32)
-        angle = np.degrees(np.arccos(np.clip(tip[..., 0] / np.maximum(np.linalg.norm(tip, axis=-1), 1e-3), -1, 1)))
+        angle = np.degrees(
+            np.arccos(np.clip(tip[..., 0] / np.maximum(np.linalg.norm(tip, axis=-1), 1e-3), -1, 1))
+        )
         depth = np.minimum(depth, (lesion.wedge * (1 + 0.4 * wander) - angle) / 45)
     edge = max(lesion.edge / spacing, 0.6) / max(radius, 0.5)
     soft = np.clip(depth / edge + 0.5, 0, 1)
@@ -269,7 +281,8 @@ def paint(
         kinds[box][inside] = kind[inside]
 
 
-def _rotation(angles: tuple[float, float, float]) -> NDArray[np.float32]:
+def rotation(angles: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Rotation matrix of three angles in radians, one about each axis."""
     turn = np.eye(3)
     for axis, angle in enumerate(angles):
         first, second = (other for other in range(3) if other != axis)

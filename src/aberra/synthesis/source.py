@@ -94,7 +94,7 @@ class HeadSource:
         head = draw_head(rng, contrast, None if profile == HEALTHY else profile)
         volume = Normalise(method="interdecile")(render_head(head, _anatomy(path), self.spacing))
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
-        return volume.with_(data=(volume.data * gain + offset) * volume.mask, lesion=volume.lesion, kinds=volume.kinds)
+        return volume.with_(data=np.where(volume.mask, volume.data * gain + offset, 0))
 
     def block(self, number: int) -> Arrays:
         """Samples of a block: intensities, foreground and label values, (N, *S) each."""
@@ -173,7 +173,9 @@ class Stream:
         for number in range(first, first + count):
             block, index = divmod(number, self.source.samples)
             rows.append([part[index] for part in self._block(block)])
-        return tuple(torch.from_numpy(np.stack(part).astype(np.float32)[:, None]) for part in zip(*rows, strict=True))
+        return tuple(
+            torch.from_numpy(np.stack(part).astype(np.float32)[:, None]) for part in zip(*rows, strict=True)
+        )
 
     def _block(self, number: int) -> Arrays:
         if self.current is None or self.current[0] != number:
@@ -231,7 +233,9 @@ class Planted:
                 if name not in known:
                     raise unknown(what, name, known)
         if not 0 <= healthy < 1 or count < 1:
-            raise ConfigError(f"planted lesions: healthy={healthy}, count={count}; expected a share in [0, 1) and 1 or more")
+            raise ConfigError(
+                f"planted lesions: healthy={healthy}, count={count}; expected a share in [0, 1) and 1 or more"
+            )
         self.samples = samples
         self.spacing = tuple(spacing)
         self.channels = tuple(channels)
@@ -280,11 +284,15 @@ class Planted:
         if rng.random() < self.healthy or not inside.any():
             return x, kinds.reshape(mask.shape)
         for _ in range(int(rng.integers(1, self.count + 1))):
-            lesion = draw_lesion(volume, rng, sources=self.sources, shapes=self.shapes, radius_mm=self.radius_mm)
+            lesion = draw_lesion(
+                volume, rng, sources=self.sources, shapes=self.shapes, radius_mm=self.radius_mm
+            )
             after, label = plant(volume.with_(lesion=None), lesion)
             there = (label >= 0.5) & inside
             change = (after.data - volume.data)[:, there].mean() if there.any() else 0.0
-            kinds[there] = TEXTURE if lesion.source in {"texture", "patch"} else BRIGHT if change > 0 else DARK
+            kinds[there] = (
+                TEXTURE if lesion.source in {"texture", "patch"} else BRIGHT if change > 0 else DARK
+            )
             volume = after
         return volume.data.reshape(x.shape), kinds.reshape(mask.shape)
 
