@@ -28,7 +28,7 @@ def head(tmp_path_factory):
 
 
 def _drawn(contrast="flair", profile=None, seed=0):
-    return draw_head(np.random.default_rng([seed, 3]), contrast, profile)
+    return draw_head(np.random.default_rng([seed, 3]), contrast, [profile] if profile else [])
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)

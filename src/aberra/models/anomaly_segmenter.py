@@ -50,7 +50,7 @@ class AnomalySegmenter(nn.Module):
         dims: int = 3,
         size: Sequence[int],
         widths: Sequence[int] = (8, 32, 64, 96, 128),
-        dice: float = 0.25,
+        dice: float = 0.5,
         sources: Sequence[str] = ("hyper", "hypo", "texture"),
         shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
         radius_mm: Sequence[float] = (1.5, 15.0),

@@ -342,7 +342,7 @@ def _head(plan: Plan, index: int) -> tuple[Volume, dict[str, Any]]:
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([plan.seed, index, 6, attempt])
         profile = str(rng.choice(list(plan.profiles))) if plan.profiles and plan.diseased(index) else None
-        scans = draw_scans(rng, names, profile)
+        scans = draw_scans(rng, names, [profile] if profile else [])
         images = [render_head(each, anatomy, plan.spacing, whole=plan.whole) for each in scans]
         volume = images[0]
         if profile is None or np.any(volume.lesion):

@@ -83,13 +83,13 @@ class HeadParameters:
         return asdict(self)
 
 
-def draw_head(rng: np.random.Generator, contrast: str, profile: str | None = None) -> HeadParameters:
+def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] = ()) -> HeadParameters:
     """Draw an image.
 
     Args:
         rng: source of randomness.
         contrast: a name of :data:`aberra.synthesis.contrast.CONTRASTS`.
-        profile: a name of ``profiles.toml``; None draws no lesion.
+        profiles: names of ``profiles.toml`` whose lesions the head has; none is healthy.
 
     Raises:
         ConfigError: unknown contrast or profile.
@@ -108,7 +108,7 @@ def draw_head(rng: np.random.Generator, contrast: str, profile: str | None = Non
     axis = int(rng.choice(3, p=(0.66, 0.17, 0.17)))
     return HeadParameters(
         contrast=shown,
-        lesions=() if profile is None else draw_lesions(profile, shown, rng),
+        lesions=tuple(lesion for name in profiles for lesion in draw_lesions(name, shown, rng)),
         mirror=bool(rng.random() < 0.5),
         turn=three(-0.2, 0.2),
         scale=three(0.87, 1.15),
@@ -136,7 +136,7 @@ def draw_head(rng: np.random.Generator, contrast: str, profile: str | None = Non
 
 
 def draw_scans(
-    rng: np.random.Generator, contrasts: Sequence[str], profile: str | None = None
+    rng: np.random.Generator, contrasts: Sequence[str], profiles: Sequence[str] = ()
 ) -> tuple[HeadParameters, ...]:
     """Draw one head in several contrasts: the first is :func:`draw_head`'s; the others share its anatomy and lesions, not the scanner.
 
@@ -146,7 +146,7 @@ def draw_scans(
         ConfigError: unknown contrast or profile.
     """
     first, *others = (
-        draw_head(rng, name, None if index else profile) for index, name in enumerate(contrasts)
+        draw_head(rng, name, () if index else profiles) for index, name in enumerate(contrasts)
     )
     usual = first.contrast.bright or 1
     scans = [first]

@@ -47,6 +47,7 @@ class HeadSource:
         size: shape S of a patch, 3-D.
         spacing: mm.
         on_lesions: share of patches with a lesion near their middle, in images with lesions.
+        mixed: share of images with lesions that have those of a second profile, too.
         images: that are mixed with one another.
         patches: cut out of each.
         seed: of everything.
@@ -60,7 +61,8 @@ class HeadSource:
     profiles: Mapping[str, float]
     size: tuple[int, int, int] = (64, 64, 64)
     spacing: float = 1.5
-    on_lesions: float = 0.5
+    on_lesions: float = 0.8
+    mixed: float = 0.3
     images: int = 6
     patches: int = 8
     seed: int = 0
@@ -86,12 +88,14 @@ class HeadSource:
     def image(self, number: int) -> Volume:
         """Image ``number``, prepared: normalised inside its mask, axes SPL."""
         rng = np.random.default_rng([self.seed, number])
-        contrast, profile = (
+        contrast, profile, second = (
             str(rng.choice(list(weights), p=np.array(list(weights.values())) / sum(weights.values())))
-            for weights in (self.contrasts, self.profiles)
+            for weights in (self.contrasts, self.profiles, self.profiles)
         )
         path = self.anatomies[int(rng.integers(len(self.anatomies)))]
-        head = draw_head(rng, contrast, None if profile == HEALTHY else profile)
+        mixed = rng.random() < self.mixed and profile != HEALTHY
+        chosen = {profile, second if mixed else profile} - {HEALTHY}
+        head = draw_head(rng, contrast, sorted(chosen))
         volume = Normalise(method="interdecile")(render_head(head, _anatomy(path), self.spacing))
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
         return volume.with_(data=np.where(volume.mask, volume.data * gain + offset, 0))
