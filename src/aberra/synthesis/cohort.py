@@ -128,7 +128,7 @@ def write_cohort(
     radius_mm: tuple[float, float] = RADIUS_MM,
     shift: str = "",
     severity: float = 0.5,
-    anatomy: Path | str | None = None,
+    anatomy: Path | str | Sequence[str] | None = None,
     profiles: Sequence[str] = (),
     whole: bool = False,
     workers: int = 2,
@@ -155,7 +155,7 @@ def write_cohort(
         radius_mm: smallest and largest mean radius; small ones are frequent.
         shift: a change of scanner for the whole cohort (see :mod:`aberra.synthesis.shifts`), the same anatomy and lesions.
         severity: of the shift, 0 to 1.
-        anatomy: folder of label maps (or a pattern in one); phantoms are images of these heads instead of the MNI tissue maps. Cases of
+        anatomy: label maps, a folder of them or a pattern in one; phantoms are images of these heads instead of the MNI tissue maps. Cases of
             one head are one patient.
         profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; only with ``anatomy``.
         whole: with skull and skin, as far as the label maps have them; only with ``anatomy``.
@@ -256,10 +256,10 @@ def lesion_cohort(
     return _write(Path(folder), plan, list(healthy), workers, progress=progress)
 
 
-def _nifti_files(folder: Path | str | None) -> tuple[str, ...]:
-    """Files of a folder, or of a pattern in one (``masks/ms_*``)."""
-    if folder is None:
-        return ()
+def _nifti_files(folder: Path | str | Sequence[str] | None) -> tuple[str, ...]:
+    """Files of a folder, of a pattern in one (``masks/ms_*``), or as they are given."""
+    if not isinstance(folder, Path | str):
+        return tuple(folder or ())
     path = Path(folder)
     found = path.glob("*.nii*") if path.is_dir() else path.parent.glob(path.name)
     return tuple(str(each) for each in sorted(found))
