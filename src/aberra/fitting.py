@@ -167,7 +167,8 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
             raise ConfigError(
                 "[prepare] with its own steps needs size, the network's spatial shape, as in size = [128, 128]"
             )
-        return list(wishes["steps"]), dims, tuple(int(edge) for edge in np.atleast_1d(size))
+        edges = [int(edge) for edge in np.atleast_1d(size)]
+        return list(wishes["steps"]), dims, tuple(edges * dims if len(edges) == 1 else edges)
     accepted = set(signature(plan).parameters) - {"fingerprint", "dims"}
     for key in wishes:
         if key not in accepted:

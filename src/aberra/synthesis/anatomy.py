@@ -20,7 +20,8 @@ CEREBELLAR_CORTEX, CEREBELLAR_WHITE, BRAINSTEM = 5, 6, 7
 THALAMUS, CAUDATE, PUTAMEN, PALLIDUM, HIPPOCAMPUS, BASAL = 8, 9, 10, 11, 12, 13
 LIMBIC, PLEXUS, CAPSULE = 14, 15, 16
 STRUCTURES = 17
-"""Numbers of the brain's structures. Insula and cingulate (:data:`LIMBIC`) and the internal capsule (:data:`CAPSULE`) are told apart from
+"""Numbers of the brain's structures. Insula, cingulate and the cortex beside the
+hippocampus (:data:`LIMBIC`) and the internal capsule (:data:`CAPSULE`) are told apart from
 cortex and white matter by where they lie: on FLAIR and T2 they are brighter, and that is normal."""
 
 SKULL, MARROW, SOFT = 20, 21, 23
@@ -182,7 +183,8 @@ def refined(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> N
     )
     insula = near((PUTAMEN,), 11)
     cingulate = near((VENTRICLE,), 18) & middle
-    found[(labels == CORTEX) & (insula | cingulate)] = LIMBIC
+    temporal = near((HIPPOCAMPUS,), 6)
+    found[(labels == CORTEX) & (insula | cingulate | temporal)] = LIMBIC
     capsule = near((THALAMUS,), 7) & near((PUTAMEN, PALLIDUM), 7)
     found[(labels == WHITE) & capsule] = CAPSULE
     return found

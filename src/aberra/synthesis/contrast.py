@@ -56,9 +56,9 @@ def _flair(rng: np.random.Generator, m: np.ndarray) -> int:
     )
     for number in DEEP:
         m[number] = wm + (gm - wm) * u(0, 1.2)
-    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.15)
+    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.28)
     m[a.PALLIDUM] = wm * u(0.75, 1.05)
-    m[a.LIMBIC] = gm * u(0.97, 1.18)
+    m[a.LIMBIC] = gm * u(0.97, 1.25)
     m[a.CAPSULE] = wm * u(0.92, 1.22)
     return 1
 
@@ -77,7 +77,7 @@ def _t2(rng: np.random.Generator, m: np.ndarray) -> int:
     )
     for number in DEEP:
         m[number] = wm + (gm - wm) * u(0, 1.0)
-    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.12)
+    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.2)
     m[a.PALLIDUM] = wm * u(0.6, 1.0)
     m[a.LIMBIC] = gm * u(0.97, 1.15)
     m[a.CAPSULE] = wm * u(0.92, 1.2)

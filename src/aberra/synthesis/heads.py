@@ -145,9 +145,7 @@ def draw_scans(
     Raises:
         ConfigError: unknown contrast or profile.
     """
-    first, *others = (
-        draw_head(rng, name, () if index else profiles) for index, name in enumerate(contrasts)
-    )
+    first, *others = (draw_head(rng, name, () if index else profiles) for index, name in enumerate(contrasts))
     usual = first.contrast.bright or 1
     scans = [first]
     for other in others:
