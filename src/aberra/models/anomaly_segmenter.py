@@ -22,6 +22,10 @@ CLASSES = (1, 2, 3)
 """Label values of synthetic lesions: brighter than the tissue was, darker, or of another texture."""
 
 
+FEWEST = 100
+"""Diseased voxels from which a sample has its full weight: the outline of a smaller lesion is mostly border."""
+
+
 class AnomalySegmenter(nn.Module):
     """Learns the outlines of synthetic lesions; its map is the probability that a voxel is brighter, darker or otherwise unlike healthy tissue.
 
@@ -34,7 +38,8 @@ class AnomalySegmenter(nn.Module):
         dims: 2 or 3.
         size: spatial shape S of the input.
         widths: filters of each level, finest first; each further level halves the grid.
-        dice: weight of the soft Dice loss against the cross-entropy.
+        weight: of the diseased voxels' mean cross-entropy against the healthy ones'.
+        dice: of the soft Dice loss.
         sources, shapes, radius_mm, count, healthy: what is planted into healthy scans, see :class:`aberra.synthesis.source.Planted`.
 
     Raises:
@@ -50,7 +55,8 @@ class AnomalySegmenter(nn.Module):
         dims: int = 3,
         size: Sequence[int],
         widths: Sequence[int] = (8, 32, 64, 96, 128),
-        dice: float = 0.5,
+        weight: float = 0.3,
+        dice: float = 0.2,
         sources: Sequence[str] = ("hyper", "hypo", "texture"),
         shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
         radius_mm: Sequence[float] = (1.5, 15.0),
@@ -70,6 +76,7 @@ class AnomalySegmenter(nn.Module):
         self.planted = {
             "sources": list(sources), "shapes": list(shapes), "radius_mm": list(radius_mm), "count": count, "healthy": healthy
         }  # fmt: skip
+        self.weight = weight
         self.dice = dice
         self.format = torch.channels_last if dims == 2 else torch.channels_last_3d
         self.stem = _layer(dims, channels, widths[0])
@@ -115,17 +122,32 @@ class AnomalySegmenter(nn.Module):
         return self.planted
 
     def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy of the four classes in the foreground, and soft Dice of all lesions as one."""
+        """Cross-entropy of the four classes, healthy and diseased voxels of a sample apart, and soft Dice of all lesions as one.
+
+        A mean over all voxels would be a thousand times larger for a sample with a tumour than for one with a small lesion, and Adam,
+        which divides by the size of gradients, would learn from the tumours alone.
+        """
         del generator
         logits = self(x).float()
         told = one_hot(lesion, self.kinds) * mask
-        any_kind = told.sum(dim=1, keepdim=True)
-        classes = torch.cat([1 - any_kind, told], dim=1)
+        sick = told.sum(dim=1, keepdim=True)
+        well = mask * (1 - sick)
+        classes = torch.cat([1 - sick, told], dim=1)
         error = -(classes * logits.log_softmax(dim=1)).sum(dim=1, keepdim=True)
-        entropy = (error * mask).sum() / mask.sum().clamp(min=1)
         found = (1 - logits.softmax(dim=1)[:, :1]) * mask
-        overlap = 1 - (2 * (found * any_kind).sum() + 1) / ((found + any_kind).sum() + 1)
-        return {"loss": entropy + self.dice * overlap, "entropy": entropy, "dice": overlap}
+        healthy, diseased, count, total, both = (
+            each.flatten(1).sum(dim=1)
+            for each in (error * well, error * sick, sick, found + sick, found * sick)
+        )
+        healthy = healthy / well.flatten(1).sum(dim=1).clamp(min=1)
+        diseased = self.weight * diseased / count.clamp(min=FEWEST)
+        dice = (1 - (2 * both + 1) / (total + 1)) * (count > 0)
+        return {
+            "loss": (healthy + diseased + self.dice * dice).mean(),
+            "healthy": healthy.mean(),
+            "diseased": diseased.mean(),
+            "dice": dice.mean(),
+        }
 
 
 def _layer(dims: int, before: int, after: int, *, stride: int = 1) -> nn.Sequential:

@@ -336,6 +336,7 @@ def _acquired(
     head: HeadParameters, x: NDArray[np.float32], spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """What the scanner makes of it: curve, bias, resolution, ghost, noise."""
+    x = np.maximum(x, 0)  # a foreign texture may have dug below
     if head.gamma:
         top = np.float32(1.2)
         x = top * (x / top) ** np.float32(np.exp(head.gamma))
