@@ -90,6 +90,15 @@ def test_a_tumour_pushes_tissue_away(head):
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
+def test_no_draw_leaves_the_range_of_a_scanner(contrast, head):
+    for seed, profile in enumerate([*profiles(), "generic", "generic", "generic"]):
+        volume = render_head(_drawn(contrast, profile, seed), head, 4.0)
+        assert np.isfinite(volume.data).all()
+        assert volume.data.min() >= 0
+        assert volume.data.max() < 5
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
 def test_lesions_of_water_have_their_direction(contrast):
     drawn = [draw_contrast(contrast, np.random.default_rng(seed)) for seed in range(30)]
     steps = [lesion.step for each in drawn for lesion in draw_lesions("wmh", each, np.random.default_rng(1))]

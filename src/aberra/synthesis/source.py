@@ -194,11 +194,26 @@ class Stream:
             from multiprocessing import get_context
 
             # spawned, not forked: a fork of a process whose threads compute can hang
-            self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_follow_parent)
         for each in range(number, number + 1 + self.ahead):
             if each not in self.waiting:
                 self.waiting[each] = self.pool.submit(self.source.block, each)
         return self.waiting.pop(number).result()
+
+
+def _follow_parent() -> None:
+    """End this process when its parent does, however that ended: nobody else would."""
+    import os
+    from multiprocessing import parent_process
+    from threading import Thread
+
+    def wait() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(0)
+
+    Thread(target=wait, daemon=True).start()
 
 
 class Planted:
