@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import CalibrationError, unknown
+from aberra.errors import CalibrationError, ConfigError, unknown
+from aberra.options import Maybe, checked, complete, conforming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +101,7 @@ class Calibration:
     thresholds: dict[str, float]
     scores: list[float]
     scale: dict[str, float]
-    n_cases: int
+    n_cases: Maybe
     n_voxels: int
     groups: dict[str, list[float]] = field(default_factory=dict)
     group_by: str = ""
@@ -198,5 +199,18 @@ class Calibration:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Calibration:
-        """Rebuild from :meth:`to_json`."""
-        return cls(**content)
+        """Rebuild from :meth:`to_json`.
+
+        Raises:
+            ConfigError: something is missing or cannot be.
+        """
+        found = cls(
+            **complete(cls, checked(cls, conforming(content, dict[str, Any], "calibration")), "calibration")
+        )
+        if found.default not in found.thresholds:
+            raise unknown("default threshold protocol", found.default, found.thresholds)
+        if set(found.scale) != {"low", "high"} or not found.scale["low"] < found.scale["high"]:
+            raise ConfigError(f"scale={found.scale}: expected low below high")
+        if any(list(each) != sorted(each) for each in (found.scores, *found.groups.values())):
+            raise ConfigError("scores: expected in ascending order")
+        return found

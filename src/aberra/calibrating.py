@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aberra.calibrate import Calibration, ScoreHistogram
-from aberra.errors import CalibrationError, OutputError
+from aberra.cohort import Cohort
+from aberra.cohort.manifest import expect_cohort
+from aberra.detector import Detector
+from aberra.errors import CalibrationError, InputError
+from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
-from aberra.method import SUPERVISED
+from aberra.method import SUPERVISED, Method
+from aberra.options import configured
+from aberra.output import claim, inputs_of, keep_out
+from aberra.saving import refuse_finished, shipped_detectors
 from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from aberra.cohort import Case, Cohort
-    from aberra.detector import Analysis, Detector
-    from aberra.method import Method
+    from aberra.cohort import Case
+    from aberra.detector import Analysis
     from aberra.volume import Volume
 
 AGE_BAND = 10
 """Years in an age group of Mondrian p-values."""
 
 
+@configured("calibrate")
 def calibrate(
     detector: Detector,
     cohort: Cohort,
@@ -38,8 +46,11 @@ def calibrate(
     method: Method | None = None,
     out: Path | None = None,
     progress: bool = False,
+    failed: dict[str, str] | None = None,
 ) -> Calibration:
     """Calibrate a detector on a cohort's healthy cases and save it.
+
+    A case that fails does not stop the others; the calibration's notes name it.
 
     Cases that the model has learnt from are left out (recognised by content). With splits in the manifest, ``train`` is
     left out, too, and ``test`` where there is a ``calibration`` or ``val`` split, so that test cases stay unseen.
@@ -55,38 +66,37 @@ def calibrate(
             with the detector's own method in everything that was learnt.
         out: folder to save the calibrated detector in; None saves where it was loaded from.
         progress: show a progress bar.
+        failed: gets case and reason of those that fail.
 
     Raises:
+        OutputError: ``out`` holds something else.
+        InputError: no case can be used; lists the reasons.
         CalibrationError: no healthy case is left, the column is missing, or a shipped detector or another method without
             ``out``.
         ConfigError: another method that would have learnt something else.
     """
+    expect_cohort(cohort)
+    failed = {} if failed is None else failed
     _check_target(detector, method, out)
+    identity = config_hash([detector.identity["fingerprint"], method.to_dict() if method else None])
+    if out is not None:
+        keep_out(out, inputs_of(cohort))
+    logs = out or detector.folder
     if method is not None:
         detector.ask(method)
-    chosen = _for_calibration(cohort)
-    healthy = [case for case in chosen if case.healthy]
-    by_slices = detector.method.training.get("slices") == LESION_FREE
-    supervised = detector.method.learns_from in SUPERVISED
-    lesion_free = not healthy and (by_slices or supervised)
-    if lesion_free:  # then it can be calibrated as it was trained: voxels of slices without lesions
-        healthy = [case for case in chosen if case.lesion is not None]
-    learnt = set(detector.facts.get("learnt", []))
     wanted = list(channels) if channels else None
-    fresh = _unseen(healthy, learnt, wanted)
-    notes = []
-    if len(fresh) < len(healthy):
-        notes.append(f"{len(healthy) - len(fresh)} case(s) left out: the model learnt from them")
-    if not fresh:
-        raise CalibrationError(
-            f"{cohort.source}: no healthy case (label 0) that the model has not learnt from; calibration needs held-out healthy scans"
-        )
+    chosen = _for_calibration(cohort)
+    fresh, notes, lesion_free = _held_out(detector, chosen, wanted, str(cohort.source))
     groups = [group_value(case, group_by) for case in fresh] if group_by else None
     if groups is not None and not any(groups):
         raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
+    if out is not None:
+        other = "something unfinished of another detector is there; choose another --out or delete the folder"
+        claim(out, "detector", identity=identity, other=other)
     if method is not None:
+        supervised = detector.method.learns_from in SUPERVISED
         diseased = [case for case in chosen if supervised and not lesion_free and not case.healthy]
-        tune_score(detector, [*fresh, *_unseen(diseased, learnt, wanted)], wanted)
+        tune_score(detector, [*fresh, *_unseen(detector, diseased, wanted)], wanted)
     calibration = measure_calibration(
         detector,
         fresh,
@@ -96,10 +106,12 @@ def calibrate(
         group_by=group_by or "",
         notes=notes,
         progress=progress,
+        failed=failed,
+        logs=logs,
     )
     if lesions:
         diseased = [case for case in chosen if case.lesion is not None]
-        value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress)
+        value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress, failed=failed, logs=logs)
         calibration = replace(calibration, thresholds=calibration.thresholds | {"validation-lesion": value})
     detector.calibration = calibration
     if out is None and detector.folder is not None:
@@ -109,15 +121,39 @@ def calibrate(
     return calibration
 
 
-def _unseen(cases: Sequence[Case], learnt: set[str], channels: Sequence[str] | None) -> list[Case]:
-    """Cases that the model has not learnt from, recognised by their content."""
-    return [case for case in cases if case.content_hash(channels or list(case.channels)) not in learnt]
+def _held_out(
+    detector: Detector, chosen: list[Case], channels: Sequence[str] | None, source: str
+) -> tuple[list[Case], list[str], bool]:
+    """Return the cases to calibrate on, notes, and whether only their lesion-free slices can be used."""
+    healthy = [case for case in chosen if case.healthy]
+    by_slices = detector.method.training.get("slices") == LESION_FREE
+    lesion_free = not healthy and (by_slices or detector.method.learns_from in SUPERVISED)
+    if lesion_free:  # then it can be calibrated as it was trained: voxels of slices without lesions
+        healthy = [case for case in chosen if case.lesion is not None]
+    fresh = _unseen(detector, healthy, channels)
+    if not fresh:
+        raise CalibrationError(
+            f"{source}: no healthy case (label 0) that the model has not learnt from; calibration needs held-out healthy scans"
+        )
+    left = len(healthy) - len(fresh)
+    return fresh, [f"{left} case(s) left out: the model learnt from them"] if left else [], lesion_free
+
+
+def _unseen(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> list[Case]:
+    """Cases that the model has not learnt from, recognised by their content; those that cannot be read are told of later."""
+    learnt = set(detector.facts.get("learnt", []))
+
+    def seen(case: Case) -> bool:
+        try:
+            return case.content_hash(channels or list(case.channels)) in learnt
+        except InputError:
+            return False
+
+    return [case for case in cases if not seen(case)]
 
 
 def _check_target(detector: Detector, method: Method | None, out: Path | None) -> None:
     """Refuse to calibrate where something else would be lost."""
-    from aberra.saving import shipped_detectors
-
     if out is None and detector.folder in shipped_detectors().values():
         raise CalibrationError(
             f"{detector.method.name}: a shipped detector stays as it is; give --out FOLDER for the calibrated copy"
@@ -126,8 +162,8 @@ def _check_target(detector: Detector, method: Method | None, out: Path | None) -
         raise CalibrationError(
             f"{detector.method.name}: asked as {method.name} it is another detector; give --out FOLDER for it"
         )
-    if out is not None and (out / "detector.toml").exists():
-        raise OutputError(f"{out}: there is a detector already; choose another folder")
+    if out is not None:
+        refuse_finished(out)
 
 
 def group_value(case: Case, column: str) -> str:
@@ -144,10 +180,19 @@ def tune_score(detector: Detector, cases: Sequence[Case], channels: Sequence[str
     tune = getattr(detector.score, "tune", None)
     if tune is None:
         return
-    # lazily, one volume at a time: the score decides how many it looks at
-    prepared = (detector.recipe(detector.read(case, channels)) for case in cases)
-    found = tune(detector.model, prepared, detector.runner)
+    # one volume at a time: the score decides how many it looks at
+    found = tune(detector.model, _prepared(detector, cases, channels), detector.runner)
     detector.ask(replace(detector.method, score=detector.method.score | found))
+
+
+def _prepared(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Iterator[Volume]:
+    """Yield the prepared scans of the cases that can be read; :func:`measure_calibration` tells of the others."""
+    for case in cases:
+        try:
+            volume = detector.recipe(detector.read(case, channels))
+        except Exception:  # noqa: BLE001, S112 - see above
+            continue
+        yield volume
 
 
 def measure_calibration(
@@ -160,17 +205,35 @@ def measure_calibration(
     group_by: str = "",
     notes: Sequence[str] = (),
     progress: bool = False,
+    failed: dict[str, str] | None = None,
+    logs: Path | None = None,
 ) -> Calibration:
-    """Run the detector on healthy cases and collect voxels and scores."""
-    voxels, scores, noted = ScoreHistogram(), [], list(notes)
-    for case, volume, analysis in _analyses(detector, cases, channels, "calibrating", progress=progress):
+    """Run the detector on healthy cases and collect voxels and scores; ``failed`` gets case and reason of those that cannot be used.
+
+    Raises:
+        InputError: none can be used.
+    """
+    voxels, scores, noted, used = ScoreHistogram(), [], list(notes), []
+    errors: dict[str, Exception] = {}
+    for case, volume, analysis in _analyses(
+        detector, cases, channels, "calibrating", errors, progress=progress
+    ):
         inside = analysis.inside
         if not case.healthy:
             inside = inside & ~_touched(volume, analysis.prepared)
         voxels.add(analysis.map[inside])
+        used.append(case)
         if case.healthy:
             scores.append(analysis.score)
-    if lesion_free and len(scores) < len(cases):
+    if not used:
+        refuse(errors, "calibrated with", logs)
+    reasons = {case: told(error, logs, case) for case, error in errors.items()}
+    noted += [f"left out: {case}: {reason}" for case, reason in reasons.items()]
+    if failed is not None:
+        failed |= reasons
+    if groups is not None:
+        groups = [group for group, case in zip(groups, cases, strict=True) if case.case not in errors]
+    if lesion_free and len(scores) < len(used):
         noted.append(
             "voxel thresholds from lesion-free slices of diseased cases; these give no case scores, so p-values need healthy cases"
         )
@@ -180,7 +243,7 @@ def measure_calibration(
         scores,
         groups=groups,
         group_by=group_by,
-        data_hash=config_hash([case.content_hash(list(case.channels)) for case in cases]),
+        data_hash=config_hash([case.content_hash(list(case.channels)) for case in used]),
         notes=noted,
         probability=getattr(detector.score, "probability", False),
     )
@@ -197,14 +260,22 @@ def _touched(volume: Volume, prepared: Volume) -> NDArray[np.bool]:
 
 
 def _best_dice(
-    detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None, *, progress: bool
+    detector: Detector,
+    cases: Sequence[Case],
+    channels: Sequence[str] | None,
+    *,
+    progress: bool,
+    failed: dict[str, str],
+    logs: Path | None,
 ) -> float:
     """Threshold of the best pooled Dice on cases with truth (B91)."""
     lesion_voxels, all_voxels = ScoreHistogram(), ScoreHistogram()
-    for _, volume, analysis in _analyses(detector, cases, channels, "threshold", progress=progress):
+    errors: dict[str, Exception] = {}
+    for _, volume, analysis in _analyses(detector, cases, channels, "threshold", errors, progress=progress):
         truth = np.zeros(volume.shape, dtype=bool) if volume.lesion is None else volume.lesion
         all_voxels.add(analysis.map[analysis.inside | truth])
         lesion_voxels.add(analysis.map[truth])
+    failed |= {case: told(error, logs, case) for case, error in errors.items()}
     if not lesion_voxels.total:
         raise CalibrationError("--lesions: no case of the manifest has lesion voxels")
     above = all_voxels.counts[::-1].cumsum()[::-1]
@@ -218,15 +289,21 @@ def _analyses(
     cases: Sequence[Case] | Cohort,
     channels: Sequence[str] | None,
     title: str,
+    errors: dict[str, Exception],
     *,
     progress: bool,
 ) -> Iterator[tuple[Case, Volume, Analysis]]:
-    """Yield each case with its scan and analysis."""
+    """Yield each case with its scan and analysis; ``errors`` gets what came of the others."""
     from rich.progress import track
 
     for case in track(list(cases), description=title, disable=not progress):
-        volume = detector.read(case, channels)
-        yield case, volume, detector.analyse(volume)
+        try:
+            volume = detector.read(case, channels)
+            analysis = detector.analyse(volume)
+        except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+            errors[case.case] = error
+        else:
+            yield case, volume, analysis
 
 
 def _for_calibration(cohort: Cohort) -> list[Case]:

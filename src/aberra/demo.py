@@ -23,17 +23,21 @@ def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:
         out: folder of the demo; finished parts of an earlier run are reused.
         from_scratch: train a small DAE on healthy phantoms instead of using the shipped detector.
         seed: of the phantoms.
-    """
-    from rich.console import Console
 
+    Raises:
+        OutputError: the folder holds something else.
+    """
     from aberra.cohort import Cohort
+    from aberra.console import screen
     from aberra.detection import detect_cohort
     from aberra.detector import Detector
     from aberra.evaluation import evaluate
     from aberra.method import Method
+    from aberra.output import claim
     from aberra.synthesis import write_cohort
 
-    console = Console(soft_wrap=True)
+    claim(out, "demo")
+    console = screen()
     started = perf_counter()
     spacing = float(SCRATCH["spacing"]) if from_scratch else 1.5
     if from_scratch:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from aberra.errors import AberraError, OutputError
-from aberra.files import config_hash, read_json, write_json, write_text
+from aberra.console import bars
+from aberra.errors import OutputError
+from aberra.failures import told
+from aberra.files import (
+    config_hash,
+    discard,
+    locked,
+    read_json,
+    read_mark,
+    recorded,
+    refuse_foreign,
+    write_json,
+    write_text,
+    writing,
+)
+from aberra.output import check_held, check_names, claim, inputs_of, keep_out, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +31,11 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Case, Cohort
     from aberra.detector import Detector
+
+FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json")
+"""What lies beside the cases' folders; no case may be called so."""
+
+OTHER = "results of another model, calibration or threshold are there; choose another --out, or --overwrite"
 
 COLUMNS = ("case", "path", "score", "p", "n_components", "largest_mm3", "seconds", "warnings")
 
@@ -49,8 +68,9 @@ def detect_cohort(
 ) -> Summary:
     """Write ``out/<case>/`` for every case, ``out/scores.csv``, ``out/calibration.json`` and ``out/report.html``.
 
-    A case's folder appears whole or not at all. Cases that are finished for the same model, input and threshold are
-    kept, so that an interrupted run is completed by running it again. A case that fails does not stop the others.
+    A case's folder appears whole or not at all. Cases that are finished for the same input are kept, so that an interrupted
+    run is completed by running it again. A case that fails does not stop the others; the traceback of what nobody foresaw goes
+    to ``out/logs/<case>.log``. All results in a folder are of one model, calibration and threshold.
 
     Args:
         detector: calibrated.
@@ -58,12 +78,13 @@ def detect_cohort(
         out: folder of the results.
         channels: manifest columns to read, in the model's order.
         protocol: threshold protocol of the masks.
-        overwrite: replace results of another model, input or threshold.
+        overwrite: replace results of another input, or, where all its cases are given, of another model, calibration or threshold.
         report: write the HTML report.
         progress: show a progress bar.
 
     Raises:
-        OutputError: ``out`` holds other results and ``overwrite`` is off.
+        OutputError: ``out`` holds other results and ``overwrite`` is off (or some of its cases are not given), holds something
+            else, or a scan; or a case cannot be called so.
         CalibrationError: the detector is not calibrated.
         ConfigError: unknown protocol.
     """
@@ -74,41 +95,100 @@ def detect_cohort(
             f"{detector.folder}: not calibrated; run `aberra calibrate {detector.folder} MANIFEST` with healthy cases"
         )
     chosen, _ = detector.calibration.threshold(protocol)
-    keys = {case.case: _key(detector, case, chosen, channels) for case in cohort}
-    finished = {case.case: _finished(out / case.case) for case in cohort}
-    foreign = [case for case, key in finished.items() if key is not None and key != keys[case]]
-    if foreign and not overwrite:
-        raise OutputError(
-            f"{out}: results of another model, input or threshold are there ({', '.join(foreign[:5])}"
-            f"{' ...' if len(foreign) > 5 else ''}); choose another --out, or --overwrite"
-        )
+    check_names((case.case for case in cohort), FILES)
+    keep_out(out, inputs_of(cohort))
     summary = Summary()
+    keys: dict[str, str] = {}
+    for case in cohort:
+        try:
+            keys[case.case] = _key(detector, case, chosen, channels)
+        except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+            summary.failed[case.case] = told(error)
+    identity = config_hash([detector.identity["fingerprint"], detector.calibration.to_json(), chosen])
+    _claim(
+        out,
+        identity,
+        cohort,
+        keys,
+        about={"model": detector.identity, "protocol": chosen},
+        overwrite=overwrite,
+    )
+    write_json(out / "calibration.json", detector.calibration.to_json())
     with _watched(detector, len(cohort), progress=progress) as begin:
         for case in cohort:
             begin(case.case)
-            if finished[case.case] == keys[case.case]:
+            if case.case in summary.failed:
+                continue
+            key = keys[case.case]
+            if _finished(out / case.case) == key:
                 summary.kept += 1
                 continue
             try:
-                _detect_case(detector, case, out, channels=channels, protocol=chosen, key=keys[case.case])
+                refuse_foreign(out / case.case)
+                _detect_case(
+                    detector, case, out, channels=channels, protocol=chosen, key=key, identity=identity
+                )
                 summary.done += 1
-            except AberraError as error:
-                summary.failed[case.case] = str(error)
-    write_json(out / "calibration.json", detector.calibration.to_json())
-    write_scores(out, cohort, summary.failed)
+            except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+                summary.failed[case.case] = told(error, out, case.case)
+    try:
+        _finish(out, cohort, summary, report=report)
+    except OutputError as error:  # the disk may be full: what is known is told all the same
+        raise OutputError("\n".join([str(error), *map(": ".join, summary.failed.items())])) from error
+    return summary
+
+
+def _claim(
+    out: Path, identity: str, cohort: Cohort, keys: dict[str, str], *, about: dict[str, Any], overwrite: bool
+) -> None:
+    """Take the folder for these results; with ``overwrite``, results of another model or input become unfinished."""
+    given = {case.case for case in cohort}
+    mark = read_mark(out)
+    others = mark is not None and mark["kind"] == "results" and mark.get("identity") != identity
+    there = {name: _finished(out / name) for name in (_cases(out) if others else keys)}
+    stale = [name for name, key in there.items() if key is not None and key != keys.get(name)]
+    if others and overwrite and (left := [name for name in stale if name not in given]):
+        raise OutputError(
+            f"{out}: has results of another model, calibration or threshold for cases that are not given now ({_listed(left)}); "
+            "--overwrite redoes what is given, and never mixes: give all cases, or choose another --out"
+        )
+    claim(out, "results", identity=identity, other=OTHER, replace=overwrite, about=about)
+    if stale and not overwrite:
+        raise OutputError(
+            f"{out}: results of another input are there ({_listed(stale)}); choose another --out, or --overwrite"
+        )
+    with writing(out):
+        for name in stale:
+            (out / name / "result.json").unlink(missing_ok=True)
+        if others:  # what was made of the old results goes with them
+            discard(out / "evaluation")
+            for name in recorded(out) & {"scores.csv", "report.html"}:
+                (out / name).unlink(missing_ok=True)
+
+
+def _cases(out: Path) -> list[str]:
+    """Folders of cases in a folder of results."""
+    return sorted(path.parent.name for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> None:
+    """Write what lies beside the cases."""
+    with locked(out):  # of two processes the last one lists what both have done
+        write_scores(out, cohort, summary.failed)
     if report:
         from aberra.report import write_report
 
         write_report(out, manifest=cohort.source if str(cohort.source).endswith(".csv") else None)
-    return summary
 
 
 @contextmanager
 def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Callable[[str], None]]:
     """Show a bar for the cases and one for the slices or windows of the case under way; yields what a case begins with."""
-    from rich.progress import Progress
-
-    with Progress(disable=not progress) as bar:
+    with bars(show=progress) as bar:
         whole, part = bar.add_task("detecting", total=cases), bar.add_task("", total=None)
         begun = 0
 
@@ -128,7 +208,14 @@ def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Call
 
 
 def _detect_case(
-    detector: Detector, case: Case, out: Path, *, channels: Sequence[str] | None, protocol: str, key: str
+    detector: Detector,
+    case: Case,
+    out: Path,
+    *,
+    channels: Sequence[str] | None,
+    protocol: str,
+    key: str,
+    identity: str,
 ) -> None:
     """Detect in one case and save it."""
     from aberra.calibrating import group_value
@@ -143,7 +230,12 @@ def _detect_case(
         protocol=protocol,
     )
     content = case.content_hash(volume.channels)
-    replace(result, input=result.input | {"sha256": content, "key": key}).save(out / case.case)
+    check_held(out, identity)
+    folder = out / case.case
+    # another process may have been faster at the same case
+    replace(result, input=result.input | {"sha256": content, "key": key}).save(
+        folder, unless=lambda: _finished(folder) == key
+    )
 
 
 def _key(detector: Detector, case: Case, protocol: str, channels: Sequence[str] | None) -> str:
@@ -154,35 +246,47 @@ def _key(detector: Detector, case: Case, protocol: str, channels: Sequence[str] 
 
 
 def _finished(folder: Path) -> str | None:
-    """Return the key of a finished result, None where there is none."""
-    result = folder / "result.json"
-    return str(read_json(result)["input"].get("key", "")) if result.is_file() else None
+    """Return the key of a finished result, None where there is none or it is not aberra's."""
+    try:
+        if "result.json" in recorded(folder):
+            return str(read_json(folder / "result.json")["input"].get("key", ""))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return None
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    """A case's line of scores.csv."""
+    try:
+        saved = read_json(folder / "result.json")
+        return {
+            "case": saved["case"],
+            "path": ";".join(saved["paths"].values()),
+            "score": saved["score"],
+            "p": "" if saved["p"] is None else saved["p"],
+            "n_components": len(saved["components"]),
+            "largest_mm3": saved["components"][0]["volume_mm3"] if saved["components"] else 0.0,
+            "seconds": saved["seconds"],
+            "warnings": "; ".join(saved["warnings"]),
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        reason = "failed: result.json is damaged; delete the folder and detect again"
+        return dict.fromkeys(COLUMNS, "") | {"case": folder.name, "warnings": reason}
 
 
 def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
     """Write scores.csv for every finished case in ``out`` (of this and earlier runs), most anomalous first."""
     rows: list[dict[str, Any]] = []
-    for path in sorted(out.glob("*/result.json")):
-        saved = read_json(path)
-        rows.append(
-            {
-                "case": saved["case"],
-                "path": ";".join(saved["paths"].values()),
-                "score": saved["score"],
-                "p": "" if saved["p"] is None else saved["p"],
-                "n_components": len(saved["components"]),
-                "largest_mm3": saved["components"][0]["volume_mm3"] if saved["components"] else 0.0,
-                "seconds": saved["seconds"],
-                "warnings": "; ".join(saved["warnings"]),
-            }
-        )
-    rows.sort(key=lambda row: (-row["score"], row["case"]))
+    for name in _cases(out):
+        if name in failed:
+            continue
+        with suppress(FileNotFoundError):  # another process is at it
+            rows.append(_row(out / name))
+    rows.sort(key=lambda row: (row["score"] == "", -float(row["score"] or 0), row["case"]))
     paths = {case.case: ";".join(str(path) for path in case.channels.values()) for case in cohort}
-    scored = {row["case"] for row in rows}
     rows += [
         dict.fromkeys(COLUMNS, "") | {"case": case, "path": paths[case], "warnings": f"failed: {reason}"}
         for case, reason in failed.items()
-        if case not in scored
     ]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ import numpy as np
 from aberra.errors import CalibrationError, ConfigError, MismatchError
 from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
+from aberra.options import checked, conforming
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.registry import build
 from aberra.result import Result
+from aberra.volume import expect_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +54,47 @@ class Analysis:
     reconstruction: NDArray[np.float32] | None
     uncertainty: NDArray[np.float32] | None = None
     kinds: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a method asks a model, and what is made of the answer.
+
+    Attributes:
+        score: gives the map.
+        postprocess: cleans it.
+        case_question: score that gives the map of the case score; None where it is the same.
+        case_score: one number of that map.
+    """
+
+    score: Any
+    postprocess: PostProcess
+    case_question: Any
+    case_score: CaseScore
+
+    @classmethod
+    def of(cls, method: Method, model: Any) -> Question:
+        """Build what a method asks a model, or the model's class.
+
+        Raises:
+            ConfigError: an option that cannot be.
+            PairingError: the model cannot answer.
+        """
+        from aberra.scores import check_pairing
+
+        case = dict(method.case)
+        other = conforming(case.pop("score", None), dict[str, Any] | None, "case.score")
+        score = build("scores", method.score)
+        question = None if other is None else build("scores", other)
+        for each in (score, question):
+            if each is not None:
+                check_pairing(model, each)
+        return cls(
+            score=score,
+            postprocess=PostProcess(**checked(PostProcess, method.postprocess, "postprocess")),
+            case_question=question,
+            case_score=CaseScore(**checked(CaseScore, case, "case")),
+        )
 
 
 class Detector:
@@ -110,18 +154,10 @@ class Detector:
 
     def _pair(self, method: Method) -> None:
         """Build a method's score, post-processing and case score around the model."""
-        from aberra.scores import check_pairing
-
+        asked = Question.of(method, self.model)
         self.method = method
-        self.score = build("scores", method.score)
-        check_pairing(self.model, self.score)
-        self.postprocess = PostProcess(**_checked("postprocess", method.postprocess, PostProcess))
-        case = dict(method.case)
-        other = case.pop("score", None)
-        self.case_question = None if other is None else build("scores", other)
-        if self.case_question is not None:
-            check_pairing(self.model, self.case_question)
-        self.case_score = CaseScore(**_checked("case", case, CaseScore))
+        self.score, self.postprocess = asked.score, asked.postprocess
+        self.case_question, self.case_score = asked.case_question, asked.case_score
 
     def ask(self, method: Method) -> None:
         """Ask the same model another method's question; the calibration of the old one is dropped.
@@ -153,9 +189,9 @@ class Detector:
         """
         from aberra.fitting import fit
 
-        return fit(
-            method if isinstance(method, Method) else Method.load(method), cohort, out=Path(out), **options
-        )
+        if not isinstance(method, Method):
+            method = Method.load(conforming(method, str | PathLike, "method", "dae"))
+        return fit(method, cohort, out=Path(conforming(out, str | PathLike, "out")), **options)
 
     # -- files ------------------------------------------------------------------------------------------------
 
@@ -200,13 +236,14 @@ class Detector:
             reconstruct: bring reconstruction, uncertainty and kinds back, too, where the score has them.
 
         Raises:
-            InputError: the scan has no foreground.
+            InputError: not a volume, or the scan has no foreground.
             MismatchError: another number of channels than the model's.
         """
         import torch
 
         from aberra.prepare import back
 
+        expect_volume(volume)
         if len(volume.channels) != len(self.channels):
             raise MismatchError(
                 f"{volume.provenance.get('path', 'scan')}: {len(volume.channels)} channel(s); "
@@ -273,6 +310,8 @@ class Detector:
         from aberra.card import versions
 
         started = perf_counter()
+        expect_volume(volume)
+        conforming(case, str, "case")
         if self.calibration is None:
             raise CalibrationError(
                 f"{self.folder or self.method.name}: not calibrated, so no threshold can be stated; "
@@ -358,16 +397,3 @@ class Detector:
         from aberra.cohort.doctor import compare
 
         return [] if self.fingerprint is None else compare(volume, self.fingerprint)
-
-
-def _checked(section: str, options: dict[str, Any], cls: type) -> dict[str, Any]:
-    """Refuse keys that the class does not take, naming the nearest."""
-    import inspect
-
-    from aberra.errors import unknown
-
-    accepted = set(inspect.signature(cls).parameters)
-    for key in options:
-        if key not in accepted:
-            raise unknown(f"option of [{section}]:", key, accepted)
-    return options

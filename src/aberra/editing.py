@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from aberra.diffusion.guidance import guided
 from aberra.diffusion.samplers import coupled, ddim, dpm_solver
 from aberra.errors import ConfigError, MismatchError, OutputError, unknown
-from aberra.files import atomic_path, config_hash, read_json, write_json
+from aberra.failures import refuse, told
+from aberra.files import atomic_path, config_hash, read_json, refuse_foreign, write_json
 from aberra.models.guided_ddpm import DISEASED, GUIDES, HEALTHY, GuidedDDPM
+from aberra.output import check_held, check_names, claim, inputs_of, keep_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,16 +79,22 @@ class Edit:
         difference: edited minus original, shape (C, D, H, W), in prepared intensities, on the scan's own grid.
         lesion: the mask that was asked for, shape (D, H, W); None without.
         attained: what the checkers, which never guide, say before and after; see :func:`edit`.
+        source: hash of the scan's files; empty if unknown.
     """
 
     scan: Volume
     difference: NDArray[np.float32]
     lesion: NDArray[np.bool] | None = None
     attained: dict[str, float] = field(default_factory=dict)
+    source: str = ""
 
     def save(self, folder: Path) -> None:
-        """Write ``edited.nii.gz`` (one a channel where there are several), ``difference.nii.gz``, ``lesion.nii.gz`` and ``edit.json``; whole or not at all."""
-        with atomic_path(folder) as temporary:
+        """Write ``edited.nii.gz`` (one a channel where there are several), ``difference.nii.gz``, ``lesion.nii.gz``, ``input.json`` and ``edit.json``; whole or not at all.
+
+        Raises:
+            OutputError: the folder holds something else, or cannot be written.
+        """
+        with atomic_path(folder, last="edit.json") as temporary:
             temporary.mkdir()
             plain = self.scan.with_(mask=None, lesion=None)
             for index, channel in enumerate(self.scan.channels):  # a file a channel, as manifests list them
@@ -96,6 +104,7 @@ class Edit:
             if self.lesion is not None:
                 mask = self.lesion[None].astype(np.float32)
                 plain.with_(data=mask, channels=("lesion",)).write(temporary / "lesion.nii.gz")
+            write_json(temporary / "input.json", {"sha256": self.source})
             write_json(temporary / "edit.json", self.attained)
 
 
@@ -199,11 +208,12 @@ def edit_cohort(
     weights: Sequence[str] = (),
     channels: Sequence[str] | None = None,
     progress: bool = False,
+    failed: dict[str, str] | None = None,
     **options: Any,
 ) -> dict[str, dict[str, float]]:
     """Edit every case of a cohort into ``out/<case>/``; finished cases are kept, so an interrupted run goes on.
 
-    With masks, ``out/manifest.csv`` lists the edited scans with their lesions, as data to train or test with.
+    A case that fails does not stop the others; the traceback of what nobody foresaw goes to ``out/logs/<case>.log``. With masks, ``out/manifest.csv`` lists the edited scans with their lesions, as data to train or test with.
 
     Args:
         detector: as for :func:`edit`.
@@ -217,13 +227,15 @@ def edit_cohort(
         weights: ``guide=number`` each.
         channels: manifest columns to read, in the model's order.
         progress: show a progress bar.
+        failed: gets case and reason of those that fail; without it they are an error when all others are done.
         options: of :func:`edit`.
 
     Returns:
         What each case attained.
 
     Raises:
-        OutputError: ``out`` holds edits of another model or other settings.
+        OutputError: ``out`` holds edits of another model or other settings, something else, or a scan.
+        InputError: lists the cases that failed, unless ``failed`` takes them.
         ConfigError: no aim, or a mask for several cases.
     """
     from rich.progress import track
@@ -238,30 +250,75 @@ def edit_cohort(
     ]
     settings = [towards, area, str(mask), draw, list(radius_mm), strengths, options]
     identity = config_hash([detector.identity["fingerprint"], settings])
-    claim = out / "edits.json"
-    if claim.is_file() and read_json(claim)["identity"] != identity:
-        raise OutputError(f"{out}: edits of another model or other settings are there; choose another --out")
-    if not claim.is_file() and out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: the folder is not empty; choose another --out")
-    write_json(claim, {"identity": identity})
+    check_names((case.case for case in cohort), ("manifest.csv", "logs"))
+    keep_out(out, [*inputs_of(cohort), *([mask] if mask else [])])
+    claim(
+        out,
+        "edits",
+        identity=identity,
+        other="edits of another model or other settings are there; choose another --out",
+        replace=not any(out.glob("*/edit.json")),
+        about={"model": detector.identity},
+    )
+    errors: dict[str, Exception] = {}
     for number, case in enumerate(track(list(cohort), "editing", disable=not progress)):
-        if (out / case.case / "edit.json").is_file():
-            continue
-        volume = detector.read(case, channels)
         aims = list(fixed)
-        if mask is not None:
-            aims.append(Aim(guide="mask", target=_read_mask(mask), weight=strengths.get("mask")))
-        elif draw is not None:
-            drawn = drawn_lesion(volume, np.random.default_rng([draw, number]), radius_mm)
-            aims.append(Aim(guide="mask", target=drawn, weight=strengths.get("mask")))
-        edit(detector, volume, aims, **options).save(out / case.case)
-    if mask is not None or draw is not None:
-        _write_manifest(out, cohort, list(channels or detector.channels))
-    return {case.case: read_json(out / case.case / "edit.json") for case in cohort}
+        if mask is not None or draw is not None:
+            wanted = mask if draw is None else (draw, number, radius_mm)
+            aims.append(Aim(guide="mask", target=wanted, weight=strengths.get("mask")))
+        try:
+            _edit_case(detector, case, aims, out, channels=channels, identity=identity, **options)
+        except ConfigError:  # of the command, not of the case
+            raise
+        except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+            errors[case.case] = error
+            if failed is not None:
+                failed[case.case] = told(error, out, case.case)
+    done = [case for case in cohort if case.case not in errors]
+    if done and (mask is not None or draw is not None):
+        _write_manifest(out, done, list(channels or detector.channels))
+    if failed is None:
+        refuse(errors, "edited", out)
+    return {case.case: read_json(out / case.case / "edit.json") for case in done}
+
+
+def _edit_case(
+    detector: Detector,
+    case: Case,
+    aims: Sequence[Aim],
+    out: Path,
+    *,
+    channels: Sequence[str] | None,
+    identity: str,
+    **options: Any,
+) -> None:
+    """Edit a case and save it, unless it is finished; a mask is a file, or the seed, number and radius of a drawn one."""
+    from aberra.io import read_mask
+
+    folder = out / case.case
+    refuse_foreign(folder)
+    source = case.content_hash(channels or list(case.channels))
+    if (folder / "edit.json").is_file():
+        if read_json(folder / "input.json")["sha256"] != source:
+            raise OutputError(f"{folder}: an edit of another scan is there; choose another --out")
+        return
+    volume = detector.read(case, channels)
+    drawn = []
+    for aim in aims:
+        target = aim.target
+        if isinstance(target, tuple):
+            seed, number, radius = target
+            target = drawn_lesion(volume, np.random.default_rng([seed, number]), radius)
+        elif aim.guide == "mask":
+            target = read_mask(target, volume)
+        drawn.append(replace(aim, target=target))
+    edited = edit(detector, volume, drawn, **options)
+    check_held(out, identity)
+    replace(edited, source=source).save(folder)
 
 
 def _weights(settings: Sequence[str]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for setting in settings:
         guide, _, number = setting.partition("=")
         if guide not in GUIDES:
@@ -271,12 +328,6 @@ def _weights(settings: Sequence[str]) -> dict[str, float]:
         except ValueError as error:
             raise ConfigError(f"--weight {setting}: expected guide=number, as in mask=3") from error
     return found
-
-
-def _read_mask(path: Path) -> NDArray[np.bool]:
-    from aberra.volume import Volume
-
-    return np.asarray(Volume.read(path).data[0] > 0)
 
 
 def drawn_lesion(
@@ -290,7 +341,7 @@ def drawn_lesion(
     return np.asarray(plant(clean, parameters)[0].lesion)
 
 
-def _write_manifest(out: Path, cohort: Cohort, channels: Sequence[str]) -> None:
+def _write_manifest(out: Path, cohort: Sequence[Case], channels: Sequence[str]) -> None:
     from aberra.synthesis.folder import write_manifest
 
     def record(case: Case) -> dict[str, Any]:

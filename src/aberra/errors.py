@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+LONG = 100
+"""Characters of a name that a message shows."""
+
 
 class AberraError(Exception):
     """Base of all errors a user can act on; the command line prints it without a traceback."""
@@ -59,7 +62,7 @@ class TrainingError(AberraError):
     """Training cannot start or go on (no usable samples, loss not finite)."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     """Build the error for an unknown name, with the nearest valid one and the whole list.
 
     Args:
@@ -67,7 +70,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
         name: what was given.
         known: all valid names.
     """
-    names = sorted(known)
-    near = get_close_matches(name, names, n=1)
+    names, given = sorted(known), str(name)
+    given = given if len(given) <= LONG else f"{given[:LONG]}..."
+    near = get_close_matches(given, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return ConfigError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}")
+    return ConfigError(f"unknown {kind} '{given}'.{hint} Known: {', '.join(names)}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from aberra.calibrate import FIXED, GIVEN
 from aberra.cohort import Cohort
-from aberra.errors import InputError, MismatchError
-from aberra.files import read_json, write_json, write_text
+from aberra.errors import InputError, MismatchError, OutputError
+from aberra.failures import refuse, told
+from aberra.files import read_json, reading, write_json, write_text
+from aberra.foreground import region
 from aberra.metrics import figures
 from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
 from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
@@ -24,9 +28,11 @@ from aberra.metrics.surface import hd95
 from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
 from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
 from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
+from aberra.options import Within, configured, conforming
+from aberra.output import claim, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -52,7 +58,7 @@ PROTOCOLS = {
 }
 """What a threshold was set on, where it was not healthy held-out cases."""
 
-REGION = "manifest mask where given, else non-zero voxels of the scan; lesion voxels always"
+REGION = "manifest mask where given, else all of the scan but its background; lesion voxels always"
 
 
 @dataclass
@@ -70,8 +76,10 @@ class _Tally:
     pooled: dict[str, Overlap] = field(default_factory=dict)
     kinds: KindOverlap = field(default_factory=KindOverlap)
     cases: list[dict[str, Any]] = field(default_factory=list)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
+@configured("evaluate")
 def evaluate(
     results: Path | str,
     manifest: Path | str | Cohort,
@@ -79,7 +87,7 @@ def evaluate(
     split: str | None = None,
     allow_missing: bool = False,
     against: Sequence[Path | str] = (),
-    n_boot: int = 500,
+    n_boot: Annotated[int, Within(1, 100_000)] = 500,
     seed: int = 0,
     curves: bool = True,
     progress: bool = True,
@@ -94,7 +102,7 @@ def evaluate(
         results: folder of ``aberra detect``.
         manifest: the truth.
         split: only this split.
-        allow_missing: leave cases without a result out instead of refusing.
+        allow_missing: leave cases without a result, and those that cannot be read, out instead of refusing.
         against: further result folders of the same cases, compared pairwise with this one.
         n_boot: bootstrap replicates.
         seed: of bootstrap and tests.
@@ -107,8 +115,9 @@ def evaluate(
     Raises:
         InputError: no case has a result, or some have not and ``allow_missing`` is off.
         MismatchError: a map and its truth are on different grids.
+        OutputError: ``results`` is not a folder that aberra wrote.
     """
-    results = Path(results)
+    results = Path(conforming(results, str | PathLike, "results"))
     cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
     cases = list(cohort.select(split=split) if split else cohort)
     missing = [case.case for case in cases if not (results / case.case / "result.json").is_file()]
@@ -119,17 +128,28 @@ def evaluate(
             f"{results}: no result for {len(missing)} case(s): {listed}. Run `aberra detect`, or --allow-missing"
         )
 
-    stored = results / "calibration.json"
-    calibration = read_json(stored) if stored.is_file() else {}
+    if kind_of(results) != "results" and not any(kind_of(results / case.case) == "case" for case in cases):
+        raise OutputError(
+            f"{results}: not a folder of results that aberra wrote; run `aberra detect` into a new one"
+        )
+    folder = results / "evaluation"
+    claim(folder, "evaluation")
+    calibration = _calibration(results / "calibration.json")
     thresholds: dict[str, float] = calibration.get("thresholds", {})
     tally = _Tally(PatientBootstrap(n_boot, seed), Froc(_ladder(calibration) if curves else []))
-    method = _walk(results, cases, thresholds, tally, progress=progress)
+    method, failed = _walk(results, cases, thresholds, tally, progress=progress)
+    if failed and (
+        not allow_missing or len(failed) == len(cases)
+    ):  # numbers of fewer cases are other numbers
+        refuse(failed, "evaluated (--allow-missing leaves them out)", results)
+    cases = [case for case in cases if case.case not in failed]
 
     content: dict[str, Any] = {
         "method": method,
         "cases": len(cases),
         "patients": len({case.patient for case in cases}),
         "missing": missing,
+        "failed": {case: told(error, results, case) for case, error in failed.items()},
         "region": REGION,
         "protocols": {name: PROTOCOLS.get(name, "healthy held-out cases") for name in thresholds},
         "voxel": _voxel(tally, thresholds),
@@ -141,9 +161,8 @@ def evaluate(
         "slice": tally.slices.summary(replicates=n_boot, seed=seed),
         "case": _case(tally, n_boot, seed),
         "per_case": tally.cases,
+        "warnings": tally.warnings,
     }
-    folder = results / "evaluation"
-    folder.mkdir(exist_ok=True)
     if against:
         content["against"] = _against(content, results, against)
     content["figures"] = [] if not curves else _figures(folder, tally, thresholds, content)
@@ -158,39 +177,84 @@ def evaluate(
 
 def _walk(
     results: Path, cases: list[Case], thresholds: dict[str, float], tally: _Tally, *, progress: bool
-) -> str:
-    """Read every case once."""
+) -> tuple[str, dict[str, Exception]]:
+    """Read every case once; returns the method and what came of the cases that failed."""
     from rich.progress import track
 
+    method, failed = "unknown", dict[str, Exception]()
+    kinds_told = any((results / case.case / "kinds.nii.gz").is_file() for case in cases)
+    for case in track(cases, description="evaluating", disable=not progress):
+        pooled = False
+        try:
+            method, row, found = _read_case(results / case.case, case, tally.warnings, kinds_told=kinds_told)
+            pooled = True
+            tally.cases.append(row | (_score_case(case.patient, found, thresholds, tally) if found else {}))
+        except Exception as error:
+            if pooled:  # the pools may hold half of the case
+                raise InputError(f"{case.case}: {told(error, results, case.case)}") from error
+            failed[case.case] = error
+    return method, failed
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is compared of a case: result and truth on one grid."""
+
+    map: Volume
+    mask: NDArray[np.bool]
+    labels: NDArray[np.uint8]
+    region: NDArray[np.bool]
+    spread: NDArray[np.float32] | None
+    kinds: NDArray[np.generic] | None
+
+
+def _read_case(
+    folder: Path, case: Case, warnings: dict[str, list[str]], *, kinds_told: bool
+) -> tuple[str, dict[str, Any], _Found | None]:
+    """A case's method, what its result says, and its arrays, where there is truth."""
     from aberra.volume import Volume
 
-    method = "unknown"
-    told = any((results / case.case / "kinds.nii.gz").is_file() for case in cases)
-    for case in track(cases, description="evaluating", disable=not progress):
-        saved = read_json(results / case.case / "result.json")
-        method = saved["model"].get("name", method)
-        row: dict[str, Any] = {
-            "case": case.case,
-            "patient": case.patient,
-            "label": case.label if case.label is not None else (0 if case.healthy else 1),
-            "score": saved["score"],
-            "p": saved["p"],
-            "groups": case.groups,
-        }
-        if case.lesion is not None or case.healthy:
-            found = Volume.read(results / case.case / "map.nii.gz")
-            mask = Volume.read(results / case.case / "mask.nii.gz").data[0] > 0
-            spread, kinds = (
-                _optional(results / case.case / f"{name}.nii.gz") for name in ("uncertainty", "kinds")
+    with reading(folder):
+        try:
+            saved = read_json(folder / "result.json")
+            method, protocol = str(saved["model"].get("name", "unknown")), saved["threshold"]["protocol"]
+            row: dict[str, Any] = {
+                "case": case.case,
+                "patient": case.patient,
+                "label": case.label if case.label is not None else (0 if case.healthy else 1),
+                "score": saved["score"],
+                "p": saved["p"],
+                "groups": case.groups,
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{folder / 'result.json'}: damaged ({error}); delete the folder and detect again"
+            ) from error
+    if case.lesion is None and not case.healthy:
+        return method, row, None
+    found = Volume.read(folder / "map.nii.gz")
+    mask = Volume.read(folder / "mask.nii.gz").data[0] > 0
+    spread, kinds = (_optional(folder / f"{name}.nii.gz") for name in ("uncertainty", "kinds"))
+    if kinds_told and kinds is None:  # without kinds all of the mask is 1, as in lesion masks
+        kinds = mask
+    for name, array in (("mask", mask), ("uncertainty", spread), ("kinds", kinds)):
+        if array is not None and array.shape != found.shape:
+            raise MismatchError(
+                f"{folder / name}.nii.gz: shape {array.shape}, the map has {found.shape}; detect again"
             )
-            if told and kinds is None:  # without kinds all of the mask is 1, as in lesion masks
-                kinds = mask
-            row["protocol"] = saved["threshold"]["protocol"]
-            row |= _score_case(
-                case, found, mask, spread=spread, kinds=kinds, thresholds=thresholds, tally=tally
-            )
-        tally.cases.append(row)
-    return method
+    labels, judged = _truth(case, found, warnings)
+    return method, row | {"protocol": protocol}, _Found(found, mask, labels, judged, spread, kinds)
+
+
+def _calibration(path: Path) -> dict[str, Any]:
+    """The calibration that the results were made with, or nothing."""
+    with reading(path):
+        if not path.is_file():
+            return {}
+        try:
+            return dict(read_json(path))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: damaged ({error}); copy the folder again, or detect again") from error
 
 
 def _optional(path: Path) -> NDArray[Any] | None:
@@ -200,42 +264,39 @@ def _optional(path: Path) -> NDArray[Any] | None:
     return Volume.read(path).data[0] if path.is_file() else None
 
 
-def _truth(case: Case, found: Volume) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
-    """The lesion's label values and the region that is judged, on the map's grid."""
-    scan = case.read(list(case.channels)[:1])
-    if not scan.same_grid(found, tolerance=1e-2):
+def _truth(
+    case: Case, found: Volume, warnings: dict[str, list[str]]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
+    """The lesion's label values and the region that is judged, on the map's grid; notes what reading them warned of."""
+    from aberra.io import onto
+
+    given = case.read(list(case.channels)[:1])
+    scan = onto(given, found)
+    if scan is None:
         raise MismatchError(
-            f"{case.case}: the map is {found.shape}, the scan {scan.shape}; were the results made from this manifest?"
+            f"{case.case}: the map is {found.shape}, the scan {given.shape} or lies elsewhere; were the results made from this manifest?"
         )
     labels = np.zeros(found.shape, np.uint8) if scan.labels is None else scan.labels
-    region = scan.mask if scan.mask is not None else scan.data[0] != 0
-    return labels, region | (labels > 0)
+    if scan.provenance["warnings"]:
+        warnings[case.case] = scan.provenance["warnings"]
+    return labels, region(scan) | (labels > 0)
 
 
-def _score_case(
-    case: Case,
-    found: Volume,
-    mask: NDArray[np.bool],
-    *,
-    spread: NDArray[np.float32] | None,
-    kinds: NDArray[np.generic] | None,
-    thresholds: dict[str, float],
-    tally: _Tally,
-) -> dict[str, Any]:
+def _score_case(patient: str, case: _Found, thresholds: dict[str, float], tally: _Tally) -> dict[str, Any]:
     """Add a case to the pools and return its own metrics."""
-    labels, region = _truth(case, found)
-    truth = labels > 0
-    scores, marks = found.data[0][region], truth[region]
+    found, mask, judged = case.map, case.mask, case.region
+    truth = case.labels > 0
+    scores, marks = found.data[0][judged], truth[judged]
     tally.histogram.add(scores, marks)
-    tally.bootstrap.add(case.patient, scores, marks)
+    tally.bootstrap.add(patient, scores, marks)
     tally.residuals.add(scores, marks)
-    tally.slices.add(case.patient, found.data[0], truth, region, found.affine)
+    tally.slices.add(patient, found.data[0], truth, judged, found.affine)
     tally.lesions.add(mask, truth, found.voxel_mm3)
     tally.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
     if FIXED in thresholds:  # then the map is a probability
-        tally.reliability.add(case.patient, scores, marks)
-    if spread is not None:
-        tally.uncertainty.add(case.patient, spread[region], mask[region], marks)
+        tally.reliability.add(patient, scores, marks)
+    if case.spread is not None:
+        tally.uncertainty.add(patient, case.spread[judged], mask[judged], marks)
     own = VoxelHistogram(CASE_BITS)
     own.add(scores, marks)
     curve = own.curve()
@@ -251,7 +312,7 @@ def _score_case(
         "best_dice": curve.best_dice,
         "prevalence": curve.prevalence,
         "dice": dice,
-        "kinds": {} if kinds is None else tally.kinds.add(kinds[region], labels[region]),
+        "kinds": {} if case.kinds is None else tally.kinds.add(case.kinds[judged], case.labels[judged]),
         "mask_dice": drawn.dice if truth.any() else None,
         "mask_jaccard": drawn.jaccard if truth.any() else None,
         "mask_hd95_mm": hd95(mask, truth, found.spacing),
@@ -360,7 +421,13 @@ def _against(content: dict[str, Any], results: Path, others: Sequence[Path | str
         path = Path(other) / "evaluation" / "metrics.json"
         if not path.is_file():
             raise InputError(f"{path}: not there; run `aberra evaluate {other} MANIFEST` first")
-        table[str(other)] = _per_patient(read_json(path))
+        with reading(path):
+            try:
+                table[str(other)] = _per_patient(read_json(path))
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path}: damaged ({error}); run `aberra evaluate {other} MANIFEST` again"
+                ) from error
     return compare(table, str(results))
 
 

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from aberra.calibrating import measure_calibration, tune_score
 from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, LearnsFromPlanted, Trains
+from aberra.cohort import Cohort
+from aberra.cohort.manifest import expect_cohort
+from aberra.detector import Detector
 from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
-from aberra.files import config_hash, read_json, write_json
-from aberra.method import SUPERVISED
-from aberra.registry import build
+from aberra.files import config_hash, discard, locked, read_mark
+from aberra.method import SUPERVISED, Method
+from aberra.options import Count, configured
+from aberra.output import check_held, claim, inputs_of, keep_out
+from aberra.registry import build, named
+from aberra.saving import refuse_finished
 from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from aberra.cohort import Cohort
     from aberra.cohort.fingerprint import Fingerprint
-    from aberra.detector import Detector
-    from aberra.method import Method
     from aberra.synthesis.source import Planted
     from aberra.training import TrainingConfig
     from aberra.volume import Volume
 
 
+@configured("fit")
 def fit(
     method: Method,
     cohort: Cohort,
@@ -38,7 +40,7 @@ def fit(
     resume: bool = False,
     device: str = "auto",
     cache: Path | None = None,
-    workers: int = 2,
+    workers: Count = 2,
     calibrated: bool = True,
     progress: bool = False,
 ) -> Detector:
@@ -71,24 +73,16 @@ def fit(
     from aberra.cohort.fingerprint import fingerprint as measure
     from aberra.cohort.splits import split_by_patient, split_hash
     from aberra.detector import Detector
+    from aberra.inference import choose_device
     from aberra.prepare import Recipe
-    from aberra.training import TrainingConfig
 
-    TrainingConfig.from_dict(method.training)  # a typo must not cost the preparation of a whole cohort
+    expect_cohort(cohort)
+    choose_device(device)
+    _check_options(method)  # a typo must not cost the preparation of a whole cohort
     names = _channels(cohort, channels)
-    lesion_free = method.training.get("slices") == LESION_FREE
     if not any(case.split for case in cohort):
         cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
-    if method.learns_from in SUPERVISED:
-        train_cases, val_cases = _with_diseased(cohort, method)
-    else:
-        train_cases = _usable(cohort, "train", lesion_free=lesion_free)
-        val_cases = _usable(cohort, "val", lesion_free=lesion_free)
-    if not len(train_cases):
-        raise TrainingError(
-            f"{cohort.source}: no healthy case in split 'train' (label 0, or no label and no lesion file). "
-            "To learn from lesion-free slices of diseased cases: --set training.slices=lesion-free"
-        )
+    train_cases, val_cases = _chosen(cohort, method)
     facts = {
         "seed": seed,
         "data_hash": train_cases.data_hash(names),
@@ -97,8 +91,9 @@ def fit(
         "validation_cases": len(val_cases),
     }
     identity = config_hash([method.to_dict(), facts, names])
-    finished = _claim(out, identity, resume=resume)
-    if finished:
+    for folder in filter(None, (out, cache)):
+        keep_out(folder, inputs_of(cohort))
+    if _claim(out, cache, identity, resume=resume):
         return Detector.load(out, device=device)
 
     measured = measure(train_cases, names)
@@ -120,30 +115,59 @@ def fit(
         facts=facts | {"learnt": [case.content_hash(names) for case in train_cases]},
         device=device,
     )
-    prepared = cache or out / "run" / "prepared"
-    _learn(
-        detector,
-        train_cases,
-        val_cases,
-        prepared,
-        out / "run",
-        seed=seed,
-        device=device,
-        workers=workers,
-        progress=progress,
-    )
-    if len(val_cases) and calibrated:
-        tune_score(detector, list(val_cases), names)
-        if method.learns_from in SUPERVISED:
-            healthy = val_cases.select(healthy=True)
-            lesion_free, val_cases = not len(healthy), healthy if len(healthy) else val_cases
-        detector.calibration = measure_calibration(
-            detector, val_cases, names, lesion_free=lesion_free, progress=progress
+    prepared = cache or out / "prepared"
+    claim(prepared, "cache")
+    with locked(prepared, shared=True):  # another process may be at the same fit
+        _learn(
+            detector,
+            train_cases,
+            val_cases,
+            prepared,
+            out,
+            identity=identity,
+            seed=seed,
+            device=device,
+            workers=workers,
+            progress=progress,
         )
-    detector.save(out)
+    if len(val_cases) and calibrated:
+        _calibrate(detector, val_cases, names, out, progress=progress)
+    check_held(out, identity)
+    if (out / "detector.toml").is_file():  # another process was faster at the same fit
+        detector = Detector.load(out, device=device)
+    else:
+        detector.save(out)
     if cache is None:
-        shutil.rmtree(prepared, ignore_errors=True)
+        with locked(prepared, wait=False) as unused:
+            if unused:
+                discard(prepared)
     return detector
+
+
+def _chosen(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
+    """Return the cases to learn from and to watch."""
+    if method.learns_from in SUPERVISED:
+        return _with_diseased(cohort, method)
+    lesion_free = method.training.get("slices") == LESION_FREE
+    train, val = (_usable(cohort, split, lesion_free=lesion_free) for split in ("train", "val"))
+    if not len(train):
+        raise TrainingError(
+            f"{cohort.source}: no healthy case in split 'train' (label 0, or no label and no lesion file). "
+            "To learn from lesion-free slices of diseased cases: --set training.slices=lesion-free"
+        )
+    return train, val
+
+
+def _calibrate(detector: Detector, cases: Cohort, names: list[str], out: Path, *, progress: bool) -> None:
+    """Calibrate on the held-out cases, on lesion-free slices where that is all there is."""
+    tune_score(detector, list(cases), names)
+    lesion_free = detector.method.training.get("slices") == LESION_FREE
+    if detector.method.learns_from in SUPERVISED:
+        healthy = cases.select(healthy=True)
+        lesion_free, cases = not len(healthy), healthy if len(healthy) else cases
+    detector.calibration = measure_calibration(
+        detector, cases, names, lesion_free=lesion_free, progress=progress, logs=out
+    )
 
 
 def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, Any]], int, tuple[int, ...]]:
@@ -152,27 +176,19 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
     Raises:
         ConfigError: a 3-D network for 2-D images, or an unknown wish.
     """
-    from inspect import signature
+    from aberra.prepare import checked_wishes, plan
+    from aberra.prepare.plan import fit_shape
 
-    from aberra.errors import unknown
-    from aberra.prepare import plan
-
-    wishes = dict(method.prepare)
-    dims = int(method.model.get("dims", 2))
+    wishes = checked_wishes(method.prepare)
+    model, options = named("models", method.model)
+    dims: int = options.get("dims", 2)
     if measured.kind == "image" and dims == 3:
         raise ConfigError("model.dims=3 needs volumes; this cohort is 2-D images. Use --set model.dims=2")
     if "steps" in wishes:
-        size = wishes.get("size")
-        if size is None:
-            raise ConfigError(
-                "[prepare] with its own steps needs size, the network's spatial shape, as in size = [128, 128]"
-            )
-        edges = [int(edge) for edge in np.atleast_1d(size)]
-        return list(wishes["steps"]), dims, tuple(edges * dims if len(edges) == 1 else edges)
-    accepted = set(signature(plan).parameters) - {"fingerprint", "dims"}
-    for key in wishes:
-        if key not in accepted:
-            raise unknown("option of [prepare]:", key, accepted | {"steps"})
+        size = wishes["size"]
+        edges = (size,) * dims if isinstance(size, int) else tuple(size)
+        fit_shape(model, dims, edges)
+        return list(wishes["steps"]), dims, edges
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])
 
@@ -245,19 +261,31 @@ class _Labelled(Sequence["Volume"]):
         return volume.with_(lesion=np.zeros_like(everywhere) if self.cases[index].healthy else everywhere)
 
 
-def _claim(out: Path, identity: str, *, resume: bool) -> bool:
-    """Take the folder for this fit. Return True where the same fit is already finished."""
-    claim = out / "fit.json"
-    known = read_json(claim).get("identity") if claim.is_file() else None
-    finished = (out / "detector.toml").is_file()
-    if finished and resume and known == identity:
+def _check_options(method: Method) -> None:
+    """Refuse a method whose options cannot be, before anything is read or written."""
+    from aberra.detector import Question
+    from aberra.prepare import checked_wishes
+    from aberra.training import TrainingConfig
+
+    TrainingConfig.from_dict(method.training)
+    checked_wishes(method.prepare)
+    model, _ = named("models", method.model)
+    Question.of(method, model)
+
+
+def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool) -> bool:
+    """Take the folders for this fit. Return True where the same fit is already finished."""
+    known = read_mark(out) or {}
+    if resume and known.get("identity") == identity and (out / "detector.toml").is_file():
         return True
-    if finished or (known is not None and known != identity):
-        state = "a finished detector" if finished else "an unfinished fit of other settings, data or seed"
-        raise OutputError(f"{out}: there is {state} already; choose another --out or delete the folder")
-    if known is None and out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: the folder is not empty; choose another --out")
-    write_json(claim, {"identity": identity})
+    refuse_finished(out)
+    other = "there is an unfinished fit of other settings, data or seed already; choose another --out or delete the folder"
+    begun = (out / "run").exists()  # what failed before it could train is nobody's loss
+    if cache is not None and cache.resolve() == out.resolve():
+        raise OutputError(f"{out}: is both the detector's folder and the cache; choose another --cache")
+    if cache is not None:
+        claim(cache, "cache")
+    claim(out, "detector", identity=identity, other=other, replace=not begun)
     return False
 
 
@@ -266,8 +294,9 @@ def _learn(
     train_cases: Cohort,
     val_cases: Cohort,
     prepared: Path,
-    run: Path,
+    out: Path,
     *,
+    identity: str,
     seed: int,
     device: str,
     workers: int,
@@ -279,7 +308,9 @@ def _learn(
 
     if not isinstance(detector.model, Trains | Fits | FitsSamples):
         return
-    options: dict[str, Any] = {"channels": list(detector.channels), "workers": workers, "progress": progress}
+    options: dict[str, Any] = {
+        "channels": list(detector.channels), "workers": workers, "progress": progress, "logs": out
+    }  # fmt: skip
     training: Sequence[Volume] = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
     config = TrainingConfig.from_dict(detector.method.training)
     if isinstance(detector.model, Fits):
@@ -299,11 +330,13 @@ def _learn(
         else each
         for each in (training, validation)
     )
+    check_held(out, identity)
+    claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
     summary = train(
         detector.model,
         learnt,
         config,
-        run,
+        out / "run",
         validation=watched,
         dims=detector.dims,
         size=detector.size,

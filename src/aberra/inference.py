@@ -29,19 +29,32 @@ MARGIN = 4
 
 
 def choose_device(wish: str = "auto") -> torch.device:
-    """Return CUDA where there is one for ``auto``, else the device asked for.
+    """Return CUDA where there is one for ``auto``, else the device asked for: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        ConfigError: the device is not known or not there.
+        ConfigError: the device is not known, not there or cannot be used.
     """
-    if wish == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wish)
-    except RuntimeError as error:
-        raise ConfigError(f"device '{wish}' is not known; use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda': this machine has none that torch can use; use --device cpu")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = {"auto": "cuda" if there else "cpu", "cpu": "cpu"}
+    if there:
+        known |= {"cuda": "cuda"} | {f"cuda:{index}": f"cuda:{index}" for index in range(there)}
+    name = str(wish)
+    if name not in known:
+        try:
+            kind = torch.device(name).type
+        except RuntimeError as error:
+            raise ConfigError(f"device {name or repr(name)}: not known; use auto, cpu or cuda") from error
+        if kind == "cuda":
+            what = f"there are {there} GPUs" if there else "torch finds no GPU here"
+            raise ConfigError(f"device {name}: not there, {what}; use auto or cpu")
+        raise ConfigError(f"device {name}: not there; use auto, cpu or cuda")
+    device = torch.device(known[name])
+    if device.type == "cuda":
+        try:
+            torch.zeros(1, device=device)
+        except Exception as error:
+            what = str(error).splitlines()[0]
+            raise ConfigError(f"device {device}: cannot be used ({what}); use --device cpu") from error
     return device
 
 
@@ -199,9 +212,9 @@ class Runner:
                         f"one window of {self.size} does not fit on {self.device}; use --device cpu"
                     ) from error
                 self.batch_size //= 2
-                from rich.console import Console
+                from aberra.console import screen
 
-                Console(stderr=True).print(f"CUDA out of memory: batch size is now {self.batch_size}")
+                screen(stderr=True).print(f"CUDA out of memory: batch size is now {self.batch_size}")
                 continue
             yield batch, values
             done += len(batch)

@@ -8,12 +8,14 @@ section. Methods that differ in score, post-processing and case score only share
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.errors import ConfigError, unknown
+from aberra.files import read_toml
+from aberra.options import checked, conforming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 SUPERVISED = ("labels", "masks")
 """What methods say that learn from diseased cases, too."""
 
-LEARNS_FROM = ("nothing", "healthy", *SUPERVISED)
 SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 
 
@@ -50,7 +51,7 @@ class Method:
 
     name: str
     title: str = ""
-    learns_from: str = "healthy"
+    learns_from: Literal["nothing", "healthy", "labels", "masks"] = "healthy"
     summary: str = ""
     reference: str = ""
     deviations: list[str] = field(default_factory=list)
@@ -76,25 +77,8 @@ class Method:
         Raises:
             ConfigError: unknown name, key or broken TOML.
         """
-        path = Path(name_or_path)
-        if path.suffix == ".toml" or path.is_file():
-            source = path
-            if not source.is_file():
-                raise ConfigError(f"{path}: no such method file; `aberra methods` lists the catalogue")
-        else:
-            known = catalogue()
-            if str(name_or_path) not in known:
-                raise unknown("method", str(name_or_path), known)
-            source = known[str(name_or_path)]
-        try:
-            content = tomllib.loads(source.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source}: not valid TOML ({error})") from error
-        base = content.pop("base", None)
-        if base is not None:
-            # a file beside this one, or a catalogue name
-            content = _based(cls.load(source.parent / base if str(base).endswith(".toml") else base), content)
-        return cls.from_dict({"name": source.stem} | content, source).overridden(overrides or {})
+        source = _source(name_or_path)
+        return cls.from_dict({"name": source.stem} | _content(source), source).overridden(overrides or {})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: object = "method") -> Method:
@@ -103,12 +87,7 @@ class Method:
         Raises:
             ConfigError: unknown key, or no model or score.
         """
-        known = {each.name for each in fields(cls)}
-        for key in content:
-            if key not in known:
-                raise unknown(f"key in {source}:", key, known)
-        if content.get("learns_from", "healthy") not in LEARNS_FROM:
-            raise unknown(f"learns_from in {source}:", content["learns_from"], LEARNS_FROM)
+        content = checked(cls, content, source=source)
         for section in ("model", "score"):
             if "name" not in content.get(section, {}):
                 raise ConfigError(
@@ -146,12 +125,35 @@ def catalogue() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def _based(base: Method, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a file's content over its base's sections."""
-    merged: dict[str, Any] = {section: dict(getattr(base, section)) for section in SECTIONS}
+def _source(name_or_path: str | Path) -> Path:
+    """The file of a catalogue name, or the path itself."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such method file; `aberra methods` lists the catalogue")
+        return path
+    known = catalogue()
+    if str(name_or_path) not in known:
+        raise unknown("method", str(name_or_path), known)
+    return known[str(name_or_path)]
+
+
+def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file's content over that of its base's, checked."""
+    content = read_toml(source)
+    base = conforming(content.pop("base", None), str | None, f"{source}: base")
+    content = checked(Method, content, source=source)
+    if base is None:
+        return content
+    # a file beside this one, or a catalogue name
+    below = _source(source.parent / base if base.endswith(".toml") else base)
+    if below.resolve() in [each.resolve() for each in (source, *above)]:
+        raise ConfigError(f"{source}: base={base}: the file starts from itself")
+    own = _content(below, (source, *above))
+    merged: dict[str, Any] = {section: own.get(section, {}) for section in SECTIONS}
     for key, value in content.items():
         merged[key] = merged[key] | value if key in SECTIONS and "name" not in value else value
-    return merged | {"learns_from": content.get("learns_from", base.learns_from)}
+    return {"learns_from": own.get("learns_from", "healthy")} | merged
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -166,7 +168,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--set {setting}: expected section.key=value, as in --set model.latent=64")
         try:
-            parsed[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            (parsed[key.strip()],) = tomllib.loads(f"value = {value}").values()
+        except (ValueError, RecursionError):  # not TOML, more than one value, or too much of it
             parsed[key.strip()] = value.strip()
     return parsed

@@ -6,11 +6,12 @@ components (Baur et al. 2021, arXiv 2004.03271, section "Post-processing"). Ever
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from aberra.errors import ConfigError
+from aberra.options import Maybe, NotNegative, ShareAboveZero, Within, configured
 from aberra.result import Component
 
 if TYPE_CHECKING:
@@ -43,14 +44,17 @@ class PostProcess:
     study's median is always 5×5×5; ours stays in the slice when slices are far apart.
     """
 
+    @configured("postprocess")
     def __init__(
-        self, *, erode_mm: float = 2.0, median: int = 5, min_voxels: int = 8, min_mm3: float = 0.0
+        self,
+        *,
+        erode_mm: NotNegative = 2.0,
+        median: Annotated[int, Within(0, 99)] = 5,
+        min_voxels: Maybe = 8,
+        min_mm3: NotNegative = 0.0,
     ) -> None:
-        if min(erode_mm, median, min_voxels, min_mm3) < 0 or (median and median % 2 == 0):
-            raise ConfigError(
-                f"postprocess: erode_mm={erode_mm}, median={median}, min_voxels={min_voxels}, min_mm3={min_mm3}; "
-                "none may be negative and the median's edge must be odd"
-            )
+        if median and median % 2 == 0:
+            raise ConfigError(f"postprocess.median={median}: expected an odd edge, or 0")
         self.erode_mm = erode_mm
         self.median = median
         self.min_voxels = min_voxels
@@ -181,15 +185,13 @@ class CaseScore:
         ConfigError: unknown reduction or a fraction outside (0, 1].
     """
 
-    CHOICES = ("top-mean", "mean", "max", "percentile")
-
-    def __init__(self, *, reduce: str = "top-mean", fraction: float = 0.01) -> None:
-        from aberra.errors import unknown
-
-        if reduce not in self.CHOICES:
-            raise unknown("case reduction", reduce, self.CHOICES)
-        if not 0 < fraction <= 1:
-            raise ConfigError(f"case: fraction={fraction}; expected a share in (0, 1]")
+    @configured("case")
+    def __init__(
+        self,
+        *,
+        reduce: Literal["top-mean", "mean", "max", "percentile"] = "top-mean",
+        fraction: ShareAboveZero = 0.01,
+    ) -> None:
         self.reduce = reduce
         self.fraction = fraction
 

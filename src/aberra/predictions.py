@@ -9,9 +9,12 @@ import numpy as np
 
 from aberra.calibrate import FIXED, GIVEN, Calibration
 from aberra.cohort import Cohort
-from aberra.detection import write_scores
+from aberra.detection import FILES, write_scores
 from aberra.errors import InputError, MismatchError, OutputError
-from aberra.files import atomic_path, write_json
+from aberra.failures import refuse
+from aberra.files import atomic_path, config_hash, is_empty, write_json
+from aberra.foreground import region
+from aberra.output import check_names, claim, inputs_of, keep_out
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.result import Result
 
@@ -57,7 +60,7 @@ def import_predictions(
     Raises:
         InputError: no case has a prediction, or some have none and ``allow_missing`` is off; values that are no mask or no probability.
         MismatchError: a prediction is on another grid than its scan.
-        OutputError: ``out`` holds something.
+        OutputError: ``out`` holds something, or lies in a scan.
     """
     from rich.progress import track
 
@@ -73,7 +76,11 @@ def import_predictions(
             f"{folder}: no prediction for {len(missing)} case(s): {listed}; expected <case>.nii.gz, named as in the manifest's column "
             "'case'. To leave them out: --allow-missing"
         )
-    if out.exists() and any(out.iterdir()):
+    given = [path for path in files.values() if path is not None]
+    check_names((case.case for case in cohort), FILES)
+    keep_out(out, [*inputs_of(cohort), *given])
+    out = out.resolve()
+    if out.exists() and not (out.is_dir() and is_empty(out)):
         raise OutputError(f"{out}: the folder is not empty; choose another --out")
     protocol = FIXED if probabilities else GIVEN
     calibration = Calibration(
@@ -86,11 +93,17 @@ def import_predictions(
         notes=["imported predictions: nothing was calibrated"],
     )
     done = [case.case for case in cohort if files[case.case] is not None]
+    failed: dict[str, Exception] = {}
     with atomic_path(out) as temporary:
+        claim(temporary, "results", identity=config_hash(["imported", str(folder.resolve()), protocol]))
         for case in track(cohort, description="importing", disable=not progress):
             path = files[case.case]
             if path is not None:
-                _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
+                try:
+                    _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
+                except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
+                    failed[case.case] = error
+        refuse(failed, "imported")
         write_json(temporary / "calibration.json", calibration.to_json())
         write_scores(temporary, cohort, {})
     return done
@@ -106,32 +119,34 @@ def _file(folder: Path, case: str) -> Path | None:
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
     """One prediction as a result."""
     from aberra.card import versions
-    from aberra.io import labels_of, read
+    from aberra.io import is_whole, labels_of, onto, read
 
     channel, source = next(iter(case.channels.items()))
-    scan, found = case.read([channel]), read(path)
-    if not scan.same_grid(found, tolerance=1e-2):
+    scan, given = case.read([channel]), read(path)
+    found = onto(given, scan)
+    if found is None:
         raise MismatchError(
-            f"{path}: the prediction is {found.shape}, its scan {source} is {scan.shape} or lies elsewhere; predict on the scan's own grid"
+            f"{path}: the prediction is {given.shape}, its scan {source} is {scan.shape} or lies elsewhere; predict on the scan's own grid"
         )
-    values, kinds = found.data[0], None
+    values, kinds, note = found.data[0], None, ""
     if protocol == FIXED:
         if values.min() < 0 or values.max() > 1:
             raise InputError(
                 f"{path}: values from {values.min():g} to {values.max():g}; expected probabilities in [0, 1]"
             )
     else:
-        if (values != np.round(values)).any() or values.min() < 0:
+        if not is_whole(values):
             raise InputError(
                 f"{path}: values that are no labels; expected whole numbers from 0, or --probabilities for a probability map"
             )
+        values = np.rint(values)
         lesion = values > 0 if labels is None else np.isin(values, list(labels))
-        told = labels_of(values * lesion)
+        told, note = labels_of(values * lesion, path)
         kinds = told if (told > 1).any() else None
         values = lesion.astype(np.float32)
     grid = scan.with_(data=values[None], channels=("anomaly",), mask=None, lesion=None)
     mask, components = PostProcess(min_voxels=0).segment(values, grid, 0.5)
-    inside = scan.mask if scan.mask is not None else scan.data[0] != 0
+    inside = region(scan)
     return Result(
         case=case.case,
         paths={channel: str(source)},
@@ -146,6 +161,7 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
         scale={"low": 0.0, "high": 1.0},
         warnings=[
             "no p-value: an imported prediction, not calibrated on healthy cases",
+            *([note] if note else []),
         ],
         model={"name": name, "method": "imported", "fingerprint": "imported"},
         input={

@@ -7,18 +7,25 @@ A component is a class whose keyword arguments *are* its configuration: ``build(
 
 from __future__ import annotations
 
-import inspect
+import os
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import AberraError, ConfigError, unknown
+from aberra.options import accepted, checked, complete, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal["models", "scores", "prepare"]
+SECTIONS: dict[Kind, str] = {"models": "model", "scores": "score", "prepare": "prepare"}
+"""Where a method file has them."""
+
+GIVEN = ("channels", "size")
+"""Arguments of models that the cohort and ``[prepare]`` decide."""
 
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "models": {
@@ -97,7 +104,7 @@ def lookup(kind: Kind, name: str) -> type[Any]:
     """
     known = names(kind)
     if name not in known:
-        raise unknown(f"{kind.rstrip('s')}", name, known)
+        raise unknown(SECTIONS[kind], name, known)
     module, _, attribute = known[name].partition(":")
     cls: type[Any] = getattr(import_module(module), attribute)
     return cls
@@ -115,17 +122,51 @@ def build(kind: Kind, config: Mapping[str, Any], **given: Any) -> Any:
     Raises:
         ConfigError: unknown name, unknown key (nearest valid one named) or a value the class refuses.
     """
-    arguments = dict(config)
-    name = arguments.pop("name", None)
-    if not isinstance(name, str):
-        raise ConfigError(f"a {kind} entry needs a 'name'; got {dict(config)}")
-    cls = lookup(kind, name)
-    accepted = set(inspect.signature(cls).parameters)
-    for key in arguments:
-        if key not in accepted:
-            raise unknown(f"option of {name}:", key, accepted)
-    arguments |= {key: value for key, value in given.items() if key in accepted and key not in arguments}
+    cls, options = named(kind, config)
+    taken = accepted(cls)
+    arguments = {key: value for key, value in given.items() if key in taken} | options
+    complete(cls, arguments, f"{SECTIONS[kind]} {config['name']}")
+    if kind == "models":
+        _weigh(cls, arguments)
+    return cls(**arguments)
+
+
+def _weigh(model: type[Any], arguments: Mapping[str, Any]) -> None:
+    """Refuse a network that this machine cannot hold, before it takes the memory.
+
+    Raises:
+        ConfigError: says how much it would take.
+    """
+    import torch
+
     try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}") from error
+        with torch.device("meta"):  # shapes only
+            planned = model(**arguments)
+            needed = sum(tensor.nbytes for tensor in (*planned.parameters(), *planned.buffers()))
+    except AberraError:
+        raise
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        if "overflow" not in str(error):
+            return  # a plugin that cannot be planned so, or a bug that building shows
+        needed = inf
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else inf
+    if needed > there:
+        raise ConfigError(
+            f"{model.__name__}: weights of {needed / 2**30:,.0f} GiB, this machine has {there / 2**30:,.0f} GiB; "
+            "lower width, latent, depth or prepare.size"
+        )
+
+
+def named(kind: Kind, config: Mapping[str, Any]) -> tuple[type[Any], dict[str, Any]]:
+    """The class that a configuration names, and its options, checked one by one but not built.
+
+    Raises:
+        ConfigError: no name, an unknown one, an unknown key (nearest valid one named) or a value of the wrong type or out of range.
+    """
+    options = dict(config)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError(f"[{SECTIONS[kind]}] needs a 'name' of text; got {shown(dict(config))}")
+    cls = lookup(kind, name)
+    where = name if kind == "prepare" else SECTIONS[kind]
+    return cls, checked(cls, options, where, title=name, given=GIVEN)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import InputError
+from aberra.errors import ConfigError, InputError
 from aberra.files import atomic_path, read_json, write_json
-from aberra.volume import Volume
+from aberra.options import Share, checked, complete, conforming
+from aberra.volume import Volume, described
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+ARRAYS = ("map", "mask", "reconstruction", "uncertainty", "kinds")
+"""What a result has beside its numbers, a file each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,7 @@ class Result:
     mask: np.ndarray[Any, np.dtype[np.bool]]
     reconstruction: Volume | None
     score: float
-    p: float | None
+    p: Share | None
     components: list[Component]
     threshold: dict[str, Any]
     scale: dict[str, float]
@@ -82,12 +89,20 @@ class Result:
     uncertainty: Volume | None = None
     kinds: NDArray[np.uint8] | None = None
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Write ``result.json``, ``map.nii.gz`` and ``mask.nii.gz``, whole or not at all.
 
-        Where they exist also ``reconstruction.nii.gz``, ``uncertainty.nii.gz`` and ``kinds.nii.gz``.
+        Where they exist also ``reconstruction.nii.gz``, ``uncertainty.nii.gz`` and ``kinds.nii.gz``. An older result is replaced,
+        nothing else is.
+
+        Args:
+            folder: new, empty, or of an older result.
+            unless: see :func:`aberra.files.atomic_path`.
+
+        Raises:
+            OutputError: the folder holds something else, or cannot be written.
         """
-        with atomic_path(folder) as temporary:
+        with atomic_path(folder, last="result.json", unless=unless) as temporary:
             temporary.mkdir()
             self.map.write(temporary / "map.nii.gz")
             for name, labels in (("mask", self.mask), ("kinds", self.kinds)):
@@ -102,8 +117,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays."""
-        skipped = {"map", "mask", "reconstruction", "uncertainty", "kinds", "components"}
-        content = {key: value for key, value in self.__dict__.items() if key not in skipped}
+        content = {key: value for key, value in self.__dict__.items() if key not in {*ARRAYS, "components"}}
         return content | {"components": [asdict(component) for component in self.components]}
 
     @classmethod
@@ -111,32 +125,45 @@ class Result:
         """Read a saved result.
 
         Raises:
-            InputError: the folder is not a finished result.
+            InputError: the folder is not a finished result, or is damaged.
         """
+        if not isinstance(folder, str | PathLike):
+            raise InputError(f"Result.load: expected a case's folder, got {described(folder)}")
         folder = Path(folder)
-        if not (folder / "result.json").is_file():
-            raise InputError(f"{folder}: no result.json; `aberra detect` writes one for each case")
-        content = read_json(folder / "result.json")
-        found: list[dict[str, Any]] = content.pop("components")
-        components = [
-            Component(
-                **each
-                | {key: tuple(each[key]) for key in ("centre_mm", "centre_index")}  # JSON has no tuples
-            )
-            for each in found
-        ]
-
-        def optional(name: str) -> Volume | None:
-            path = folder / f"{name}.nii.gz"
-            return Volume.read(path, channel=name) if path.is_file() else None
-
-        kinds = optional("kinds")
+        source = folder / "result.json"
+        try:
+            content = conforming(read_json(source), dict[str, Any], "result")
+            found = conforming(content.pop("components", []), list[dict[str, Any]], "components")
+            components = [_component(each) for each in found]
+            numbers = checked(cls, content, given=(*ARRAYS, "components"))
+            complete(cls, numbers | dict.fromkeys((*ARRAYS, "components")), "result")
+        except FileNotFoundError as error:
+            raise InputError(f"{folder}: no result.json; `aberra detect` writes one for each case") from error
+        except (ConfigError, OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{source}: damaged ({error}); run `aberra detect` again") from error
+        arrays = {
+            name: Volume.read(path, channel="anomaly" if name == "map" else name)
+            for name in ARRAYS
+            if (path := folder / f"{name}.nii.gz").is_file() or name in {"map", "mask"}
+        }
+        for name, array in arrays.items():
+            if not array.same_grid(arrays["map"], tolerance=1e-2):
+                raise InputError(
+                    f"{folder}: {name}.nii.gz is on another grid than map.nii.gz; run `aberra detect` again"
+                )
+        kinds = arrays.get("kinds")
         return cls(
-            map=Volume.read(folder / "map.nii.gz", channel="anomaly"),
-            mask=Volume.read(folder / "mask.nii.gz").data[0] > 0,
-            reconstruction=optional("reconstruction"),
-            uncertainty=optional("uncertainty"),
+            map=arrays["map"],
+            mask=arrays["mask"].data[0] > 0,
+            reconstruction=arrays.get("reconstruction"),
+            uncertainty=arrays.get("uncertainty"),
             kinds=None if kinds is None else kinds.data[0].astype(np.uint8),
             components=components,
-            **content,
+            **numbers,
         )
+
+
+def _component(content: dict[str, Any]) -> Component:
+    """A region as JSON has it, which knows no tuples."""
+    found = complete(Component, checked(Component, content, "components"), "components")
+    return Component(**found | {key: tuple(found[key]) for key in ("centre_mm", "centre_index")})

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aberra.calibrate import Calibration
-from aberra.errors import ModelError
-from aberra.files import atomic_path, read_json, write_json, write_text
+from aberra.errors import AberraError, ModelError, OutputError
+from aberra.files import atomic_path, file_hash, read_json, read_toml, write_json, write_text
 from aberra.method import Method
+from aberra.options import Count, Dims, Edge, accepted, checked, complete, conforming
+from aberra.output import claim, kind_of
+from aberra.prepare.plan import fit_shape
 from aberra.registry import build
+from aberra.volume import described
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from aberra.detector import Detector
 
+T = TypeVar("T")
 FORMAT = 1
 """Version of the folder's layout."""
 
@@ -37,23 +46,19 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     from aberra.detector import Detector
     from aberra.prepare import Recipe
 
+    conforming(device, str, "device")
+    conforming(batch_size, Count | None, "batch_size")
     folder = resolve_model(model)
-    try:
-        saved = tomllib.loads((folder / "detector.toml").read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{folder}/detector.toml: cannot be read ({error}); fit the detector again"
-        ) from error
-    if saved.get("format") != FORMAT:
-        raise ModelError(
-            f"{folder}: format {saved.get('format')}, this version of aberra reads {FORMAT}; fit it again"
+    source = folder / "detector.toml"
+    with damage_is_told(source):
+        saved = _contents(source)
+        method = Method.from_dict(saved["method"], source)
+        recipe = Recipe.from_config(saved["recipe"].get("steps", []))
+        recipe.load_state(saved["recipe"].get("state", []))
+        network = build(
+            "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
         )
-    method = Method.from_dict(saved["method"], folder / "detector.toml")
-    recipe = Recipe.from_config(saved["recipe"]["steps"])
-    recipe.load_state(saved["recipe"].get("state", []))
-    network = build(
-        "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
-    )
+        fit_shape(type(network), saved["dims"], saved["size"])
     weights = folder / "weights.safetensors"
     try:
         network.load_state_dict(load_file(weights))
@@ -61,30 +66,105 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
         raise ModelError(
             f"{weights}: missing or damaged ({error}); copy the folder again or refit"
         ) from error
-    calibration, fingerprint = folder / "calibration.json", folder / "fingerprint.json"
-    return Detector(
-        method=method,
-        recipe=recipe,
-        model=network,
-        channels=saved["channels"],
-        dims=saved["dims"],
-        size=saved["size"],
-        calibration=Calibration.from_json(read_json(calibration)) if calibration.is_file() else None,
-        fingerprint=Fingerprint.from_json(read_json(fingerprint)) if fingerprint.is_file() else None,
-        facts=saved["facts"],
-        folder=folder,
-        device=device,
-        batch_size=batch_size,
-    )
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ModelError(f"{weights}: damaged: weights are NaN or Inf; copy the folder again or refit")
+    if saved["hashes"].get(weights.name, file_hash(weights)) != file_hash(weights):
+        raise ModelError(f"{weights}: damaged: not the bytes that were saved; copy the folder again or refit")
+    with damage_is_told(source):
+        return Detector(
+            method=method,
+            recipe=recipe,
+            model=network,
+            channels=saved["channels"],
+            dims=saved["dims"],
+            size=saved["size"],
+            calibration=_part(folder / "calibration.json", Calibration.from_json),
+            fingerprint=_part(folder / "fingerprint.json", Fingerprint.from_json),
+            facts=saved["facts"],
+            folder=folder,
+            device=device,
+            batch_size=batch_size,
+        )
+
+
+def _contents(source: Path) -> dict[str, Any]:
+    """What ``detector.toml`` holds, checked; keys that only a newer version knows are left out."""
+    content = read_toml(source)
+    if content.get("format") != FORMAT:
+        raise ModelError(
+            f"{source.parent}: format {content.get('format')}, this version of aberra reads {FORMAT}; fit it again"
+        )
+    known = {key: value for key, value in content.items() if key in accepted(Saved)}
+    return vars(Saved(**complete(Saved, checked(Saved, known), "detector")))
+
+
+@dataclass(kw_only=True)
+class Saved:
+    """The tables of ``detector.toml``.
+
+    Attributes:
+        format: version of the layout.
+        channels: as of :class:`aberra.detector.Detector`, like the next three.
+        dims: 2 or 3.
+        size: of the network's input.
+        facts: of the fit.
+        method: fields of :class:`aberra.method.Method`.
+        recipe: ``steps``, and each step's ``state``.
+        hashes: file to SHA-256 of its bytes; none in detectors of earlier versions.
+    """
+
+    format: int
+    channels: list[str]
+    dims: Dims
+    size: list[Edge]
+    facts: dict[str, Any]
+    method: dict[str, Any]
+    recipe: dict[str, list[dict[str, Any]]]
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+def _part(path: Path, make: Callable[[Any], T]) -> T | None:
+    """A JSON file of the folder as what it holds; None where there is none."""
+    if not path.is_file():
+        return None
+    with damage_is_told(path):
+        return make(read_json(path))
+
+
+@contextmanager
+def damage_is_told(path: Path) -> Iterator[None]:
+    """Say of whatever is wrong with a file of a detector's folder which file it is and what to do.
+
+    Raises:
+        ModelError: instead of what was raised.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename or path}: cannot be read ({error.strerror or error}); copy the folder again or ask for permission"
+        ) from error
+    except (AberraError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path}: missing or damaged ({error}); copy the folder again or fit the detector again"
+        ) from error
 
 
 def save(detector: Detector, folder: Path) -> None:
-    """Write a detector's folder; ``detector.toml`` comes last and makes it whole."""
+    """Write a detector's folder; ``detector.toml`` comes last and makes it whole.
+
+    Raises:
+        OutputError: the folder holds something else, or another detector than the one that was loaded from it.
+    """
     import tomli_w
     from safetensors.torch import save_file
 
     from aberra.card import card
 
+    refuse_finished(folder, unless=detector.folder)
+    claim(folder, "detector")
     with atomic_path(folder / "weights.safetensors") as temporary:
         tensors = {
             name: tensor.detach().cpu().contiguous() for name, tensor in detector.model.state_dict().items()
@@ -102,6 +182,7 @@ def save(detector: Detector, folder: Path) -> None:
         "facts": detector.facts,
         "method": detector.method.to_dict(),
         "recipe": {"steps": detector.recipe.to_config(), "state": detector.recipe.state()},
+        "hashes": {"weights.safetensors": file_hash(folder / "weights.safetensors")},
     }
     detector.folder = folder
     detector.__dict__.pop("identity", None)
@@ -115,19 +196,52 @@ def resolve_model(model: Path | str) -> Path:
     Raises:
         ModelError: there is none; says if a fit was left unfinished.
     """
+    if not isinstance(model, str | PathLike):
+        raise ModelError(
+            f"expected a detector's folder or the name of a shipped one, got {described(model)}; as in Detector.load('flair')"
+        )
     folder = Path(model)
-    if (folder / "detector.toml").is_file():
+    if _is_file(folder / "detector.toml"):
         return folder
     shipped = shipped_detectors()
     if str(model) in shipped:
         return shipped[str(model)]
-    if (folder / "fit.json").is_file():
+    if _is_file(folder):
+        raise ModelError(f"{model}: a file; give the folder that holds detector.toml")
+    if kind_of(folder) == "detector":
         raise ModelError(
             f"{folder}: its fit is not finished; run the same `aberra fit` command again with --resume"
         )
     raise ModelError(
         f"{model}: no detector here (no detector.toml), and none of that name is shipped ({', '.join(shipped) or 'none'})"
     )
+
+
+def refuse_finished(folder: Path, unless: Path | None = None) -> None:
+    """Refuse to write over a detector, but for the folder ``unless``.
+
+    Raises:
+        OutputError: there is one.
+    """
+    if not (folder / "detector.toml").exists() or (
+        unless is not None and unless.exists() and folder.samefile(unless)
+    ):
+        return
+    raise OutputError(
+        f"{folder}: there is a finished detector already; choose another folder, or delete this one"
+    )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        ModelError: it cannot even be looked for.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); give a detector's folder") from error
 
 
 def shipped_detectors() -> dict[str, Path]:

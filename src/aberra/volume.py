@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +13,23 @@ import numpy as np
 from aberra.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 ON_GRID = ("mask", "lesion", "kinds")
 """Fields that lie on the grid beside the intensities, shape (D, H, W), and move with it by nearest neighbour."""
+
+SPL = "SPL"
+SLICES = {"S": "SPL", "I": "SPL", "A": "PIL", "P": "PIL", "R": "LIP", "L": "LIP"}
+"""How a single slice is turned, by the axis across it: rows run down and columns to the right as radiologists see axial, coronal and
+sagittal slices."""
+
+
+def invertible(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine (4, 4) has an inverse, whatever the size of its voxels."""
+    sizes = float(np.linalg.norm(affine[:3, :3], axis=0).prod())
+    return bool(abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes > 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +40,7 @@ class Volume:
     ``(C, 1, H, W)``. Nothing is reoriented on reading; ``prepare`` does that.
 
     Attributes:
-        data: intensities, shape (C, D, H, W), float32, finite.
+        data: intensities, shape (C, D, H, W), float32, finite; any real array or tensor is taken, without its gradient.
         affine: maps an index (d, h, w, 1) to millimetres in RAS+ scanner space, shape (4, 4).
         channels: one name a channel, as in ``("flair",)``.
         mask: brain or foreground, shape (D, H, W), bool; None where unknown.
@@ -38,7 +50,8 @@ class Volume:
         provenance: where it came from (``path``, ``format``, ``kind`` = ``volume`` or ``image``, ...).
 
     Raises:
-        InputError: shapes disagree, data or affine is not finite, the affine has no inverse, or ``kinds`` are not those of ``lesion``.
+        InputError: shapes disagree, data are not real numbers, data or affine is not finite, the affine has no inverse, masks have
+            fractions, or ``kinds`` are not those of ``lesion``.
     """
 
     data: NDArray[np.float32]
@@ -50,15 +63,17 @@ class Volume:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.provenance, Mapping):
+            raise InputError(f"volume: provenance is a {type(self.provenance).__name__}; expected a mapping")
         name = self.provenance.get("path", "volume")
-        data = np.asarray(self.data, dtype=np.float32)
-        affine = np.asarray(self.affine, dtype=np.float64)
+        data = _numbers(self.data, f"{name}: data", np.float32)
+        if data.ndim != 4 or not data.size:
+            hint = "; add a channel axis, as in data[None]" if data.ndim == 3 else ""
+            raise InputError(f"{name}: expected data of shape (C, D, H, W), got {data.shape}{hint}")
+        affine = _numbers(self.affine, f"{name}: affine", np.float64)
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "affine", affine)
-        if data.ndim != 4:
-            raise InputError(f"{name}: expected data of shape (C, D, H, W), got {data.shape}")
-        if len(self.channels) != data.shape[0]:
-            raise InputError(f"{name}: {data.shape[0]} channel(s) but names {self.channels}")
+        self._check_channels(name)
         if not np.isfinite(data).all():
             raise InputError(
                 f"{name}: NaN or Inf intensities; replace them before use (`aberra doctor` counts them)"
@@ -66,20 +81,36 @@ class Volume:
         if (
             affine.shape != (4, 4)
             or not np.isfinite(affine).all()
-            or abs(np.linalg.det(affine[:3, :3])) < 1e-12
+            or not invertible(affine)
+            or not np.array_equal(affine[3], [0, 0, 0, 1])
         ):
-            raise InputError(f"{name}: the affine is not an invertible 4×4 matrix; fix the header's spacing")
+            raise InputError(
+                f"{name}: the affine is not an invertible 4×4 matrix of last row 0 0 0 1 (shape {affine.shape}); fix the header's spacing"
+            )
         self._check_labels(name)
+
+    def _check_channels(self, name: str) -> None:
+        """Refuse channel names that are not one text a channel."""
+        channels = (self.channels,) if isinstance(self.channels, str) else tuple(self.channels)
+        object.__setattr__(self, "channels", channels)
+        if len(channels) != len(self.data) or not all(isinstance(each, str) for each in channels):
+            raise InputError(f"{name}: {len(self.data)} channel(s) but names {channels}")
 
     def _check_labels(self, name: str) -> None:
         """Refuse masks and labels that do not fit; leave out kinds that say nothing."""
         for label in ON_GRID:
-            array = getattr(self, label)
-            if array is None:
+            if getattr(self, label) is None:
                 continue
+            array = np.asarray(_plain(getattr(self, label), f"{name}: {label}"))
             if array.shape != self.shape:
                 raise InputError(f"{name}: {label} has shape {array.shape}, the scan {self.shape}")
-            object.__setattr__(self, label, np.asarray(array, dtype=np.uint8 if label == "kinds" else bool))
+            if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
+                raise InputError(
+                    f"{name}: {label} has values that are not whole numbers; cut it first, as in {label} > 0.5"
+                )
+            if label == "kinds" and not 0 <= array.min() <= array.max() <= 255:
+                raise InputError(f"{name}: kinds are label values from 0 to 255")
+            object.__setattr__(self, label, array.astype(np.uint8 if label == "kinds" else bool, copy=False))
         if self.kinds is not None:
             if self.lesion is None or not np.array_equal(self.kinds > 0, self.lesion):
                 raise InputError(f"{name}: kinds are label values of the lesion voxels and 0 elsewhere")
@@ -97,6 +128,11 @@ class Volume:
         """Voxel size along (D, H, W) in mm."""
         d, h, w = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(d), float(h), float(w)
+
+    @property
+    def standard(self) -> str:
+        """Axis codes that ``prepare`` and fingerprints turn it to: ``SPL``; of a 2-D image such that D is the axis across it."""
+        return SLICES[self.orientation[self.shape.index(1)]] if self.is_image else SPL
 
     @property
     def voxel_mm3(self) -> float:
@@ -127,10 +163,14 @@ class Volume:
         """Read one scan: a NIfTI, a DICOM folder or file, or an image; recognised by content.
 
         Raises:
-            InputError: the file is missing, damaged or not a single-channel scan.
+            InputError: the file is missing, damaged or not a single-channel scan, or this is no path.
         """
         from aberra.io import read
 
+        if not isinstance(path, str | PathLike):
+            raise InputError(
+                f"Volume.read: expected the path of a file or DICOM folder, got {described(path)}"
+            )
         return read(path, channel=channel)
 
     @classmethod
@@ -170,3 +210,61 @@ class Volume:
         if self.kinds is not None:
             digest.update(self.kinds.tobytes())
         return digest.hexdigest()
+
+
+def expect_volume(given: object) -> Volume:
+    """Return what was given if it is a volume.
+
+    Raises:
+        InputError: it is something else; says how to make a volume of it.
+    """
+    if isinstance(given, Volume):
+        return given
+    if isinstance(given, str | PathLike):
+        how = f"Volume.read({str(given)!r})"
+    elif hasattr(given, "dataobj") and hasattr(given, "affine"):
+        how = "Volume.read(path), or Volume(data=image.get_fdata()[None], affine=image.affine)"
+    elif hasattr(given, "channels") and hasattr(given, "read"):
+        how = "detector.read(case)"
+    else:
+        how = "Volume.read(path), or Volume(data=array[None], affine=affine)"
+    raise InputError(f"expected a Volume, got {described(given)}; as in {how}")
+
+
+def described(given: object) -> str:
+    """What something is, for a message: type, and shape where it has one."""
+    shape, name = getattr(given, "shape", None), type(given).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" + (
+        f" of shape {tuple(shape)}" if isinstance(shape, tuple) else ""
+    )
+
+
+def _plain(given: Any, what: str) -> Any:
+    """An array of numbers without what NumPy would drop in silence; a tensor leaves its graph and its device.
+
+    Raises:
+        InputError: complex or masked numbers, text, objects, or nothing at all.
+    """
+    if hasattr(given, "detach"):
+        given = given.detach().cpu().resolve_conj().resolve_neg()
+        given = (given.float() if given.is_floating_point() and given.itemsize == 2 else given).numpy()
+    if isinstance(given, np.ma.MaskedArray):
+        raise InputError(f"{what} is a masked array; fill it first, as in array.filled(0)")
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{what} is {described(given)}; expected an array of real numbers ({error})"
+        ) from error
+    if array.dtype.kind not in "buif":
+        kind = (
+            "complex numbers: give their magnitude" if array.dtype.kind == "c" else f"of type {array.dtype}"
+        )
+        raise InputError(f"{what} is {described(given)}, {kind}; expected an array of real numbers")
+    return array
+
+
+def _numbers(given: Any, what: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """Real numbers as an array of a floating type; what is too large for it becomes Inf, which is refused."""
+    with np.errstate(over="ignore"):
+        return np.asarray(_plain(given, what), dtype=dtype)

@@ -123,7 +123,10 @@ of = "kl"
             MINIMAL + "[[methods]]\nname = 'vae'\n[[methods]]\nname = 'vae'\n",
             "more than one row is called vae",
         ),
-        (MINIMAL + "[[methods]]\nname = 'vae'\nsubjects = 1.5\n", "shares in"),
+        (
+            MINIMAL + "[[methods]]\nname = 'vae'\nsubjects = 1.5\n",
+            r"subjects=1.5: expected a number in \(0, 1\]",
+        ),
         (MINIMAL + "[[methods]]\nname = 'vae'\nsweep = {'model.latent' = 4}\n", "list of values"),
         (MINIMAL.replace('validation = "b"', 'validation = "c"'), "unknown cohort.*'c'"),
         (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, manifest and plant"),

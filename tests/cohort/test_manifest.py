@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -203,3 +204,18 @@ def test_real_manifests(name, cases, channels, real):
     volume = first.read()
     assert volume.channels == tuple(first.channels)
     assert (volume.lesion is None) == (first.lesion is None)
+
+
+def test_grids_are_compared_in_mm_and_without_trailing_axes(tmp_path):
+    data = np.random.default_rng(0).random((6, 7, 8)).astype(np.float32)
+    affine = np.diag([4e-3, 4e-3, 4e-3, 1])
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("meter")
+    image.to_filename(tmp_path / "metre.nii.gz")
+    nib.Nifti1Image(data[..., None], np.diag([4.0, 4, 4, 1])).to_filename(tmp_path / "mm.nii.gz")
+    nib.Nifti1Image(data, np.diag([4.0, 4, 5, 1])).to_filename(tmp_path / "other.nii.gz")
+    (tmp_path / "m.csv").write_text("case,t1,mask\na,metre.nii.gz,mm.nii.gz\n")
+    assert Cohort.read(tmp_path / "m.csv")[0].read().mask is not None
+    (tmp_path / "m.csv").write_text("case,t1,mask\na,metre.nii.gz,other.nii.gz\n")
+    with pytest.raises(ManifestError, match="another grid"):
+        Cohort.read(tmp_path / "m.csv")

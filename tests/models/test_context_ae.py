@@ -100,9 +100,9 @@ def test_boxes_larger_than_the_foreground_are_cut_to_it():
     [
         ({"place": "foregound"}, "Did you mean 'foreground'"),
         ({"fill": "zeros"}, "Did you mean 'zero'"),
-        ({"boxes": 0}, "1 box or more"),
+        ({"boxes": 0}, "boxes=0: expected 1 or more"),
         ({"smallest": 0.6}, "smallest ≤ largest"),
-        ({"largest": 1.5}, "smallest ≤ largest"),
+        ({"largest": 1.5}, r"largest=1.5: expected a number in \[0, 1\]"),
     ],
 )
 def test_refuses_boxes_that_cannot_be_drawn(change, message):

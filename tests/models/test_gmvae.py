@@ -249,6 +249,7 @@ def test_codes_of_the_publications():
         ({"network": "you"}, "Known: original, unified"),
         ({"clusters": 0}, "clusters=0"),
         ({"latent": 0}, "latent=0"),
+        ({"bottleneck": "spatial", "dropout": 0.2}, "dropout=0.2: only the unified network"),
         ({"network": "original", "size": (30, 32)}, "divisible by 4"),
     ],
 )

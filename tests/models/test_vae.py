@@ -156,6 +156,7 @@ def test_zimmerers_network_in_two_and_three_dimensions(dims, size):
         ({"network": "orginal"}, "Did you mean 'original'"),
         ({"scale": 0.0}, "scale=0"),
         ({"anneal_steps": 0}, "anneal_steps=0"),
+        ({"network": "original", "dropout": 0.2}, "dropout=0.2: only the unified network"),
     ],
 )
 def test_refuses_what_cannot_work(options, message):

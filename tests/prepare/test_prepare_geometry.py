@@ -44,7 +44,7 @@ def test_a_blob_returns_to_where_it_was(affine):
         [
             {"name": "orient"},
             {"name": "resample", "spacing": [1.5, 1.5, 1.5]},
-            {"name": "crop", "shape": [0, 48, 48]},
+            {"name": "crop", "shape": [0, 112, 112]},
         ]
     )
     prepared = recipe(volume)

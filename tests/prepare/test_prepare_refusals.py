@@ -25,9 +25,10 @@ from aberra.volume import Volume
     ("make", "said"),
     [
         (lambda: Resample(spacing=[1, 1]), "three sizes"),
-        (lambda: Resample(spacing=[1, 1, -1]), "three sizes"),
+        (lambda: Resample(spacing=[1, 1, -1]), "a list with 0 or more in each place"),
         (lambda: Crop(shape=[8, 8]), "three edges"),
         (lambda: Crop(shape=[8, 8, 8], centre="msk"), "Did you mean 'mask'"),
+        (lambda: Crop(shape=[0, 100_000, 100_000]), "memory"),
         (lambda: BiasField(shrink=0), "1 or more"),
         (lambda: BiasField(iterations=[]), "1 or more"),
         (lambda: BrainMask(method="srtip"), "Did you mean 'strip'"),
@@ -71,6 +72,34 @@ def test_a_command_may_answer_on_another_grid(tmp_path):
     volume = Volume(data=data, affine=affine)
     found = BrainMask(method="command", command=f"{sys.executable} {program} {{input}} {{output}}")(volume)
     np.testing.assert_array_equal(found.mask, data[0] > 0)
+
+
+@pytest.mark.parametrize("step", [1000.0, 150.0, 1e-3, 1e-9])
+def test_a_spacing_that_no_scan_has_takes_no_memory_and_gives_no_empty_scan(step):
+    """As a DICOM file or an array with a wrong affine brings it."""
+    data = np.random.default_rng(0).random((1, 40, 48, 36))
+    for shape in ((40, 48, 36), (1, 48, 36)):
+        volume = Volume(data=data[:, : shape[0]], affine=np.diag([step, step, step, 1]))
+        for spacing in ([1.5] * 3, [0, 0.02, 0.02]):
+            try:
+                found = Resample(spacing=spacing)(volume)
+            except InputError as refused:
+                assert "spacing" in str(refused)  # noqa: PT017 - either outcome is right
+            else:
+                assert 1e-3 * volume.data[0].size < found.data[0].size < 1e9
+    with pytest.raises(InputError, match="would become"):
+        Resample(spacing=[1.5] * 3)(Volume(data=data, affine=np.diag([step, step, step, 1])))
+
+
+def test_a_thin_slab_may_become_one_slice():
+    volume = Volume(data=np.random.default_rng(0).random((1, 10, 40, 40)), affine=np.diag([0.5, 1, 1, 1]))
+    assert Resample(spacing=[5, 0, 0])(volume).shape == (1, 40, 40)
+
+
+def test_a_scan_that_a_crop_would_blow_up_is_refused():
+    volume = Volume(data=np.ones((1, 600, 2, 2)), affine=np.eye(4))
+    with pytest.raises(InputError, match="padded"):
+        Crop(shape=[0, 1000, 1000])(volume)
 
 
 def test_interrupting_drops_the_queue(tmp_path, monkeypatch):

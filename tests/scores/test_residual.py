@@ -63,7 +63,16 @@ def test_slices_of_a_2d_model_do_not_see_each_other_in_ssim():
 
 
 @pytest.mark.parametrize(
-    "options", [{"alpha": 1.5}, {"data_range": 0.0}, {"smooth": -1.0}, {"mode": "squared"}]
+    "options",
+    [
+        {"alpha": 1.5, "mode": "structural"},
+        {"alpha": 0.5},
+        {"alpha": 0.5, "mode": "ssim"},
+        {"data_range": 0.0, "mode": "ssim"},
+        {"data_range": 2.0},
+        {"smooth": -1.0},
+        {"mode": "squared"},
+    ],
 )
 def test_options_that_cannot_work_are_refused(options):
     with pytest.raises(ConfigError):

@@ -242,7 +242,9 @@ def test_settings():
     assert TrainingConfig(schedule="plateau", learning_rate=1.0).rate(5, cuts=2) == 0.25
     with pytest.raises(ConfigError, match="Did you mean 'steps'"):
         TrainingConfig.from_dict({"step": 5})
-    with pytest.raises(ConfigError, match="expected int"):
+    with pytest.raises(
+        ConfigError, match=r"training\.steps=many: expected a number, as in training\.steps=2000"
+    ):
         TrainingConfig.from_dict({"steps": "many"})
     with pytest.raises(ConfigError, match="Did you mean 'cosine'"):
         TrainingConfig(schedule="cosinus")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from aberra.benchmark.cohorts import MissingDataError, share_of, task_cohorts
 from aberra.benchmark.machine import commit, machine, peak_memory
 from aberra.benchmark.rows import read_cells, results_csv, rows_of_cell
+from aberra.console import screen, styled
 from aberra.errors import AberraError, OutputError
-from aberra.files import config_hash, read_json, write_json, write_text
+from aberra.failures import told
+from aberra.files import config_hash, discard, read_json, read_mark, write_json, write_text
 from aberra.method import Method
+from aberra.output import claim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,16 +96,16 @@ def run(
         OutputError: ``out`` holds results and ``resume`` is off, or results of another suite.
         ConfigError: an unknown method, task or setting.
     """
-    from rich.console import Console
-
     from aberra.errors import unknown
+    from aberra.inference import choose_device
 
+    choose_device(device)
     known = [task.name for task in suite.tasks]
     for name in tasks:
         if name not in known:
             raise unknown("task of this suite", name, known)
     _claim(out, suite, resume=resume)
-    shared = _Run(suite, out, data, device, keep_maps, Console(stderr=True, quiet=not progress), progress)
+    shared = _Run(suite, out, data, device, keep_maps, screen(stderr=True, quiet=not progress), progress)
     numbers = suite.seeds if seeds is None else tuple(range(seeds))
     summary = Summary()
     for task in suite.tasks:
@@ -117,7 +119,7 @@ def run(
             learn, tested = task_cohorts(suite, task, out / "cohorts", data, progress=progress)
         except MissingDataError as error:
             summary.skipped[task.name] = str(error)
-            shared.console.print(f"[yellow]skipped[/] task {task.name}: {error}", highlight=False)
+            shared.console.print(styled(("skipped", "yellow"), f" task {task.name}: {error}"))
             continue
         for seed in numbers:
             for entry in entries:
@@ -146,17 +148,13 @@ def report(suite: Suite, out: Path) -> None:
 
 
 def _claim(out: Path, suite: Suite, *, resume: bool) -> None:
-    claim = out / "suite.json"
-    known = read_json(claim) if claim.is_file() else None
-    if known is None and out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: the folder is not empty; choose another --out")
-    if known is not None and known["identity"] != suite.identity:
-        raise OutputError(
-            f"{out}: results of suite '{known['name']}' with other cohorts, settings or budget; choose another --out"
-        )
+    known = read_mark(out)
+    other = f"results of suite '{(known or {}).get('name')}' with other cohorts, settings or budget; choose another --out"
+    claim(out, "benchmark", identity=suite.identity, other=other, about={"name": suite.name})
     if known is not None and not resume:
         raise OutputError(f"{out}: there are results already; add --resume to go on with them")
-    write_json(claim, {"name": suite.name, "identity": suite.identity})
+    for name in ("cells", "tables", "figures"):
+        claim(out / name, "benchmark")
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def _run_row(shared: _Run, row: _Row, tested: dict[str, Cohort], summary: Summar
     summary.kept += len(files) - len(missing)
     if not missing:
         return
-    shared.console.print(f"[bold]{row}[/]: {', '.join(missing)}", highlight=False)
+    shared.console.print(styled((str(row), "bold"), f": {', '.join(missing)}"))
     try:
         detector, facts = _fitted(shared, row)
         for cohort in missing:
@@ -201,9 +199,9 @@ def _run_row(shared: _Run, row: _Row, tested: dict[str, Cohort], summary: Summar
             }  # fmt: skip
             write_json(files[cohort], rows_of_cell(cell, common, shared.suite.protocol))
             summary.done += 1
-    except AberraError as error:
-        summary.failed[str(row)] = str(error)
-        shared.console.print(f"[red]failed[/] {row}: {error}", highlight=False)
+    except Exception as error:  # noqa: BLE001 - one row never ends a run
+        summary.failed[str(row)] = told(error, shared.out, f"{row.task.name}-{row.slug}")
+        shared.console.print(styled(("failed", "red"), f" {row}: {summary.failed[str(row)]}"))
 
 
 def _fitted(shared: _Run, row: _Row) -> tuple[Detector, dict[str, Any]]:
@@ -276,7 +274,7 @@ def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str, *, pic
     taken(maps, cohort, typical(content["per_case"])).save(picture)
     seconds = [read_json(maps / case.case / "result.json")["seconds"] for case in cohort]
     if not shared.keep_maps:
-        shutil.rmtree(maps)
+        discard(maps)
     return {
         "content": content,
         "seconds_per_case": sum(seconds) / len(seconds),

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from inspect import signature
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
 from aberra.errors import ConfigError, unknown
-from aberra.files import config_hash
+from aberra.files import config_hash, read_toml
 from aberra.method import Method, catalogue
+from aberra.options import (
+    Maybe,
+    NotNegative,
+    ShareAboveZero,
+    Within,
+    checked,
+    complete,
+    configured,
+    conforming,
+)
 from aberra.registry import lookup
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 BASELINES: tuple[dict[str, Any], ...] = (
     {"name": "intensity"},
@@ -48,7 +55,7 @@ class CohortSpec:
     split: str = ""
     channels: tuple[str, ...] = ()
     healthy: bool = False
-    most: int = 0
+    most: Maybe = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +103,7 @@ class Entry:
     settings: dict[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     score: dict[str, Any] = field(default_factory=dict)
-    subjects: float = 1.0
+    subjects: ShareAboveZero = 1.0
     sweep: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
 
@@ -126,9 +133,9 @@ class Suite:
     title: str = ""
     summary: str = ""
     seeds: tuple[int, ...] = (0,)
-    bootstrap: int = 200
+    bootstrap: Annotated[int, Within(1, 100_000)] = 200
     protocol: str = "healthy-fpr-1"
-    budget: dict[str, float] = field(default_factory=dict)
+    budget: dict[str, NotNegative] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     cohorts: dict[str, CohortSpec]
     tasks: tuple[Task, ...]
@@ -155,24 +162,38 @@ class Suite:
             if str(name_or_path) not in known:
                 raise unknown("suite", str(name_or_path), known)
             path = known[str(name_or_path)]
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
-        grid, whole = content.pop("grid", {}), content.pop("catalogue", False)
-        methods = [row for each in content.pop("methods", []) for row in _entries(each, path)]
-        methods += _grid(grid, path)
+        content = read_toml(path)
+        tables = list[dict[str, Any]]
+        whole = conforming(content.pop("catalogue", False), bool, f"{path}: catalogue")
+        rows = conforming(content.pop("methods", []), tables, f"{path}: methods")
+        grid = checked(
+            _grid,
+            conforming(content.pop("grid", {}), dict[str, Any], f"{path}: grid"),
+            "grid",
+            source=path,
+            given=("path",),
+        )
+        methods = [row for each in rows for row in _entries(each, path)]
+        methods += _grid(**grid, path=path)
         wanted = list(BASELINES) + ([{"name": name} for name in catalogue()] if whole else [])
         for each in wanted:
             if each["name"] not in {row.name for row in methods}:
                 methods += _entries(each, path)
-        tasks = [_build(Task, {"name": name} | each, path) for name, each in content.pop("tasks", {}).items()]
-        cohorts = {name: _build(CohortSpec, each, path) for name, each in content.pop("cohorts", {}).items()}
+        named = dict[str, dict[str, Any]]
+        tasks = [
+            _build(Task, {"name": name} | each, path, f"tasks.{name}")
+            for name, each in conforming(content.pop("tasks", {}), named, f"{path}: tasks").items()
+        ]
+        cohorts = {
+            name: _build(CohortSpec, each, path, f"cohorts.{name}")
+            for name, each in conforming(content.pop("cohorts", {}), named, f"{path}: cohorts").items()
+        }
         for key, value in (overrides or {}).items():
             table, name = (
                 ("budget", key.removeprefix("budget.")) if key.startswith("budget.") else ("settings", key)
             )
-            content[table] = content.get(table, {}) | {name: value}
+            own = conforming(content.get(table, {}), dict[str, Any], f"{path}: {table}")
+            content[table] = own | {name: value}
         suite: Suite = _build(
             cls,
             {"name": path.stem} | content | {"cohorts": cohorts, "tasks": tasks, "methods": methods},
@@ -187,6 +208,8 @@ class Suite:
         Raises:
             ConfigError: names the file and what is wrong.
         """
+        if not self.seeds:
+            raise ConfigError(f"{path}: seeds=[]: expected one or more, as in seeds = [0]")
         if not self.tasks:
             raise ConfigError(f"{path}: no [tasks.NAME]; a task has train, validation and test cohorts")
         self._check_cohorts(path)
@@ -294,32 +317,41 @@ def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:
         raise ConfigError(f"{path}: a row of [[methods]] needs 'name' (a method) or 'detector' (a saved one)")
     given = {"label": Path(str(named)).stem} | dict(content)
     shares, swept = given.pop("subjects", 1.0), given.pop("sweep", {})
-    if not all(isinstance(values, list) for values in swept.values()):
+    if not isinstance(swept, dict) or not all(
+        isinstance(values, list) and values for values in swept.values()
+    ):
         raise ConfigError(f"{path}: {given['label']}: sweep expects a list of values for each setting")
+    own = conforming(given.get("settings", {}), dict[str, Any], f"{path}: {given['label']}: settings")
     found: list[Entry] = []
     for share in shares if isinstance(shares, list) else [shares]:
-        if not 0 < share <= 1:
-            raise ConfigError(f"{path}: {given['label']}: subjects={share}; expected shares in (0, 1]")
+        conforming(share, ShareAboveZero, f"{path}: {given['label']}: subjects")
         for values in product(*swept.values()):
             point = dict(zip(swept, values, strict=True))
             label = given["label"] if share == 1 else f"{given['label']} · {share:.0%} of subjects"
             if point:
-                said = (f"{key.rpartition('.')[2]} {value:g}" for key, value in point.items())
+                said = (f"{key.rpartition('.')[2]} {_short(value)}" for key, value in point.items())
                 label = f"{label} · {', '.join(said)}"
-            row = {"settings": given.get("settings", {}) | point, "sweep": point, "subjects": float(share)}
-            found.append(_build(Entry, given | row | {"label": label}, path))
+            row = {"settings": own | point, "sweep": point, "subjects": float(share)}
+            found.append(_build(Entry, given | row | {"label": label}, path, "methods"))
     return found
 
 
-def _grid(content: Mapping[str, Any], path: Path) -> list[Entry]:
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+@configured("grid")
+def _grid(
+    *, path: Path, methods: Sequence[str] = (), scores: Sequence[Mapping[str, Any]] = ()
+) -> list[Entry]:
     """Every score of a grid with every method of it, where the model has what the score needs."""
     from aberra.errors import PairingError
     from aberra.registry import build
     from aberra.scores import check_pairing
 
     found = []
-    for name in content.get("methods", []):
-        for each in content.get("scores", []):
+    for name in methods:
+        for each in scores:
             score = dict(each)
             label = score.pop("label", score.get("name", ""))
             try:
@@ -330,18 +362,12 @@ def _grid(content: Mapping[str, Any], path: Path) -> list[Entry]:
     return found
 
 
-def _build(cls: type[Any], content: Mapping[str, Any], path: Path) -> Any:
+def _build(cls: type[Any], content: Mapping[str, Any], path: Path, where: str = "") -> Any:
     """Build a dataclass from a TOML table; lists become tuples.
 
     Raises:
-        ConfigError: an unknown or missing key.
+        ConfigError: an unknown or missing key, or a value of the wrong type.
     """
-    known = {each.name for each in fields(cls)}
-    for key in content:
-        if key not in known:
-            raise unknown(f"key in {path}:", key, known)
-    frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-    try:
-        return cls(**frozen)
-    except TypeError as error:
-        raise ConfigError(f"{path}: {cls.__name__.lower()}: {error}") from error
+    found = checked(cls, content, where, source=path)
+    frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return cls(**complete(cls, frozen, f"{path}: {where or cls.__name__.lower()}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,7 +23,9 @@ from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
-from aberra.errors import AberraError
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
 
 app = typer.Typer(
     name="aberra",
@@ -69,15 +71,29 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; an error the user can act on is one message and exit code 1, not a traceback."""
+    """Run the command line; whatever goes wrong is one message and exit code 1 (130 after Ctrl-C), never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is shown as escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except AberraError as error:
-        from rich.console import Console
-        from rich.text import Text
-
-        Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), str(error)))
-        sys.exit(1)
+    except KeyboardInterrupt:
+        _interrupted()
+    except SystemExit as done:
+        if done.code == INTERRUPTED:
+            _interrupted()
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        from aberra.console import screen, styled
+        from aberra.failures import told
+
+        screen(stderr=True).print(styled(("Error: ", "bold red"), told(error)))
+        sys.exit(1)
+
+
+def _interrupted() -> NoReturn:
+    sys.stderr.write("interrupted; what was finished is kept\n")
+    sys.exit(INTERRUPTED)

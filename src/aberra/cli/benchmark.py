@@ -45,9 +45,8 @@ def benchmark(
     ] = False,
 ) -> None:
     """Train and compare methods on a suite's cohorts; results.csv, tables and figures. Interrupt and resume at will."""
-    from rich.console import Console
-
     from aberra.benchmark import Suite, run
+    from aberra.console import screen, styled
     from aberra.method import parse_settings
 
     summary = run(
@@ -61,14 +60,14 @@ def benchmark(
         device=device,
         keep_maps=keep_maps,
     )
-    console = Console(soft_wrap=True)
+    console = screen()
     console.print(
         f"{summary.done} cell(s) measured, {summary.kept} kept, {len(summary.failed)} row(s) failed, {len(summary.skipped)} task(s) skipped"
     )
     for name, reason in summary.failed.items():
-        console.print(f"[red]failed[/] {name}: {reason}", highlight=False)
+        console.print(styled(("failed", "red"), f" {name}: {reason}"))
     for name, reason in summary.skipped.items():
-        console.print(f"[yellow]skipped[/] {name}: {reason}", highlight=False)
+        console.print(styled(("skipped", "yellow"), f" {name}: {reason}"))
     console.print(f"results: {out / 'results.csv'}\ntables:  {out / 'tables' / 'index.html'}")
     if summary.failed:
         raise typer.Exit(1)

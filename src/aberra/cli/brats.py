@@ -26,8 +26,7 @@ def brats(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Cut BraTS patients to their central axial slices in [0, 1], with tumour masks and a manifest split by patient."""
-    from rich.console import Console
-
+    from aberra.console import screen
     from aberra.synthesis import brats_cohort
 
     names = [name.strip() for name in channels.split(",") if name.strip()]
@@ -35,4 +34,4 @@ def brats(
         source, out, channels=names, size=size, low=low, high=high,
         test=test, val=val, seed=seed, workers=workers,
     )  # fmt: skip
-    Console(soft_wrap=True).print(f"manifest: {manifest}")
+    screen().print(f"manifest: {manifest}")

@@ -50,16 +50,17 @@ def calibrate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Set thresholds and p-values from held-out healthy cases; the model's weights are not touched."""
-    from rich.console import Console
     from rich.table import Table
 
     from aberra.cohort import Cohort
+    from aberra.console import screen, styled
     from aberra.detector import Detector
     from aberra.method import Method, parse_settings
 
     detector = Detector.load(model, device=device)
     question = Method.load(method, parse_settings(settings or [])) if method else None
     cohort = Cohort.read(manifest)
+    failed: dict[str, str] = {}
     calibration = detector.calibrate(
         cohort.select(split=split) if split else cohort,
         channels=channel,
@@ -68,8 +69,9 @@ def calibrate(
         method=question,
         out=out,
         progress=True,
+        failed=failed,
     )
-    console = Console(soft_wrap=True)
+    console = screen()
     table = Table(
         "protocol", "threshold", title=f"{calibration.n_cases} healthy cases, {calibration.n_voxels:,} voxels"
     )
@@ -78,4 +80,8 @@ def calibrate(
     console.print(table)
     for note in calibration.notes:
         console.print(f"note: {note}")
+    for case, reason in failed.items():
+        console.print(styled(("failed", "red"), f" {case}: {reason}"))
     console.print(f"calibration: {(out or detector.folder or Path(model)) / 'calibration.json'}")
+    if failed:
+        raise typer.Exit(1)

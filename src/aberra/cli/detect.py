@@ -31,18 +31,22 @@ def detect(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Redo cases that another model or input left in DIR.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Redo cases that another input left in DIR, or all of another model (give them all).",
+        ),
     ] = False,
 ) -> None:
     """Score scans: per case a map, mask, reconstruction and result.json; scores.csv and report.html for all."""
-    from rich.console import Console
-
     from aberra.cohort import Cohort
+    from aberra.console import screen, styled, warn
     from aberra.detection import detect_cohort
     from aberra.detector import Detector
 
     detector = Detector.load(model, device=device, batch_size=batch_size)
     cohort = Cohort.from_paths(paths)
+    warn(cohort.warnings)
     summary = detect_cohort(
         detector,
         cohort.select(split=split) if split else cohort,
@@ -52,12 +56,12 @@ def detect(
         overwrite=overwrite,
         progress=True,
     )
-    console = Console(soft_wrap=True)
+    console = screen()
     console.print(
         f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
     )
     for case, reason in summary.failed.items():
-        console.print(f"[red]failed[/] {case}: {reason}", highlight=False)
+        console.print(styled(("failed", "red"), f" {case}: {reason}"))
     console.print(f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")
     if summary.failed:
         raise typer.Exit(1)

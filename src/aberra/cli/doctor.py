@@ -22,13 +22,12 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Examine scans and manifests: format, geometry, intensities, overlaps; with --model, whether they fit."""
-    from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
     from rich.text import Text
 
     from aberra.cohort.doctor import examine
     from aberra.cohort.fingerprint import Fingerprint
+    from aberra.console import bars, screen
     from aberra.errors import ModelError
     from aberra.files import read_json
 
@@ -43,7 +42,7 @@ def doctor(
             raise ModelError(
                 f"{file}: cannot be read ({error}), so nothing can be compared; fit the detector again"
             ) from error
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with bars(show=True, stderr=True, transient=True) as bar:
         task = bar.add_task("reading", total=None)
         report = examine(
             paths,
@@ -61,6 +60,5 @@ def doctor(
     table = Table("", "topic", "finding", "what to do", show_lines=False, expand=False)
     for each in report.findings:
         table.add_row(Text(each.level, styles[each.level]), each.topic, Text(each.what), Text(each.remedy))
-    console = Console()
-    console.print(table)
+    screen(wrap=True).print(table)
     raise typer.Exit(code=int(report.failed))

@@ -42,15 +42,17 @@ def edit(
     DIR/CASE/ gets edited.nii.gz, difference.nii.gz, lesion.nii.gz and edit.json, what independent networks say of the result.
     With a mask, DIR/manifest.csv lists the edited scans with their lesions: data to train or test with.
     """
-    from rich.console import Console
-
     from aberra.cohort import Cohort
+    from aberra.console import screen, styled, warn
     from aberra.detector import Detector
     from aberra.editing import edit_cohort
 
+    detector = Detector.load(model, device=device)
     cohort = Cohort.from_paths(paths)
+    warn(cohort.warnings)
+    failed: dict[str, str] = {}
     done = edit_cohort(
-        Detector.load(model, device=device),
+        detector,
         cohort.select(split=split) if split else cohort,
         out=out,
         towards=towards,
@@ -64,9 +66,14 @@ def edit(
         sampler=sampler,
         channels=channel,
         progress=True,
+        failed=failed,
     )
-    console = Console(soft_wrap=True)
+    console = screen()
     for case, attained in done.items():
         told = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in attained.items())
-        console.print(f"{case}: {told}", highlight=False)
+        console.print(f"{case}: {told}")
+    for case, reason in failed.items():
+        console.print(styled(("failed", "red"), f" {case}: {reason}"))
     console.print(f"edits: {out}")
+    if failed:
+        raise typer.Exit(1)

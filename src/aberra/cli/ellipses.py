@@ -19,9 +19,8 @@ def ellipses(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Write 2-D images of ellipses on waves, healthy and diseased, with truth and a manifest."""
-    from rich.console import Console
-
+    from aberra.console import screen
     from aberra.synthesis import write_ellipses
 
     manifest = write_ellipses(folder, cases=cases, diseased=diseased, size=size, seed=seed, workers=workers)
-    Console(soft_wrap=True).print(f"manifest: {manifest}")
+    screen().print(f"manifest: {manifest}")

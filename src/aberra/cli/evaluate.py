@@ -17,7 +17,8 @@ def evaluate(
         typer.Option(help="Another evaluated folder of the same cases: paired test. Repeatable."),
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out cases without a result.")
+        bool,
+        typer.Option("--allow-missing", help="Leave out cases without a result, or that cannot be read."),
     ] = False,
     bootstrap: Annotated[int, typer.Option(min=10, help="Bootstrap replicates over patients.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and tests.")] = 0,
@@ -25,7 +26,7 @@ def evaluate(
     """Compute voxel, lesion and case metrics with intervals; write metrics.json, tables and figures."""
     from aberra.evaluation import evaluate as run
 
-    run(
+    found = run(
         results,
         manifest,
         split=split,
@@ -34,3 +35,5 @@ def evaluate(
         n_boot=bootstrap,
         seed=seed,
     )
+    if found["failed"]:
+        raise typer.Exit(1)

@@ -42,13 +42,14 @@ def fit(
     workers: Annotated[int, typer.Option(help="Processes that prepare cases.", min=1)] = 2,
 ) -> None:
     """Learn what healthy looks like: prepare the cohort, train, calibrate on held-out healthy cases."""
-    from rich.console import Console
-
     from aberra.cohort import Cohort
+    from aberra.console import screen
     from aberra.detector import Detector
+    from aberra.inference import choose_device
     from aberra.method import Method, parse_settings
 
     chosen = Method.load(method, parse_settings(settings or []))
+    choose_device(device)  # before the data are read
     cohort = Cohort.read(manifest)
     detector = Detector.fit(
         chosen,
@@ -62,7 +63,7 @@ def fit(
         workers=workers,
         progress=True,
     )
-    console = Console(soft_wrap=True)
+    console = screen()
     console.print(f"detector: {out}")
     if detector.calibration is None:
         console.print(f"not calibrated (no held-out healthy cases): aberra calibrate {out} MANIFEST")

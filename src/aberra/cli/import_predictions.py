@@ -25,8 +25,7 @@ def import_predictions(
     ] = False,
 ) -> None:
     """Turn another tool's predicted masks or probabilities into results that `aberra evaluate` and `aberra report` read."""
-    from rich.console import Console
-
+    from aberra.console import screen
     from aberra.predictions import import_predictions as run
 
     done = run(
@@ -38,6 +37,4 @@ def import_predictions(
         labels=label or None,
         allow_missing=allow_missing,
     )
-    Console(soft_wrap=True).print(
-        f"{len(done)} prediction(s) imported: {out}\nnext: aberra evaluate {out} {manifest}"
-    )
+    screen().print(f"{len(done)} prediction(s) imported: {out}\nnext: aberra evaluate {out} {manifest}")

@@ -13,21 +13,21 @@ def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
 ) -> None:
     """List the catalogue of methods, or explain one."""
-    from rich.console import Console
     from rich.table import Table
 
+    from aberra.console import screen, styled
     from aberra.method import Method, catalogue
 
     found = [Method.load(name)] if name else [Method.load(each) for each in catalogue()]
     if as_json:
         typer.echo(json.dumps([method.to_dict() for method in found], indent=2))
         return
-    console = Console()
+    console = screen(wrap=True)
     if not name:
         table = Table("name", "learns from", "model", "score", "title", title="Methods")
         for method in found:
             table.add_row(
-                f"[bold]{method.name}[/]",
+                styled((method.name, "bold")),
                 method.learns_from,
                 method.model["name"],
                 method.score["name"],
@@ -37,17 +37,18 @@ def methods(
         console.print("`aberra methods NAME` explains one; `aberra fit NAME MANIFEST --out MODEL` trains it.")
         return
     (method,) = found
-    console.print(f"[bold]{method.name}[/] · {method.title}\n{method.summary}\n")
+    console.print(styled((method.name, "bold"), f" · {method.title}\n{method.summary}\n"))
     table = Table(show_header=False, box=None, pad_edge=False)
     for key in ("learns_from", "reference", "cost", "when", "failure", "measured"):
         if getattr(method, key):
-            table.add_row(f"[dim]{key.replace('_', ' ')}[/]", getattr(method, key))
+            table.add_row(styled((key.replace("_", " "), "dim")), getattr(method, key))
     for deviation in method.deviations:
-        table.add_row("[dim]deviation[/]", deviation)
+        table.add_row(styled(("deviation", "dim")), deviation)
     for section in ("model", "training", "score", "postprocess", "prepare", "case"):
         options = getattr(method, section)
         if options:
             table.add_row(
-                f"[dim]\\[{section}][/]", ", ".join(f"{key} = {value!r}" for key, value in options.items())
+                styled((f"[{section}]", "dim")),
+                ", ".join(f"{key} = {value!r}" for key, value in options.items()),
             )
     console.print(table)

@@ -62,8 +62,7 @@ def phantom(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Write NIfTI phantoms with truth and a manifest, or plant lesions into your own healthy scans."""
-    from rich.console import Console
-
+    from aberra.console import screen
     from aberra.synthesis import lesion_cohort, write_cohort
 
     drawn: dict[str, Any] = {
@@ -87,7 +86,7 @@ def phantom(
 
         cohort = Cohort.read(origin)
         manifest = lesion_cohort(cohort.select(split=split) if split else cohort, folder, **drawn)
-    Console(soft_wrap=True).print(f"manifest: {manifest}")
+    screen().print(f"manifest: {manifest}")
 
 
 def _list(text: str) -> tuple[str, ...]:

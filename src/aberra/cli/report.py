@@ -14,8 +14,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
 ) -> None:
     """Rebuild the HTML report of a folder of results."""
-    from rich.console import Console
-
+    from aberra.console import screen
     from aberra.report import write_report
 
-    Console(soft_wrap=True).print(f"report: {write_report(results, title=title, manifest=manifest)}")
+    screen().print(f"report: {write_report(results, title=title, manifest=manifest)}")

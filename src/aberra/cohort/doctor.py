@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,13 @@ import numpy as np
 from aberra.cohort.departures import Finding, compare, departures
 from aberra.cohort.fingerprint import Fingerprint, Measure, case_samples, measure, summarise
 from aberra.cohort.manifest import Case, Cohort
-from aberra.errors import AberraError, ManifestError, MismatchError
-from aberra.files import file_hash
+from aberra.errors import AberraError, InputError, ManifestError, MismatchError
+from aberra.foreground import constant
+from aberra.io import distinct, files_of, input_hash
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from aberra.volume import Volume
 
 __all__ = ["Finding", "Report", "compare", "examine"]
@@ -26,6 +29,8 @@ Source = Path | str | Cohort
 
 NEARLY_EMPTY = 0.01
 ANISOTROPIC = 3.0
+FEWEST_VOXELS, MOST_LABELS = 1000, 50
+"""A scan of so many voxels with so few values, all whole numbers, looks like a label map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +91,10 @@ def examine(
     given = (
         list(source) if isinstance(source, Sequence) and not isinstance(source, str | Cohort) else [source]
     )
-    sources = [_open(each) for each in given]
+    sources = [_open(each) for each in given if isinstance(each, Cohort)]
+    sources += [
+        _open(group) for group in distinct([Path(each) for each in given if not isinstance(each, Cohort)])
+    ]
     total, done = sum(len(each.cases) for each in sources), 0
     for seen in sources:
         for case in seen.cases:
@@ -104,24 +112,17 @@ def examine(
     return Report(findings=(*findings, *_patients(sources), *_duplicates(sources)), fingerprints=fingerprints)
 
 
-def _open(source: Source) -> _Seen:
-    """Turn a source into cases; problems become findings."""
-    if isinstance(source, Cohort):
-        return _Seen(name=str(source.source), cases=list(source))
-    seen = _Seen(name=str(source))
-    path = Path(source)
+def _open(source: Cohort | list[Path]) -> _Seen:
+    """Turn a source (several paths are of one input) into cases; problems become findings."""
+    seen = _Seen(name=str(source.source if isinstance(source, Cohort) else source[0]))
     try:
-        if (path / "manifest.csv").is_file():
-            seen.add(
-                "warn",
-                "manifest",
-                f"{path} holds a manifest.csv, which is not used here: masks and truth count as scans",
-                f"give {path / 'manifest.csv'} instead",
-            )
-        seen.cases = list(Cohort.from_paths(path))
+        cohort = source if isinstance(source, Cohort) else Cohort.from_paths(source)
+        seen.cases = list(cohort)
+        for note in cohort.warnings:
+            seen.add("warn", "search", *_parted(note))
     except ManifestError as error:
         for problem in error.problems:
-            seen.add("error", "manifest", f"{path.name}: {problem}", "correct the manifest")
+            seen.add("error", "manifest", f"{Path(seen.name).name}: {problem}", "correct the manifest")
     except (AberraError, OSError) as error:
         seen.add("error", "file", *_parted(error))
     return seen
@@ -152,45 +153,28 @@ def _case(seen: _Seen, case: Case, channels: list[str], samples: int) -> None:
     seen.measures[case.case] = taken
     for note in volume.provenance.get("warnings", []):
         seen.add("warn", "header", f"{case.case}: {note}", "compare with the scanner's export", [case.case])
-    _header(seen, case, channels)
     _content(seen, case, volume, taken)
 
 
-def _header(seen: _Seen, case: Case, channels: list[str]) -> None:
-    """Both transforms of a NIfTI header should say the same; programs differ in which one they use."""
-    import nibabel as nib
-
-    for path in (case.channels[name] for name in channels):
-        if not path.name.endswith((".nii", ".nii.gz")):
-            continue
-        header: Any = nib.load(path).header
-        if not (int(header["sform_code"]) and int(header["qform_code"])):
-            continue
-        corners = np.array(list(product(*((0, n - 1) for n in header.get_data_shape()[:3]))))
-        delta = (header.get_sform() - header.get_qform())[:3]
-        apart = float(np.abs(corners @ delta[:, : corners.shape[1]].T + delta[:, 3]).max())
-        if apart > max(header.get_zooms()[:3]):
+def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
+    if flat := constant(volume):
+        seen.add(
+            "error",
+            "intensity",
+            f"{case.case}: {flat}",
+            "export the scan again; there is nothing to see in this one",
+            [case.case],
+        )
+        return
+    for name, channel in zip(volume.channels, volume.data, strict=True):
+        if _like_labels(channel):
             seen.add(
                 "warn",
-                "header",
-                f"{path.name}: sform and qform disagree by up to {apart:.1f} mm; the sform is used",
-                "export it again, or copy the right transform over the other",
-                [case.case],
-            )
-
-
-def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
-    for index, name in enumerate(volume.channels):
-        low, high = float(volume.data[index].min()), float(volume.data[index].max())
-        if low == high:
-            seen.add(
-                "error",
                 "intensity",
-                f"{case.case}: {name} is constant ({low:g} everywhere)",
-                "export the scan again; this one is empty",
+                f"{case.case}: {name} looks like a label map: {len(np.unique(channel))} different values, all whole numbers",
+                "make sure that it is the scan, not its segmentation",
                 [case.case],
             )
-            return
     if taken.foreground_fraction < NEARLY_EMPTY:
         seen.add(
             "warn",
@@ -199,6 +183,13 @@ def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
             "look at the scan; leave it out if it is nearly empty",
             [case.case],
         )
+
+
+def _like_labels(channel: NDArray[np.float32]) -> bool:
+    """Whether a channel (D, H, W) has as few values as a segmentation."""
+    if channel.size < FEWEST_VOXELS or (channel != np.rint(channel)).any():
+        return False
+    return len(np.unique(channel)) <= MOST_LABELS
 
 
 def _describe(seen: _Seen) -> Fingerprint | None:
@@ -351,28 +342,32 @@ def _patients(sources: list[_Seen]) -> list[Finding]:
 
 
 def _duplicates(sources: list[_Seen]) -> list[Finding]:
-    """The same bytes under two names."""
-    sizes: dict[int, set[Path]] = {}
+    """The same input, all its bytes, under two names."""
     owners: dict[Path, list[Case]] = {}
+    sizes: dict[tuple[int, ...], set[Path]] = {}
     for case in (case for seen in sources for case in seen.cases):
         for path in case.channels.values():
-            if path.is_file():
+            with suppress(OSError):  # what cannot be read is a finding of its own
+                size = tuple(sorted(file.stat().st_size for file in files_of(path)))
+                sizes.setdefault(size, set()).add(path.resolve())
                 owners.setdefault(path.resolve(), []).append(case)
-                sizes.setdefault(path.stat().st_size, set()).add(path.resolve())
-    # Only files of equal size can be equal, so most are never hashed.
     alike: dict[str, list[Path]] = {}
-    for path in sorted(path for group in sizes.values() if len(group) > 1 for path in group):
-        alike.setdefault(file_hash(path), []).append(path)
+    for group in sizes.values():
+        for path in sorted(group):
+            with suppress(InputError):
+                # Only inputs of equal size can be equal, so most are never hashed.
+                alike.setdefault(input_hash(path) if len(group) > 1 else str(path), []).append(path)
     findings = []
     for paths in alike.values():
         cases = [case for path in paths for case in owners[path]]
-        if len(paths) > 1:
+        several = len({id(case) for case in cases})
+        if len(paths) > 1 or several > 1:
             apart = len({case.split for case in cases if case.split}) > 1
             findings.append(
                 Finding(
                     level="error" if apart else "warn",
                     topic="duplicates",
-                    what=f"the same file under {len(paths)} names{', in different splits' if apart else ''}: "
+                    what=f"the same file under {len(paths)} name(s), in {several} case(s){', in different splits' if apart else ''}: "
                     + ", ".join(path.name for path in paths[:4]),
                     remedy="keep one of them",
                     cases=tuple(dict.fromkeys(case.case for case in cases)),
@@ -385,7 +380,7 @@ def _counted(counts: Any) -> str:
     return ", ".join(f"{name} ×{count}" for name, count in dict(counts).items())
 
 
-def _parted(error: Exception) -> tuple[str, str]:
+def _parted(error: Exception | str) -> tuple[str, str]:
     """Split a message at its last semicolon: what is wrong, and the remedy."""
     what, _, remedy = str(error).rpartition("; ")
     return (what, remedy) if what else (str(error), "copy or convert the file again")

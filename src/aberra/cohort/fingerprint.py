@@ -1,18 +1,22 @@
 """What a cohort looks like in numbers: grids, coverage and intensities, after nnU-Net's data fingerprint.
 
-Axes are in the prepared order `SPL` (superior, posterior, left), whatever the order in the files, so that
-the numbers of two cohorts compare.
+Axes are in the prepared order `SPL` (superior, posterior, left; of an image: across it, rows, columns), whatever the order in the
+files, so that the numbers of two cohorts compare.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from aberra.errors import MismatchError
+from aberra.errors import ConfigError, MismatchError
+from aberra.failures import refuse
+from aberra.foreground import CUT_AWAY, RIM, nonzero
+from aberra.foreground import rim as rim_of
+from aberra.options import NotNegative, Share, checked, complete, conforming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
     from aberra.cohort.manifest import Cohort
     from aberra.volume import Volume
 
-    Triple = tuple[float, float, float]
+Kind = Literal["volume", "image"]
+Triple = tuple[float, float, float]
 
 PERCENTILES = (0.5, 1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 98.0, 99.0, 99.5)
 """Levels at which foreground intensities are described."""
@@ -62,7 +67,7 @@ class Fingerprint:
     """
 
     n_cases: int
-    kind: str
+    kind: Kind
     channels: tuple[str, ...]
     shape: dict[str, tuple[int, int, int]]
     spacing: dict[str, Triple]
@@ -91,18 +96,47 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_json`, also after a round trip through a JSON file."""
-        changed: dict[str, Any] = {"channels": tuple(content["channels"])}
+        """The inverse of :meth:`to_json`, also after a round trip through a JSON file.
+
+        Raises:
+            ConfigError: something is missing or cannot be.
+        """
+        found = checked(cls, conforming(content, dict[str, Any], "fingerprint"))
+        complete(cls, found, "fingerprint")
         for name in ("shape", "spacing", "extent_mm"):
-            changed[name] = {key: tuple(value) for key, value in content[name].items()}
-        return cls(**(dict(content) | changed))
+            triples = {key: tuple(value) for key, value in found[name].items()}
+            for key in ("median", "min" if name != "extent_mm" else "p95", "max"):
+                if key not in triples:
+                    raise ConfigError(f"{name}: '{key}' is missing")
+            if any(value <= 0 for triple in triples.values() for value in triple) and name != "extent_mm":
+                raise ConfigError(f"{name}={triples}: expected sizes above 0")
+            found[name] = triples
+        for channel in found["channels"]:
+            numbers = conforming(found["intensity"].get(channel), dict[str, Any], f"intensity.{channel}")
+            complete(Intensity, checked(Intensity, numbers, f"intensity.{channel}"), f"intensity.{channel}")
+            levels = [f"{level:g}" for level in PERCENTILES]
+            if {*numbers["percentiles"]} != {*levels} or len(numbers["profile"]) != len(levels):
+                raise ConfigError(f"intensity.{channel}: expected a value at each of {', '.join(levels)} %")
+        return cls(**(found | {"channels": tuple(found["channels"])}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intensity:
+    """What :attr:`Fingerprint.intensity` has of a channel."""
+
+    percentiles: dict[str, float]
+    profile: list[float]
+    spread: NotNegative
+    mean: float
+    std: NotNegative
+    zero_fraction: Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """What one volume adds to a fingerprint; triples are along S, P, L."""
 
-    kind: str
+    kind: Kind
     channels: tuple[str, ...]
     shape: tuple[int, int, int]
     spacing: Triple
@@ -144,11 +178,15 @@ def fingerprint(
         what = "no channel that every case has" if cases else "no cases"
         raise MismatchError(f"{cohort.source}: {what}, so there is nothing to describe; name the channels")
     samples = case_samples(len(cases))
-    measures = []
+    measures, failed = [], dict[str, Exception]()
     for done, case in enumerate(cases, start=1):
-        measures.append(measure(case.read(names), samples=samples))
+        try:
+            measures.append(measure(case.read(names), samples=samples))
+        except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
+            failed[case.case] = error
         if progress is not None:
             progress(done, len(cases))
+    refuse(failed, "used")
     return summarise(measures)
 
 
@@ -164,7 +202,7 @@ def of_volume(volume: Volume) -> Fingerprint:
 
 def measure(volume: Volume, *, samples: int = CASE_SAMPLES) -> Measure:
     """Look at one volume: grid, foreground, evenly strided foreground intensities."""
-    to_spl = _to_spl(volume)
+    to_spl = _standard(volume)
     stride = _stride(volume.shape)
     data = volume.data[:, *(slice(None, None, s) for s in stride)]
     spacing = tuple(size * step for size, step in zip(volume.spacing, stride, strict=True))
@@ -269,24 +307,22 @@ def _foreground(
 
     Returns:
         The foreground, the rule that gave it, the share of voxels in the largest connected region of
-        exact zeros, and the brightness of the non-zero region's outer rim as a share of its 98th percentile.
+        background, and the brightness of the outer rim of the rest as a share of its 98th percentile.
     """
     from scipy import ndimage
 
-    zero = data == 0
+    inside = nonzero(data[None])
+    zero = ~inside
     largest = rim = 0.0
-    if zero.mean() > 0.2:
+    if zero.mean() > CUT_AWAY:
         labels, n = ndimage.label(zero)
         largest = float(np.bincount(labels.ravel(), minlength=n + 1)[1:].max() / zero.size)
-        inside = ~zero
-        edge = inside & ~ndimage.binary_erosion(inside, border_value=1)
-        if edge.any() and (top := np.percentile(data[inside], 98)) > 0:
-            rim = float(np.median(data[edge]) / top)
+        rim = rim_of(data, inside)
     if given is not None and given.any():
         return given, "mask", largest, rim
     # Air that fades into a zeroed background is non-zero too, but it is not foreground: a dim rim tells.
-    if largest > 0.2 and rim >= 0.1:
-        return ~zero, "non-zero", largest, rim
+    if largest > CUT_AWAY and rim >= RIM:
+        return inside, "non-zero", largest, rim
     return _otsu(data), "otsu", largest, rim
 
 
@@ -310,17 +346,18 @@ def _stripped(largest: float, rim: float) -> tuple[bool, str]:
     """Guess whether the skull is gone: a brain cut out leaves a zeroed surround and a sharp, bright edge."""
     if largest <= 0.25:
         return False, "no connected background of exact zeros larger than 25 % of the scan"
-    if rim < 0.1:
+    if rim < RIM:
         return False, "the background is zero, but tissue fades into it as air does"
     return True, "a connected background of exact zeros meets tissue at a sharp edge"
 
 
-def _to_spl(volume: Volume) -> tuple[int, int, int]:
-    """Which file axis runs along S, P and L."""
-    from nibabel.orientations import io_orientation
+def _standard(volume: Volume) -> tuple[int, int, int]:
+    """Which file axis runs along S, P and L; of an image, which is across it, down and to the right as it is prepared."""
+    from nibabel.orientations import axcodes2ornt, io_orientation
 
     along = [int(axis) for axis in io_orientation(volume.affine)[:, 0]]
-    return along.index(2), along.index(1), along.index(0)
+    first, second, third = (along.index(int(axis)) for axis in axcodes2ornt(volume.standard)[:, 0])
+    return first, second, third
 
 
 def _spl(values: Sequence[Any], order: tuple[int, int, int]) -> tuple[Any, Any, Any]:

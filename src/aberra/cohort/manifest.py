@@ -6,22 +6,18 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
-import numpy as np
-
-from aberra.errors import AberraError, InputError, ManifestError, MismatchError
-from aberra.files import config_hash, file_hash
+from aberra.errors import InputError, ManifestError, MismatchError
+from aberra.files import config_hash
+from aberra.volume import described
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from aberra.volume import Volume
-
-    Grid = tuple[tuple[int, ...], NDArray[np.float64] | None]
 
 RESERVED = ("case", "patient", "mask", "lesion", "label", "site", "age", "sex", "split")
 """Columns with a meaning of their own; every other column that holds paths is a channel."""
@@ -75,19 +71,22 @@ class Case:
             if name not in self.channels:
                 raise MismatchError(f"{self.case}: no channel '{name}'; it has {', '.join(self.channels)}")
         volume = read_case({name: self.channels[name] for name in names})
-        labels = None if self.lesion is None else read_labels(self.lesion, volume)
+        warnings = [*volume.provenance.get("warnings", [])]
+        labels = None if self.lesion is None else read_labels(self.lesion, volume, warnings)
         return volume.with_(
-            mask=None if self.mask is None else read_mask(self.mask, volume),
+            mask=None if self.mask is None else read_mask(self.mask, volume, warnings),
             lesion=None if labels is None else labels > 0,
             kinds=labels,
-            provenance={**volume.provenance, "case": self.case},
+            provenance={**volume.provenance, "case": self.case, "warnings": warnings},
         )
 
     def content_hash(self, channels: Sequence[str] | None = None) -> str:
-        """Hash of the bytes of the files that :meth:`read` would read."""
+        """Hash of all bytes that :meth:`read` would read; what cannot be read has none, and reading it says why."""
+        from aberra.io import input_hash
+
         names = list(channels) if channels is not None else list(self.channels)
         files = [self.channels[name] for name in names if name in self.channels]
-        parts = [_hash(file) for file in (*files, self.mask, self.lesion) if file is not None]
+        parts = [input_hash(file) for file in (*files, self.mask, self.lesion) if file is not None]
         return config_hash([names, parts, self.mask is None, self.lesion is None])
 
 
@@ -97,11 +96,20 @@ class Cohort(Sequence[Case]):
     Args:
         cases: in order.
         source: where they come from, for messages.
+        warnings: what whoever reads the results should know of how they were found.
     """
 
-    def __init__(self, cases: Iterable[Case], source: Path | str = "cohort") -> None:
+    def __init__(
+        self, cases: Iterable[Case], source: Path | str = "cohort", warnings: Iterable[str] = ()
+    ) -> None:
         self.cases = tuple(cases)
         self.source = source
+        self.warnings = tuple(warnings)
+        for each in self.cases:
+            if not isinstance(each, Case):
+                raise InputError(
+                    f"Cohort: expected cases, got {described(each)}; as in Cohort.from_paths(paths)"
+                )
 
     @overload
     def __getitem__(self, index: int) -> Case: ...
@@ -109,7 +117,9 @@ class Cohort(Sequence[Case]):
     def __getitem__(self, index: slice) -> Cohort: ...
     def __getitem__(self, index: int | slice) -> Case | Cohort:
         """A case, or a cohort of several."""
-        return Cohort(self.cases[index], self.source) if isinstance(index, slice) else self.cases[index]
+        if isinstance(index, slice):
+            return Cohort(self.cases[index], self.source, self.warnings)
+        return self.cases[index]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -145,6 +155,7 @@ class Cohort(Sequence[Case]):
                 if (split is None or case.split == split) and (healthy is None or case.healthy == healthy)
             ),
             self.source,
+            self.warnings,
         )
 
     def data_hash(self, channels: Sequence[str] | None = None) -> str:
@@ -160,11 +171,13 @@ class Cohort(Sequence[Case]):
         Raises:
             ManifestError: lists every problem at once, with row numbers.
         """
-        path = Path(manifest)
+        path = _path(manifest, "Cohort.read")
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.reader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except OSError as error:
+            raise ManifestError(path, [f"cannot be read ({error.strerror})"]) from error
+        except (UnicodeDecodeError, csv.Error) as error:
             raise ManifestError(path, [f"cannot be read as UTF-8 CSV ({error})"]) from error
         if not rows or "case" not in [name.strip().lower() for name in rows[0]]:
             raise ManifestError(
@@ -185,46 +198,93 @@ class Cohort(Sequence[Case]):
     def from_paths(cls, paths: Path | str | Sequence[Path | str]) -> Cohort:
         """Make a cohort of scan files, DICOM folders, folders of scans or one manifest.
 
-        The channel of loose scans is ``image``.
+        The channel of loose scans is ``image``. Several files of one DICOM series, or both of a NIfTI pair, are one case. A path that
+        cannot be used is a case, too, so that reading it says why, unless there is no other.
 
         Raises:
-            InputError: a path is missing or nothing in it can be read.
+            InputError: nothing in the paths can be read, or two scans have one name.
             ManifestError: the manifest has problems.
         """
-        from aberra.io import case_name, find_scans, sniff
+        from aberra.io import distinct, named
+        from aberra.output import refuse_as_input
 
-        given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+        several = paths if isinstance(paths, Sequence) and not isinstance(paths, str | bytes) else [paths]
+        given = [_path(path, "Cohort.from_paths") for path in several]
+        if not given:
+            raise InputError(
+                "Cohort.from_paths: no paths; give scan files, DICOM folders, folders of scans or a manifest"
+            )
         if len(given) == 1 and given[0].suffix.lower() == ".csv":
             return cls.read(given[0])
-        found: list[tuple[str, Path]] = []
         for path in given:
             if path.suffix.lower() == ".csv":
                 raise InputError(f"{path}: a manifest stands alone; give it without other paths")
-            if path.is_dir() and not any(_dicom_inside(path)):
-                scans = find_scans(path)
-                if not scans:
-                    raise InputError(f"{path}: no scans in this folder (NIfTI, DICOM, PNG, JPEG, TIFF)")
-                found += scans
-            else:
-                sniff(path)
-                found.append((case_name(Path(path.name or path.resolve().name)), path))
+        warnings: list[str] = []
+        found: list[tuple[str, Path]] = []
+        refused: list[InputError] = []
+        groups = distinct(given)
+        for name, path in named(groups, warnings):
+            refuse_as_input(path)
+            try:
+                found += _scans(name, path, warnings)
+            except InputError as error:
+                refused.append(error)
+                found.append((name, path))
+        if len(refused) == len(groups):
+            raise InputError("\n".join(map(str, refused)) or "no scans given")
         counts = Counter(name for name, _ in found)
         doubled = [name for name, count in counts.items() if count > 1]
         if doubled:
-            raise InputError(f"several scans are called {', '.join(doubled)}; rename them or use a manifest")
+            raise InputError(
+                f"several scans are called {', '.join(doubled)} ({', '.join(str(path) for name, path in found if name == doubled[0])}); "
+                "rename them or use a manifest"
+            )
         return cls(
             (Case(case=name, patient=name, channels={"image": path}) for name, path in found),
             ", ".join(str(path) for path in given),
+            warnings,
         )
 
 
-def _dicom_inside(folder: Path) -> Iterator[Path]:
-    """DICOM files directly in a folder."""
-    from aberra.io import is_scan, sniff
+def _path(given: object, asked: str) -> Path:
+    if not isinstance(given, str | PathLike):
+        raise InputError(f"{asked}: expected a path, got {described(given)}")
+    return Path(given)
 
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and is_scan(path) and sniff(path) == "dicom":
-            yield path
+
+def expect_cohort(given: object) -> Cohort:
+    """Return what was given if it is a cohort.
+
+    Raises:
+        InputError: it is something else; says how to make a cohort.
+    """
+    if not isinstance(given, Cohort):
+        raise InputError(f"expected a Cohort, got {described(given)}; as in Cohort.read('manifest.csv')")
+    return given
+
+
+def _scans(name: str, path: Path, warnings: list[str]) -> list[tuple[str, Path]]:
+    """The scans at a path, which is one or a folder of them.
+
+    Raises:
+        InputError: there are none.
+    """
+    from aberra.io import find_scans, sniff, what_is
+
+    if what_is(path) != "folder":
+        sniff(path)
+        return [(name, path)]
+    notes: list[str] = []
+    scans = find_scans(path, notes)
+    if (path / "manifest.csv").is_file():
+        warnings.append(
+            f"{path} holds a manifest.csv, which is not used here: masks and truth count as scans; give {path / 'manifest.csv'} instead"
+        )
+    warnings += notes
+    if not scans:
+        why = "".join(f"\n  {note}" for note in notes)
+        raise InputError(f"{path}: no scans in this folder (NIfTI, DICOM, PNG, JPEG, TIFF){why}")
+    return scans
 
 
 def _parse(path: Path, rows: list[list[str]], problems: list[str]) -> list[Case]:
@@ -333,7 +393,9 @@ def _conflicts(cases: list[Case]) -> list[str]:
 
 
 def _grid_problems(case: Case) -> list[str]:
-    """Channels, mask and truth of a case must share a grid; only headers are read."""
+    """Channels, mask and truth of a case must lie on the same voxels; only headers are read."""
+    from aberra.io import grid_of, turned
+
     files = {
         **case.channels,
         **({"mask": case.mask} if case.mask else {}),
@@ -341,62 +403,16 @@ def _grid_problems(case: Case) -> list[str]:
     }
     if len(files) < 2:
         return []
-    problems, grids = [], {}
+    grids = []
     for name, path in files.items():
-        try:
-            grids[name] = _grid(path)
-        except AberraError as error:
-            problems.append(f"row {case.row}: {name}: {error}")
-    known = [(name, grid) for name, grid in grids.items() if grid is not None]
-    for name, grid in known[1:]:
-        if not _same(grid, known[0][1]):
-            problems.append(
-                f"row {case.row}: {name} is on another grid than {known[0][0]} ({files[name].name} and {files[known[0][0]].name}); "
-                "resample them onto one grid"
-            )
-    return problems
-
-
-def _grid(path: Path) -> Grid | None:
-    """Shape and affine of a NIfTI, size of an image; None for DICOM, which is checked on reading."""
-    from aberra.io import sniff
-
-    kind = sniff(path)
-    try:
-        if kind == "nifti":
-            import nibabel as nib
-
-            image: Any = nib.load(path)
-            return tuple(image.shape[:3]), image.affine
-        if kind == "image":
-            from PIL import Image
-
-            with Image.open(path) as picture:
-                return picture.size, None
-    except Exception as error:
-        raise InputError(f"{path}: the header cannot be read ({error}); copy the file again") from error
-    return None
-
-
-def _same(a: Grid, b: Grid) -> bool:
-    """Whether two grids are one, as :func:`aberra.io.read_mask` judges it; an image has no affine to compare."""
-    (shape, affine), (other_shape, other) = a, b
-    near = affine is None or other is None or np.allclose(affine, other, atol=1e-2)
-    return shape == other_shape and bool(near)
-
-
-def _hash(path: Path) -> str:
-    """Hash a file's bytes, remembered while its size and time stay the same."""
-    if path.is_dir():
-        return file_hash(path)
-    status = path.stat()
-    return _remembered_hash(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=100_000)
-def _remembered_hash(path: Path, size: int, stamp: int) -> str:
-    del size, stamp
-    return file_hash(path)
+        with suppress(InputError):  # reading the case says why, and does not keep the others from being read
+            grids.append((name, grid_of(path)))
+    return [
+        f"row {case.row}: {name} is on another grid than {grids[0][0]} ({files[name].name} and {files[grids[0][0]].name}); "
+        "resample them onto one grid"
+        for name, grid in grids[1:]
+        if turned(grid, grids[0][1]) is None
+    ]
 
 
 def with_split(case: Case, split: str) -> Case:

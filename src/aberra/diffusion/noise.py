@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-KINDS = ("gaussian", "coarse", "pyramid", "simplex")
+NoiseKind = Literal["gaussian", "coarse", "pyramid", "simplex"]
+KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
 
 
 def draw(kind: str, shape: Sequence[int], generator: Generator) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import pairwise
 from math import expm1
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     Denoise = Callable[[Tensor, int], Estimate]
     Noise = Callable[[int, Tensor], Tensor]
 
-SAMPLERS = ("ddim", "ddpm", "dpm-solver")
+Sampler = Literal["ddim", "ddpm", "dpm-solver"]
 """Names of :func:`sample`."""
+
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 INVERTIBLE = ("ddim", "dpm-solver", "coupled")
 """Names of samplers that also encode."""

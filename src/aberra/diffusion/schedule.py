@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import atan, exp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
@@ -13,8 +13,10 @@ from aberra.errors import ConfigError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-KINDS = ("linear", "cosine", "log-snr")
-PREDICTS = ("noise", "image", "velocity")
+Kind = Literal["linear", "cosine", "log-snr"]
+Predicts = Literal["noise", "image", "velocity"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PREDICTS: tuple[Predicts, ...] = get_args(Predicts)
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,18 @@ class Schedule:
         if steps < 2:
             raise ConfigError(f"timesteps={steps}; expected 2 or more")
         self.steps = steps
-        time = torch.arange(steps + 1, dtype=torch.float64) / steps
+        # numbers, not weights: on the CPU also where a network is only planned, on the meta device
+        time = torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
+        one = torch.ones(1, device="cpu")
         if kind == "linear":
-            beta = torch.linspace(1e-4 * 1000 / steps, 0.02 * 1000 / steps, steps, dtype=torch.float64)
-            self.alpha_bar = torch.cat([torch.ones(1), (1 - beta.clamp(max=0.999)).cumprod(dim=0)])
+            beta = torch.linspace(
+                1e-4 * 1000 / steps, 0.02 * 1000 / steps, steps, dtype=torch.float64, device="cpu"
+            )
+            self.alpha_bar = torch.cat([one, (1 - beta.clamp(max=0.999)).cumprod(dim=0)])
         elif kind == "cosine":
             wave = torch.cos((time + 0.008) / 1.008 * torch.pi / 2) ** 2
             beta = (1 - wave[1:] / wave[:-1]).clamp(max=0.999)
-            self.alpha_bar = torch.cat([torch.ones(1), (1 - beta).cumprod(dim=0)])
+            self.alpha_bar = torch.cat([one, (1 - beta).cumprod(dim=0)])
         else:
             low, high = atan(exp(-7.5)), atan(exp(7.5))
             self.alpha_bar = torch.sigmoid(-2 * torch.log(torch.tan(low + time * (high - low))))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.errors import InputError
+from aberra.io.nifti import check_finite
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ORIENTATION_TAG = 0x0112
+    from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
+
+ORIENTATION_TAG, PHOTOMETRIC_TAG, SAMPLE_TAG = 0x0112, 262, 339
+
+UNSIGNED, SIGNED = 1, 2
+"""Values of a TIFF's sample format."""
 
 SPL = np.array([[0.0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 """Affine of an image: d to superior, rows to posterior, columns to the patient's left, 1 mm."""
@@ -21,38 +29,49 @@ SPL = np.array([[0.0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 def read_image(path: Path, channel: str) -> Volume:
     """Read a grey image as a volume of shape (1, 1, H, W), 1 mm pixels.
 
-    A colour image whose channels are all equal counts as grey.
+    A colour image whose channels are all equal counts as grey; an alpha channel that is the same everywhere is left out.
 
     Raises:
-        InputError: damaged, true colour, or several pages.
+        InputError: damaged, too large, true colour, transparent in places, several pages, NaN or Inf, a line of pixels, or stored
+            in a way that cannot be read without a loss.
     """
-    from PIL import Image
+    import PIL.Image
 
+    warnings.filterwarnings("ignore", module="PIL")  # its users see what is said here
     try:
-        with Image.open(path) as image:
-            pages = getattr(image, "n_frames", 1)
-            mode = image.mode
+        with PIL.Image.open(path) as image:
+            pages, mode = getattr(image, "n_frames", 1), image.mode
+            lossy = _lossy(image)  # first: reading EXIF may decode the pixels and forget how they were stored
             turned = image.getexif().get(ORIENTATION_TAG, 1)
-            pixels = np.array(image.convert("RGB") if mode in {"P", "CMYK", "YCbCr"} else image)
+            pixels = _pixels(image)
+    except PIL.Image.DecompressionBombError as error:
+        raise InputError(f"{path}: {error}; cut the image up, or make it smaller") from error
     except Exception as error:
         raise InputError(f"{path}: the image cannot be read ({error}); save it again as PNG") from error
     if pages > 1:
         raise InputError(
             f"{path}: {pages} pages; expected one image. Save the pages as files, or the stack as NIfTI"
         )
+    if lossy:
+        raise InputError(f"{path}: {lossy}; save it as a grey PNG of 8 or 16 bit")
     if pixels.ndim == 3:
-        grey = pixels[..., :1]
-        colours = pixels[..., : 3 if pixels.shape[2] >= 3 else 1]
-        if (colours != grey).any():
+        colours, alpha = pixels[..., : 3 if pixels.shape[2] >= 3 else 1], pixels[..., -1]
+        if (colours != pixels[..., :1]).any():
             raise InputError(f"{path}: a colour image ({mode}); expected grey. Convert it first")
-        pixels = grey[..., 0]
-    warnings = []
+        if pixels.shape[2] in {2, 4} and (alpha != alpha[0, 0]).any():
+            raise InputError(f"{path}: transparent in places; expected grey. Flatten it first")
+        pixels = pixels[..., 0]
+    if min(pixels.shape) < 2:
+        raise InputError(f"{path}: a line of {max(pixels.shape)} pixel(s); expected an image")
+    data = pixels.astype(np.float32)
+    check_finite(path, data)
+    notes = []
     if turned != 1:
-        warnings.append(
+        notes.append(
             f"the file asks to be shown turned (EXIF orientation {turned}); pixels are read as stored"
         )
     return Volume(
-        data=pixels.astype(np.float32)[None, None],
+        data=data[None, None],
         affine=SPL,
         channels=(channel,),
         provenance={
@@ -60,6 +79,28 @@ def read_image(path: Path, channel: str) -> Volume:
             "format": "image",
             "kind": "image",
             "dtype": str(pixels.dtype),
-            "warnings": warnings,
+            "warnings": notes,
         },
     )
+
+
+def _pixels(image: ImageFile) -> NDArray[Any]:
+    """Pixels (H, W) or (H, W, colours), as they are stored."""
+    if image.mode == "P":
+        return np.array(image.convert("RGBA" if "transparency" in image.info else "RGB"))
+    pixels = np.array(image.convert("RGB") if image.mode in {"CMYK", "YCbCr"} else image)
+    signs = set(np.atleast_1d(getattr(image, "tag_v2", {}).get(SAMPLE_TAG, UNSIGNED)).tolist())
+    if pixels.dtype == np.uint8 and signs == {SIGNED}:
+        return pixels.view(np.int8)
+    if pixels.dtype == np.int32 and signs == {UNSIGNED}:
+        return pixels.view(np.uint32)
+    return pixels
+
+
+def _lossy(image: ImageFile) -> str:
+    """What Pillow would change in the pixels without a word; empty if nothing."""
+    if any(";16" in str(tile[3]) for tile in image.tile) and not image.mode.startswith("I"):
+        return "16-bit colour or transparency, which is read as 8-bit"
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC_TAG) == 0 and image.mode not in {"1", "L"}:
+        return f"dark is stored as bright (WhiteIsZero) in {image.mode}"
+    return ""

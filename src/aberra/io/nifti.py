@@ -1,14 +1,16 @@
-"""NIfTI-1 and NIfTI-2, plain or gzipped."""
+"""NIfTI-1 and NIfTI-2, single files and pairs, plain or gzipped."""
 
 from __future__ import annotations
 
-import logging
+import gzip
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.errors import InputError
 from aberra.files import atomic_path
+from aberra.io.nifti_header import BYTES, LONGEST, Header, parse
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
@@ -16,83 +18,82 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+BLOCK = 1 << 20
+SLAB_VOXELS = 1 << 22
+"""Voxels scaled at once: bounds the working memory in float64."""
+
+EXPANSION = 1032
+"""How much deflate makes of one byte at most."""
+
 
 def read_nifti(path: Path, channel: str) -> Volume:
     """Read a single-channel NIfTI on its own grid; D, H, W are the file's i, j, k.
 
     Scaling (``scl_slope``, ``scl_inter``) is applied. The affine is the sform, else the qform, else the spacing
-    alone (with a warning).
+    alone (with a warning), in mm whatever the header's unit. Trailing axes of length 1 are left out; ``provenance["shape"]`` keeps them.
 
     Raises:
-        InputError: damaged, more than three dimensions, colour or complex, NaN or Inf, zero spacing.
+        InputError: damaged, more than three dimensions, colour or complex, NaN or Inf, a spacing that no scan has.
     """
-    import nibabel as nib
-
-    logging.getLogger("nibabel.global").setLevel(logging.ERROR)  # what it repairs silently is checked below
     try:
-        image: Any = nib.load(path)
-        header = image.header
-    except Exception as error:
-        raise InputError(
-            f"{path}: not a readable NIfTI file ({_first_line(error)}); copy or convert it again"
-        ) from error
-    if not isinstance(image, nib.Nifti1Pair | nib.Nifti2Pair):
-        raise InputError(f"{path}: {type(image).__name__} is not supported; convert it to NIfTI")
-    dtype = image.get_data_dtype()
-    if dtype.fields is not None or dtype.kind == "c":
-        what = "colour (RGB)" if dtype.fields is not None else "complex"
-        raise InputError(
-            f"{path}: {what} data; expected one real number a voxel. Export the greyscale or magnitude image"
-        )
-    shape = image.shape
-    if len(shape) == 4 and shape[3] == 1:
-        shape = shape[:3]
-    if len(shape) == 2:
-        shape = (*shape, 1)
-    if len(shape) != 3:
-        raise InputError(
-            f"{path}: {len(image.shape)} dimensions {image.shape}; expected one 3-D volume. "
-            "Split time points or channels into files of their own"
-        )
-    spacing = _stored_spacing(path)
-    if not np.isfinite(spacing).all() or (spacing[: len(image.shape)] <= 0).any():
-        raise InputError(
-            f"{path}: voxel spacing {' × '.join(f'{step:g}' for step in spacing)} mm; all must be above zero. Fix the header's pixdim"
-        )
-    try:
-        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    except Exception as error:
-        raise InputError(
-            f"{path}: the data cannot be read ({_first_line(error)}); the file is cut off or damaged, copy it again"
-        ) from error
+        header = read_header(path)
+    except InputError:
+        _content(path, 0)  # a damaged file is called damaged, whatever its header has become
+        raise
+    data = _voxels(path, header)
     check_finite(path, data)
-    warnings = []
-    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        warnings.append(
-            "the header has no orientation (sform and qform codes are 0); left and right are not certain"
-        )
     return Volume(
         data=data[None],
-        affine=image.affine,
+        affine=header.affine,
         channels=(channel,),
         provenance={
             "path": str(path),
             "format": "nifti",
-            "kind": "image" if 1 in shape else "volume",
-            "dtype": str(dtype),
-            "warnings": warnings,
+            "kind": "image" if 1 in header.grid else "volume",
+            "dtype": str(header.dtype.newbyteorder("=")),
+            "shape": list(header.shape),
+            "warnings": header.warnings,
         },
     )
+
+
+def read_header(path: Path) -> Header:
+    """Read the header alone.
+
+    Raises:
+        InputError: it is none, or none of a single real-valued volume or slice.
+    """
+    try:
+        with _opened(path) as stream:
+            head = stream.read(LONGEST)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from error
+    return parse(path, head)
+
+
+def geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Grid (D, H, W) and affine in mm of a NIfTI, as :func:`read_nifti` would give them; only the header is read.
+
+    Raises:
+        InputError: as for :func:`read_header`.
+    """
+    header = read_header(path)
+    return header.grid, header.affine
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
     """Write float32 (a ``mask`` channel: uint8) with sform and qform in mm, atomically.
 
-    One channel becomes a 3-D file, several a 4-D file. The same volume gives the same bytes.
+    One channel becomes a 3-D file, several a 4-D file; one channel on the grid of a NIfTI that was read has that file's shape, with
+    as many axes of length 1. The same volume gives the same bytes.
     """
     import nibabel as nib
 
-    data: NDArray[Any] = volume.data[0] if len(volume.channels) == 1 else np.moveaxis(volume.data, 0, -1)
+    data: NDArray[Any] = np.moveaxis(volume.data, 0, -1)
+    if len(volume.channels) == 1:
+        own = tuple(volume.provenance.get("shape", volume.shape))
+        fits = (*own, 1, 1)[:3] == volume.shape
+        data = volume.data[0].reshape(own if fits else volume.shape)
     if volume.channels == ("mask",):
         data = data.astype(np.uint8)
     image = nib.Nifti1Image(data, volume.affine)
@@ -104,30 +105,103 @@ def write_nifti(volume: Volume, path: Path) -> None:
     content = image.to_bytes()
     with atomic_path(path) as temporary:
         if path.suffix == ".gz":
-            import gzip
-
             content = gzip.compress(content, compresslevel=4, mtime=0)
         temporary.write_bytes(content)
 
 
-def _stored_spacing(path: Path) -> NDArray[np.float64]:
-    """Spacing as the file has it: nibabel silently turns 0 into 1 mm.
+def _voxels(path: Path, header: Header) -> NDArray[np.float32]:
+    """The voxels (D, H, W) with their scaling, after checking that the file holds these and no others."""
+    needed = header.voxels * header.dtype.itemsize
+    begin = LONGEST if header.offset is None else header.offset
+    content, total = _content(header.data, begin + needed)
+    if header.offset is None:
+        # some programs write 0 and mean: behind the header, with or without the four bytes that tell of extensions
+        begin = total - needed
+        if begin not in {place for pair in BYTES.items() for place in pair}:
+            raise InputError(
+                f"{path}: the header says that the voxels begin inside it (vox_offset); copy or convert the file again"
+            )
+    surplus = total - begin - needed
+    what = f"{' × '.join(map(str, header.shape))} voxels of {header.dtype.itemsize} byte(s)"
+    if surplus < 0:
+        raise InputError(
+            f"{path}: {-surplus:,} bytes are missing of {what}; the file is cut off or damaged, copy it again"
+        )
+    if surplus >= needed // max(header.grid):  # as much as a wrong dimension would leave over
+        raise InputError(
+            f"{path}: {surplus:,} bytes more than {what} follow the header; its dimensions or data type are wrong, convert the file again"
+        )
+    if surplus:
+        header.warnings.append(f"{path.name}: {surplus:,} bytes behind the voxels are left out")
+    raw = np.ndarray(header.grid, header.dtype, content.data, begin, order="F")
+    return scaled(raw, header.slope, header.inter)
 
-    NIfTI-1 keeps eight float32 ``pixdim`` at byte 76, NIfTI-2 eight float64 at byte 104.
+
+def scaled(raw: NDArray[Any], slope: float, inter: float) -> NDArray[np.float32]:
+    """Stored numbers (D, H, W) as intensities: stored · slope + inter, float32.
+
+    Slope and inter are rounded themselves, so that a stored background may miss 0 by that rounding; it is 0.
     """
-    import gzip
+    data = np.empty(raw.shape, dtype=np.float32, order="F")
+    rounding = 2.0**-22 * abs(inter)
+    if raw.dtype.kind in "iu":
+        rounding = min(rounding, 0.49 * abs(slope))  # two stored numbers are never one
+    step = max(1, SLAB_VOXELS // max(1, raw.shape[0] * raw.shape[1]))
+    with np.errstate(over="ignore"):  # beyond float32: Inf, which is refused
+        for start in range(0, raw.shape[2], step):
+            part = raw[..., start : start + step]
+            if (slope, inter) != (1.0, 0.0):
+                part = part.astype(np.float64) * slope + inter
+                part[np.abs(part) <= rounding] = 0
+            data[..., start : start + step] = part
+    return data
 
+
+def _content(path: Path, limit: int) -> tuple[NDArray[np.uint8], int]:
+    """The first ``limit`` bytes of a file as it is unpacked, and how many bytes it has.
+
+    A gzipped file is read to its end, since its checksum stands there.
+    """
+    try:
+        size = path.stat().st_size
+        with _opened(path) as stream:
+            if not isinstance(stream, gzip.GzipFile):
+                return np.fromfile(stream, dtype=np.uint8, count=min(limit, size)), size
+            content = np.empty(min(limit, EXPANSION * size), dtype=np.uint8)
+            view, total = content.data, 0
+            while part := stream.readinto(view[total : total + BLOCK]):
+                total += part
+            while block := stream.read(BLOCK):
+                total += len(block)
+            return content[:total], total
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: {limit / 2**30:,.0f} GiB of voxels do not fit into memory; is the header damaged?"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _opened(path: Path) -> Any:
+    """A binary stream of a plain or gzipped file."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if zipped else path.open("rb") as stream:
-        head = stream.read(168)
-    for order in "<>":
-        size = int(np.frombuffer(head[:4], dtype=f"{order}i4")[0])
-        if size == 348:
-            return np.frombuffer(head[76:108], dtype=f"{order}f4")[1:4].astype(float)
-        if size == 540:
-            return np.frombuffer(head[104:168], dtype=f"{order}f8")[1:4].astype(float)
-    raise InputError(f"{path}: not a NIfTI header; convert the file again")
+    return gzip.open(path) if zipped else path.open("rb")
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    """Say what a file that cannot be unpacked is."""
+    if isinstance(error, EOFError):
+        reason = "it ends too early"
+    elif isinstance(error, zlib.error | gzip.BadGzipFile):
+        reason = f"its checksum or compression is wrong: {error}"
+    else:
+        return InputError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', error)}); check the file and its permissions"
+        )
+    return InputError(
+        f"{path}: the data cannot be read ({reason}); the file is cut off or damaged, copy it again"
+    )
 
 
 def check_finite(path: Path, data: NDArray[np.float32]) -> None:
@@ -142,7 +216,3 @@ def check_finite(path: Path, data: NDArray[np.float32]) -> None:
     raise InputError(
         f"{path}: {nan:,} NaN and {inf:,} Inf voxels; replace them (often the background) before use"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -21,7 +21,7 @@ MIN_SHARE = 0.05
 
 
 class SliceScores:
-    """Collects a score, a label and a relative position for every slice along the axis nearest to superior–inferior.
+    """Collects a score, a label and a relative position for every slice along the axis nearest to superior–inferior; an image is one.
 
     The score is the map's mean inside the region, which for a residual map is the mean ℓ1 error (H9) and for a map of the
     score ``term`` the term itself.
@@ -42,7 +42,7 @@ class SliceScores:
         affine: NDArray[np.float64],
     ) -> None:
         """Add a case: arrays (D, H, W) on the scan's grid."""
-        axis = superior_axis(affine)
+        axis = values.shape.index(1) if 1 in values.shape else superior_axis(affine)
         values, truth, region = (
             np.moveaxis(values, axis, 0),
             np.moveaxis(truth, axis, 0),

@@ -6,12 +6,17 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from aberra.console import screen, styled
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 COLUMNS = ("level", "metric", "protocol", "value", "low", "high")
 SHOWN = (0.005, 0.01, 0.05)
 """Rejected shares that are printed; ``metrics.json`` has more."""
+
+LISTED = 5
+"""Cases whose warnings are printed; ``metrics.json`` has all."""
 
 
 def _row(
@@ -171,10 +176,9 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
 
 def show(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> None:
     """Print the table, how the false-positive rates held and where the files are."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = screen(wrap=True)
     title = f"{content['method']} · {content['cases']} cases, {content['patients']} patients"
     table = Table("level", "metric", "threshold protocol", "value", "95 % interval", title=title)
     for row in rows:
@@ -190,5 +194,11 @@ def show(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> N
         console.print(
             f"AP per patient, {row['method']} − this: {row['difference']:+.3f} (n = {row['n']}, p = {row['p']:.3f}, Holm {row['p_holm']:.3f})"
         )
-    console.print(f"region: {content['region']}", highlight=False)
+    for case, notes in [*content["warnings"].items()][:LISTED]:
+        console.print(f"warning: {case}: {'; '.join(notes)}")
+    if len(content["warnings"]) > LISTED:
+        console.print(f"warning: {len(content['warnings']) - LISTED} more cases, see metrics.json")
+    for case, reason in content["failed"].items():
+        console.print(styled(("failed", "red"), f" {case}: {reason}"), soft_wrap=True)
+    console.print(f"region: {content['region']}")
     console.print(f"tables and figures: {folder}", soft_wrap=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from aberra.errors import unknown
 from aberra.nets import dense
-from aberra.nets.critic import code_critic, critic_loss, critic_turns, dense_kind
+from aberra.nets.critic import NETWORKS, Network, code_critic, critic_loss, critic_turns
+from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from torch import Generator
     from torch.nn import Parameter
@@ -52,35 +53,32 @@ class AAE(nn.Module):
     code before dropout, which is the code in use. The original's output is linear instead of tanh: our intensities reach above 1.
     """
 
-    RECONSTRUCTIONS = ("l1", "l2")
-
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        network: str = "unified",
-        latent: int = 128,
-        width: int | None = None,
-        dropout: float = 0.2,
-        rho: float = 0.0,
-        reconstruction: str = "l1",
-        adversarial_weight: float = 1.0,
-        critic_steps: int = 5,
-        penalty: float = 10.0,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        network: Network = "unified",
+        latent: Width = 128,
+        width: Width | None = None,
+        dropout: ShareBelowOne | None = None,
+        rho: NotNegative = 0.0,
+        reconstruction: Literal["l1", "l2"] = "l1",
+        adversarial_weight: NotNegative = 1.0,
+        critic_steps: Few = 5,
+        penalty: NotNegative = 10.0,
     ) -> None:
         super().__init__()
-        kind = dense_kind(network)
-        if reconstruction not in self.RECONSTRUCTIONS:
-            raise unknown("model.reconstruction", reconstruction, self.RECONSTRUCTIONS)
+        kind = NETWORKS[network]
         self.latent = latent
         self.rho = rho
         self.power = 1 if reconstruction == "l1" else 2
         self.adversarial_weight = adversarial_weight
         self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
-        dropout = dropout if network == "unified" else 0.0
+        dropout = dense.dropout_of(dropout, there=network == "unified")
         reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
         self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent))
         self.dropout = nn.Dropout(dropout)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.errors import unknown
 from aberra.nets import dense
 from aberra.nets.dropout import MCDropout, drawn
 from aberra.nets.unified import Decoder, Encoder
+from aberra.options import Dims, Edge, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
 
@@ -40,22 +41,19 @@ class AE(nn.Module):
     has dropout; the study names it for the dense layers only. The layers' details are those of :mod:`aberra.nets.unified`.
     """
 
-    BOTTLENECKS = ("dense", "spatial")
-
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        bottleneck: str = "dense",
-        latent: int = 128,
-        width: int = 32,
-        dropout: float = 0.2,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        bottleneck: Literal["dense", "spatial"] = "dense",
+        latent: Width = 128,
+        width: Width = 32,
+        dropout: ShareBelowOne = 0.2,
     ) -> None:
         super().__init__()
-        if bottleneck not in self.BOTTLENECKS:
-            raise unknown("bottleneck", bottleneck, self.BOTTLENECKS)
         shape: dict[str, Any] = {"channels": channels, "dims": dims, "size": size, "width": width}
         if bottleneck == "dense":
             reads = dense.encoder("unified", **shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from aberra.errors import ConfigError
 from aberra.kinds import one_hot
 from aberra.nets.unified import conv
+from aberra.options import Dims, Edge, Few, NotNegative, Positive, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
 
@@ -48,24 +50,25 @@ class AnomalySegmenter(nn.Module):
     Draws of :meth:`segmentations` are mirror images: the first is the image itself, the second is mirrored left and right.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 3,
-        size: Sequence[int],
-        widths: Sequence[int] = (8, 32, 64, 96, 128),
-        weight: float = 0.3,
-        dice: float = 0.2,
+        channels: Width,
+        dims: Dims = 3,
+        size: Sequence[Edge],
+        widths: Sequence[Width] = (8, 24, 48, 96, 128),
+        weight: Positive = 0.3,
+        dice: NotNegative = 0.2,
         sources: Sequence[str] = ("hyper", "hypo", "texture"),
         shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
-        radius_mm: Sequence[float] = (1.5, 15.0),
-        count: int = 4,
-        healthy: float = 0.2,
+        radius_mm: Sequence[Positive] = (1.5, 15.0),
+        count: Few = 4,
+        healthy: ShareBelowOne = 0.2,
     ) -> None:
         super().__init__()
         halvings = len(widths) - 1
-        if halvings < 1 or min(widths) < 1:
+        if halvings < 1:
             raise ConfigError(f"model.widths={list(widths)}; expected filters of two levels or more")
         if any(edge % 2**halvings for edge in size):
             raise ConfigError(

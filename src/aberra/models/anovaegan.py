@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,9 +10,10 @@ import torch
 from aberra.models.vae import VAE, posterior_sample
 from aberra.nets import dense
 from aberra.nets.critic import Critic, critic_loss, critic_turns
+from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from torch import Generator, Tensor
     from torch.nn import Parameter
@@ -47,18 +49,19 @@ class AnoVAEGAN(VAE):
     Deviation: each turn has a batch of its own, the study's share one. Else as :class:`aberra.models.vae.VAE`.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        latent: int = 128,
-        width: int = 32,
-        dropout: float = 0.2,
-        kl_weight: float = 1.0,
-        critic_steps: int = 5,
-        penalty: float = 10.0,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        latent: Width = 128,
+        width: Width = 32,
+        dropout: ShareBelowOne = 0.2,
+        kl_weight: NotNegative = 1.0,
+        critic_steps: Few = 5,
+        penalty: NotNegative = 10.0,
     ) -> None:
         super().__init__(
             channels=channels,

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aberra.errors import ConfigError
-from aberra.models.vae import VAE
-from aberra.nets.masking import STUDY_EDGE, ContextNoise
+from aberra.models.vae import VAE, Anneal, Likelihood, Network
+from aberra.nets.masking import STUDY_EDGE, ContextNoise, Fill, Place
+from aberra.options import (
+    Count,
+    Dims,
+    Edge,
+    Few,
+    NotNegative,
+    Positive,
+    Share,
+    ShareBelowOne,
+    Width,
+    configured,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator, Tensor
 
 
@@ -33,7 +43,7 @@ class CeVAE(VAE):
         network: ``unified`` or ``original`` (Zimmerer's); this and all up to ``scale`` as :class:`aberra.models.vae.VAE`.
         latent: K.
         width: filters of the first stage.
-        dropout: on the heads and behind the code.
+        dropout: on the heads and behind the code; the unified network's 0.2, the original has none.
         kl_weight: β.
         anneal: ``none``, ``monotonic`` or ``cyclical``.
         anneal_steps: of the annealing.
@@ -54,31 +64,30 @@ class CeVAE(VAE):
     masked one. No noise in validation.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        network: str = "unified",
-        latent: int = 128,
-        width: int | None = None,
-        dropout: float = 0.2,
-        kl_weight: float = 1.0,
-        anneal: str = "none",
-        anneal_steps: int = 2000,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        network: Network = "unified",
+        latent: Width = 128,
+        width: Width | None = None,
+        dropout: ShareBelowOne | None = None,
+        kl_weight: NotNegative = 1.0,
+        anneal: Anneal = "none",
+        anneal_steps: Count = 2000,
         masked: bool = False,
-        likelihood: str = "laplace",
-        scale: float = 1.0,
-        factor: float = 0.5,
-        boxes: int = 3,
-        smallest: float = STUDY_EDGE,
-        largest: float = STUDY_EDGE,
-        place: str = "foreground",
-        fill: str = "zero",
+        likelihood: Likelihood = "laplace",
+        scale: Positive = 1.0,
+        factor: Share = 0.5,
+        boxes: Few = 3,
+        smallest: Share = STUDY_EDGE,
+        largest: Share = STUDY_EDGE,
+        place: Place = "foreground",
+        fill: Fill = "zero",
     ) -> None:
-        if not 0 <= factor <= 1:
-            raise ConfigError(f"model.factor={factor}; expected 0 (VAE) to 1 (context encoder)")
         super().__init__(
             channels=channels,
             dims=dims,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
-from aberra.errors import unknown
 from aberra.models.ae import AE
+from aberra.options import Dims, Edge, NotNegative, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator, Tensor
 
 
@@ -38,23 +37,20 @@ class ConstrainedAE(AE):
     Deviation: the constraint compares codes before dropout, which would else be its largest part.
     """
 
-    RECONSTRUCTIONS = ("l1", "l2")
-
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        bottleneck: str = "dense",
-        latent: int = 128,
-        width: int = 32,
-        dropout: float = 0.2,
-        rho: float = 1.0,
-        reconstruction: str = "l2",
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        bottleneck: Literal["dense", "spatial"] = "dense",
+        latent: Width = 128,
+        width: Width = 32,
+        dropout: ShareBelowOne = 0.2,
+        rho: NotNegative = 1.0,
+        reconstruction: Literal["l1", "l2"] = "l2",
     ) -> None:
-        if reconstruction not in self.RECONSTRUCTIONS:
-            raise unknown("model.reconstruction", reconstruction, self.RECONSTRUCTIONS)
         super().__init__(
             channels=channels,
             dims=dims,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from aberra.models.ae import AE
 from aberra.nets.masking import STUDY_EDGE, ContextNoise
+from aberra.options import Dims, Edge, Few, ShareAboveZero, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator, Tensor
 
 
@@ -37,18 +37,19 @@ class ContextAE(AE):
         ConfigError: as the autoencoder, or boxes that cannot be drawn.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        bottleneck: str = "dense",
-        latent: int = 128,
-        width: int = 32,
-        dropout: float = 0.2,
-        boxes: int = 3,
-        box: float = STUDY_EDGE,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        bottleneck: Literal["dense", "spatial"] = "dense",
+        latent: Width = 128,
+        width: Width = 32,
+        dropout: ShareBelowOne = 0.2,
+        boxes: Few = 3,
+        box: ShareAboveZero = STUDY_EDGE,
     ) -> None:
         super().__init__(
             channels=channels,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import coarse
-from aberra.errors import unknown
 from aberra.nets.unet import UNet
+from aberra.options import Dims, Edge, Levels, NotNegative, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator
 
 
@@ -40,23 +39,20 @@ class DAE(nn.Module):
     or brightened, which matters after a short training and on foreign scanners. SiLU instead of the paper's activation.
     """
 
-    PREDICTS = ("noise", "image")
-
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        width: int = 64,
-        depth: int = 4,
-        noise_std: float = 0.2,
-        noise_cells: int = 16,
-        predicts: str = "noise",
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        width: Width = 64,
+        depth: Levels = 4,
+        noise_std: NotNegative = 0.2,
+        noise_cells: Edge = 16,
+        predicts: Literal["noise", "image"] = "noise",
     ) -> None:
         super().__init__()
-        if predicts not in self.PREDICTS:
-            raise unknown("model.predicts", predicts, self.PREDICTS)
         self.predicts = predicts
         self.noise_std = noise_std
         self.noise_cells = noise_cells

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from aberra.diffusion.noise import KINDS, draw, shared
-from aberra.diffusion.schedule import PREDICTS, Schedule
-from aberra.errors import ConfigError, unknown
+from aberra.diffusion.noise import NoiseKind, draw, shared
+from aberra.diffusion.schedule import Kind, Predicts, Schedule
+from aberra.errors import ConfigError
 from aberra.nets.diffusion_unet import DiffusionUNet
+from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator
 
     from aberra.diffusion.schedule import Estimate
 
-LOSSES = ("l2", "l1")
+Loss = Literal["l2", "l1"]
 
 
 class DDPM(nn.Module):
@@ -52,30 +52,25 @@ class DDPM(nn.Module):
     Deviation: small by default (width 32, 1 block a level), so that it trains on a CPU.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2, 4),
-        blocks: int = 1,
-        attention: Sequence[int] = (8,),
-        timesteps: int = 1000,
-        schedule: str = "linear",
-        predicts: str = "noise",
-        noise: str = "gaussian",
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        width: Width = 32,
+        multipliers: Sequence[Few] = (1, 2, 2, 4),
+        blocks: Levels = 1,
+        attention: Sequence[Edge] = (8,),
+        timesteps: Timesteps = 1000,
+        schedule: Kind = "linear",
+        predicts: Predicts = "noise",
+        noise: NoiseKind = "gaussian",
         learned_variance: bool = False,
-        loss_norm: str = "l2",
+        loss_norm: Loss = "l2",
     ) -> None:
         super().__init__()
-        if predicts not in PREDICTS:
-            raise unknown("model.predicts", predicts, PREDICTS)
-        if noise not in KINDS:
-            raise unknown("model.noise", noise, KINDS)
-        if loss_norm not in LOSSES:
-            raise unknown("model.loss_norm", loss_norm, LOSSES)
         if learned_variance and noise != "gaussian":
             raise ConfigError(
                 f"model.noise={noise} with model.learned_variance: the bound is that of Gaussian noise"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
-from aberra.diffusion.samplers import SAMPLERS, sample
-from aberra.errors import ConfigError, unknown
+from aberra.diffusion.samplers import Sampler, sample
+from aberra.diffusion.schedule import Kind, Predicts
+from aberra.errors import ConfigError
 from aberra.kinds import checked, one_hot
-from aberra.models.ddpm import DDPM
+from aberra.models.ddpm import DDPM, Loss
 from aberra.nets.unified import conv
+from aberra.options import Count, Dims, Edge, Few, Levels, Timesteps, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
 
@@ -58,29 +61,28 @@ class DDPMSegmenter(nn.Module):
     above 1. Small by default (width 32), so that it trains on a CPU.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2, 4),
-        blocks: int = 1,
-        attention: Sequence[int] = (8,),
-        timesteps: int = 1000,
-        schedule: str = "linear",
-        predicts: str = "noise",
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        width: Width = 32,
+        multipliers: Sequence[Few] = (1, 2, 2, 4),
+        blocks: Levels = 1,
+        attention: Sequence[Edge] = (8,),
+        timesteps: Timesteps = 1000,
+        schedule: Kind = "linear",
+        predicts: Predicts = "noise",
         learned_variance: bool = True,
-        loss_norm: str = "l2",
-        sampler: str = "ddpm",
-        sampling_steps: int = 1000,
+        loss_norm: Loss = "l2",
+        sampler: Sampler = "ddpm",
+        sampling_steps: Count = 1000,
         kinds: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.kinds = checked(kinds)
-        if sampler not in SAMPLERS:
-            raise unknown("model.sampler", sampler, SAMPLERS)
         if not 1 <= sampling_steps <= timesteps:
             raise ConfigError(
                 f"model.sampling_steps={sampling_steps}; expected 1 to {timesteps}, model.timesteps"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +12,17 @@ from torch import Tensor, nn
 
 from aberra.diffusion.noise import draw
 from aberra.diffusion.schedule import Schedule
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
 from aberra.nets.diffusion_unet import DiffusionUNet
+from aberra.options import Dims, Edge, Few, Levels, Share, Timesteps, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
+
+
+Change = Literal["change", "image"]
 
 
 class DISYRE(nn.Module):
@@ -51,32 +56,30 @@ class DISYRE(nn.Module):
     network predicts the change by default, as :class:`aberra.models.dae.DAE` does.
     """
 
-    PREDICTS = ("change", "image")
+    PREDICTS: tuple[Change, ...] = get_args(Change)
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2, 4),
-        blocks: int = 1,
-        attention: Sequence[int] = (8,),
-        timesteps: int = 100,
-        classes: int = 5,
-        smallest: float = 1 / 32,
-        largest: float = 1 / 4,
-        severities: int = 4,
-        predicts: str = "change",
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        width: Width = 32,
+        multipliers: Sequence[Few] = (1, 2, 2, 4),
+        blocks: Levels = 1,
+        attention: Sequence[Edge] = (8,),
+        timesteps: Timesteps = 100,
+        classes: Few = 5,
+        smallest: Share = 1 / 32,
+        largest: Share = 1 / 4,
+        severities: Few = 4,
+        predicts: Change = "change",
     ) -> None:
         super().__init__()
-        if predicts not in self.PREDICTS:
-            raise unknown("model.predicts", predicts, self.PREDICTS)
-        if not 0 < smallest <= largest <= 0.5 or min(classes, severities) < 1:
+        if not 0 < smallest <= largest <= 0.5:
             raise ConfigError(
-                f"model: smallest={smallest}, largest={largest}, classes={classes}, severities={severities}; "
-                "expected shares of the edge, 0 < smallest ≤ largest ≤ 0.5, and counts of 1 or more"
+                f"model: smallest={smallest}, largest={largest}; expected shares of the edge, 0 < smallest ≤ largest ≤ 0.5"
             )
         self.schedule = Schedule(steps=timesteps)
         self.classes = classes

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from aberra.errors import ConfigError, unknown
 from aberra.nets import dense
-from aberra.nets.critic import Critic, critic_loss, critic_turns, dense_kind
+from aberra.nets.critic import NETWORKS, Critic, Network, critic_loss, critic_turns
+from aberra.options import Between, Dims, Edge, Few, NotNegative, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from torch import Generator
     from torch.nn import Parameter
@@ -52,38 +53,27 @@ class FAnoGAN(nn.Module):
     """
 
     LATENTS = {"unified": 128, "original": 64}  # noqa: RUF012 (a constant)
-    ENCODER_LOSSES = ("izi", "izif")
-    CODES = ("linear", "tanh")
-    OUTPUTS = ("linear", "sigmoid")
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        network: str = "unified",
-        latent: int | None = None,
-        width: int | None = None,
-        gan_share: float = 0.6,
-        critic_steps: int = 5,
-        penalty: float = 10.0,
-        encoder_loss: str = "izif",
-        kappa: float = 1.0,
-        code: str = "tanh",
-        output: str = "linear",
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        network: Network = "unified",
+        latent: Width | None = None,
+        width: Width | None = None,
+        gan_share: Between = 0.6,
+        critic_steps: Few = 5,
+        penalty: NotNegative = 10.0,
+        encoder_loss: Literal["izi", "izif"] = "izif",
+        kappa: NotNegative = 1.0,
+        code: Literal["linear", "tanh"] = "tanh",
+        output: Literal["linear", "sigmoid"] = "linear",
     ) -> None:
         super().__init__()
-        kind = dense_kind(network)
-        for option, value, known in (
-            ("encoder_loss", encoder_loss, self.ENCODER_LOSSES),
-            ("code", code, self.CODES),
-            ("output", output, self.OUTPUTS),
-        ):
-            if value not in known:
-                raise unknown(f"model.{option}", value, known)
-        if not 0 < gan_share < 1:
-            raise ConfigError(f"model.gan_share={gan_share}; expected between 0 and 1")
+        kind = NETWORKS[network]
         self.latent = self.LATENTS[network] if latent is None else latent
         self.gan_share = gan_share
         self.critic_turns = critic_turns(critic_steps)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
-from aberra.errors import ConfigError, unknown
 from aberra.models.vae import kl_to_standard_normal, posterior_sample
 from aberra.nets import dense, you
 from aberra.nets.unified import Decoder, Encoder, conv
+from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
 
@@ -59,38 +60,28 @@ class GMVAE(nn.Module):
     features. The spatial code has the thesis's 128 numbers a location, the public code 1. Heads give log σ².
     """
 
-    NETWORKS = ("unified", "original")
-    BOTTLENECKS = ("dense", "spatial")
-
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        network: str = "unified",
-        bottleneck: str = "dense",
-        latent: int | None = None,
-        width: int | None = None,
-        clusters: int = 9,
-        dim_w: int = 1,
-        cluster_floor: float = 1.0,
-        dropout: float = 0.2,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        network: Literal["unified", "original"] = "unified",
+        bottleneck: Literal["dense", "spatial"] = "dense",
+        latent: Width | None = None,
+        width: Width | None = None,
+        clusters: Few = 9,
+        dim_w: Width = 1,
+        cluster_floor: NotNegative = 1.0,
+        dropout: ShareBelowOne | None = None,
     ) -> None:
         super().__init__()
-        for option, value, known in (
-            ("network", network, self.NETWORKS),
-            ("bottleneck", bottleneck, self.BOTTLENECKS),
-        ):
-            if value not in known:
-                raise unknown(f"model.{option}", value, known)
-        if clusters < 1 or dim_w < 1 or (latent is not None and latent < 1):
-            raise ConfigError(
-                f"model: clusters={clusters}, dim_w={dim_w}, latent={latent}; expected 1 or more"
-            )
         self.clusters = clusters
         self.cluster_floor = cluster_floor
         shape: dict[str, Any] = {"channels": channels, "dims": dims}
+        spatial = network == "original" or bottleneck == "spatial"
+        drop = dense.dropout_of(dropout, there=not spatial)
         if network == "original":
             latent = latent or 1
             mapped = you.Encoder(**shape, size=size, width=width or you.WIDTH)
@@ -110,16 +101,14 @@ class GMVAE(nn.Module):
             flat = dense.encoder("unified", **shape)
             features = flat.features
             self.encoder = flat
-            self.decoder = dense.decoder("unified", **shape, latent=latent, dropout=dropout)
+            self.decoder = dense.decoder("unified", **shape, latent=latent, dropout=drop)
         self.latent = latent
-        spatial = network == "original" or bottleneck == "spatial"
-        dropout = 0.0 if spatial else dropout
 
         def layer(before: int, after: int) -> nn.Module:
             return conv(dims)(before, after, 1) if spatial else nn.Linear(before, after)
 
         def head(after: int) -> nn.Module:
-            return nn.Sequential(layer(features, after), nn.Dropout(dropout))
+            return nn.Sequential(layer(features, after), nn.Dropout(drop))
 
         self.mean, self.log_variance = head(latent), head(latent)
         self.w_mean, self.w_log_variance = head(dim_w), head(dim_w)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.errors import ConfigError, unknown
-from aberra.models.ddpm import DDPM
+from aberra.diffusion.noise import NoiseKind
+from aberra.diffusion.schedule import Kind, Predicts
+from aberra.errors import ConfigError
+from aberra.models.ddpm import DDPM, Loss
 from aberra.nets.diffusion_unet import DiffusionEncoder, DiffusionUNet
+from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from torch import Generator
     from torch.nn import Parameter
 
-GUIDES = ("class", "area", "mask")
+Guide = Literal["class", "area", "mask"]
+GUIDES: tuple[Guide, ...] = get_args(Guide)
 HEALTHY, DISEASED = 0, 1
 """Classes."""
 
@@ -51,35 +56,33 @@ class GuidedDDPM(DDPM):
     judges by eye.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        guides: Sequence[str] = ("class",),
-        guide_width: int = 32,
-        guide_blocks: int = 1,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        guides: Sequence[Guide] = ("class",),
+        guide_width: Width = 32,
+        guide_blocks: Levels = 1,
         conditional: bool = False,
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2, 4),
-        blocks: int = 1,
-        attention: Sequence[int] = (8,),
-        timesteps: int = 1000,
-        schedule: str = "linear",
-        predicts: str = "noise",
-        noise: str = "gaussian",
+        width: Width = 32,
+        multipliers: Sequence[Few] = (1, 2, 2, 4),
+        blocks: Levels = 1,
+        attention: Sequence[Edge] = (8,),
+        timesteps: Timesteps = 1000,
+        schedule: Kind = "linear",
+        predicts: Predicts = "noise",
+        noise: NoiseKind = "gaussian",
         learned_variance: bool = False,
-        loss_norm: str = "l2",
+        loss_norm: Loss = "l2",
     ) -> None:
         super().__init__(
             channels=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
             timesteps=timesteps, schedule=schedule, predicts=predicts, noise=noise, learned_variance=learned_variance,
             loss_norm=loss_norm,
         )  # fmt: skip
-        for name in guides:
-            if name not in GUIDES:
-                raise unknown("model.guides", name, GUIDES)
         if "class" not in guides:
             raise ConfigError(
                 f"model.guides={list(guides)}; expected 'class' among them, which says what is healthy"

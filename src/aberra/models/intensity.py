@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
-from aberra.errors import unknown
+from aberra.options import configured
 
 
 class Intensity(nn.Module):
@@ -19,12 +21,9 @@ class Intensity(nn.Module):
         ConfigError: unknown polarity.
     """
 
-    POLARITIES = ("bright", "dark")
-
-    def __init__(self, *, polarity: str = "bright") -> None:
+    @configured("model")
+    def __init__(self, *, polarity: Literal["bright", "dark"] = "bright") -> None:
         super().__init__()
-        if polarity not in self.POLARITIES:
-            raise unknown("polarity", polarity, self.POLARITIES)
         self.polarity = polarity
 
     def score_volume(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING
@@ -11,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError, TrainingError
+from aberra.options import Between, Dims, Several, Sigma, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator
 
 CHUNK = 65_536
@@ -44,19 +44,18 @@ class OneClassSVM(nn.Module):
     Deviation: voxels of the whole brain share one machine; El Azami has one a location, Zimmerer (Z9) one for whole slices.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        scales: Sequence[float] = (0.0, 1.0, 2.0, 4.0),
-        nu: float = 0.05,
-        vectors: int = 2000,
+        channels: Width,
+        dims: Dims = 2,
+        scales: Sequence[Sigma] = (0.0, 1.0, 2.0, 4.0),
+        nu: Between = 0.05,
+        vectors: Several = 2000,
     ) -> None:
         super().__init__()
-        if not 0 < nu < 1 or vectors < 2:
-            raise ConfigError(f"model: nu={nu}, vectors={vectors}; expected a number in (0, 1), 2 or more")
-        if not scales or scales[0] < 0 or any(after <= before for before, after in pairwise(scales)):
+        if not scales or any(after <= before for before, after in pairwise(scales)):
             raise ConfigError(f"model.scales={list(scales)}; expected ascending σ of 0 or more pixels")
         self.dims = dims
         self.scales = tuple(float(scale) for scale in scales)

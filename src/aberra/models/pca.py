@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from aberra.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from aberra.options import Count, Edge, Width, configured
 
 RELATIVE_RANK = 1e-9
 """Components with a smaller share of the first one's variance are noise of the arithmetic and are left out."""
@@ -40,10 +37,9 @@ class PCA(nn.Module):
     Deviation: intensities as prepared; Saase standardised each voxel after an affine registration.
     """
 
-    def __init__(self, *, channels: int, size: Sequence[int], components: int = 128) -> None:
+    @configured("model")
+    def __init__(self, *, channels: Width, size: Sequence[Edge], components: Count = 128) -> None:
         super().__init__()
-        if components < 1:
-            raise ConfigError(f"model.components={components}; expected 1 or more")
         self.mean: Tensor
         self.components: Tensor
         features = channels * prod(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from math import ceil
 from typing import TYPE_CHECKING
@@ -9,13 +10,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from aberra.diffusion.noise import draw
+from aberra.diffusion.noise import NoiseKind, draw
+from aberra.diffusion.schedule import Kind
 from aberra.errors import ConfigError
-from aberra.models.ddpm import DDPM
+from aberra.models.ddpm import DDPM, Loss
+from aberra.options import (
+    Count,
+    Dims,
+    Edge,
+    Few,
+    Levels,
+    ShareAboveZero,
+    ShareBelowOne,
+    Timesteps,
+    Width,
+    configured,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator
 
 
@@ -43,30 +55,28 @@ class PatchedDDPM(nn.Module):
     Deviation: each box has a noise of its own, fixed and shared by all images; the released code draws one noise an image.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        box: float = 0.5,
-        overlap: float = 0.0,
-        start: int = 500,
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 1,
-        attention: Sequence[int] = (8,),
-        timesteps: int = 1000,
-        schedule: str = "linear",
-        noise: str = "simplex",
-        loss_norm: str = "l1",
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        box: ShareAboveZero = 0.5,
+        overlap: ShareBelowOne = 0.0,
+        start: Count = 500,
+        width: Width = 32,
+        multipliers: Sequence[Few] = (1, 2, 2),
+        blocks: Levels = 1,
+        attention: Sequence[Edge] = (8,),
+        timesteps: Timesteps = 1000,
+        schedule: Kind = "linear",
+        noise: NoiseKind = "simplex",
+        loss_norm: Loss = "l1",
     ) -> None:
         super().__init__()
-        if not 0 < box <= 1 or not 0 <= overlap < 1 or not 1 <= start <= timesteps:
-            raise ConfigError(
-                f"model: box={box}, overlap={overlap}, start={start}; "
-                f"expected 0 < box ≤ 1, 0 ≤ overlap < 1 and a step from 1 to {timesteps}"
-            )
+        if start > timesteps:
+            raise ConfigError(f"model.start={start}: expected 1 to {timesteps}, model.timesteps")
         self.start = start
         # not a subclass: noise all over the image, which scores of diffusion models put there, is nothing this network knows
         self.ddpm = DDPM(

@@ -7,6 +7,8 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
+from aberra.options import configured
+
 
 class Random(nn.Module):
     """Independent uniform noise in every voxel, of its own for every foreground and blind to what is in it.
@@ -18,6 +20,7 @@ class Random(nn.Module):
         seed: of the noise, with the foreground.
     """
 
+    @configured("model")
     def __init__(self, *, seed: int = 0) -> None:
         super().__init__()
         self.seed = seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log2
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,9 @@ from torch import Tensor, nn
 from aberra.errors import ConfigError
 from aberra.nets.pyramid import bands, collapse, gaussian_pyramid
 from aberra.nets.unified import conv, normaliser
+from aberra.options import Dims, Edge, Levels, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator
 
 SLOPE = 0.2
@@ -51,19 +51,18 @@ class ScaleSpaceAE(nn.Module):
     what we could read of the original states neither. The low band is compressed like the others.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        levels: int = 3,
-        width: int = 32,
-        latent: int = 4,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        levels: Levels = 3,
+        width: Width = 32,
+        latent: Width = 4,
     ) -> None:
         super().__init__()
-        if levels < 1:
-            raise ConfigError(f"model.levels={levels}; expected 1 or more")
         self.levels = levels
         # each band's map is halved once more at least
         depths = [max(1, int(log2(max(1, min(size) / 2**level / INNER)))) for level in range(levels + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log, prod
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ from aberra.errors import ConfigError
 from aberra.kinds import checked, one_hot
 from aberra.nets.dropout import MCDropout, drawn
 from aberra.nets.unified import conv, normaliser
+from aberra.options import Dims, Edge, Few, Levels, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
 
@@ -62,25 +64,23 @@ class SegNet(nn.Module):
     probability is that of its mean f.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        width: int = 64,
-        levels: int = 5,
-        dropout: float = 0.0,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        width: Width = 64,
+        levels: Levels = 5,
+        dropout: ShareBelowOne = 0.0,
         aleatoric: bool = False,
-        samples: int = 10,
+        samples: Few = 10,
         kinds: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        if not 1 <= levels <= len(CONVOLUTIONS) or samples < 1 or not 0 <= dropout < 1:
-            raise ConfigError(
-                f"model.levels={levels}, model.samples={samples}, model.dropout={dropout}; expected 1 to {len(CONVOLUTIONS)} stages, "
-                "1 or more samples and a share in [0, 1)"
-            )
+        if levels > len(CONVOLUTIONS):
+            raise ConfigError(f"model.levels={levels}: expected 1 to {len(CONVOLUTIONS)} stages")
         if any(edge % 2**levels for edge in size):
             raise ConfigError(
                 f"size {tuple(size)} with model.levels={levels}: every edge must be divisible by {2**levels}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from aberra.errors import ConfigError
 from aberra.nets.dropout import MCDropout, drawn
 from aberra.nets.unified import SLOPE, Encoder, conv, normaliser, stages
+from aberra.options import Dims, Edge, Maybe, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
 
@@ -46,20 +48,21 @@ class SkipAE(nn.Module):
     skips and p, which the authors call intricate to set, are ours.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        width: int = 32,
-        skips: int | None = None,
-        skip_dropout: float = 0.5,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        width: Width = 32,
+        skips: Maybe | None = None,
+        skip_dropout: ShareBelowOne = 0.5,
     ) -> None:
         super().__init__()
         depth = stages(size)
         skips = depth - 1 if skips is None else skips
-        if not 0 <= skips < depth:
+        if skips >= depth:
             raise ConfigError(f"model.skips={skips}; expected 0 to {depth - 1} at size {tuple(size)}")
         layers = list(Encoder(channels=channels, dims=dims, size=size, width=width))
         self.down = nn.ModuleList(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
-from aberra.errors import ConfigError, unknown
 from aberra.nets import dense
+from aberra.options import Count, Dims, Edge, NotNegative, Positive, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Generator
+
+Network = Literal["unified", "original"]
+Anneal = Literal["none", "monotonic", "cyclical"]
+Likelihood = Literal["laplace", "gaussian"]
 
 
 class VAE(nn.Module):
@@ -49,39 +54,27 @@ class VAE(nn.Module):
     Deviation: the second head is log σ², the study's log σ. Else as :class:`aberra.models.ae.AE`.
     """
 
-    NETWORKS = ("unified", "original")
-    ANNEALS = ("none", "monotonic", "cyclical")
-    LIKELIHOODS = ("laplace", "gaussian")
+    LIKELIHOODS: tuple[Likelihood, ...] = get_args(Likelihood)
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        network: str = "unified",
-        latent: int = 128,
-        width: int | None = None,
-        dropout: float = 0.2,
-        kl_weight: float = 1.0,
-        anneal: str = "none",
-        anneal_steps: int = 2000,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        network: Network = "unified",
+        latent: Width = 128,
+        width: Width | None = None,
+        dropout: ShareBelowOne | None = None,
+        kl_weight: NotNegative = 1.0,
+        anneal: Anneal = "none",
+        anneal_steps: Count = 2000,
         masked: bool = False,
-        likelihood: str = "laplace",
-        scale: float = 1.0,
+        likelihood: Likelihood = "laplace",
+        scale: Positive = 1.0,
     ) -> None:
         super().__init__()
-        for option, value, known in (
-            ("network", network, self.NETWORKS),
-            ("anneal", anneal, self.ANNEALS),
-            ("likelihood", likelihood, self.LIKELIHOODS),
-        ):
-            if value not in known:
-                raise unknown(f"model.{option}", value, known)
-        if scale <= 0 or anneal_steps < 1:
-            raise ConfigError(
-                f"model: scale={scale}, anneal_steps={anneal_steps}; expected above 0, 1 or more"
-            )
         self.kl_weight = kl_weight
         self.anneal = anneal
         self.anneal_steps = anneal_steps
@@ -90,7 +83,7 @@ class VAE(nn.Module):
         self.scale = scale
         self.latent = latent
         kind = "unified" if network == "unified" else "zimmerer"
-        dropout = dropout if network == "unified" else 0.0
+        dropout = dense.dropout_of(dropout, there=network == "unified")
         self.encoder = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
         self.mean = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
         self.log_variance = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))

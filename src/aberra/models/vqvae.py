@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.errors import ConfigError
 from aberra.nets.unified import Decoder, Encoder, conv
+from aberra.options import Dims, Edge, NotNegative, Several, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Generator
 
 DEAD = 0.1
@@ -51,21 +50,20 @@ class VQVAE(nn.Module):
     later work: Dhariwal et al. 2020, Jukebox); the paper leaves them.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int = 2,
-        size: Sequence[int],
-        words: int = 512,
-        latent: int = 64,
-        width: int = 32,
-        commitment: float = 0.25,
-        decay: float = 0.99,
+        channels: Width,
+        dims: Dims = 2,
+        size: Sequence[Edge],
+        words: Several = 512,
+        latent: Width = 64,
+        width: Width = 32,
+        commitment: NotNegative = 0.25,
+        decay: ShareBelowOne = 0.99,
     ) -> None:
         super().__init__()
-        if words < 2 or not 0 <= decay < 1:
-            raise ConfigError(f"model: words={words}, decay={decay}; expected 2 or more, in [0, 1)")
         self.commitment = commitment
         self.decay = decay
         features = Encoder(channels=channels, dims=dims, size=size, width=width)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from aberra.errors import MismatchError
+from aberra.options import Edge, NotNegative, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from aberra.volume import Volume
 
@@ -30,7 +32,8 @@ class ZMap(nn.Module):
         MismatchError: a volume on another grid.
     """
 
-    def __init__(self, *, channels: int, size: Sequence[int], floor: float = 0.25) -> None:
+    @configured("model")
+    def __init__(self, *, channels: Width, size: Sequence[Edge], floor: NotNegative = 0.25) -> None:
         super().__init__()
         self.floor = floor
         grid = (1,) * (3 - len(size)) + tuple(size)

@@ -5,34 +5,26 @@ Arjovsky, Chintala, Bottou 2017 (arXiv 1701.07875); gradient penalty: Gulrajani 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
 from aberra.nets import dense
 from aberra.nets.unified import SLOPE, Encoder, inner_size
+from aberra.options import Dims, Edge, Width, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torch import Generator
 
-NETWORKS = {"unified": "unified", "original": "residual"}
+Network = Literal["unified", "original"]
+NETWORKS: dict[Network, str] = {"unified": "unified", "original": "residual"}
 """The study's own network, and that of the publications that it compares with, to their names in :mod:`aberra.nets.dense`."""
-
-
-def dense_kind(network: str) -> str:
-    """Name in :mod:`aberra.nets.dense` of a model's ``network``.
-
-    Raises:
-        ConfigError: unknown network.
-    """
-    if network not in NETWORKS:
-        raise unknown("model.network", network, NETWORKS)
-    return NETWORKS[network]
 
 
 def critic_turns(steps: int) -> tuple[str, ...]:
@@ -63,17 +55,18 @@ class Critic(nn.Module):
         ConfigError: unknown network or a size that cannot be halved.
     """
 
+    @configured("model")
     def __init__(
         self,
         *,
-        channels: int,
-        dims: int,
-        size: Sequence[int],
-        network: str = "unified",
-        width: int | None = None,
+        channels: Width,
+        dims: Dims,
+        size: Sequence[Edge],
+        network: Network = "unified",
+        width: Width | None = None,
     ) -> None:
         super().__init__()
-        kind = dense_kind(network)
+        kind = NETWORKS[network]
         self.body: nn.Module
         if kind == "unified":
             width = dense.WIDTHS["unified"] if width is None else width

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from aberra.errors import unknown
+from aberra.errors import ConfigError, unknown
 from aberra.nets import residual, zimmerer
 from aberra.nets.unified import Decoder, Encoder, Expand, Squeeze, inner_size, stages
 
@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 
 WIDTHS = {"unified": 32, "zimmerer": 16, "residual": 64}
 """Filters of the first stage in the publications."""
+
+
+DROPOUT = 0.2
+"""Of the unified network, in the study."""
+
+
+def dropout_of(wish: float | None, *, there: bool) -> float:
+    """Dropout around a code: what is wished for, by default the study's; nothing where the network has none.
+
+    Raises:
+        ConfigError: a wish that would do nothing.
+    """
+    if there:
+        return DROPOUT if wish is None else wish
+    if wish is not None:
+        raise ConfigError(
+            f"model.dropout={wish:g}: only the unified network with a dense code has dropout; leave it out"
+        )
+    return 0.0
 
 
 class ToVector(nn.Sequential):

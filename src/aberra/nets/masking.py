@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.options import Few, Share, configured
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-PLACES = ("foreground", "anywhere")
-FILLS = ("zero", "random")
+Place = Literal["foreground", "anywhere"]
+Fill = Literal["zero", "random"]
 STUDY_EDGE = 20 / 128
 """Edge of a box over the edge of the image in the comparative study's code."""
 
@@ -36,14 +37,11 @@ class ContextNoise:
         ConfigError: unknown place or fill, no boxes, or shares out of order or of [0, 1].
     """
 
-    def __init__(self, *, boxes: int, smallest: float, largest: float, place: str, fill: str) -> None:
-        for option, value, known in (("place", place, PLACES), ("fill", fill, FILLS)):
-            if value not in known:
-                raise unknown(f"model.{option}", value, known)
-        if boxes < 1 or not 0 <= smallest <= largest <= 1 or not largest:
+    @configured("model")
+    def __init__(self, *, boxes: Few, smallest: Share, largest: Share, place: Place, fill: Fill) -> None:
+        if not smallest <= largest or not largest:
             raise ConfigError(
-                f"model: boxes={boxes}, box edges from {smallest} to {largest}; "
-                "expected 1 box or more and shares of the image's edge, 0 ≤ smallest ≤ largest ≤ 1"
+                f"model: box edges from {smallest} to {largest}; expected shares of the image's edge, 0 ≤ smallest ≤ largest ≤ 1"
             )
         self.boxes = boxes
         self.smallest = smallest

@@ -19,7 +19,7 @@ class Block(nn.Sequential):
     """Twice convolution 3, group norm, SiLU: (B, C, S) to (B, F, S)."""
 
     def __init__(self, *, dims: int, channels: int, filters: int) -> None:
-        groups = min(8, filters)
+        groups = next(count for count in range(min(8, filters), 0, -1) if filters % count == 0)
         super().__init__(
             conv(dims)(channels, filters, 3, padding=1, bias=False),
             nn.GroupNorm(groups, filters),

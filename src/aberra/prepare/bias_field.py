@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.errors import ConfigError
+from aberra.options import Few, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from aberra.volume import Volume
@@ -29,13 +29,14 @@ class BiasField:
 
     version = 1
 
-    def __init__(self, *, shrink: int = 4, iterations: Sequence[int] = (30, 20, 10)) -> None:
-        if shrink < 1 or not iterations or min(iterations) < 1:
+    @configured("bias-field")
+    def __init__(self, *, shrink: Few = 4, iterations: Sequence[Few] = (30, 20, 10)) -> None:
+        if not iterations:
             raise ConfigError(
-                f"bias-field: shrink={shrink}, iterations={list(iterations)}; expected 1 or more"
+                "bias-field.iterations=[]: expected 1 or more numbers, one a resolution, as in [30, 20, 10]"
             )
         self.shrink = shrink
-        self.iterations = [int(count) for count in iterations]
+        self.iterations = list(iterations)
 
     def __call__(self, volume: Volume) -> Volume:
         """Return the corrected volume, every channel on its own; images are left as they are."""

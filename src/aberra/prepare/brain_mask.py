@@ -6,11 +6,13 @@ import shlex
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError, InputError, unknown
+from aberra.errors import ConfigError, InputError
+from aberra.foreground import CUT_AWAY, RIM, nonzero, rim
+from aberra.options import Between, configured
 from aberra.prepare.grid import resample_to
 
 if TYPE_CHECKING:
@@ -18,14 +20,10 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
-ZERO_BACKGROUND = 0.2
-"""Share of exact zeros from which the background counts as cut away."""
-
-RIM = 0.1
-"""Brightness of the non-zero region's rim, relative to its 98th percentile, below which it is air that fades out."""
-
 TISSUE_FACE = 0.3
 """Share of tissue from which a face of the field of view cuts through the body."""
+
+MaskMethod = Literal["auto", "given", "nonzero", "otsu", "strip", "all", "command"]
 
 
 class BrainMask:
@@ -46,19 +44,15 @@ class BrainMask:
     """
 
     version = 2
-    METHODS = ("auto", "given", "nonzero", "otsu", "strip", "all", "command")
 
+    @configured("brain-mask")
     def __init__(
-        self, *, method: str = "auto", command: str = "", fraction: float = 0.5, blank: bool = True
+        self, *, method: MaskMethod = "auto", command: str = "", fraction: Between = 0.5, blank: bool = True
     ) -> None:
-        if method not in self.METHODS:
-            raise unknown("mask method", method, self.METHODS)
         if method == "command" and not ("{input}" in command and "{output}" in command):
             raise ConfigError(
                 f"brain-mask: command '{command}' needs {{input}} and {{output}}, as in 'hd-bet -i {{input}} -o {{output}}'"
             )
-        if not 0 < fraction < 1:
-            raise ConfigError(f"brain-mask: fraction={fraction}; expected a number between 0 and 1")
         self.method = method
         self.command = command
         try:
@@ -92,27 +86,25 @@ class BrainMask:
             )
         if volume.mask is not None and method in {"auto", "given"}:
             return volume.mask
-        nonzero: NDArray[np.bool] = (volume.data != 0).any(axis=0)
         if method == "auto":
-            method = "nonzero" if _cut_away(volume.data[0], nonzero) else "otsu"
+            method = "nonzero" if _cut_away(volume) else "otsu"
             if method == "otsu" and _inside_tissue(_head(volume)):
                 method = "all"
         if method == "all":
             return np.ones(volume.shape, dtype=bool)
         if method == "nonzero":
-            return nonzero
+            return nonzero(volume.data)
         if method == "command":
             return self._run(volume)
         if method == "strip":
             from aberra.prepare.skull_strip import strip
 
-            stripped = _cut_away(volume.data[0], nonzero)
-            return nonzero if stripped else strip(volume, self.fraction)
+            return nonzero(volume.data) if _cut_away(volume) else strip(volume, self.fraction)
         return _head(volume)
 
     def _run(self, volume: Volume) -> NDArray[np.bool]:
         """Let an external program make the mask."""
-        from aberra.io import read
+        from aberra.io import labels_of, read
 
         with TemporaryDirectory() as folder:
             source, target = Path(folder) / "input.nii.gz", Path(folder) / "output.nii.gz"
@@ -132,22 +124,20 @@ class BrainMask:
                     f"brain-mask command '{words[0]}' failed with exit code {done.returncode}: {said[0]}"
                 )
             found = read(target)
-        inside: NDArray[np.bool] = found.data[0] != 0
+        inside = labels_of(found.data[0], f"mask of '{words[0]}'")[0] > 0
         # some programs write another axis order or voxel size: the affine says where the mask lies
         return resample_to(inside, found.affine, volume.affine, volume.shape, order=0)
 
 
-def _cut_away(data: NDArray[np.float32], nonzero: NDArray[np.bool]) -> bool:
-    """Whether the background was set to zero: many exact zeros, and a bright rim instead of fading air."""
-    from scipy.ndimage import binary_erosion
-
-    if not nonzero.any():
+def _cut_away(volume: Volume) -> bool:
+    """Whether the background was cut away: much of one value, and a bright rim instead of fading air."""
+    inside = nonzero(volume.data)
+    if not inside.any():
         return True
-    if nonzero.mean() > 1 - ZERO_BACKGROUND:
-        return bool(nonzero.all() and data.min() == data.max())
-    edge = nonzero & ~binary_erosion(nonzero, border_value=1)
-    top = np.percentile(np.abs(data[nonzero]), 98)
-    return bool(top > 0 and np.median(np.abs(data[edge])) / top >= RIM)
+    data = volume.data[0]
+    if inside.mean() > 1 - CUT_AWAY:
+        return bool(inside.all() and data.min() == data.max())
+    return rim(data, inside) >= RIM
 
 
 def _inside_tissue(head: NDArray[np.bool]) -> bool:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from aberra.errors import AberraError, InputError
+from aberra.console import bars
+from aberra.errors import InputError
+from aberra.failures import told
 from aberra.files import atomic_path, config_hash, read_json, write_json
+from aberra.output import claim, inputs_of, keep_out
 from aberra.volume import ON_GRID, Volume
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ def prepare_cohort(
     channels: Sequence[str],
     workers: int = 2,
     progress: bool = False,
+    logs: Path | None = None,
 ) -> PreparedCohort:
     """Prepare cases in parallel; entries that are there are kept, so an interrupted run goes on.
 
@@ -69,24 +73,31 @@ def prepare_cohort(
         channels: which channels, in order.
         workers: threads (the work is in SciPy and SimpleITK, which release the interpreter).
         progress: show a progress bar.
+        logs: folder of the run, which gets the logs of what was not foreseen; ``folder`` without.
 
     Raises:
+        OutputError: the folder holds something else, or a scan.
         InputError: lists every case that failed; the others are kept.
     """
-    from rich.progress import Progress
+    from aberra.cohort import Cohort
 
+    keep_out(folder, inputs_of(Cohort(cases)))
+    claim(folder, "cache")
     mark = recipe.fingerprint
-    folders = [
-        folder / config_hash([case.content_hash(channels), mark, list(channels), LAYOUT]) for case in cases
-    ]
-    missing = {
-        target: case
-        for target, case in zip(folders, cases, strict=True)
-        if not (target / "meta.json").is_file()
-    }
-    failures: list[str] = []
-    with Progress(disable=not progress) as bar, ThreadPoolExecutor(workers) as pool:
-        task = bar.add_task("preparing", total=len(cases), completed=len(cases) - len(missing))
+    failures: dict[str, str] = {}
+    folders: list[Path] = []
+    missing: dict[Path, Case] = {}
+    for case in cases:
+        try:
+            target = folder / config_hash([case.content_hash(channels), mark, list(channels), LAYOUT])
+        except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+            failures[case.case] = told(error, logs or folder, case.case)
+            continue
+        folders.append(target)
+        if not _finished(target):
+            missing[target] = case
+    with bars(show=progress) as bar, ThreadPoolExecutor(workers) as pool:
+        task = bar.add_task("preparing", total=len(cases), completed=len(folders) - len(missing))
         running = {
             pool.submit(_prepare, case, recipe, target, list(channels)): case
             for target, case in missing.items()
@@ -95,21 +106,26 @@ def prepare_cohort(
             for done in as_completed(running):
                 try:
                     done.result()
-                except AberraError as error:
-                    failures.append(f"{running[done].case}: {error}")
+                except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+                    name = running[done].case
+                    failures[name] = told(error, logs or folder, name)
                 bar.update(task, advance=1, description=f"preparing {running[done].case}")
         except BaseException:  # Ctrl-C must not wait for every case that is still queued
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if failures:
-        listed = "\n  ".join(sorted(failures))
+        listed = "\n  ".join(f"{name}: {reason}" for name, reason in sorted(failures.items()))
         raise InputError(f"{len(failures)} of {len(cases)} cases cannot be prepared:\n  {listed}")
     return PreparedCohort(cases, folders)
 
 
+def _finished(target: Path) -> bool:
+    return (target / "meta.json").is_file()
+
+
 def _prepare(case: Case, recipe: Recipe, target: Path, channels: list[str]) -> None:
     volume = recipe(case.read(channels))
-    with atomic_path(target) as temporary:
+    with atomic_path(target, last="meta.json", unless=lambda: _finished(target)) as temporary:
         temporary.mkdir()
         np.save(temporary / "data.npy", volume.data)
         for name in ON_GRID:

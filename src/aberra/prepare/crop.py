@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
-from aberra.prepare.grid import warn
+from aberra.errors import ConfigError, InputError
+from aberra.options import EdgeOrNone, configured
+from aberra.prepare.grid import LARGEST, warn
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aberra.volume import Volume
 
 
@@ -24,22 +24,28 @@ class Crop:
         centre: ``mask`` or ``grid``.
 
     Raises:
-        ConfigError: unknown centre, or not three edges of 0 or more.
+        ConfigError: unknown centre, or not three edges of 0 or more, or too many voxels.
     """
 
     version = 1
-    CENTRES = ("mask", "grid")
 
-    def __init__(self, *, shape: Sequence[int], centre: str = "mask") -> None:
-        if centre not in self.CENTRES:
-            raise unknown("crop centre", centre, self.CENTRES)
-        if len(shape) != 3 or min(shape) < 0:
+    @configured("crop")
+    def __init__(self, *, shape: Sequence[EdgeOrNone], centre: Literal["mask", "grid"] = "mask") -> None:
+        if len(shape) != 3:
             raise ConfigError(f"crop: shape {list(shape)}; expected three edges in voxels, 0 to keep an axis")
-        self.shape = [int(edge) for edge in shape]
+        if max(1, shape[0]) * max(1, shape[1]) * max(1, shape[2]) > LARGEST:
+            raise ConfigError(
+                f"crop: shape {list(shape)} has more voxels than memory holds; give a smaller one"
+            )
+        self.shape = list(shape)
         self.centre = centre
 
     def __call__(self, volume: Volume) -> Volume:
-        """Return the cropped volume; its affine stays true. Warns when foreground is cut off."""
+        """Return the cropped volume; its affine stays true. Warns when foreground is cut off.
+
+        Raises:
+            InputError: it would be larger than memory holds.
+        """
         low = []
         for axis, edge in enumerate(self.shape):
             length = volume.shape[axis]
@@ -51,6 +57,10 @@ class Crop:
                 first, last = int(hit[0]), int(hit[-1])
             low.append(0 if not edge else (first + last + 1 - edge) // 2)
         shape = tuple(edge or length for edge, length in zip(self.shape, volume.shape, strict=True))
+        if np.prod(shape) > max(LARGEST, int(np.prod(volume.shape))):
+            raise InputError(
+                f"a scan of {volume.shape} voxels would be padded to {shape}; is the spacing in its header right?"
+            )
         if tuple(low) == (0, 0, 0) and shape == volume.shape:
             return volume
         shift = np.eye(4)

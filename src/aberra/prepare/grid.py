@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.volume import ON_GRID
+from aberra.volume import ON_GRID, SPL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 SLAB_VOXELS = 1 << 22
 """Target voxels resampled at once: bounds the coordinate arrays of a 512³ target."""
 
-REACH = 0.5 + 1e-6
+LARGEST = 1 << 29
+"""Voxels of a target grid, or as many as the source has: 2 GiB a channel; more come of a wrong spacing or size."""
+
+ROUNDING = 1e-6
+"""Of places, in voxels."""
+
+REACH = 0.5 + ROUNDING
 """How far a voxel reaches from its centre, in voxels; the excess forgives rounding."""
 
 
@@ -30,7 +36,8 @@ def resample_to(
 ) -> NDArray[Any]:
     """Resample onto another grid; zero where the source does not reach.
 
-    A voxel reaches half its size to each side of its centre, so the outermost half voxels repeat their neighbour.
+    A voxel reaches half its size to each side of its centre, so the outermost half voxels repeat their neighbour. Both grids are
+    walked along S, P, L: which of two equally near voxels is taken does not depend on the order of a file's axes.
 
     Args:
         array: shape (D, H, W) or (C, D, H, W).
@@ -51,19 +58,37 @@ def resample_to(
     if array.shape == tuple(target_shape) and np.allclose(affine, target_affine, atol=1e-6):
         return array.copy()
     logical = array.dtype == bool
+    array, affine = _turned(array, affine)
     source = np.ascontiguousarray(array, dtype=np.uint8 if logical else np.float32)
+    out = np.empty(target_shape, dtype=source.dtype)
+    view, target_affine = _turned(out, target_affine)
     # Rounded, so that a mere permutation or shift hits the source's voxels exactly and is exact itself.
     step = np.round(np.linalg.inv(affine) @ target_affine, 9)
-    out = np.empty(target_shape, dtype=source.dtype)
-    slab = max(1, SLAB_VOXELS // max(1, target_shape[1] * target_shape[2]))
-    for start in range(0, target_shape[0], slab):
-        part = out[start : start + slab]
+    slab = max(1, SLAB_VOXELS // max(1, view.shape[1] * view.shape[2]))
+    for start in range(0, view.shape[0], slab):
+        part = view[start : start + slab]
         offset = step[:3, 3] + step[:3, 0] * start
+        # midway between two voxels rounding would decide, which differs from file to file
+        shift = offset + (0 if order else ROUNDING)
         affine_transform(
-            source, step[:3, :3], offset=offset, output_shape=part.shape, output=part, order=order, mode="nearest"
+            source, step[:3, :3], offset=shift, output_shape=part.shape, output=part, order=order, mode="nearest"
         )  # fmt: skip
         _blank_outside(part, step[:3, :3], offset, source.shape)
     return out.astype(bool) if logical else out
+
+
+def _turned(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """A view (D, H, W) of an array with its axes along S, P, L, and the view's affine."""
+    from nibabel.orientations import (
+        apply_orientation,
+        axcodes2ornt,
+        inv_ornt_aff,
+        io_orientation,
+        ornt_transform,
+    )
+
+    change = ornt_transform(io_orientation(affine), axcodes2ornt(SPL))
+    return apply_orientation(array, change), affine @ inv_ornt_aff(change, array.shape)
 
 
 def _blank_outside(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from aberra.errors import ConfigError
+from aberra.options import Within, configured, conforming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,9 +31,8 @@ class HistogramMatch:
     version = 1
     REFERENCES = 50
 
-    def __init__(self, *, points: int = 21) -> None:
-        if points < 2:
-            raise ConfigError(f"histogram-match: points={points}; expected 2 or more")
+    @configured("histogram-match")
+    def __init__(self, *, points: Annotated[int, Within(2, 10_000)] = 21) -> None:
         self.points = points
         self.reference: list[list[float]] = []
 
@@ -60,8 +60,15 @@ class HistogramMatch:
         return {"reference": self.reference}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take a learnt reference."""
-        self.reference = [list(each) for each in state["reference"]]
+        """Take a learnt reference.
+
+        Raises:
+            ConfigError: it is not one list of ``points`` numbers a channel.
+        """
+        found = conforming(state.get("reference"), list[list[float]], "histogram-match.reference")
+        if any(len(each) != self.points for each in found):
+            raise ConfigError(f"histogram-match.reference: expected {self.points} numbers a channel")
+        self.reference = found
 
     def _landmarks(self, volume: Volume) -> np.ndarray:
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
-from aberra.prepare.grid import warn
+from aberra.errors import ConfigError, InputError
+from aberra.options import Within, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from aberra.volume import Volume
+
+NormaliseMethod = Literal["percentile", "zscore", "robust", "interdecile", "equalise", "window", "none"]
 
 
 class Normalise:
@@ -36,22 +37,20 @@ class Normalise:
     """
 
     version = 1
-    METHODS = ("percentile", "zscore", "robust", "interdecile", "equalise", "window", "none")
 
+    @configured("normalise")
     def __init__(
         self,
         *,
-        method: str = "percentile",
-        percentile: float = 98.0,
+        method: NormaliseMethod = "percentile",
+        percentile: Annotated[float, Within(0, 100, "(]")] = 98.0,
         clip: Sequence[float] = (),
         low: float = 0.0,
         high: float = 80.0,
     ) -> None:
-        if method not in self.METHODS:
-            raise unknown("normalisation", method, self.METHODS)
         if high <= low or (clip and (len(clip) != 2 or clip[1] <= clip[0])):
             raise ConfigError(
-                f"normalise: window [{low}, {high}], clip {list(clip)}; the upper end must be above the lower"
+                f"normalise: low={low:g}, high={high:g}, clip={list(clip)}; expected an upper end above the lower"
             )
         self.method = method
         self.percentile = percentile
@@ -60,14 +59,19 @@ class Normalise:
         self.high = high
 
     def __call__(self, volume: Volume) -> Volume:
-        """Return the normalised volume. A channel that is constant inside the mask becomes zero, with a warning."""
+        """Return the normalised volume.
+
+        Raises:
+            InputError: a channel is constant inside the mask, so that there is no scale (``window`` and ``none`` need none).
+        """
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
         data = np.zeros_like(volume.data)
         for index, (channel, name) in enumerate(zip(volume.data, volume.channels, strict=True)):
             inside = channel[mask]
-            if not inside.size or (inside.min() == inside.max() and self.method not in {"window", "none"}):
-                volume = warn(volume, f"{name}: constant inside the foreground; its map is flat")
+            if not inside.size:
                 continue
+            if inside.min() == inside.max() and self.method not in {"window", "none"}:
+                raise InputError(f"{name} is constant inside the foreground; is this the right file?")
             values = self._scaled(inside)
             data[index][mask] = np.clip(values, self.clip[0], self.clip[1]) if self.clip else values
         return volume.with_(data=data)

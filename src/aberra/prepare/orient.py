@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.errors import ConfigError
-from aberra.volume import ON_GRID
+from aberra.options import configured
+from aberra.volume import ON_GRID, SPL
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 class Orient:
     """Permute and flip axes so that they run towards ``to``; exact, the affine is adjusted.
 
+    A 2-D image is turned to :attr:`~aberra.volume.Volume.standard` instead, so that D is the axis across it.
+
     Args:
         to: three codes of R/L, A/P, S/I, one of each pair; ``SPL`` gives radiological axial slices along D.
 
@@ -23,16 +26,15 @@ class Orient:
         ConfigError: not an orientation.
     """
 
-    version = 1
+    version = 2
 
-    def __init__(self, *, to: str = "SPL") -> None:
+    @configured("orient")
+    def __init__(self, *, to: str = SPL) -> None:
         if len(to) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
             next((pair for pair in (frozenset("RL"), frozenset("AP"), frozenset("SI")) if code in pair), None)
             for code in to
         }:
-            raise ConfigError(
-                f"orient: '{to}' is not an orientation; expected three codes such as SPL or RAS"
-            )
+            raise ConfigError(f"orient.to={to}: expected an orientation, three codes such as SPL or RAS")
         self.to = to
 
     def __call__(self, volume: Volume) -> Volume:
@@ -45,7 +47,8 @@ class Orient:
             ornt_transform,
         )
 
-        change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(self.to))
+        to = volume.standard if volume.is_image else self.to
+        change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(to))
         affine = volume.affine @ inv_ornt_aff(change, volume.shape)
         moved = {
             name: None if (array := getattr(volume, name)) is None

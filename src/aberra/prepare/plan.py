@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.errors import ConfigError
+from aberra.options import Dims, Edge, NotNegative, accepted, checked, configured
+from aberra.prepare.brain_mask import MaskMethod
+from aberra.prepare.normalise import NormaliseMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from aberra.cohort.fingerprint import Fingerprint
+    from aberra.cohort.fingerprint import Fingerprint  # noqa: TC004  (not an option)
 
 SLICE = 128
 """In-plane size of the study (B76)."""
@@ -31,18 +33,19 @@ CLIP = (0.0, 2.0)
 """After division by the 98th percentile: keeps lesions brighter than it and cuts fat and vessels."""
 
 
+@configured("prepare")
 def plan(
     fingerprint: Fingerprint,
     *,
-    dims: int = 2,
-    size: int | Sequence[int] | None = None,
-    spacing: Sequence[float] | None = None,
-    normalise: str | Mapping[str, Any] = "percentile",
-    mask: str | Mapping[str, Any] = "auto",
+    dims: Dims = 2,
+    size: Edge | Sequence[Edge] | None = None,
+    spacing: tuple[NotNegative, NotNegative, NotNegative] | None = None,
+    normalise: NormaliseMethod | Mapping[str, Any] = "percentile",
+    mask: MaskMethod | Mapping[str, Any] = "auto",
     bias_field: bool = False,
     match: bool = False,
-    grid: str = "slices",
-    register: str = "none",
+    grid: Literal["slices", "common"] = "slices",
+    register: Literal["none", "auto", "mni152"] = "none",
 ) -> dict[str, Any]:
     """Choose a recipe for a cohort.
 
@@ -65,9 +68,9 @@ def plan(
     Raises:
         ConfigError: a wish that cannot be met.
     """
-    if grid not in {"slices", "common"} or register not in {"none", "auto", "mni152"}:
+    if spacing is not None and not all(spacing) and (dims == 3 or grid == "common"):
         raise ConfigError(
-            f"prepare: grid '{grid}', register '{register}'; expected slices/common and none/auto/mni152"
+            f"prepare.spacing={list(spacing)}: expected three sizes in mm above 0; 0 keeps an axis only where slices are cut"
         )
     image = fingerprint.kind == "image"
     own = fingerprint.spacing["median"]
@@ -98,7 +101,7 @@ def plan(
         else:
             voxel, chosen = _slice_plan(own, extent, size, spacing, image=image)
             shape = [0, *chosen]
-        steps.append({"name": "resample", "spacing": [round(edge, 4) for edge in voxel]})
+        steps.append({"name": "resample", "spacing": [_rounded(edge) for edge in voxel]})
         if shape is not None:
             steps.append({"name": "crop", "shape": list(shape), "centre": "grid" if image else "mask"})
     if match:
@@ -108,6 +111,46 @@ def plan(
         wanted["clip"] = list(CLIP)
     steps.append({"name": "normalise", **wanted})
     return {"prepare": steps, "size": [int(edge) for edge in chosen]}
+
+
+def fit_shape(model: type[Any], dims: int, size: Sequence[int]) -> None:
+    """Refuse an input shape of other dimensions than a model's.
+
+    Raises:
+        ConfigError: another number of edges than ``dims``; models without ``dims`` take 2 or 3.
+    """
+    wanted = (dims,) if "dims" in accepted(model) else (2, 3)
+    if len(size) not in wanted:
+        raise ConfigError(f"prepare.size={list(size)}: expected {wanted[0]} edges, for model.dims={dims}")
+
+
+def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a method's ``[prepare]``: wishes for :func:`plan`, or ``steps`` of its own and ``size``.
+
+    Raises:
+        ConfigError: an unknown wish, a value that cannot be, or a wish beside ``steps``, where it would do nothing.
+    """
+    from aberra.registry import build
+
+    if "steps" not in wishes:
+        found = checked(plan, wishes, "prepare", given=("fingerprint", "dims"))
+        for step, name in (("normalise", "normalise"), ("mask", "brain-mask")):
+            if isinstance(found.get(step), dict):
+                build("prepare", {"name": name, **found[step]})
+        return found
+    found = checked(_own, wishes, "prepare", title="[prepare] with its own steps")
+    for step in found["steps"]:
+        build("prepare", step)
+    if "size" not in found:
+        raise ConfigError(
+            "[prepare] with its own steps needs size, the network's spatial shape, as in size = [128, 128]"
+        )
+    return found
+
+
+@configured("prepare")
+def _own(*, steps: Sequence[Mapping[str, Any]], size: Edge | Sequence[Edge]) -> None:
+    """What ``[prepare]`` may say instead of wishes."""
 
 
 def _slice_plan(
@@ -121,7 +164,7 @@ def _slice_plan(
     """Voxel size (S, P, L) and slice size (P, L) for a 2-D network."""
     margin = 1.0 if image else MARGIN
     if size is not None and not isinstance(size, int):
-        edges = [int(edge) for edge in size]
+        edges = list(size)
     else:
         needed = max(extent[1] / own[1], extent[2] / own[2]) / margin
         edge = size or min(SLICE, max(32, _multiple(needed)))
@@ -140,7 +183,7 @@ def _volume_spacing(
 ) -> list[float]:
     """Voxel size (S, P, L) for a 3-D network or a common grid."""
     if spacing is not None:
-        return [float(step) for step in spacing]
+        return [float(step or mine) for step, mine in zip(spacing, own, strict=True)]
     coarsest = max(extent) / COARSEST
     return [max(step, coarsest) for step in own]
 
@@ -164,6 +207,11 @@ def _patch(
     if size:
         return [size] * 3
     return [min(PATCH, _multiple(edge)) for edge in needed]
+
+
+def _rounded(edge: float) -> float:
+    """To four decimals, or as many digits where pixels are that small."""
+    return round(edge, 4) if edge >= 0.1 else float(f"{edge:.4g}")
 
 
 def _multiple(edge: float) -> int:

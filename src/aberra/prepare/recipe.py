@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Self
 
-from aberra.errors import AberraError
+from aberra.errors import AberraError, ConfigError, InputError
 from aberra.files import config_hash
+from aberra.foreground import constant
 from aberra.registry import build
 
 if TYPE_CHECKING:
@@ -59,14 +60,16 @@ class Recipe:
         """Prepare a scan.
 
         Raises:
+            InputError: a channel is constant, so that there is nothing to see in it.
             AberraError: a step refuses the scan; the message names both.
         """
+        if volume.data.any() and (flat := constant(volume)):
+            raise InputError(f"{_name(volume)}: {flat}; export the scan again, or leave it out")
         for entry, step in zip(self.config, self.steps, strict=True):
             try:
                 volume = step(volume)
             except AberraError as error:
-                name = volume.provenance.get("path") or volume.provenance.get("case", "scan")
-                raise type(error)(f"{name}: {entry['name']}: {error}") from error
+                raise type(error)(f"{_name(volume)}: {entry['name']}: {error}") from error
         return volume
 
     def fit(self, volumes: Callable[[], Iterable[Volume]]) -> None:
@@ -86,7 +89,19 @@ class Recipe:
         return [step.state() if hasattr(step, "state") else {} for step in self.steps]
 
     def load_state(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Take learnt state back."""
-        for step, entry in zip(self.steps, state, strict=False):
+        """Take learnt state back; none at all leaves the steps as they are.
+
+        Raises:
+            ConfigError: it is not of these steps.
+        """
+        if state and len(state) != len(self.steps):
+            raise ConfigError(f"{len(state)} learnt states of {len(self.steps)} steps of preparation")
+        for step, config, entry in zip(self.steps, self.config, state, strict=bool(state)):
+            if entry and not hasattr(step, "load_state"):
+                raise ConfigError(f"{config['name']}: learns nothing, but has a state")
             if entry:
                 step.load_state(entry)  # type: ignore[attr-defined]
+
+
+def _name(volume: Volume) -> str:
+    return str(volume.provenance.get("path") or volume.provenance.get("case", "scan"))

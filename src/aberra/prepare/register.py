@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from aberra.errors import unknown
+from aberra.options import Within, configured
 from aberra.prepare.grid import regrid, warn
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class Register:
     """
 
     version = 2
-    TARGETS = ("mni152",)
 
-    def __init__(self, *, target: str = "mni152", spacing: float = 2.0) -> None:
-        if target not in self.TARGETS:
-            raise unknown("registration target", target, self.TARGETS)
+    @configured("register")
+    def __init__(
+        self, *, target: Literal["mni152"] = "mni152", spacing: Annotated[float, Within(0.5, 100)] = 2.0
+    ) -> None:
         self.target = target
         self.spacing = float(spacing)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aberra.errors import ConfigError
-from aberra.prepare.grid import regrid
+from aberra.errors import ConfigError, InputError
+from aberra.options import NotNegative, configured
+from aberra.prepare.grid import LARGEST, regrid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 FWHM = 2.355
 """Full width at half maximum of a Gaussian, in σ."""
+
+SHORT = 8
+"""Along more than one axis so many voxels never become one."""
 
 
 class Resample:
@@ -36,8 +41,9 @@ class Resample:
 
     version = 2
 
-    def __init__(self, *, spacing: Sequence[float], order: int = 1) -> None:
-        if len(spacing) != 3 or min(spacing) < 0:
+    @configured("resample")
+    def __init__(self, *, spacing: Sequence[NotNegative], order: Literal[0, 1] = 1) -> None:
+        if len(spacing) != 3:
             raise ConfigError(
                 f"resample: spacing {list(spacing)}; expected three sizes in mm, 0 to keep an axis"
             )
@@ -45,7 +51,11 @@ class Resample:
         self.order = order
 
     def __call__(self, volume: Volume) -> Volume:
-        """Return the resampled volume."""
+        """Return the resampled volume.
+
+        Raises:
+            InputError: nothing, or more than memory holds, would be left: the scan's spacing is not what it says.
+        """
         wanted = [new or old for new, old in zip(self.spacing, volume.spacing, strict=True)]
         ratio = np.array([new / old for new, old in zip(wanted, volume.spacing, strict=True)])
         ratio[[length == 1 for length in volume.shape]] = 1
@@ -55,11 +65,18 @@ class Resample:
             max(1, int(np.ceil(length / factor - 1e-6)))
             for length, factor in zip(volume.shape, ratio, strict=True)
         )
+        shape = depth, height, width
+        gone = sum(new == 1 and old >= SHORT for new, old in zip(shape, volume.shape, strict=True)) > 1
+        if gone or depth * height * width > max(LARGEST, int(np.prod(volume.shape))):
+            raise InputError(
+                f"voxels of {_mm(volume.spacing)} would become {_mm(wanted)}, and {volume.shape} of them {shape}; is the spacing "
+                "in the scan's header right?"
+            )
         data = smoothed(volume.data, ratio) if self.order else volume.data
         scale = np.diag([*ratio, 1.0])
         # centre the new grid on the old one: both cover the same field of view
-        scale[:3, 3] = ((np.array(volume.shape) - 1) - (np.array([depth, height, width]) - 1) * ratio) / 2
-        return regrid(volume, volume.affine @ scale, (depth, height, width), order=self.order, data=data)
+        scale[:3, 3] = ((np.array(volume.shape) - 1) - (np.array(shape) - 1) * ratio) / 2
+        return regrid(volume, volume.affine @ scale, shape, order=self.order, data=data)
 
 
 def smoothed(data: NDArray[np.float32], ratio: Iterable[float]) -> NDArray[np.float32]:
@@ -70,3 +87,7 @@ def smoothed(data: NDArray[np.float32], ratio: Iterable[float]) -> NDArray[np.fl
         if factor > 1:
             data = gaussian_filter1d(data, np.sqrt(factor**2 - 1) / FWHM, axis=axis, mode="nearest")
     return data
+
+
+def _mm(edges: Iterable[float]) -> str:
+    return " × ".join(f"{edge:.3g}" for edge in edges) + " mm"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import AberraError, InputError
-from aberra.files import write_text
+from aberra.errors import AberraError, InputError, OutputError
+from aberra.failures import told as reason_of
+from aberra.files import read_mark, reading, write_text
+from aberra.output import claim, kind_of
 from aberra.report.panels import case_picture, thumbnail
 from aberra.result import Result
 
@@ -52,38 +54,64 @@ def write_report(
         The page's path.
 
     Raises:
-        InputError: no finished result in the folder.
+        InputError: no case in the folder, neither finished nor failed.
+        OutputError: the folder is not one that aberra wrote, or a page is there that it did not write.
     """
     results = Path(results)
     rows = _worklist(results)
     if not rows:
         raise InputError(f"{results}: no results; run `aberra detect MODEL PATH --out {results}` first")
+    if kind_of(results) != "results" and not any(kind_of(results / row["case"]) == "case" for row in rows):
+        raise OutputError(
+            f"{results}: not a folder of results that aberra wrote; run `aberra detect` into a new one"
+        )
+    claim(results, "results", adopt=True)
     truths = _truths(manifest)
-    cases = [
-        _section(results / row["case"], truths.get(row["case"])) for row in rows[:DETAILED] if row["score"]
-    ]
-    for row, case in zip(rows, cases, strict=False):
+    first: Result | None = None
+    cases: list[dict[str, Any]] = []
+    for row in rows[:DETAILED]:
+        if not row["score"]:
+            continue
+        try:
+            case, result = _section(results / row["case"], truths.get(row["case"]))
+        except Exception as error:  # noqa: BLE001 - one case never ends a report
+            row["warnings"] = "; ".join(
+                filter(None, [row["warnings"], f"cannot be shown: {reason_of(error, results, row['case'])}"])
+            )
+            continue
+        first = first or result
         row["thumbnail"] = case["thumbnail"]
-    first = Result.load(results / cases[0]["case"])
-    protocol = first.threshold["protocol"]
+        row["anchor"] = len(cases) + 1
+        cases.append(case)
     page = _template().render(
-        title=title
-        or f"{first.model.get('name', 'detector')} · {len(rows)} case{'s' if len(rows) != 1 else ''}",
-        model=first.model,
-        protocol=protocol,
-        threshold=f"{first.threshold['value']:.4g}",
-        meaning=PROTOCOLS.get(protocol, "was set by the user"),
+        title=title,
         rows=rows,
         cases=cases,
+        failed=sum(not row["score"] for row in rows),
         omitted=max(0, len(rows) - DETAILED),
-        healthy=len(first.healthy_scores),
-        smallest=f"{1 / (len(first.healthy_scores) + 1):.3g}",
-        histogram=_histogram(first.healthy_scores, [float(row["score"]) for row in rows if row["score"]]),
         has_truth=any(case["has_truth"] for case in cases),
-        versions=first.versions,
+        **_facts(results, first, rows),
     )
     write_text(results / "report.html", page)
     return results / "report.html"
+
+
+def _facts(results: Path, first: Result | None, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all cases share, from one that is finished; where none is, the model's name from the folder's mark."""
+    if first is None:
+        mark = read_mark(results) or {}
+        return {"model": mark.get("model", {}), "threshold": "", "versions": {}}
+    protocol, healthy = first.threshold["protocol"], first.healthy_scores
+    return {
+        "model": first.model,
+        "threshold": f"{first.threshold['value']:.4g}",
+        "protocol": protocol,
+        "meaning": PROTOCOLS.get(protocol, "was set by the user"),
+        "healthy": len(healthy),
+        "smallest": f"{1 / (len(healthy) + 1):.3g}",
+        "histogram": _histogram(healthy, [float(row["score"]) for row in rows if row["score"]]),
+        "versions": first.versions,
+    }
 
 
 def _worklist(results: Path) -> list[dict[str, Any]]:
@@ -91,16 +119,25 @@ def _worklist(results: Path) -> list[dict[str, Any]]:
     path = results / "scores.csv"
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    for row in rows:
-        row["thumbnail"] = ""
-        row["p_text"] = f"{float(row['p']):.3g}" if row["p"] else "–"
-        row["score_text"] = f"{float(row['score']):.4g}" if row["score"] else "failed"
-        row["largest_text"] = f"{float(row['largest_mm3']):,.0f}" if row["largest_mm3"] else "–"
-    rows.sort(
-        key=lambda row: (not row["score"], float(row["p"] or 1), -float(row["score"] or 0), row["case"])
-    )
+    with reading(path):
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            for row in rows:
+                row["thumbnail"] = ""
+                row["p_text"] = f"{float(row['p']):.3g}" if row["p"] else "–"
+                row["score_text"] = f"{float(row['score']):.4g}" if row["score"] else "failed"
+                row["largest_text"] = f"{float(row['largest_mm3']):,.0f}" if row["largest_mm3"] else "–"
+            rows.sort(
+                key=lambda row: (
+                    not row["score"],
+                    float(row["p"] or 1),
+                    -float(row["score"] or 0),
+                    row["case"],
+                )
+            )
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise InputError(f"{path}: damaged ({error}); run the same `aberra detect` again") from error
     return rows
 
 
@@ -112,8 +149,8 @@ def _truths(manifest: Path | str | None) -> dict[str, Case]:
     return {case.case: case for case in Cohort.read(manifest) if case.lesion is not None}
 
 
-def _section(folder: Path, case: Case | None) -> dict[str, Any]:
-    """Everything the template needs of one case."""
+def _section(folder: Path, case: Case | None) -> tuple[dict[str, Any], Result]:
+    """Everything the template needs of one case, and its result."""
     result = Result.load(folder)
     warnings = list(result.warnings)
     scan, problem = _scan(result)
@@ -122,7 +159,7 @@ def _section(folder: Path, case: Case | None) -> dict[str, Any]:
     truth = _truth(case, result)
     picture, told = case_picture(result, scan, truth)
     rank = sum(score >= result.score for score in result.healthy_scores)
-    return {
+    told_of = {
         "case": result.case,
         "picture": picture,
         "told": told,
@@ -154,6 +191,7 @@ def _section(folder: Path, case: Case | None) -> dict[str, Any]:
             "time": f"{result.seconds:.1f} s",
         },
     }
+    return told_of, result
 
 
 def _kinds(result: Result) -> str:
@@ -170,14 +208,14 @@ def _kinds(result: Result) -> str:
 
 def _scan(result: Result) -> tuple[Volume | None, str]:
     """The input, or why it cannot be shown."""
-    from aberra.io import read
+    from aberra.io import onto, read
 
     path = next(iter(result.paths.values()), "")
     try:
-        scan = read(path)
+        scan = onto(read(path), result.map)
     except AberraError as error:
         return None, f"the input cannot be shown: {error}"
-    if scan.shape != result.map.shape:
+    if scan is None:
         return None, f"the input cannot be shown: {path} has changed since detection"
     return scan, ""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from aberra.diffusion.samplers import GAUSSIAN
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.options import Count, Sigma, Step, configured
 from aberra.scores import Scored
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,27 +44,23 @@ class ANDi:
     """
 
     needs = ("Denoises",)
-    NOISES = ("gaussian", "training")
 
+    @configured("score")
     def __init__(
         self,
         *,
-        high: int = 125,
-        low: int = 25,
-        calls: int = 25,
-        noise: str = "gaussian",
-        smooth: float = 0.0,
+        high: Step = 125,
+        low: Step = 25,
+        calls: Count = 25,
+        noise: Literal["gaussian", "training"] = "gaussian",
+        smooth: Sigma = 0.0,
     ) -> None:
-        if noise not in self.NOISES:
-            raise unknown("score.noise", noise, self.NOISES)
-        if not 1 <= low <= high or calls < 1:
-            raise ConfigError(
-                f"score: low={low}, high={high}, calls={calls}; expected 1 ≤ low ≤ high and 1 or more calls"
-            )
+        if low > high:
+            raise ConfigError(f"score: low={low}, high={high}; expected 1 ≤ low ≤ high")
         spread = torch.linspace(high, low, min(calls, high - low + 1), dtype=torch.float64).round()
         self.times = [int(each) for each in spread]
         self.noise = noise
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
 
     def __call__(self, model: Denoises, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from aberra.diffusion.samplers import sample
+from aberra.diffusion.samplers import Sampler, sample
 from aberra.errors import ConfigError
+from aberra.options import Few, Positive, Reach, Sigma, Step, configured
 from aberra.scores import Scored
 from aberra.scores.partial_diffusion import Chain
 from aberra.scores.perceptual import perceptual_distance
-from aberra.scores.restoration import AUTO, healthy_slabs
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.restoration import AUTO, Auto, healthy_slabs
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,31 +65,30 @@ class AutoDDPM:
 
     needs = ("Denoises", "HasFeatures")
 
+    @configured("score")
     def __init__(
         self,
         *,
-        start: int = 200,
-        steps: int = 25,
-        inpaint_start: int = 50,
-        inpaint_steps: int = 5,
-        resamples: int = 5,
-        sampler: str = "ddpm",
-        threshold: float | str = AUTO,
-        scale: float | str = AUTO,
-        dilate: int = 3,
-        smooth: float = 0.0,
+        start: Step = 200,
+        steps: Step = 25,
+        inpaint_start: Step = 50,
+        inpaint_steps: Step = 5,
+        resamples: Few = 5,
+        sampler: Sampler = "ddpm",
+        threshold: Positive | Auto = AUTO,
+        scale: Positive | Auto = AUTO,
+        dilate: Reach = 3,
+        smooth: Sigma = 0.0,
     ) -> None:
-        self.threshold = positive_or_auto("threshold", threshold)
-        self.scale = positive_or_auto("scale", scale)
-        if resamples < 1 or dilate < 1 or dilate % 2 == 0:
-            raise ConfigError(
-                f"score: resamples={resamples}, dilate={dilate}; expected 1 or more and an odd edge"
-            )
+        self.threshold = None if isinstance(threshold, str) else threshold
+        self.scale = None if isinstance(scale, str) else scale
+        if dilate % 2 == 0:
+            raise ConfigError(f"score.dilate={dilate}: expected an odd edge")
         self.chain = Chain(start, steps, sampler)
         self.inpainting = Chain(inpaint_start, inpaint_steps, sampler)
         self.resamples = resamples
         self.dilate = dilate
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
@@ -156,19 +156,6 @@ class AutoDDPM:
         if self.threshold is None:
             self.threshold = healthy_quantile(self.suspicion(found[0], found[1]), QUANTILE)
         return {"scale": self.scale, "threshold": self.threshold}
-
-
-def positive_or_auto(name: str, value: float | str) -> float | None:
-    """A number above 0, or None for ``auto``.
-
-    Raises:
-        ConfigError: neither.
-    """
-    if value == AUTO:
-        return None
-    if isinstance(value, str) or value <= 0:
-        raise ConfigError(f"score.{name}={value!r}; expected a number above 0 or '{AUTO}'")
-    return value
 
 
 def healthy_quantile(values: Tensor, share: float) -> float:

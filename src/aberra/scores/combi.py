@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.errors import ConfigError
+from aberra.options import Count, NotNegative, Sigma, configured
 from aberra.scores import Scored
 from aberra.scores.gradient import Gradient
-from aberra.scores.residual import Residual
+from aberra.scores.residual import Mode, Residual
+from aberra.scores.terms import OfTerm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,22 +41,19 @@ class Combi:
     a sick one, and squares the residual; ours does neither.
     """
 
+    @configured("score")
     def __init__(
         self,
         *,
-        of: str = "kl",
-        residual_power: float = 1.0,
-        gradient_power: float = 1.0,
-        mode: str = "absolute",
+        of: OfTerm = "kl",
+        residual_power: NotNegative = 1.0,
+        gradient_power: NotNegative = 1.0,
+        mode: Mode = "absolute",
         centre: bool = False,
-        smoothgrad: int = 1,
-        noise: float = 0.1,
-        smooth: float = 0.0,
+        smoothgrad: Count = 1,
+        noise: NotNegative = 0.1,
+        smooth: Sigma = 0.0,
     ) -> None:
-        if residual_power < 0 or gradient_power < 0:
-            raise ConfigError(
-                f"score: residual_power={residual_power}, gradient_power={gradient_power}; expected 0 or more"
-            )
         self.residual_power = residual_power
         self.gradient_power = gradient_power
         self.residual = Residual(mode=mode, centre=centre)

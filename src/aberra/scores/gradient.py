@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aberra.diffusion.noise import shared
-from aberra.errors import ConfigError, unknown
+from aberra.options import Count, NotNegative, Sigma, configured
 from aberra.scores import Scored
-from aberra.scores.smoothing import checked_sigma, smoothed
-from aberra.scores.terms import TERMS, needs_of, term
+from aberra.scores.smoothing import smoothed
+from aberra.scores.terms import OfTerm, needs_of, term
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,19 +38,14 @@ class Gradient:
     image, so that a score does not depend on the batch. Zimmerer smooths with a kernel of 5 pixels without stating σ.
     """
 
+    @configured("score")
     def __init__(
-        self, *, of: str = "elbo", smoothgrad: int = 1, noise: float = 0.1, smooth: float = 0.0
+        self, *, of: OfTerm = "elbo", smoothgrad: Count = 1, noise: NotNegative = 0.1, smooth: Sigma = 0.0
     ) -> None:
-        if of not in TERMS:
-            raise unknown("score.of", of, TERMS)
-        if smoothgrad < 1 or noise < 0:
-            raise ConfigError(
-                f"score: smoothgrad={smoothgrad}, noise={noise}; expected 1 or more runs and a σ of 0 or more"
-            )
         self.of = of
         self.smoothgrad = smoothgrad
         self.noise = noise
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
         self.needs = needs_of(of)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:

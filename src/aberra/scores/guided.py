@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 
 from aberra.diffusion.guidance import guided, held, refined, without_classifier
 from aberra.diffusion.samplers import coupled, sample
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.options import Count, Maybe, NotNegative, Sigma, Step, Within, configured
 from aberra.scores import Scored
-from aberra.scores.residual import SIGNS, signed
-from aberra.scores.restoration import AUTO
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.residual import Sign, signed
+from aberra.scores.restoration import AUTO, Auto
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,48 +79,27 @@ class Guided:
     """
 
     needs = ("Denoises", "JudgesHealth")
-    SAMPLERS = ("ddim", "dpm-solver", "coupled", "ddpm")
     ENCODERS = ("ddim", "dpm-solver")
-    GUIDANCE = ("classifier", "free", "none")
-    CONDITIONS = ("none", "healthy", "source-then-healthy")
-    REFERENCES = ("scan", "round-trip")
 
+    @configured("score")
     def __init__(
         self,
         *,
-        sampler: str = "ddim",
-        steps: int = 25,
-        encode_steps: int = 0,
-        encoder: str = "",
-        power: float = 1.0,
-        guide_steps: int = 1,
-        start: int | str = AUTO,
-        scale: float | str = AUTO,
-        guidance: str = "classifier",
-        condition: str = "none",
+        sampler: Literal["ddim", "dpm-solver", "coupled", "ddpm"] = "ddim",
+        steps: Step = 25,
+        encode_steps: Maybe = 0,
+        encoder: Literal["", "ddim", "dpm-solver"] = "",
+        power: Annotated[float, Within(1)] = 1.0,
+        guide_steps: Count = 1,
+        start: Step | Auto = AUTO,
+        scale: NotNegative | Auto = AUTO,
+        guidance: Literal["classifier", "free", "none"] = "classifier",
+        condition: Literal["none", "healthy", "source-then-healthy"] = "none",
         clip: bool = False,
-        reference: str = "scan",
-        mode: str = "absolute",
-        smooth: float = 0.0,
+        reference: Literal["scan", "round-trip"] = "scan",
+        mode: Sign = "absolute",
+        smooth: Sigma = 0.0,
     ) -> None:
-        for name, value, known in (
-            ("sampler", sampler, self.SAMPLERS),
-            ("encoder", encoder, ("", *self.ENCODERS)),
-            ("guidance", guidance, self.GUIDANCE),
-            ("condition", condition, self.CONDITIONS),
-            ("reference", reference, self.REFERENCES),
-            ("mode", mode, SIGNS),
-        ):
-            if value not in known:
-                raise unknown(f"score.{name}", value, known)
-        for name, option in (("start", start), ("scale", scale)):
-            if isinstance(option, str) and option != AUTO:
-                raise ConfigError(f"score.{name}='{option}'; expected a number or '{AUTO}'")
-        if min(steps, guide_steps) < 1 or encode_steps < 0 or (not isinstance(scale, str) and scale < 0):
-            raise ConfigError(
-                f"score: steps={steps}, guide_steps={guide_steps}, encode_steps={encode_steps}, scale={scale}; expected 1 or more "
-                "steps, 0 or more to encode and a scale of 0 or more"
-            )
         if sampler not in self.ENCODERS and (encoder or encode_steps):
             raise ConfigError(
                 f"score.encoder and score.encode_steps with sampler='{sampler}', which has its own way to noise; expected neither"
@@ -146,7 +126,7 @@ class Guided:
         self.clip = clip
         self.reference = reference
         self.mode = mode
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

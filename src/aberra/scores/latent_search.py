@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.errors import ConfigError, unknown
+from aberra.options import Count, Positive, Share, Sigma, configured
 from aberra.scores import Scored
-from aberra.scores.residual import SIGNS, signed
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.residual import Sign, signed
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,29 +36,21 @@ class LatentSearch:
     Deviation: starts at the mean code 0 instead of a random one, so that a map can be repeated and 200 steps do (the paper: 500).
     """
 
-    MODES = SIGNS
-
+    @configured("score")
     def __init__(
         self,
         *,
-        steps: int = 200,
-        rate: float = 0.05,
-        feature_weight: float = 0.1,
-        mode: str = "absolute",
-        smooth: float = 0.0,
+        steps: Count = 200,
+        rate: Positive = 0.05,
+        feature_weight: Share = 0.1,
+        mode: Sign = "absolute",
+        smooth: Sigma = 0.0,
     ) -> None:
-        if mode not in SIGNS:
-            raise unknown("residual mode", mode, SIGNS)
-        if steps < 1 or rate <= 0 or not 0 <= feature_weight <= 1:
-            raise ConfigError(
-                f"score: steps={steps}, rate={rate}, feature_weight={feature_weight}; expected 1 or more steps, "
-                "a rate above 0 and a share in [0, 1]"
-            )
         self.steps = steps
         self.rate = rate
         self.feature_weight = feature_weight
         self.mode = mode
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
         self.needs = ("Generates", "HasCritic") if feature_weight else ("Generates",)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import torch
 
-from aberra.errors import ConfigError, unknown
+from aberra.diffusion.samplers import Sampler
+from aberra.options import Positive, Sigma, Step, Within, configured
 from aberra.scores import Scored
 from aberra.scores.partial_diffusion import Chain, Draws
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import Denoises
     from aberra.inference import Runner
+
+Covariance = Literal["full", "diagonal"]
 
 
 class Mahalanobis:
@@ -43,30 +46,26 @@ class Mahalanobis:
     """
 
     needs = ("Denoises",)
-    COVARIANCES = ("full", "diagonal")
 
+    COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
+
+    @configured("score")
     def __init__(
         self,
         *,
-        start: int = 500,
-        steps: int = 10,
-        sampler: str = "ddim",
-        draws: int = 10,
-        covariance: str = "full",
-        epsilon: float = 0.1,
-        smooth: float = 0.0,
+        start: Step = 500,
+        steps: Step = 10,
+        sampler: Sampler = "ddim",
+        draws: Annotated[int, Within(2, 1000)] = 10,
+        covariance: Covariance = "full",
+        epsilon: Positive = 0.1,
+        smooth: Sigma = 0.0,
     ) -> None:
-        if covariance not in self.COVARIANCES:
-            raise unknown("score.covariance", covariance, self.COVARIANCES)
-        if draws < 2 or epsilon <= 0:
-            raise ConfigError(
-                f"score: draws={draws}, epsilon={epsilon}; expected 2 or more draws and an ε above 0"
-            )
         self.chain = Chain(start, steps, sampler)
         self.draws = draws
         self.covariance = covariance
         self.epsilon = epsilon
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
 
     def __call__(self, model: Denoises, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

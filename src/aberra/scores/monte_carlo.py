@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.options import Count, Sigma, configured
 from aberra.scores import Scored
-from aberra.scores.residual import SIGNS, signed
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.residual import Sign, signed
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import SamplesReconstructions
     from aberra.inference import Runner
+
+Of = Literal["residual", "variance", "std"]
 
 
 class MonteCarlo:
@@ -38,22 +41,18 @@ class MonteCarlo:
     """
 
     needs = ("SamplesReconstructions",)
-    OF = ("residual", "variance", "std")
 
+    @configured("score")
     def __init__(
-        self, *, of: str = "residual", draws: int = 100, mode: str = "absolute", smooth: float = 0.0
+        self, *, of: Of = "residual", draws: Count = 100, mode: Sign = "absolute", smooth: Sigma = 0.0
     ) -> None:
-        if of not in self.OF:
-            raise unknown("score.of", of, self.OF)
-        if mode not in SIGNS:
-            raise unknown("residual mode", mode, SIGNS)
         fewest = 1 if of == "residual" else 2
         if draws < fewest:
             raise ConfigError(f"score.draws={draws}; expected {fewest} or more with of='{of}'")
         self.of = of
         self.draws = draws
         self.mode = mode
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
 
     def __call__(self, model: SamplesReconstructions, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from aberra.errors import unknown
 from aberra.nets.pyramid import expand
+from aberra.options import Sigma, configured
 from aberra.scores import Scored
-from aberra.scores.residual import SIGNS, signed
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.residual import Sign, signed
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,16 +34,14 @@ class MultiScale:
     """
 
     needs = ("ReconstructsLevels",)
-    AGGREGATES = ("mean", "max")
 
-    def __init__(self, *, aggregate: str = "mean", mode: str = "absolute", smooth: float = 0.0) -> None:
-        if aggregate not in self.AGGREGATES:
-            raise unknown("score.aggregate", aggregate, self.AGGREGATES)
-        if mode not in SIGNS:
-            raise unknown("residual mode", mode, SIGNS)
+    @configured("score")
+    def __init__(
+        self, *, aggregate: Literal["mean", "max"] = "mean", mode: Sign = "absolute", smooth: Sigma = 0.0
+    ) -> None:
         self.aggregate = aggregate
         self.mode = mode
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
 
     def __call__(self, model: ReconstructsLevels, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from aberra.diffusion.samplers import SAMPLERS, sample
-from aberra.errors import ConfigError, unknown
+from aberra.diffusion.samplers import Sampler, sample
+from aberra.options import Count, Positive, Share, Sigma, Step, configured
 from aberra.scores import Scored
-from aberra.scores.monte_carlo import MonteCarlo
+from aberra.scores.monte_carlo import MonteCarlo, Of
 from aberra.scores.perceptual import perceptual_distance
-from aberra.scores.residual import Residual
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.residual import Mode, Residual
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,18 +35,12 @@ class Chain:
         sampler: ``ddpm``, ``ddim`` or ``dpm-solver``.
 
     Raises:
-        ConfigError: unknown sampler, no step, or (in use) a start beyond the model's last step.
+        ConfigError: in use, a start beyond the model's last step.
     """
 
-    start: int
-    steps: int
-    sampler: str
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise unknown("score.sampler", self.sampler, SAMPLERS)
-        if self.start < 1 or self.steps < 1:
-            raise ConfigError(f"score: start={self.start}, steps={self.steps}; expected 1 or more")
+    start: Step
+    steps: Step
+    sampler: Sampler
 
     def __call__(self, model: Denoises, x: Tensor, draw: int = 0) -> Tensor:
         """x̂ of a batch (B, C, S) by noise number ``draw``, which the whole batch shares."""
@@ -104,32 +98,30 @@ class PartialDiffusion:
     """
 
     needs: tuple[str, ...] = ("Denoises",)
-    MODES = (*Residual.MODES, "perceptual")
 
+    @configured("score")
     def __init__(
         self,
         *,
-        start: int = 250,
-        steps: int = 50,
-        sampler: str = "ddpm",
-        draws: int = 1,
-        of: str = "residual",
-        mode: str = "absolute",
+        start: Step = 250,
+        steps: Step = 50,
+        sampler: Sampler = "ddpm",
+        draws: Count = 1,
+        of: Of = "residual",
+        mode: Mode | Literal["perceptual"] = "absolute",
         centre: bool = False,
-        smooth: float = 0.0,
-        alpha: float = 0.84,
-        data_range: float = 1.0,
+        smooth: Sigma = 0.0,
+        alpha: Share | None = None,
+        data_range: Positive | None = None,
     ) -> None:
-        if mode not in self.MODES:
-            raise unknown("residual mode", mode, self.MODES)
         self.chain = Chain(start, steps, sampler)
         self.draws = draws
         self.of = of
         self.spread = MonteCarlo(of=of, draws=draws, smooth=smooth)
         self.perceptual = mode == "perceptual"
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
         self.residual = Residual(
-            mode="absolute" if self.perceptual else mode,
+            mode="absolute" if mode == "perceptual" else mode,
             centre=centre,
             # the product is smoothed, not its factor
             smooth=0.0 if self.perceptual else smooth,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.options import Positive, Share, Sigma, configured
 from aberra.scores import Scored
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import Reconstructs
     from aberra.inference import Runner
+
+Sign = Literal["absolute", "positive", "negative"]
+Mode = Literal["absolute", "positive", "negative", "ssim", "structural"]
 
 
 class Residual:
@@ -27,8 +31,8 @@ class Residual:
         centre: subtract the median difference inside the mask, channel by channel, before anything else: a network that answers
             a foreign scanner with a healthy version that is brighter or darker as a whole has not found an anomaly.
         smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
-        alpha: α, share of the structural term in ``structural``.
-        data_range: span of the intensities that SSIM's constants are relative to; never the scan's own.
+        alpha: α, share of the structural term in ``structural``, by default 0.84.
+        data_range: span of the intensities that SSIM's constants are relative to; never the scan's own. By default 1; only in ``ssim`` and ``structural``.
 
     Raises:
         ConfigError: unknown mode, negative smoothing, α outside [0, 1] or a range that is not positive.
@@ -38,28 +42,31 @@ class Residual:
     """
 
     needs = ("Reconstructs",)
-    MODES = ("absolute", "positive", "negative", "ssim", "structural")
+    MODES: tuple[Mode, ...] = get_args(Mode)
 
+    @configured("score")
     def __init__(
         self,
         *,
-        mode: str = "absolute",
+        mode: Mode = "absolute",
         centre: bool = False,
-        smooth: float = 0.0,
-        alpha: float = 0.84,
-        data_range: float = 1.0,
+        smooth: Sigma = 0.0,
+        alpha: Share | None = None,
+        data_range: Positive | None = None,
     ) -> None:
-        if mode not in self.MODES:
-            raise unknown("residual mode", mode, self.MODES)
-        if not 0 <= alpha <= 1 or data_range <= 0:
-            raise ConfigError(
-                f"score: alpha={alpha}, data_range={data_range}; expected a share in [0, 1] and a range above 0"
-            )
         self.mode = mode
         self.centre = centre
-        self.smooth = checked_sigma(smooth)
-        self.alpha = alpha
-        self.data_range = data_range
+        self.smooth = smooth
+        for name, value, modes in (
+            ("alpha", alpha, ("structural",)),
+            ("data_range", data_range, ("ssim", "structural")),
+        ):
+            if value is not None and mode not in modes:
+                raise ConfigError(
+                    f"score.{name}={value:g}: does nothing with mode '{mode}', only with {' and '.join(modes)}; leave it out"
+                )
+        self.alpha = 0.84 if alpha is None else alpha
+        self.data_range = 1.0 if data_range is None else data_range
 
     def __call__(self, model: Reconstructs, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
@@ -90,9 +97,6 @@ class Residual:
         if self.mode == "ssim":
             return lost
         return self.alpha * lost + (1 - self.alpha) * (x - restored).abs()
-
-
-SIGNS = ("absolute", "positive", "negative")
 
 
 def signed(difference: Tensor, mode: str) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.options import Count, configured
 from aberra.scores import Scored
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Segmentation:
 
     needs: tuple[str, ...] = ("Segments",)
     probability = True
-    UNCERTAINTY = ("variance", "entropy", "aleatoric")
 
-    def __init__(self, *, draws: int = 5, uncertainty: str = "variance") -> None:
-        if uncertainty not in self.UNCERTAINTY:
-            raise unknown("score.uncertainty", uncertainty, self.UNCERTAINTY)
+    @configured("score")
+    def __init__(
+        self, *, draws: Count = 5, uncertainty: Literal["variance", "entropy", "aleatoric"] = "variance"
+    ) -> None:
         fewest = 2 if uncertainty == "variance" else 1
         if draws < fewest:
             raise ConfigError(

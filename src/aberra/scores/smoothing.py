@@ -6,21 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from aberra.errors import ConfigError
-
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def checked_sigma(smooth: float) -> float:
-    """Return σ as it is.
-
-    Raises:
-        ConfigError: it is negative.
-    """
-    if smooth < 0:
-        raise ConfigError(f"score.smooth={smooth}; expected a σ of 0 or more pixels")
-    return smooth
 
 
 def smoothed(values: Tensor, mask: Tensor, *, sigma: float, dims: int) -> Tensor:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from aberra.errors import ConfigError, unknown
+from aberra.options import NotNegative, configured
 from aberra.scores import Scored
-from aberra.scores.terms import TERMS, needs_of, term
+from aberra.scores.terms import OfTerm, needs_of, term
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.inference import Runner
 
-IMAGE_FEATURE = "image-feature"
+ImageFeature = Literal["image-feature"]
+IMAGE_FEATURE: ImageFeature = "image-feature"
 
 
 class Term:
@@ -31,13 +32,8 @@ class Term:
         ConfigError: unknown term or a negative κ.
     """
 
-    CHOICES = (*TERMS, IMAGE_FEATURE)
-
-    def __init__(self, *, of: str = "elbo", kappa: float = 1.0) -> None:
-        if of not in self.CHOICES:
-            raise unknown("score.of", of, self.CHOICES)
-        if kappa < 0:
-            raise ConfigError(f"score.kappa={kappa}; expected 0 or more")
+    @configured("score")
+    def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative = 1.0) -> None:
         self.of = of
         self.kappa = kappa
         self.needs = ("Reconstructs", "HasCritic") if of == IMAGE_FEATURE else needs_of(of)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TERMS = ("reconstruction", "kl", "elbo")
+OfTerm = Literal["reconstruction", "kl", "elbo"]
 
 
 def needs_of(of: str) -> tuple[str, ...]:

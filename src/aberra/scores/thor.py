@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.diffusion.samplers import sample
+from aberra.diffusion.samplers import Sampler, sample
 from aberra.errors import ConfigError
+from aberra.options import Positive, Reach, Sigma, Step, configured
 from aberra.scores import Scored
-from aberra.scores.autoddpm import healthy_quantile, positive_or_auto
+from aberra.scores.autoddpm import healthy_quantile
 from aberra.scores.partial_diffusion import Chain
 from aberra.scores.perceptual import perceptual_distance
-from aberra.scores.restoration import AUTO, healthy_slabs
-from aberra.scores.smoothing import checked_sigma, smoothed
+from aberra.scores.restoration import AUTO, Auto, healthy_slabs
+from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from torch import Tensor
 
@@ -59,30 +61,31 @@ class THOR:
 
     needs = ("Denoises", "HasFeatures")
 
+    @configured("score")
     def __init__(
         self,
         *,
-        start: int = 350,
-        steps: int = 50,
-        harmonise: Sequence[int] = (300, 150, 50),
-        sampler: str = "ddpm",
-        scale: float | str = AUTO,
-        blur: float = 2.0,
-        reach: int = 13,
-        smooth: float = 0.0,
+        start: Step = 350,
+        steps: Step = 50,
+        harmonise: Sequence[Step] = (300, 150, 50),
+        sampler: Sampler = "ddpm",
+        scale: Positive | Auto = AUTO,
+        blur: Sigma = 2.0,
+        reach: Reach = 13,
+        smooth: Sigma = 0.0,
     ) -> None:
         self.chain = Chain(start, steps, sampler)
         self.harmonise = tuple(harmonise)
-        self.scale = positive_or_auto("scale", scale)
-        if not self.harmonise or not all(1 <= t <= start for t in self.harmonise):
+        self.scale = None if isinstance(scale, str) else scale
+        if not self.harmonise or not all(t <= start for t in self.harmonise):
             raise ConfigError(
                 f"score.harmonise={list(self.harmonise)}; expected steps from 1 to the start, {start}"
             )
-        if blur < 0 or reach < 1 or reach % 2 == 0:
-            raise ConfigError(f"score: blur={blur}, reach={reach}; expected a σ of 0 or more and an odd edge")
+        if reach % 2 == 0:
+            raise ConfigError(f"score.reach={reach}: expected an odd edge")
         self.blur = blur
         self.reach = reach
-        self.smooth = checked_sigma(smooth)
+        self.smooth = smooth
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

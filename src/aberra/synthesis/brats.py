@@ -13,7 +13,7 @@ from aberra import __version__
 from aberra.cohort import Case, Cohort
 from aberra.cohort.splits import split_by_patient
 from aberra.errors import ConfigError, InputError
-from aberra.files import write_json
+from aberra.files import MARK, write_json
 from aberra.io import case_name, labels_of, read_case
 from aberra.prepare.crop import Crop
 from aberra.prepare.orient import Orient
@@ -103,8 +103,9 @@ def brats_cohort(
         name: partial(_write_case, folder, name, files, size=size, low=low, high=high)
         for name, files in patients.items()
     }
+    inputs = [path for files in patients.values() for path in files.values()]
     records = write_folder(
-        folder, settings, jobs, title="patients", claim="brats.json", workers=workers, progress=progress
+        folder, settings, jobs, title="patients", inputs=inputs, workers=workers, progress=progress
     )
     shares = {"test": test, "val": val, "train": 1 - test - val}
     split = split_by_patient(
@@ -128,8 +129,11 @@ def find_patients(source: Path | str, channels: Sequence[str] = CHANNELS) -> dic
     """
     source = Path(source)
     found: dict[Path, list[Path]] = {}
+    own = {path.parent for path in source.rglob(MARK)} - {
+        source
+    }  # a cohort that was written into the source is no patient
     for path in sorted(source.rglob("*.nii*")):
-        if not path.name.startswith("."):
+        if not path.name.startswith(".") and own.isdisjoint(path.parents):
             found.setdefault(path.parent, []).append(path)
     if not found:
         raise InputError(
@@ -176,7 +180,11 @@ def _write_case(folder: Path, name: str, files: dict[str, Path], *, size: int, l
     if not brain:
         raise InputError(f"{place}: no brain in the slices that are kept; give other --low and --high")
     volume = Crop(shape=[0, size, size], centre="grid")(volume)
-    mask, labels = _brain(volume), labels_of(volume.data[-1])
+    mask, (labels, note) = _brain(volume), labels_of(volume.data[-1], files[SEGMENTATION])
+    if note:
+        raise InputError(
+            f"{files[SEGMENTATION]}: expected whole-numbered labels from 0 to 255; give the segmentation as it was released"
+        )
     lesion = labels > 0
     lost = 1 - int(mask.sum()) / brain
     if lost > CUT:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra import __version__
+from aberra.cohort import Cohort
 from aberra.errors import ConfigError, unknown
 from aberra.files import write_json
+from aberra.output import check_names, inputs_of
 from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.artefacts import ARTEFACTS, artefact
 from aberra.synthesis.contrast import CONTRASTS as HEAD_CONTRASTS
@@ -26,7 +28,7 @@ from aberra.synthesis.shifts import SHIFTS, shift
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aberra.cohort import Case, Cohort
+    from aberra.cohort import Case
     from aberra.volume import Volume
 
 LESIONS = (1, 6)
@@ -41,7 +43,7 @@ RADIUS_MM = (2.0, 15.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a folder holds; written as ``phantom.json`` and compared before anything is added.
+    """What a folder holds; kept in its mark, ``.aberra.json``, and compared before anything is added.
 
     Attributes:
         cases: how many.
@@ -278,8 +280,14 @@ def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *,
         name: partial(_write_case, folder, plan, index, name, origin[index] if origin else None)
         for index, name in enumerate(names)
     }
+    inputs = [Path(path) for path in plan.masks]
+    if origin:
+        inputs += inputs_of(Cohort(origin))
+        check_names(f"{case.case}_{name}" for case in origin for name in (*case.channels, "mask", "lesion"))
     title = "phantoms" if origin is None else "planting"
-    records = write_folder(folder, plan.__dict__, jobs, title=title, workers=workers, progress=progress)
+    records = write_folder(
+        folder, plan.__dict__, jobs, title=title, inputs=inputs, workers=workers, progress=progress
+    )
     labelled = [record | {"label": int(bool(record["lesions"]))} for record in records]
     drawn = [channel_of(name) for name in plan.contrast.split(",")] if origin is None else None
     return write_manifest(folder, labelled, drawn)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import OutputError
-from aberra.files import config_hash, read_json, write_json, write_text
+from aberra.console import bars
+from aberra.files import config_hash, read_json, recorded, write_text
+from aberra.output import check_held, check_names, claim, keep_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from aberra.volume import Volume
@@ -26,7 +28,7 @@ def write_folder(
     jobs: Mapping[str, Callable[[], None]],
     *,
     title: str,
-    claim: str = "phantom.json",
+    inputs: Iterable[Path] = (),
     workers: int = 2,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
@@ -34,35 +36,41 @@ def write_folder(
 
     Args:
         folder: of the cohort.
-        settings: everything the files depend on; kept in ``claim`` and compared before anything is added.
+        settings: everything the files depend on; kept in the folder's mark and compared before anything is added.
         jobs: case name to a call (fit for another process) that writes the case, ``<case>.json`` last.
         title: of the progress bar.
-        claim: file that says whose folder it is.
+        inputs: files and folders that are read.
         workers: processes.
         progress: show the bar.
 
     Raises:
-        OutputError: the folder holds something else.
+        OutputError: the folder holds something else, or what is read.
     """
-    from rich.progress import Progress
-
-    own = folder / claim
-    content = {"identity": config_hash(settings), "plan": {**settings}}
-    # a claim alone is what a call leaves that failed at its first case: other settings are the remedy then
-    if folder.exists() and any(path != own for path in folder.iterdir()):
-        if not own.is_file():
-            raise OutputError(f"{folder}: the folder is not empty; choose another one")
-        if read_json(own)["identity"] != content["identity"]:
-            raise OutputError(f"{folder}: a cohort of other settings is there already; choose another folder")
-    write_json(own, content)
-    missing = [job for name, job in jobs.items() if not (folder / f"{name}.json").is_file()]
-    with Progress(disable=not progress) as bar:
+    identity = config_hash(settings)
+    check_names(jobs)
+    keep_out(folder, inputs)
+    claim(
+        folder,
+        "cohort",
+        identity=identity,
+        other="a cohort of other settings is there already; choose another folder",
+        # nothing written is what a call leaves that failed at its first case: other settings are the remedy then
+        replace=not recorded(folder),
+        about={"plan": {**settings}},
+    )
+    done = recorded(folder)
+    missing = [
+        partial(_written, folder, identity, job)
+        for name, job in jobs.items()
+        if not (f"{name}.json" in done and (folder / f"{name}.json").is_file())
+    ]
+    with bars(show=progress) as bar:
         task = bar.add_task(title, total=len(jobs), completed=len(jobs) - len(missing))
         if workers > 1 and len(missing) > 1:
             with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
                 try:
-                    for done in as_completed([pool.submit(job) for job in missing]):
-                        done.result()
+                    for each in as_completed([pool.submit(job) for job in missing]):
+                        each.result()
                         bar.advance(task)
                 except BaseException:  # tell what is wrong now, not after the cases that wait
                     pool.shutdown(cancel_futures=True)
@@ -72,6 +80,12 @@ def write_folder(
                 job()
                 bar.advance(task)
     return [read_json(folder / f"{name}.json") for name in jobs]
+
+
+def _written(folder: Path, identity: str, job: Callable[[], None]) -> None:
+    """Write a case, unless the folder has become another run's."""
+    check_held(folder, identity)
+    job()
 
 
 def spread(index: int, cases: int, share: float) -> bool:

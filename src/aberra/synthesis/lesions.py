@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter, map_coordinates
 
 from aberra.errors import ConfigError, InputError, unknown
+from aberra.foreground import region
 from aberra.synthesis.fields import smooth_noise
 from aberra.synthesis.poisson import poisson_blend
 from aberra.synthesis.shapes import SHAPES, soft_shape
@@ -255,7 +256,7 @@ def _magnified(
 
 
 def _foreground(volume: Volume) -> NDArray[np.bool]:
-    foreground = (volume.data != 0).any(axis=0) if volume.mask is None else volume.mask
+    foreground = region(volume)
     if not foreground.any():
         raise InputError(f"{volume.provenance.get('path', 'scan')}: no foreground to plant a lesion in")
     return foreground

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from math import cos, inf, pi
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from math import cos, pi
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from aberra.errors import ConfigError, unknown
+from aberra.options import (
+    Count,
+    Maybe,
+    NotNegative,
+    Positive,
+    Share,
+    ShareBelowOne,
+    Within,
+    checked,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-SCHEDULES = ("constant", "cosine", "plateau")
 LESION_FREE = "lesion-free"
-SLICES = ("all", LESION_FREE)
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
+"""Of ``slices``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,72 +64,36 @@ class TrainingConfig:
         ConfigError: a value is out of range.
     """
 
-    steps: int = 2000
-    minutes: float = 0.0
-    batch_size: int = 16
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
+    steps: Count = 2000
+    minutes: NotNegative = 0.0
+    batch_size: Annotated[int, Within(1, 1 << 16)] = 16
+    learning_rate: Positive = 1e-4
+    weight_decay: NotNegative = 0.0
+    beta1: ShareBelowOne = 0.9
+    beta2: ShareBelowOne = 0.999
     amsgrad: bool = False
-    schedule: str = "constant"
-    warmup: int = 0
-    ema: float = 0.0
-    clip: float = 0.0
-    patience: int = 0
-    min_delta: float = 1e-9
-    validate_every: int = 0
-    validation_samples: int = 128
-    samples: int = 2048
-    checkpoint_every: int = 200
-    log_every: int = 10
-    slices: str = "all"
-    balance: float = 0.0
-    min_foreground: float = 0.05
-    flip: float = 0.0
-    gain: float = 0.0
-    gamma: float = 0.0
-    precision: str = "auto"
-    devices: int = 1
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    warmup: Maybe = 0
+    ema: ShareBelowOne = 0.0
+    clip: NotNegative = 0.0
+    patience: Maybe = 0
+    min_delta: NotNegative = 1e-9
+    validate_every: Maybe = 0
+    validation_samples: Count = 128
+    samples: Count = 2048
+    checkpoint_every: Count = 200
+    log_every: Count = 10
+    slices: Literal["all", "lesion-free"] = "all"
+    balance: Share = 0.0
+    min_foreground: Share = 0.05
+    flip: Share = 0.0
+    gain: NotNegative = 0.0
+    gamma: NotNegative = 0.0
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    devices: Count = 1
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise unknown("training.schedule", self.schedule, SCHEDULES)
-        if self.slices not in SLICES:
-            raise unknown("training.slices", self.slices, SLICES)
-        if self.precision not in PRECISIONS:
-            raise unknown("training.precision", self.precision, PRECISIONS)
-        positive = (
-            "steps",
-            "batch_size",
-            "checkpoint_every",
-            "log_every",
-            "validation_samples",
-            "samples",
-            "devices",
-        )
-        zero_or_more = (
-            "minutes",
-            "weight_decay",
-            "warmup",
-            "clip",
-            "patience",
-            "min_delta",
-            "validate_every",
-            "gain",
-            "gamma",
-        )
-        checks: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
-            (positive, lambda value: value >= 1, "1 or more"),
-            (("learning_rate",), lambda value: 0 < value < inf, "a number above 0"),
-            (zero_or_more, lambda value: 0 <= value < inf, "0 or more"),
-            (("flip", "min_foreground", "balance"), lambda value: 0 <= value <= 1, "a number in [0, 1]"),
-            (("beta1", "beta2", "ema"), lambda value: 0 <= value < 1, "a number in [0, 1)"),
-        ]
-        for names, fits, expected in checks:
-            for name in names:
-                if not fits(getattr(self, name)):
-                    raise ConfigError(f"training.{name}={getattr(self, name)}; expected {expected}")
+        checked(type(self), vars(self), "training")
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
@@ -131,14 +102,7 @@ class TrainingConfig:
         Raises:
             ConfigError: unknown key (nearest named) or a value of the wrong type.
         """
-        kinds = {each.name: type(each.default) for each in fields(cls)}
-        for key, value in options.items():
-            if key not in kinds:
-                raise unknown("option of [training]:", key, kinds)
-            wanted = (int, float) if kinds[key] is float else (kinds[key],)
-            if not isinstance(value, wanted) or (isinstance(value, bool) and kinds[key] is not bool):
-                raise ConfigError(f"training.{key}={value!r}; expected {kinds[key].__name__}")
-        return cls(**options)
+        return cls(**checked(cls, options, "training"))
 
     @property
     def plateau(self) -> int:

@@ -12,6 +12,7 @@ import torch
 
 from aberra.capabilities import LearnsFromLesions, LearnsInTurns
 from aberra.errors import ConfigError, TrainingError
+from aberra.files import record, write_text, writing
 from aberra.training import checkpoint, plots
 from aberra.training.adams import Adams
 from aberra.training.interrupt import held_back
@@ -117,7 +118,8 @@ class Run:
             self.watched = (
                 validation if isinstance(validation, Draws) else Sampler(validation, config, **sampling)
             )
-        kind = choose_device(device).type
+        chosen = choose_device(device)
+        kind = chosen.type
         precision: Any = config.precision
         if precision == "auto":
             precision = "bf16-mixed" if kind == "cuda" else "32-true"
@@ -125,7 +127,9 @@ class Run:
             raise ConfigError(
                 f"training.devices={config.devices}: a model that learns in turns (a GAN) trains on one device"
             )
-        self.fabric = Fabric(accelerator=kind, devices=config.devices, precision=precision)
+        one = chosen.index is not None and config.devices == 1
+        devices: Any = [chosen.index] if one else config.devices
+        self.fabric = Fabric(accelerator=kind, devices=devices, precision=precision)
         if config.devices > 1:
             self.fabric.launch()
         self.format = torch.channels_last if dims == 2 else torch.contiguous_format
@@ -362,11 +366,12 @@ class Run:
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.fabric.global_rank == 0:
-            with self.metrics.open("a", encoding="utf-8") as file:
+            with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
     def _trim_metrics(self) -> None:
         """Drop lines of steps that the checkpoint does not know (and a half-written last line)."""
+        record(self.metrics)
         if not self.metrics.is_file():
             return
         kept = []
@@ -377,7 +382,7 @@ class Run:
                 known = False
             if known:
                 kept.append(line + "\n")
-        self.metrics.write_text("".join(kept), encoding="utf-8")
+        write_text(self.metrics, "".join(kept))
 
 
 def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:

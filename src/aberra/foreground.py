@@ -1,0 +1,78 @@
+"""Which voxels of a scan are background: one rule for preparation, fingerprints, evaluation and reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aberra.volume import Volume
+
+CUT_AWAY = 0.2
+"""Share of voxels of one value from which that is a background that was cut away, not air that was measured."""
+
+RIM = 0.1
+"""Brightness of the foreground's rim, relative to its 98th percentile, below which it is air that fades out."""
+
+ROUNDING = 1e-6
+"""Intensities differ by rounding if they differ by no more than this share: float32 has seven digits."""
+
+
+def level(channel: NDArray[np.float32]) -> float:
+    """The background's intensity in one channel (D, H, W): 0, or what else is there at the faces and in much of the scan."""
+    faces = [
+        channel.take(end, axis).ravel() for axis in range(3) if channel.shape[axis] > 1 for end in (0, -1)
+    ]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    value = values[counts.argmax()]
+    if not value:
+        return 0.0
+    share = (channel == value).mean()
+    return float(value) if CUT_AWAY < share < 1 and (channel == 0).mean() <= CUT_AWAY else 0.0
+
+
+def nonzero(data: NDArray[np.float32]) -> NDArray[np.bool]:
+    """Voxels (D, H, W) that are not background in some channel of (C, D, H, W), rounding aside."""
+    found: NDArray[np.bool] = np.any([_off(channel) for channel in data], axis=0)
+    return found
+
+
+def _off(channel: NDArray[np.float32]) -> NDArray[np.bool]:
+    away = np.abs(channel - np.float32(level(channel)))
+    found: NDArray[np.bool] = away > ROUNDING * np.percentile(away, 98)
+    return found
+
+
+def region(volume: Volume) -> NDArray[np.bool]:
+    """The voxels (D, H, W) of a scan that count: its mask, else all but the background."""
+    return nonzero(volume.data) if volume.mask is None else volume.mask
+
+
+def rim(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> float:
+    """Brightness over the background of the outermost voxels ``inside``, as a share of its 98th percentile; 0 without a rim."""
+    from scipy.ndimage import binary_erosion
+
+    edge = inside & ~binary_erosion(inside, border_value=1)
+    if not edge.any():
+        return 0.0
+    bright = np.abs(channel - np.float32(level(channel)))
+    top = float(np.percentile(bright[inside], 98))
+    return float(np.median(bright[edge])) / top if top > 0 else 0.0
+
+
+def constant(volume: Volume) -> str:
+    """Say of the first channel without contrast that it has none; empty if all have some."""
+    inside = region(volume)
+    for name, channel in zip(volume.channels, volume.data, strict=True):
+        own = inside if volume.mask is not None else inside & _off(channel)
+        values = channel[own] if own.any() else channel
+        low, high = float(values.min()), float(values.max())
+        if high - low <= ROUNDING * max(abs(low), abs(high)):
+            everywhere = values.size == channel.size or float(channel.min()) == float(channel.max())
+            return (
+                f"{name} is constant ({low:g} {'everywhere' if everywhere else 'in all of its foreground'})"
+            )
+    return ""
