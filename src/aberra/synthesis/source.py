@@ -98,7 +98,7 @@ class HeadSource:
         head = draw_head(rng, contrast, sorted(chosen))
         volume = Normalise(method="interdecile")(render_head(head, _anatomy(path), self.spacing))
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
-        return volume.with_(data=np.where(volume.mask, volume.data * gain + offset, 0))
+        return volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
 
     def block(self, number: int) -> Arrays:
         """Samples of a block: intensities, foreground and label values, (N, *S) each."""
