@@ -102,7 +102,9 @@ class _Flat:
         del seed
         mask = torch.zeros(count, 1, *self.shape)
         mask[(..., *[slice(4, -4)] * len(self.shape))] = 1
-        return mask.clone(), mask
+        x = torch.zeros_like(mask)
+        x[:, :, 4:6] = -1.0  # some fluid; tissue is 0, as after normalisation
+        return x * mask, mask
 
     def fixed(self, count, seed):
         return self.draw([seed], count)
@@ -118,8 +120,10 @@ def test_planted_labels_say_what_was_planted(shape, kind, value):
     x, mask, labels = planted.draw([0, 1, 0], 4)
     assert set(labels.unique().tolist()) == {0, value}
     assert not labels[mask == 0].any()
-    change = (x - mask)[labels == value]
-    assert change.abs().max() > 0.05
+    before, _ = _Flat(*shape).draw([0], 4)
+    change = (x - before)[labels == value]
+    assert change.abs().max() > 0.2
+    assert torch.equal(x[mask == 0], before[mask == 0])
     if value != 3:
         assert (change.mean() > 0) == (value == 1)
     again = planted.draw([0, 1, 0], 4)

@@ -296,12 +296,14 @@ class Planted:
         shape = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
         spacing = (1.0, *self.spacing[-2:]) if x.ndim == 3 else self.spacing
         inside = mask.reshape(shape) > 0
-        volume = Volume(
-            data=x.reshape(-1, *shape), affine=np.diag([*spacing, 1.0]), channels=self.channels, mask=inside
-        )
         kinds = np.zeros(shape, dtype=np.float32)
         if rng.random() < self.healthy or not inside.any():
             return x, kinds.reshape(mask.shape)
+        # a lesion's strength is a share of the median, which is 0 after normalisation: count from the darkest instead
+        whole = x.reshape(-1, *shape)
+        darkest = np.where(inside, whole, np.inf).min(axis=(1, 2, 3), keepdims=True)
+        raised = np.where(inside, whole - darkest, 0)
+        volume = Volume(data=raised, affine=np.diag([*spacing, 1.0]), channels=self.channels, mask=inside)
         for _ in range(int(rng.integers(1, self.count + 1))):
             lesion = draw_lesion(
                 volume, rng, sources=self.sources, shapes=self.shapes, radius_mm=self.radius_mm
@@ -313,7 +315,8 @@ class Planted:
                 TEXTURE if lesion.source in {"texture", "patch"} else BRIGHT if change > 0 else DARK
             )
             volume = after
-        return volume.data.reshape(x.shape), kinds.reshape(mask.shape)
+        planted = np.where(inside, volume.data + darkest, whole).astype(np.float32)
+        return planted.reshape(x.shape), kinds.reshape(mask.shape)
 
 
 @lru_cache(maxsize=64)
