@@ -52,10 +52,14 @@ TINY = {
     "segnet": SEGNET | {"training.steps": 400},
     "synthetic-lesions": {
         "model.widths": [8, 16, 16],
+        "model.sources": ["hyper", "hypo"],
         "model.radius_mm": [8.0, 25.0],
-        "training.steps": 150,
+        "model.count": 2,
+        "model.healthy": 0.0,
+        "training.steps": 200,
+        "training.warmup": 10,
         "training.ema": 0.0,
-        "training.batch_size": 2,
+        "training.batch_size": 4,
         "prepare.steps": [
             {"name": "orient", "to": "SPL"},
             {"name": "brain-mask", "method": "auto"},
