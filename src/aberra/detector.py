@@ -146,9 +146,7 @@ class Detector:
         self.fingerprint = fingerprint
         self.facts = facts or {}
         self.folder = folder
-        self.runner = Runner(
-            dims=dims, size=self.size, batch_size=batch_size, device=device, grows=getattr(model, "grows", 0)
-        )
+        self.runner = Runner(dims=dims, size=self.size, batch_size=batch_size, device=device)
         self.model = self.runner.place(model).eval()
         self._pair(method)
 
