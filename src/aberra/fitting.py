@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -99,7 +99,7 @@ def fit(
     if finished:
         return Detector.load(out, device=device)
 
-    measured = measure(train_cases, names)
+    measured = measure(train_cases, names, view=_view(method, device))
     steps, dims, size = plan_recipe(method, measured)
     recipe = Recipe.from_config(steps)
     recipe.fit(lambda: (case.read(names) for case in train_cases))
@@ -172,6 +172,17 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
             raise unknown("option of [prepare]:", key, accepted | {"steps"})
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])
+
+
+def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
+    """What a method's recipe, which is not planned yet, will leave of a scan: planning and later comparisons need its measures."""
+    from aberra.prepare import Recipe
+
+    mask = method.prepare.get("mask", "auto")
+    options = {"method": mask} if isinstance(mask, str) else dict(mask)
+    recipe = Recipe.from_config(method.prepare.get("steps", [{"name": "brain-mask", **options}]))
+    recipe.place(device)
+    return recipe.view
 
 
 def _channels(cohort: Cohort, channels: Sequence[str] | None) -> list[str]:

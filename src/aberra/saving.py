@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aberra.calibrate import Calibration
 from aberra.errors import ModelError
@@ -15,6 +15,7 @@ from aberra.registry import build
 
 if TYPE_CHECKING:
     from aberra.detector import Detector
+    from aberra.prepare import Recipe
 
 FORMAT = 1
 """Version of the folder's layout."""
@@ -35,22 +36,10 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
 
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.detector import Detector
-    from aberra.prepare import Recipe
 
     folder = resolve_model(model)
-    try:
-        saved = tomllib.loads((folder / "detector.toml").read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{folder}/detector.toml: cannot be read ({error}); fit the detector again"
-        ) from error
-    if saved.get("format") != FORMAT:
-        raise ModelError(
-            f"{folder}: format {saved.get('format')}, this version of aberra reads {FORMAT}; fit it again"
-        )
+    saved = _saved(folder)
     method = Method.from_dict(saved["method"], folder / "detector.toml")
-    recipe = Recipe.from_config(saved["recipe"]["steps"])
-    recipe.load_state(saved["recipe"].get("state", []))
     network = build(
         "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
     )
@@ -64,7 +53,7 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     calibration, fingerprint = folder / "calibration.json", folder / "fingerprint.json"
     return Detector(
         method=method,
-        recipe=recipe,
+        recipe=load_recipe(folder),
         model=network,
         channels=saved["channels"],
         dims=saved["dims"],
@@ -76,6 +65,35 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
         device=device,
         batch_size=batch_size,
     )
+
+
+def load_recipe(folder: Path) -> Recipe:
+    """The preparation of a saved detector.
+
+    Raises:
+        ModelError: damaged or of another format version.
+    """
+    from aberra.prepare import Recipe
+
+    saved = _saved(folder)["recipe"]
+    recipe = Recipe.from_config(saved["steps"])
+    recipe.load_state(saved.get("state", []))
+    return recipe
+
+
+def _saved(folder: Path) -> dict[str, Any]:
+    """What ``detector.toml`` says."""
+    try:
+        saved = tomllib.loads((folder / "detector.toml").read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{folder}/detector.toml: cannot be read ({error}); fit the detector again"
+        ) from error
+    if saved.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder}: format {saved.get('format')}, this version of aberra reads {FORMAT}; fit it again"
+        )
+    return saved
 
 
 def save(detector: Detector, folder: Path) -> None:

@@ -122,6 +122,7 @@ def fingerprint(
     channels: Sequence[str] | None = None,
     *,
     limit: int | None = None,
+    view: Callable[[Volume], Volume] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprint:
     """Read a cohort's scans and describe them.
@@ -130,6 +131,7 @@ def fingerprint(
         cohort: the cases.
         channels: which channels, in which order; by default those that every case has.
         limit: look at no more than this many cases, evenly spread over the cohort.
+        view: what is described of a scan, as in :meth:`aberra.prepare.Recipe.view`; None describes it as it was read.
         progress: called with (cases done, cases in all).
 
     Raises:
@@ -146,7 +148,8 @@ def fingerprint(
     samples = case_samples(len(cases))
     measures = []
     for done, case in enumerate(cases, start=1):
-        measures.append(measure(case.read(names), samples=samples))
+        volume = case.read(names)
+        measures.append(measure(volume if view is None else view(volume), samples=samples))
         if progress is not None:
             progress(done, len(cases))
     return summarise(measures)
