@@ -218,6 +218,7 @@ class Detector:
         scored = self.score(self.model, x, inner, self.runner)
         judged = self.postprocess.inside(prepared)
         cleaned = self.postprocess.clean(scored.map.float().cpu().numpy(), judged, prepared.spacing)
+        cleaned = self.postprocess.weigh(cleaned, prepared)
         inside = back(judged.astype(np.float32), prepared, volume, order=0) > 0
         values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))
         reduced, within = cleaned, judged

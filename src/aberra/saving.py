@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from aberra.detector import Detector
     from aberra.prepare import Recipe
 
-FORMAT = 1
-"""Version of the folder's layout."""
+FORMAT = 2
+"""Version of the folder's layout and of what its numbers mean; 1 filtered by voxels, so that its thresholds are of other maps."""
 
 
 def load(model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:

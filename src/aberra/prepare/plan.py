@@ -27,6 +27,9 @@ MARGIN = 0.95
 WHOLE_HEAD_MM = 100.0
 """Foreground larger than this along every axis is a head, which can be registered to an atlas."""
 
+ATLAS_MM = 2.0
+"""Voxel size of the atlas where no other is asked for."""
+
 CLIP = (0.0, 2.0)
 """After division by the 98th percentile: keeps lesions brighter than it and cuts fat and vessels."""
 
@@ -65,11 +68,8 @@ def plan(
     Raises:
         ConfigError: a wish that cannot be met.
     """
-    if grid not in {"slices", "common"} or register not in {"none", "auto", "mni152"}:
-        raise ConfigError(
-            f"prepare: grid '{grid}', register '{register}'; expected slices/common and none/auto/mni152"
-        )
     image = fingerprint.kind == "image"
+    _check(grid, register, image=image)
     own = fingerprint.spacing["median"]
     extent: Sequence[float] = fingerprint.extent_mm["p95"]
     if image:
@@ -84,7 +84,7 @@ def plan(
 
     heads = not image and min(extent) >= WHOLE_HEAD_MM
     if grid == "common" and (register == "mni152" or (register == "auto" and heads)):
-        step = max([2.0, *(spacing or ())])
+        step = float(max(spacing)) if spacing else ATLAS_MM
         steps.append({"name": "register", "target": "mni152", "spacing": step})
         chosen = _atlas_shape(step)
     else:
@@ -108,6 +108,16 @@ def plan(
         wanted["clip"] = list(CLIP)
     steps.append({"name": "normalise", **wanted})
     return {"prepare": steps, "size": [int(edge) for edge in chosen]}
+
+
+def _check(grid: str, register: str, *, image: bool) -> None:
+    """Refuse wishes that are not known or cannot be met."""
+    if grid not in {"slices", "common"} or register not in {"none", "auto", "mni152"}:
+        raise ConfigError(
+            f"prepare: grid '{grid}', register '{register}'; expected slices/common and none/auto/mni152"
+        )
+    if image and register == "mni152":
+        raise ConfigError('prepare.register="mni152" needs volumes of whole brains; these are 2-D images')
 
 
 def _slice_plan(
@@ -173,6 +183,6 @@ def _multiple(edge: float) -> int:
 
 def _atlas_shape(spacing: float) -> list[int]:
     """Shape of the registered grid."""
-    from aberra.prepare.register import atlas_shape
+    from aberra.prepare.atlas import atlas_grid
 
-    return list(atlas_shape(spacing))
+    return list(atlas_grid(spacing)[0])
