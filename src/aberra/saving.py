@@ -148,6 +148,13 @@ def resolve_model(model: Path | str) -> Path:
     )
 
 
+def is_detector(model: Path | str) -> bool:
+    """Whether this is a saved detector, finished or not, or the name of a shipped one."""
+    folder = Path(model)
+    files_of = ("detector.toml", "fit.json")
+    return str(model) in shipped_detectors() or any((folder / name).is_file() for name in files_of)
+
+
 def shipped_detectors() -> dict[str, Path]:
     """Name to folder of the detectors that come with aberra."""
     root = Path(str(files("aberra") / "pretrained"))

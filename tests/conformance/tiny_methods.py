@@ -47,6 +47,8 @@ TINY = {
     "pca": {"model.components": 8},
     "ocsvm": {"model.vectors": 500},
     "zmap": {"prepare.register": "none"},
+    "tissue": {"model.spacing": 6.0, "prepare.spacing": [6.0, 6.0, 6.0]},
+    "mixture-outlier": {"model.spacing": 6.0, "prepare.spacing": [6.0, 6.0, 6.0]},
     # at this size the median pulls the many voxels near the rim down, which favours a lesion in the depth
     "random": {"postprocess.median_mm": 0},
     "segnet": SEGNET | {"training.steps": 400},

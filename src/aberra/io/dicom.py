@@ -74,9 +74,36 @@ def read_dicom(path: Path, channel: str) -> Volume:
             "kind": "image" if 1 in data.shape else "volume",
             "dtype": str(first.stored),
             "series": str(first.series),
+            "modality": str(first.dataset.get("Modality", "")),
+            "dicom": acquisition(first.dataset),
             "warnings": [],
         },
     )
+
+
+def acquisition(dataset: Any) -> dict[str, Any]:
+    """What a header says of how the scan was taken; what is missing or no number is left out.
+
+    Keys: ``modality``, ``description``, ``protocol``, ``body_part``, ``contrast_agent``, and times ``echo_ms``, ``repetition_ms``,
+    ``inversion_ms``.
+    """
+    texts = {
+        "modality": "Modality",
+        "description": "SeriesDescription",
+        "protocol": "ProtocolName",
+        "body_part": "BodyPartExamined",
+        "contrast_agent": "ContrastBolusAgent",
+    }
+    times = {"echo_ms": "EchoTime", "repetition_ms": "RepetitionTime", "inversion_ms": "InversionTime"}
+    found: dict[str, Any] = {
+        key: text for key, name in texts.items() if (text := str(dataset.get(name) or "").strip())
+    }
+    for key, name in times.items():
+        try:
+            found[key] = float(dataset.get(name))
+        except (TypeError, ValueError):
+            continue
+    return found
 
 
 class _Frame:

@@ -39,6 +39,33 @@ NOT_MR = frozenset(
 )
 """Channels and DICOM modalities that brain extraction for MR is kept away from."""
 
+NOT_HEAD = frozenset(
+    [
+        "ABDOMEN",
+        "ANKLE",
+        "ARM",
+        "BREAST",
+        "CHEST",
+        "CSPINE",
+        "ELBOW",
+        "FOOT",
+        "HAND",
+        "HEART",
+        "HIP",
+        "KNEE",
+        "LEG",
+        "LIVER",
+        "LSPINE",
+        "PELVIS",
+        "PROSTATE",
+        "SHOULDER",
+        "SPINE",
+        "TSPINE",
+        "WRIST",
+    ]
+)
+"""DICOM body parts that are kept away from it, too; other values are not to be relied on."""
+
 NOT_MR_FILES = NOT_MR & {"ct", "ncct", "cect", "cta", "ctp", "cbct", "pet", "spect"}
 """Of these, the words that mean nothing else in a file's name."""
 
@@ -216,6 +243,8 @@ def _may_be_head(volume: Volume) -> bool:
     if shortest < SHORTEST_MM or middle < HEAD_MM or min(volume.shape) < SLICES:
         return False
     said = {str(volume.provenance.get("modality", "")), *volume.channels}
+    if str(volume.provenance.get("dicom", {}).get("body_part", "")).upper() in NOT_HEAD:
+        return False
     words = re.split(r"[^a-z0-9]+", PurePath(str(volume.provenance.get("path", ""))).name.lower())
     if NOT_MR & {name.lower() for name in said} or NOT_MR_FILES & set(words):
         return False
