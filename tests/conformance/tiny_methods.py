@@ -96,6 +96,8 @@ what a small network learnt of a class (ddim-cfg) repaints the whole slice."""
 QUIET = ("intensity", "vae-elbo-gradient")
 """Methods whose *case* score need not rise with a lesion: ranks have the same mean with and without one, by construction; the gradient
 at this size changes with the seed of the training as much as with a lesion."""
+DARK = ("tissue-dark",)
+"""Methods that look for dark lesions only."""
 CONTROLS = ("constant", "random")
 """Methods that must *not* find anything."""
 
