@@ -310,7 +310,11 @@ class Detector:
                 "affine": volume.affine.tolist(),
                 "spacing_mm": [round(step, 5) for step in volume.spacing],
                 "orientation": volume.orientation,
-                "brain_mask": analysis.prepared.provenance.get("brain_mask", "none"),
+                **{
+                    key: analysis.prepared.provenance[key]
+                    for key in ("brain_mask", "registration")
+                    if key in analysis.prepared.provenance
+                },
             },
             versions=versions(),
         )
