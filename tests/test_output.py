@@ -273,7 +273,7 @@ def plain(monkeypatch):
 def _put(root, kit, entry):
     """A file, link or folder of the user's, where there is nothing yet."""
     place, name, what, other, case = entry
-    target = root / place / name
+    target = root / place / ("manifest.csv" if what == "manifest" else name)
     try:
         if what == "folder":
             target = root / place
@@ -287,9 +287,7 @@ def _put(root, kit, entry):
         elif what == "link to folder":
             target.symlink_to(root / other, target_is_directory=True)
         elif what == "manifest":
-            target.with_name("manifest.csv").write_text(
-                f"case,image,label\n{case},{kit.folder / 'scan0.nii.gz'},0\n"
-            )
+            target.write_text(f"case,image,label\n{case},{kit.folder / 'scan0.nii.gz'},0\n")
         else:
             target.write_bytes(kit.bytes.get(what, f"mine: {entry}".encode()))
     except OSError:  # a file is where a folder would have to be
