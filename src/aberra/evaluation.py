@@ -13,7 +13,7 @@ import numpy as np
 
 from aberra.calibrate import FIXED, GIVEN
 from aberra.cohort import Cohort
-from aberra.errors import InputError, MismatchError, OutputError
+from aberra.errors import InputError, MismatchError
 from aberra.failures import refuse, told
 from aberra.files import read_json, reading, write_json, write_text
 from aberra.foreground import region
@@ -29,7 +29,7 @@ from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
 from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
 from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
 from aberra.options import Within, configured, conforming
-from aberra.output import claim, kind_of
+from aberra.output import claim, expect_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,10 +128,7 @@ def evaluate(
             f"{results}: no result for {len(missing)} case(s): {listed}. Run `aberra detect`, or --allow-missing"
         )
 
-    if kind_of(results) != "results" and not any(kind_of(results / case.case) == "case" for case in cases):
-        raise OutputError(
-            f"{results}: not a folder of results that aberra wrote; run `aberra detect` into a new one"
-        )
+    expect_results(results, (case.case for case in cases))
     folder = results / "evaluation"
     claim(folder, "evaluation")
     calibration = _calibration(results / "calibration.json")

@@ -92,7 +92,7 @@ def fit(
     identity = config_hash([method.to_dict(), facts, names])
     for folder in filter(None, (out, cache)):
         keep_out(folder, inputs_of(cohort))
-    if _claim(out, cache, identity, resume=resume):
+    if _claim(out, cache, identity, resume=resume, look=True):
         return Detector.load(out, device=device)
 
     measured = measure(train_cases, names)
@@ -114,6 +114,8 @@ def fit(
         facts=facts | {"learnt": [case.content_hash(names) for case in train_cases]},
         device=device,
     )
+    if _claim(out, cache, identity, resume=resume):  # what cannot be built has taken no folder
+        return Detector.load(out, device=device)
     prepared = cache or out / "prepared"
     claim(prepared, "cache")
     with locked(prepared, shared=True):  # another process may be at the same fit
@@ -272,8 +274,8 @@ def _check_options(method: Method) -> None:
     Question.of(method, model)
 
 
-def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool) -> bool:
-    """Take the folders for this fit. Return True where the same fit is already finished."""
+def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool, look: bool = False) -> bool:
+    """Take the folders for this fit, or only ``look`` whether they could be. Return True where the same fit is already finished."""
     known = read_mark(out) or {}
     if resume and known.get("identity") == identity and (out / "detector.toml").is_file():
         return True
@@ -283,8 +285,8 @@ def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool) -> boo
     if cache is not None and os.path.realpath(cache) == os.path.realpath(out):
         raise OutputError(f"{out}: is both the detector's folder and the cache; choose another --cache")
     if cache is not None:
-        claim(cache, "cache")
-    claim(out, "detector", identity=identity, other=other, replace=not begun)
+        claim(cache, "cache", look=look)
+    claim(out, "detector", identity=identity, other=other, replace=not begun, look=look)
     return False
 
 

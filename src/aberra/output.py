@@ -45,6 +45,7 @@ def claim(
     replace: bool = False,
     adopt: bool = False,
     about: Mapping[str, Any] | None = None,
+    look: bool = False,
 ) -> None:
     """Take a folder for output: it is new, or empty, or has the mark of the same kind and identity.
 
@@ -56,10 +57,25 @@ def claim(
         replace: take over from another identity instead.
         adopt: mark the folder though it is neither empty nor marked; what is in it is still not aberra's.
         about: kept in the mark, for people.
+        look: only see whether it could be taken.
 
     Raises:
         OutputError: something else is there, or the folder cannot be written.
     """
+
+    def check(known: dict[str, Any] | None) -> None:
+        if known is None and not adopt and not is_empty(folder):
+            raise OutputError(
+                f"{folder}: the folder is not empty, and not aberra's ({MARK}); choose another one, nothing was written"
+            )
+        if known is not None and known["kind"] != kind:
+            held = KINDS.get(known["kind"], known["kind"])
+            raise OutputError(
+                f"{folder}: there is {held} already, this is {KINDS[kind]}; choose another folder"
+            )
+        if known is not None and identity not in {None, known.get("identity")} and not replace:
+            raise OutputError(f"{folder}: {other}")
+
     with writing(folder):
         inner = (folder.parent / MARK).is_file()
         if (folder.exists() and not folder.is_dir()) or (inner and folder.is_symlink()):
@@ -68,28 +84,17 @@ def claim(
             )
         known = read_mark(folder)
         if known is not None and known["kind"] == kind and identity in {None, known.get("identity")}:
+            return  # without the lock, which a run that goes on for hours may hold
+        if look:
+            if folder.exists():
+                check(known)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        settled = read_mark(folder)
-        if settled and settled["kind"] == kind and identity in {None, settled.get("identity")}:
-            return  # without the lock, which a run that goes on for hours may hold
         with locked(folder):
             known = read_mark(folder)
-            if known is None and not adopt and not is_empty(folder):
-                raise OutputError(
-                    f"{folder}: the folder is not empty, and not aberra's ({MARK}); choose another one, nothing was written"
-                )
-            if known is not None and known["kind"] != kind:
-                held = KINDS.get(known["kind"], known["kind"])
-                raise OutputError(
-                    f"{folder}: there is {held} already, this is {KINDS[kind]}; choose another folder"
-                )
-            if known is not None and identity is not None and known.get("identity") != identity:
-                if not replace:
-                    raise OutputError(f"{folder}: {other}")
-            elif known is not None:
-                return
-            write_json(folder / MARK, {"kind": kind, "identity": identity, **(about or {})})
+            check(known)
+            if known is None or identity not in {None, known.get("identity")}:
+                write_json(folder / MARK, {"kind": kind, "identity": identity, **(about or {})})
 
 
 def check_held(folder: Path, identity: str) -> None:
@@ -116,6 +121,18 @@ def kind_of(folder: Path) -> str | None:
 def holds_output(folder: Path) -> bool:
     """Whether a folder has files of aberra that are no data; a search for scans leaves it out."""
     return kind_of(folder) not in {None, *DATA}
+
+
+def expect_results(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to add to a folder that aberra has not written results of these cases into.
+
+    Raises:
+        OutputError: it is something else.
+    """
+    if kind_of(folder) != "results" and not any(kind_of(folder / name) == "case" for name in names):
+        raise OutputError(
+            f"{folder}: not a folder of results that aberra wrote; run `aberra detect` into a new one"
+        )
 
 
 def refuse_as_input(folder: Path) -> None:

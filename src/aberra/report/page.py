@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort import Cohort
-from aberra.errors import AberraError, InputError, OutputError
+from aberra.errors import AberraError, InputError
 from aberra.failures import told as reason_of
 from aberra.files import read_mark, reading, write_text
-from aberra.output import claim, kind_of
+from aberra.output import claim, expect_results
 from aberra.report.panels import case_picture, thumbnail
 from aberra.result import Result
 
@@ -62,10 +62,7 @@ def write_report(
     rows = _worklist(results)
     if not rows:
         raise InputError(f"{results}: no results; run `aberra detect MODEL PATH --out {results}` first")
-    if kind_of(results) != "results" and not any(kind_of(results / row["case"]) == "case" for row in rows):
-        raise OutputError(
-            f"{results}: not a folder of results that aberra wrote; run `aberra detect` into a new one"
-        )
+    expect_results(results, (row["case"] for row in rows))
     claim(results, "results", adopt=True)
     truths = _truths(manifest)
     first: Result | None = None
