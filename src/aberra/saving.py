@@ -70,7 +70,8 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
         ) from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
         raise ModelError(f"{weights}: damaged: weights are NaN or Inf; copy the folder again or refit")
-    if saved["hashes"].get(weights.name, file_hash(weights)) != file_hash(weights):
+    known = saved["hashes"].get(weights.name)
+    if known is not None and known != file_hash(weights):
         raise ModelError(f"{weights}: damaged: not the bytes that were saved; copy the folder again or refit")
     with damage_is_told(source):
         return Detector(

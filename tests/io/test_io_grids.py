@@ -7,7 +7,6 @@ from itertools import permutations, product
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_series import affine, brain, enhanced, save, slices, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,6 +14,7 @@ from PIL import Image
 from aberra.errors import InputError
 from aberra.io import grid_of, onto, read, read_case, read_labels, read_mask, turned
 from aberra.volume import Volume
+from dicom_series import affine, brain, enhanced, save, slices, write
 from strategies import affines
 
 TURNS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]

@@ -10,7 +10,7 @@ import pytest
 
 from aberra.cohort import Case
 from aberra.errors import ConfigError, InputError
-from aberra.prepare import Recipe, prepare_cohort
+from aberra.prepare import Recipe, prepare_cohort, resample_to
 from aberra.prepare.bias_field import BiasField
 from aberra.prepare.brain_mask import BrainMask
 from aberra.prepare.crop import Crop
@@ -148,3 +148,10 @@ def test_a_grid_that_the_machine_cannot_hold_is_refused_before_it_takes_memory()
     ):
         with pytest.raises(InputError, match="is the spacing in"):
             step(scan)
+
+
+def test_a_grid_is_weighed_before_it_is_allocated():
+    with pytest.raises(
+        ConfigError, match=r"a grid of [\d ×]+ voxels would take [\d,]+ GiB, this machine has"
+    ):
+        resample_to(np.ones((4, 4, 4)), np.eye(4), np.diag([1e-5, 1e-5, 1e-5, 1]), (400_000,) * 3)

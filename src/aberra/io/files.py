@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aberra.errors import InputError
-from aberra.files import config_hash, file_hash
+from aberra.files import config_hash, file_hash, reading
 from aberra.io.dicom.header import is_dicom
 from aberra.io.dicom.series import HEAD, listing, series_files
 
@@ -193,11 +193,8 @@ def real(path: Path) -> Path:
 
 
 def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with reading(path), path.open("rb") as file:
+        head = file.read(HEAD)
     if not head:
         raise InputError(f"{path}: the file is empty; copy it again")
     return head

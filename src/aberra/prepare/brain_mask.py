@@ -86,21 +86,20 @@ class BrainMask:
             )
         if volume.mask is not None and method in {"auto", "given"}:
             return volume.mask
-        if method == "auto":
-            method = "nonzero" if _cut_away(volume) else "otsu"
-            if method == "otsu" and _inside_tissue(_head(volume)):
-                method = "all"
-        if method == "all":
-            return np.ones(volume.shape, dtype=bool)
-        if method == "nonzero":
-            return nonzero(volume.data)
-        if method == "command":
-            return self._run(volume)
+        if method in {"auto", "nonzero", "strip"}:
+            inside = nonzero(volume.data)
+            if method == "nonzero" or _cut_away(volume.data[0], inside):
+                return inside
         if method == "strip":
             from aberra.prepare.skull_strip import strip
 
-            return nonzero(volume.data) if _cut_away(volume) else strip(volume, self.fraction)
-        return _head(volume)
+            return strip(volume, self.fraction)
+        if method == "command":
+            return self._run(volume)
+        if method == "all":
+            return np.ones(volume.shape, dtype=bool)
+        head = _head(volume)
+        return np.ones(volume.shape, dtype=bool) if method == "auto" and _inside_tissue(head) else head
 
     def _run(self, volume: Volume) -> NDArray[np.bool]:
         """Let an external program make the mask."""
@@ -129,12 +128,10 @@ class BrainMask:
         return resample_to(inside, found.affine, volume.affine, volume.shape, order=0)
 
 
-def _cut_away(volume: Volume) -> bool:
+def _cut_away(data: NDArray[np.float32], inside: NDArray[np.bool]) -> bool:
     """Whether the background was cut away: much of one value, and a bright rim instead of fading air."""
-    inside = nonzero(volume.data)
     if not inside.any():
         return True
-    data = volume.data[0]
     if inside.mean() > 1 - CUT_AWAY:
         return bool(inside.all() and data.min() == data.max())
     return rim(data, inside) >= RIM

@@ -9,7 +9,7 @@ import numpy as np
 
 from aberra.errors import ConfigError, InputError
 from aberra.options import EdgeOrNone, configured
-from aberra.prepare.grid import LARGEST, check_grid, warn
+from aberra.prepare.grid import LARGEST, warn
 from aberra.volume import ON_GRID
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Crop:
         centre: ``mask`` or ``grid``.
 
     Raises:
-        ConfigError: unknown centre, or not three edges of 0 or more, or too many voxels.
+        ConfigError: unknown centre, or not three edges of 0 or more.
     """
 
     version = 1
@@ -59,7 +59,6 @@ class Crop:
             )
         if tuple(low) == (0, 0, 0) and shape == volume.shape:
             return volume
-        check_grid(shape)
         shift = np.eye(4)
         shift[:3, 3] = low
         moved = {

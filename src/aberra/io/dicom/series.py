@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aberra.errors import InputError
+from aberra.files import reading
 from aberra.io.dicom.header import Header, is_dicom, parse
 
 if TYPE_CHECKING:
@@ -61,10 +62,8 @@ def listing(folder: Path) -> Listing:
     Raises:
         InputError: the folder cannot be read.
     """
-    try:
+    with reading(folder):
         entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     heads: dict[Path, bytes] = {}
     reasons: dict[Path, str] = {}
     for path in entries:
