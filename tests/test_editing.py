@@ -147,6 +147,10 @@ def test_a_mask_may_have_another_order_of_axes(scan, detector, tmp_path):
         pictures.append((tmp_path / name / "a" / "edited.nii.gz").read_bytes())
         reorient(tmp_path / "mask.nii.gz")
     assert pictures[0] == pictures[1]
+    lesion[0][0, 0, 0] = 1
+    scan.with_(data=lesion, channels=("mask",)).write(tmp_path / "mask.nii.gz")
+    with pytest.raises(OutputError, match="other settings"):  # the same name, but not the same mask
+        edit_cohort(detector, cohort, out=tmp_path / "two", mask=tmp_path / "mask.nii.gz", steps=2)
     scan.with_(data=lesion, affine=np.diag([9.0, 9, 9, 1])).write(tmp_path / "mask.nii.gz")
     with pytest.raises(InputError, match="resample the mask"):
         edit_cohort(detector, cohort, out=tmp_path / "three", mask=tmp_path / "mask.nii.gz", steps=2)

@@ -240,6 +240,8 @@ def edit_cohort(
     """
     from rich.progress import track
 
+    from aberra.io import input_hash
+
     strengths = _weights(weights)
     if mask is not None and (draw is not None or len(cohort) > 1):
         raise ConfigError("--mask is of one scan; for several use --draw")
@@ -248,7 +250,7 @@ def edit_cohort(
         for guide, target in (("class", towards), ("area", area))
         if target is not None
     ]
-    settings = [towards, area, str(mask), draw, list(radius_mm), strengths, options]
+    settings = [towards, area, input_hash(mask) if mask else None, draw, list(radius_mm), strengths, options]
     identity = config_hash([detector.identity["fingerprint"], settings])
     check_names((case.case for case in cohort), ("manifest.csv", "logs"))
     keep_out(out, [*inputs_of(cohort), *([mask] if mask else [])])
