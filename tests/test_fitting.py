@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import nibabel as nib
@@ -78,7 +79,7 @@ def test_every_bad_case_is_told_and_the_corrected_fit_goes_into_the_same_folder(
         _spoil(tmp_path / "data" / f"scan{index}.nii.gz")
     with pytest.raises(InputError, match=r"2 case\(s\) cannot be used:\n  c1: .*NaN.*\n  c3: .*NaN"):
         fit(manifest, out)
-    with pytest.raises(ModelError, match="not finished"):
+    with pytest.raises(ModelError, match="no detector here"):
         Detector.load(out)
     for index in (1, 3):
         scan(index).write(tmp_path / "data" / f"scan{index}.nii.gz")
@@ -181,7 +182,7 @@ def test_a_calibration_is_replaced_where_it_was_and_nothing_else_is(manifest, tm
 @pytest.mark.parametrize("name", ["calibration.json", "fingerprint.json", "detector.toml"])
 def test_a_damaged_detector_names_the_file(name, manifest, tmp_path):
     detector("random", manifest, tmp_path / "model")
-    for content in ("{", "[]", '{"format": 1}', "format = 1", "\xff\xfe"):
+    for content in ("{", "[]", '{"channels": 1}', "format = 1", "\xff\xfe"):
         (tmp_path / "model" / name).write_text(content, encoding="latin-1")
-        with pytest.raises(ModelError, match=name if content != '{"format": 1}' else ""):
+        with pytest.raises(ModelError, match=re.escape(name)):
             Detector.load(tmp_path / "model")

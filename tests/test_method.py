@@ -66,8 +66,14 @@ def test_a_path_works_like_a_name(tmp_path):
 def test_unknown_names_and_sections():
     with pytest.raises(ConfigError, match="Did you mean 'dae'"):
         Method.load("daee")
+    with pytest.raises(ConfigError, match="unknown method 'xxx"):
+        Method.load("x" * 5000)  # no system takes it as a file's name
     with pytest.raises(ConfigError, match="setting"):
         Method.load("dae", {"modle.width": 3})
+    nameless = Method.load("dae").to_dict()
+    del nameless["name"]
+    with pytest.raises(ConfigError, match=r"mine: missing .*'name'"):
+        Method.from_dict(nameless, "mine")
 
 
 def test_a_pairing_that_cannot_work_is_refused_without_weights():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ def calibrate(
     method: Method | None = None,
     out: Path | None = None,
     progress: bool = False,
-    failed: dict[str, str] | None = None,
+    failed: MutableMapping[str, str] | None = None,
 ) -> Calibration:
     """Calibrate a detector on a cohort's healthy cases and save it.
 
@@ -205,7 +205,7 @@ def measure_calibration(
     group_by: str = "",
     notes: Sequence[str] = (),
     progress: bool = False,
-    failed: dict[str, str] | None = None,
+    failed: MutableMapping[str, str] | None = None,
     logs: Path | None = None,
 ) -> Calibration:
     """Run the detector on healthy cases and collect voxels and scores; ``failed`` gets case and reason of those that cannot be used.
@@ -265,7 +265,7 @@ def _best_dice(
     channels: Sequence[str] | None,
     *,
     progress: bool,
-    failed: dict[str, str],
+    failed: MutableMapping[str, str],
     logs: Path | None,
 ) -> float:
     """Threshold of the best pooled Dice on cases with truth (B91)."""

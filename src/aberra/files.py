@@ -211,8 +211,8 @@ def discard(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder against other processes; gives whether it could be. A killed process lets go.
+def locked(place: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder or file against other processes; gives whether it could be. A killed process lets go.
 
     Where the system has no such lock (Windows, some network drives) the work goes on without.
     """
@@ -221,7 +221,7 @@ def locked(folder: Path, *, shared: bool = False, wait: bool = True) -> Iterator
     except ImportError:  # pragma: no cover
         yield True
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(place, os.O_RDONLY)
     try:
         held = True
         try:

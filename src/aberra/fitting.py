@@ -15,7 +15,7 @@ from aberra.cohort import Cohort
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
 from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
-from aberra.files import config_hash, discard, locked, read_mark
+from aberra.files import MARK, config_hash, discard, locked, read_mark
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
 from aberra.output import check_held, claim, inputs_of, keep_out
@@ -117,8 +117,8 @@ def fit(
     if _claim(out, cache, identity, resume=resume):  # what cannot be built has taken no folder
         return Detector.load(out, device=device)
     prepared = cache or out / "prepared"
-    claim(prepared, "cache")
-    with locked(prepared, shared=True):  # another process may be at the same fit
+    with locked(out / MARK, shared=True):  # another process may be at the same fit
+        claim(prepared, "cache")
         _learn(
             detector,
             train_cases,
@@ -139,7 +139,7 @@ def fit(
     else:
         detector.save(out)
     if cache is None:
-        with locked(prepared, wait=False) as unused:
+        with locked(out / MARK, wait=False) as unused:
             if unused:
                 discard(prepared)
     return detector

@@ -10,12 +10,13 @@ from __future__ import annotations
 import tomllib
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.errors import ConfigError, unknown
 from aberra.files import read_toml
-from aberra.options import checked, conforming
+from aberra.options import checked, complete, conforming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +94,7 @@ class Method:
                 raise ConfigError(
                     f"{source}: [{section}] needs a 'name'; `aberra methods --json` shows examples"
                 )
-        return cls(**content)
+        return cls(**complete(cls, content, str(source)))
 
     def overridden(self, overrides: Mapping[str, Any]) -> Method:
         """Return a copy with dotted keys set.
@@ -128,8 +129,8 @@ def catalogue() -> dict[str, Path]:
 def _source(name_or_path: str | Path) -> Path:
     """The file of a catalogue name, or the path itself."""
     path = Path(name_or_path)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
+    if path.suffix == ".toml" or isfile(path):
+        if not isfile(path):
             raise ConfigError(f"{path}: no such method file; `aberra methods` lists the catalogue")
         return path
     known = catalogue()

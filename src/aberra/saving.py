@@ -62,17 +62,16 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
         )
         fit_shape(type(network), saved["dims"], saved["size"])
     weights = folder / "weights.safetensors"
+    with damage_is_told(weights):
+        found = file_hash(weights)
+    if saved["hashes"].get(weights.name, found) != found:
+        raise ModelError(f"{weights}: damaged: not the bytes that were saved; copy the folder again or refit")
     try:
         network.load_state_dict(load_file(weights))
     except Exception as error:
-        raise ModelError(
-            f"{weights}: missing or damaged ({error}); copy the folder again or refit"
-        ) from error
+        raise ModelError(f"{weights}: damaged ({error}); copy the folder again or refit") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
         raise ModelError(f"{weights}: damaged: weights are NaN or Inf; copy the folder again or refit")
-    known = saved["hashes"].get(weights.name)
-    if known is not None and known != file_hash(weights):
-        raise ModelError(f"{weights}: damaged: not the bytes that were saved; copy the folder again or refit")
     with damage_is_told(source):
         return Detector(
             method=method,

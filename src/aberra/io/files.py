@@ -127,9 +127,10 @@ def input_hash(path: Path | str) -> str:
     """
     files = files_of(path)
     try:
-        parts = [_hash(file) for file in files]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', '') or error})") from error
+        with reading(path):
+            parts = [_hash(file) for file in files]
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
     return parts[0] if len(parts) == 1 else config_hash(sorted(parts))
 
 

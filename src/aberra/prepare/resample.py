@@ -83,7 +83,8 @@ def smoothed(data: NDArray[np.float32], ratio: Iterable[float]) -> NDArray[np.fl
     """Smooth (C, D, H, W) along the axes that will be thinned out by ``ratio`` (new voxel over old), against aliasing."""
     from scipy.ndimage import gaussian_filter1d
 
-    for axis, factor in enumerate(ratio, start=1):
+    for axis, wanted in enumerate(ratio, start=1):
+        factor = min(wanted, data.shape[axis])  # one voxel is the least that is left of an axis
         if factor > 1:
             data = gaussian_filter1d(data, np.sqrt(factor**2 - 1) / FWHM, axis=axis, mode="nearest")
     return data
