@@ -129,8 +129,9 @@ def catalogue() -> dict[str, Path]:
 def _source(name_or_path: str | Path) -> Path:
     """The file of a catalogue name, or the path itself."""
     path = Path(name_or_path)
-    if path.suffix == ".toml" or isfile(path):
-        if not isfile(path):
+    there = isfile(path)  # noqa: PTH113  (a name that is too long for a file is no error here)
+    if path.suffix == ".toml" or there:
+        if not there:
             raise ConfigError(f"{path}: no such method file; `aberra methods` lists the catalogue")
         return path
     known = catalogue()
