@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.errors import CalibrationError, ConfigError, PairingError
 from aberra.method import Method
 from aberra.synthesis import write_cohort
+from heads import whole_head
 
 TINY = {
     "prepare.size": 32,
@@ -104,3 +106,48 @@ def test_lesion_free_detectors_are_calibrated_on_lesion_free_slices(fitted, tmp_
     assert calibration.n_voxels > 0
     with pytest.raises(CalibrationError, match="no healthy case"):
         Detector.load(fitted[0]).calibrate(more, out=tmp_path / "no")
+
+
+def test_a_head_is_judged_inside_the_brain_and_held_against_stripped_scans_without_its_skull(tmp_path):
+    cohort = Cohort.read(
+        write_cohort(
+            tmp_path / "train", cases=6, seed=1, contrast="flair", spacing=3.0, workers=1, progress=False
+        )
+    )
+    detector = Detector.fit(
+        Method.load("intensity"), cohort, out=tmp_path / "model", workers=1, calibrated=False
+    )
+    detector.calibrate(cohort)
+    head, brain = whole_head("flair", seed=1)
+    found = detector.detect(head)
+    assert found.input["brain_mask"] == "deepbet"
+    assert not [
+        note for note in found.warnings if "skull" in note or "contrast" in note or "coverage" in note
+    ]
+    assert (found.map.data[0] > 0)[~binary_dilation(brain, iterations=2)].mean() < 0.01  # the scalp has 0.1
+
+    with_skull = Detector.fit(
+        Method.load("intensity", {"prepare.mask": "otsu"}), cohort, out=tmp_path / "skull", workers=1, calibrated=False
+    )  # fmt: skip
+    with_skull.calibrate(cohort)
+    assert any("skull seems present" in note for note in with_skull.detect(head).warnings)
+
+
+def test_a_detector_learnt_from_heads_knows_them_as_brains(tmp_path):
+    paths = []
+    for seed in range(3):
+        paths.append(tmp_path / f"{seed}.nii.gz")
+        whole_head("t1", seed=seed)[0].write(paths[-1])
+    detector = Detector.fit(
+        Method.load("intensity"),
+        Cohort.from_paths(paths),
+        out=tmp_path / "model",
+        workers=1,
+        calibrated=False,
+    )
+    assert detector.fingerprint.has_mask
+    assert max(detector.fingerprint.extent_mm["max"]) < 200
+    assert (
+        detector._shift_warnings(whole_head("t1", seed=7)[0], detector.recipe(whole_head("t1", seed=7)[0]))
+        == []
+    )

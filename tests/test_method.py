@@ -9,7 +9,7 @@ from aberra.registry import build, lookup
 from aberra.scores import check_pairing
 
 NAMES = {
-    "intensity", "zmap", "constant", "random", "ae", "ae-spatial", "vae", "dae", "context-ae", "constrained-ae", "aae",
+    "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "tissue", "tissue-bright", "tissue-dark", "mixture-outlier", "constant", "random", "ae", "ae-spatial", "vae", "dae", "context-ae", "constrained-ae", "aae",
     "constrained-aae", "cevae", "gmvae", "gmvae-spatial", "anovaegan", "anogan", "fanogan", "bayesian-ae", "bayesian-vae",
     "skip-ae", "scale-space-ae", "vqvae", "pca", "ocsvm", "vae-restoration", "gmvae-restoration",
     "gmvae-spatial-restoration", "irvae", "vae-kl-gradient", "vae-elbo-gradient", "vae-combi", "cevae-gradient",

@@ -232,6 +232,15 @@ class ScoresVolume(Protocol):
         ...
 
 
+@runtime_checkable
+class Expects(Protocol):
+    """Says of a whole prepared volume what intensity it expects of healthy tissue, and how far healthy tissue strays from it."""
+
+    def expect(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape (C, D, H, W) and (D, H, W) to mean and spread (standard deviation), each (C, D, H, W); spread is above 0."""
+        ...
+
+
 CAPABILITIES: dict[str, type] = {
     proto.__name__: proto
     for proto in (
@@ -253,6 +262,7 @@ CAPABILITIES: dict[str, type] = {
         Segments,
         PredictsVariance,
         ScoresVolume,
+        Expects,
     )
 }
 """By name: scores list what they need in ``needs``, a tuple of these names."""

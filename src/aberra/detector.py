@@ -148,6 +148,7 @@ class Detector:
         self.folder = folder
         self.runner = Runner(dims=dims, size=self.size, batch_size=batch_size, device=device)
         self.model = self.runner.place(model).eval()
+        recipe.place(device)
         self._pair(method)
 
     def _pair(self, method: Method) -> None:
@@ -254,6 +255,7 @@ class Detector:
         scored = self.score(self.model, x, inner, self.runner)
         judged = self.postprocess.inside(prepared)
         cleaned = self.postprocess.clean(scored.map.float().cpu().numpy(), judged, prepared.spacing)
+        cleaned = self.postprocess.weigh(cleaned, prepared)
         inside = back(judged.astype(np.float32), prepared, volume, order=0) > 0
         values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))
         reduced, within = cleaned, judged
@@ -323,7 +325,7 @@ class Detector:
         warnings = [*volume.provenance.get("warnings", []), *analysis.prepared.provenance.get("warnings", [])]
         if p is None:
             warnings.append("no p-value: the calibration has no healthy case scores")
-        warnings += self._shift_warnings(volume)
+        warnings += self._shift_warnings(volume, analysis.prepared)
         restored, unsure = analysis.reconstruction, analysis.uncertainty
         return Result(
             case=case,
@@ -347,6 +349,11 @@ class Detector:
                 "affine": volume.affine.tolist(),
                 "spacing_mm": [round(step, 5) for step in volume.spacing],
                 "orientation": volume.orientation,
+                **{
+                    key: analysis.prepared.provenance[key]
+                    for key in ("brain_mask", "registration")
+                    if key in analysis.prepared.provenance
+                },
             },
             versions=versions(),
         )
@@ -390,8 +397,15 @@ class Detector:
 
         return calibrate(self, cohort, **options)
 
-    def _shift_warnings(self, volume: Volume) -> list[str]:
-        """Say where the scan's grid departs from what the model has seen."""
+    def _shift_warnings(self, volume: Volume, prepared: Volume) -> list[str]:
+        """Say where the scan, without the skull that its preparation took away, departs from what the model has seen."""
         from aberra.cohort.doctor import compare
+        from aberra.prepare import back
+        from aberra.prepare.brain_mask import FOUND_RULES
 
-        return [] if self.fingerprint is None else compare(volume, self.fingerprint)
+        if self.fingerprint is None:
+            return []
+        if prepared.mask is not None and prepared.provenance.get("brain_mask") in FOUND_RULES:
+            mask = back(prepared.mask.astype(np.float32), prepared, volume, order=0) > 0
+            volume = volume.with_(data=volume.data * mask, mask=mask)
+        return compare(volume, self.fingerprint)

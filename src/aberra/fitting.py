@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -95,7 +95,7 @@ def fit(
     if _claim(out, cache, identity, resume=resume, look=True):
         return Detector.load(out, device=device)
 
-    measured = measure(train_cases, names)
+    measured = measure(train_cases, names, view=_view(method, device))
     steps, dims, size = plan_recipe(method, measured)
     recipe = Recipe.from_config(steps)
     recipe.fit(lambda: (case.read(names) for case in train_cases))
@@ -192,6 +192,17 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
         return list(wishes["steps"]), dims, edges
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])
+
+
+def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
+    """What a method's recipe, which is not planned yet, will leave of a scan: planning and later comparisons need its measures."""
+    from aberra.prepare import Recipe
+
+    mask = method.prepare.get("mask", "auto")
+    options = {"method": mask} if isinstance(mask, str) else dict(mask)
+    recipe = Recipe.from_config(method.prepare.get("steps", [{"name": "brain-mask", **options}]))
+    recipe.place(device)
+    return recipe.view
 
 
 def _channels(cohort: Cohort, channels: Sequence[str] | None) -> list[str]:

@@ -146,7 +146,7 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
         kinds = told if (told > 1).any() else None
         values = lesion.astype(np.float32)
     grid = scan.with_(data=values[None], channels=("anomaly",), mask=None, lesion=None)
-    mask, components = PostProcess(min_voxels=0).segment(values, grid, 0.5)
+    mask, components = PostProcess(min_mm3=0).segment(values, grid, 0.5)
     inside = region(scan)
     return Result(
         case=case.case,

@@ -52,6 +52,8 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "ocsvm": "aberra.models.ocsvm:OneClassSVM",
         "intensity": "aberra.models.intensity:Intensity",
         "zmap": "aberra.models.zmap:ZMap",
+        "tissue": "aberra.models.tissue:Tissue",
+        "mixture-outlier": "aberra.models.mixture_outlier:MixtureOutlier",
         "constant": "aberra.models.constant:Constant",
         "random": "aberra.models.random:Random",
     },
@@ -71,6 +73,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "mahalanobis": "aberra.scores.mahalanobis:Mahalanobis",
         "guided": "aberra.scores.guided:Guided",
         "segmentation": "aberra.scores.segmentation:Segmentation",
+        "deviation": "aberra.scores.deviation:Deviation",
         "direct": "aberra.scores.direct:Direct",
     },
     "prepare": {

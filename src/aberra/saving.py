@@ -20,13 +20,14 @@ from aberra.registry import build
 from aberra.volume import described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from aberra.detector import Detector
+    from aberra.prepare import Recipe
 
 T = TypeVar("T")
-FORMAT = 1
-"""Version of the folder's layout."""
+FORMAT = 2
+"""Version of the folder's layout and of what its numbers mean; 1 filtered by voxels, so that its thresholds are of other maps."""
 
 
 def load(model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:
@@ -45,7 +46,6 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.detector import Detector
     from aberra.inference import choose_device
-    from aberra.prepare import Recipe
 
     conforming(device, str, "device")
     choose_device(device)  # before anything is read
@@ -55,8 +55,7 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     with damage_is_told(source):
         saved = _contents(source)
         method = Method.from_dict(saved["method"], source)
-        recipe = Recipe.from_config(saved["recipe"].get("steps", []))
-        recipe.load_state(saved["recipe"].get("state", []))
+        recipe = _recipe(saved)
         network = build(
             "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
         )
@@ -154,6 +153,25 @@ def damage_is_told(path: Path) -> Iterator[None]:
         ) from error
 
 
+def load_recipe(folder: Path) -> Recipe:
+    """The preparation of a saved detector.
+
+    Raises:
+        ModelError: damaged or of another format version.
+    """
+    source = folder / "detector.toml"
+    with damage_is_told(source):
+        return _recipe(_contents(source))
+
+
+def _recipe(saved: Mapping[str, Any]) -> Recipe:
+    from aberra.prepare import Recipe
+
+    recipe = Recipe.from_config(saved["recipe"].get("steps", []))
+    recipe.load_state(saved["recipe"].get("state", []))
+    return recipe
+
+
 def save(detector: Detector, folder: Path) -> None:
     """Write a detector's folder; ``detector.toml`` comes last and makes it whole.
 
@@ -216,6 +234,16 @@ def resolve_model(model: Path | str) -> Path:
         )
     raise ModelError(
         f"{model}: no detector here (no detector.toml), and none of that name is shipped ({', '.join(shipped) or 'none'})"
+    )
+
+
+def is_detector(model: Path | str) -> bool:
+    """Whether this is a saved detector, finished or not, or the name of a shipped one."""
+    folder = Path(model)
+    return (
+        str(model) in shipped_detectors()
+        or _is_file(folder / "detector.toml")
+        or kind_of(folder) == "detector"
     )
 
 

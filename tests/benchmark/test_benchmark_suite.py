@@ -52,6 +52,8 @@ def test_baselines_are_there_without_being_named_and_not_twice(tmp_path):
     text = MINIMAL + '[[methods]]\nname = "intensity"\n[[methods]]\nname = "vae"\n'
     assert sorted(entry.label for entry in _suite(tmp_path, text).methods) == [
         "intensity",
+        "intensity-depth",
+        "intensity-unfiltered",
         "random",
         "vae",
         "zmap",

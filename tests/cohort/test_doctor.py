@@ -165,7 +165,9 @@ def test_command(scan, manifest, tmp_path):
     bad = scan("bad.nii.gz", np.zeros((9, 9, 9), np.float32))
     model = tmp_path / "model"
     model.mkdir()
-    (model / "detector.toml").write_text("")
+    (model / "detector.toml").write_text(
+        'format = 2\n[recipe]\nsteps = [{name = "orient"}, {name = "brain-mask"}]\n'
+    )
     write_json(model / "fingerprint.json", fingerprint(Cohort.from_paths(good)).to_json())
 
     done = CliRunner().invoke(app, [str(good), "--model", str(model)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import average_precision_score
-from tiny_methods import CONTROLS, ITERATIVE, NOT_LOCAL, QUIET, tiny
+from tiny_methods import CONTROLS, DARK, ITERATIVE, NOT_LOCAL, QUIET, tiny
 
 from aberra.detector import Detector
 from aberra.errors import AberraError
@@ -107,7 +107,7 @@ def test_lesion_stands_out_and_raises_the_case_score(name, fitted, cohort):
     scans = [case.read() for case in cohort[1] if case.healthy]
     precision, prevalence, raised = [], [], []
     for scan in scans:
-        sick = _with_lesion(scan)
+        sick = _with_lesion(scan, "hypo" if name in DARK else "hyper")
         before, after = detector.analyse(scan), detector.analyse(sick)
         if name in NOT_LOCAL:
             assert np.abs(after.map - before.map).mean() > 0.01 * before.map.mean()
@@ -129,13 +129,13 @@ def test_lesion_stands_out_and_raises_the_case_score(name, fitted, cohort):
         assert np.median(raised) > 0
 
 
-def _with_lesion(scan: Volume) -> Volume:
-    """A bright ellipsoid of 18 mm radius in the depth of the brain."""
+def _with_lesion(scan: Volume, source: str) -> Volume:
+    """A bright (``hyper``) or dark (``hypo``) ellipsoid of 18 mm radius in the depth of the brain."""
     depth = distance_transform_edt(scan.mask)
     centre = np.unravel_index(depth.argmax(), depth.shape)
     lesion = LesionParameters(
         shape="ellipsoid",
-        source="hyper",
+        source=source,
         blend="alpha",
         label="binary",
         centre=tuple(int(index) for index in centre),

@@ -49,8 +49,10 @@ TINY = {
     "pca": {"model.components": 8},
     "ocsvm": {"model.vectors": 500},
     "zmap": {"prepare.register": "none"},
+    "tissue": {"model.spacing": 6.0, "prepare.spacing": [6.0, 6.0, 6.0]},
+    "mixture-outlier": {"model.spacing": 6.0, "prepare.spacing": [6.0, 6.0, 6.0]},
     # at this size the median pulls the many voxels near the rim down, which favours a lesion in the depth
-    "random": {"postprocess.median": 1},
+    "random": {"postprocess.median_mm": 0},
     "segnet": SEGNET | {"training.steps": 400},
     # with the catalogue's half a net of this size learns nothing in 200 steps
     "segnet-mc": SEGNET | {"model.dropout": 0.2},
@@ -96,6 +98,8 @@ what a small network learnt of a class (ddim-cfg) repaints the whole slice."""
 QUIET = ("intensity", "vae-elbo-gradient", "cevae-gradient")
 """Methods whose *case* score need not rise with a lesion: ranks have the same mean with and without one, by construction; the gradients
 at this size change with the seed of the training as much as with a lesion."""
+DARK = ("tissue-dark",)
+"""Methods that look for dark lesions only."""
 CONTROLS = ("constant", "random")
 """Methods that must *not* find anything."""
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from aberra.models.intensity import Intensity
 from aberra.models.random import Random
 from aberra.postprocess import CaseScore
 
@@ -40,3 +41,14 @@ def test_the_case_score_does_not_follow_the_outline():
     assert len(masks) > 25
     assert abs(memory([_noise(mask) for mask in masks])) < 0.5  # 2.5 σ
     assert memory([shared * mask for mask in masks]) > 0.7  # what it would be
+
+
+def test_polarities_of_the_intensity():
+    mask = _ball(8)
+    x = torch.rand((2, *mask.shape), generator=torch.Generator().manual_seed(0))
+    bright, dark, both = (Intensity(polarity=name).score_volume(x, mask) for name in Intensity.POLARITIES)
+    torch.testing.assert_close(bright, x.mean(dim=0) * mask)
+    torch.testing.assert_close(bright + dark, mask.float())
+    middle = torch.stack([channel[mask].median() for channel in x]).reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(both, (x - middle).abs().mean(dim=0) * mask)
+    assert not Intensity(polarity="both").score_volume(x, torch.zeros_like(mask)).any()

@@ -31,7 +31,7 @@ BASELINES = ("intensity", "vae", "dae")
 LOGARITHMIC = 10
 """Ratio of a sweep's largest to its smallest value from which on its axis is logarithmic."""
 
-_OTHER_SCALE = ("intensity", "random", "constant", "zmap", "ocsvm")
+_OTHER_SCALE = ("intensity", "intensity-unfiltered", "intensity-depth", "random", "constant", "zmap", "ocsvm")
 _OTHER_SCORES = ("grad", "combi", "variance", "ssim", "slice ")
 """Rows, and parts of the labels of rows, whose map is no difference between images, so that its mean is no ℓ1 error."""
 

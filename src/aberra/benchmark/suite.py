@@ -28,6 +28,8 @@ from aberra.registry import lookup
 
 BASELINES: tuple[dict[str, Any], ...] = (
     {"name": "intensity"},
+    {"name": "intensity-unfiltered", "without": ["postprocess.median_mm"]},
+    {"name": "intensity-depth"},
     # its common grid has a size of its own; phantoms are in MNI space already, and registering takes seconds a scan
     {"name": "zmap", "without": ["prepare.size"], "settings": {"prepare.register": "none"}},
     {"name": "random"},
@@ -147,7 +149,7 @@ class Suite:
         """Load a shipped suite by name or a TOML file.
 
         Besides the attributes a file may say ``catalogue = true`` (every method of the catalogue is a row) and have a ``[grid]`` of
-        ``methods`` × ``scores``. The rows ``intensity``, ``zmap`` and ``random`` are always there.
+        ``methods`` × ``scores``. The rows ``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap`` and ``random`` are always there.
 
         Args:
             name_or_path: name or file.

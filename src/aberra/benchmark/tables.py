@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, Any]]
     Replicates = Mapping[tuple[str, str, str, int], NDArray[np.float64]]
 
-BASELINES = ("intensity", "zmap", "random", "constant")
+BASELINES = ("intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random", "constant")
 
 HEADINGS = {"⌈Dice⌉": "⌈Dice⌉ (oracle)", "healthy FPR": "healthy FPR (p ≤ 0.05)"}
 """Of columns that are not called as their metric."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +11,17 @@ import typer
 
 def detect(
     model: Annotated[
-        str, typer.Argument(help="A detector's folder or the name of a shipped one (flair, any-contrast).")
-    ],
-    paths: Annotated[
-        list[Path],
-        typer.Argument(readable=False, help="Scan files, DICOM folders, folders of scans, or a manifest."),
+        str,
+        typer.Argument(
+            help="A detector's folder, the name of a shipped one (flair, any-contrast), or auto: the shipped one for the scan's "
+            "sequence. May be left out, which is auto."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(readable=False, help="Scan files, DICOM folders, folders of scans, or a manifest."),
+    ] = None,
     channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,20 +49,35 @@ def detect(
     from aberra.console import screen, styled, warn
     from aberra.detection import detect_cohort
     from aberra.detector import Detector
+    from aberra.errors import InputError
+    from aberra.saving import is_detector, resolve_model
+    from aberra.sequence import AUTO, choose
 
-    detector = Detector.load(model, device=device, batch_size=batch_size)
-    cohort = Cohort.from_paths(paths)
+    console = screen()
+    given = list(paths or [])
+    if model != AUTO and not is_detector(model) and lexists(model):
+        model, given = AUTO, [Path(model), *given]
+    if not given:
+        raise InputError("no scan given; as in `aberra detect auto scan.nii.gz --out results`")
+    if model != AUTO:
+        resolve_model(model)  # a wrong name is said before a long manifest is read
+    cohort = Cohort.from_paths(given)
     warn(cohort.warnings)
+    cohort = cohort.select(split=split) if split else cohort
+    if model == AUTO:
+        choice = choose(cohort, channel)
+        model, channel = choice.detector, choice.channels
+        console.print(f"detector {choice.why}")
+    detector = Detector.load(model, device=device, batch_size=batch_size)
     summary = detect_cohort(
         detector,
-        cohort.select(split=split) if split else cohort,
+        cohort,
         out=out,
         channels=channel,
         protocol=threshold,
         overwrite=overwrite,
         progress=True,
     )
-    console = screen()
     console.print(
         f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
     )

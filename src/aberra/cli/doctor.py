@@ -33,11 +33,13 @@ def doctor(
     from aberra.errors import ModelError
     from aberra.files import read_json
 
-    known = None
+    known = view = None
     if model is not None:
-        from aberra.saving import resolve_model
+        from aberra.saving import load_recipe, resolve_model
 
-        file = resolve_model(model) / "fingerprint.json"
+        folder = resolve_model(model)
+        view = load_recipe(folder).view
+        file = folder / "fingerprint.json"
         try:
             known = Fingerprint.from_json(read_json(file))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -50,6 +52,7 @@ def doctor(
             paths,
             known,
             channels=channel,
+            view=view,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if json:

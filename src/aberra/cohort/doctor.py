@@ -66,6 +66,7 @@ class _Seen:
     name: str
     cases: list[Case] = field(default_factory=list)
     measures: dict[str, Measure] = field(default_factory=dict)
+    judged: dict[str, Measure] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, level: Any, topic: str, what: str, remedy: str = "", cases: Iterable[str] = ()) -> None:
@@ -78,6 +79,7 @@ def examine(
     model: Fingerprint | None = None,
     *,
     channels: Sequence[str] | None = None,
+    view: Callable[[Volume], Volume] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Read every scan of the sources and report; a file that cannot be read is a finding, not an exception.
@@ -86,6 +88,7 @@ def examine(
         source: scan files, folders, manifests or cohorts.
         model: a model's fingerprint to hold each case against.
         channels: columns to read, in the model's order; by default the model's own, or all.
+        view: what the model's recipe leaves of a scan (:meth:`aberra.prepare.Recipe.view`), which is held against it.
         progress: called with (cases done, cases in all).
     """
     given = (
@@ -98,7 +101,7 @@ def examine(
     total, done = sum(len(each.cases) for each in sources), 0
     for seen in sources:
         for case in seen.cases:
-            _case(seen, case, _wanted(case, model, channels), case_samples(total))
+            _case(seen, case, _wanted(case, model, channels), case_samples(total), view)
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -137,11 +140,18 @@ def _wanted(case: Case, model: Fingerprint | None, channels: Sequence[str] | Non
     return list(case.channels)
 
 
-def _case(seen: _Seen, case: Case, channels: list[str], samples: int) -> None:
+def _case(
+    seen: _Seen,
+    case: Case,
+    channels: list[str],
+    samples: int,
+    view: Callable[[Volume], Volume] | None,
+) -> None:
     """Read and measure one case."""
     try:
         volume = case.read(channels)
         taken = measure(volume, samples=samples)
+        judged = taken if view is None else measure(view(volume), samples=samples)
     except AberraError as error:
         seen.add("error", "file", *_parted(error), cases=[case.case])
         return
@@ -151,6 +161,7 @@ def _case(seen: _Seen, case: Case, channels: list[str], samples: int) -> None:
         )
         return
     seen.measures[case.case] = taken
+    seen.judged[case.case] = judged
     for note in volume.provenance.get("warnings", []):
         what, _, remedy = note.rpartition(". ")
         seen.add(
@@ -303,7 +314,7 @@ def _geometry(seen: _Seen, found: Fingerprint) -> None:
 def _against(seen: _Seen, model: Fingerprint) -> None:
     """Hold every case against the model, one finding a topic."""
     topics: dict[str, list[tuple[str, Finding]]] = {}
-    for case, taken in seen.measures.items():
+    for case, taken in seen.judged.items():
         for finding in departures(summarise([taken]), model):
             topics.setdefault(finding.topic, []).append((case, finding))
     for hits in topics.values():

@@ -156,6 +156,7 @@ def fingerprint(
     channels: Sequence[str] | None = None,
     *,
     limit: int | None = None,
+    view: Callable[[Volume], Volume] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprint:
     """Read a cohort's scans and describe them.
@@ -164,6 +165,7 @@ def fingerprint(
         cohort: the cases.
         channels: which channels, in which order; by default those that every case has.
         limit: look at no more than this many cases, evenly spread over the cohort.
+        view: what is described of a scan, as in :meth:`aberra.prepare.Recipe.view`; None describes it as it was read.
         progress: called with (cases done, cases in all).
 
     Raises:
@@ -181,7 +183,8 @@ def fingerprint(
     measures, failed = [], dict[str, Exception]()
     for done, case in enumerate(cases, start=1):
         try:
-            measures.append(measure(case.read(names), samples=samples))
+            volume = case.read(names)
+            measures.append(measure(volume if view is None else view(volume), samples=samples))
         except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
             failed[case.case] = error
         if progress is not None:

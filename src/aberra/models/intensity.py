@@ -10,24 +10,29 @@ from aberra.options import configured
 
 
 class Intensity(nn.Module):
-    """Bright (or dark) voxels are anomalous: no learning.
+    """Bright, dark or unusual voxels are anomalous: no learning.
 
     Meissen, Kaissis, Rueckert 2021 (arXiv 2109.06023). Equalising the histogram is the recipe's business.
 
     Args:
-        polarity: ``bright`` or ``dark``. For ``dark`` intensities are expected in [0, 1].
+        polarity: ``bright``, ``dark`` or ``both`` (distance from the median inside the mask, channel by channel). For ``dark``
+            intensities are expected in [0, 1].
 
     Raises:
         ConfigError: unknown polarity.
     """
 
     @configured("model")
-    def __init__(self, *, polarity: Literal["bright", "dark"] = "bright") -> None:
+    def __init__(self, *, polarity: Literal["bright", "dark", "both"] = "bright") -> None:
         super().__init__()
         self.polarity = polarity
 
     def score_volume(self, x: Tensor, mask: Tensor) -> Tensor:
         """Mean over channels: (C, D, H, W) to (D, H, W), zero outside the mask."""
-        mean = x.mean(dim=0)
-        value = mean if self.polarity == "bright" else 1 - mean
+        if self.polarity == "both":
+            inside = mask.bool()
+            middle = x[:, inside].median(dim=1).values if bool(inside.any()) else x.new_zeros(len(x))
+            value = (x - middle.reshape(-1, 1, 1, 1)).abs().mean(dim=0)
+        else:
+            value = x.mean(dim=0) if self.polarity == "bright" else 1 - x.mean(dim=0)
         return value.clamp(min=0) * mask

@@ -29,6 +29,9 @@ MARGIN = 0.95
 WHOLE_HEAD_MM = 100.0
 """Foreground larger than this along every axis is a head, which can be registered to an atlas."""
 
+ATLAS_MM = 2.0
+"""Voxel size of the atlas where no other is asked for."""
+
 CLIP = (0.0, 2.0)
 """After division by the 98th percentile: keeps lesions brighter than it and cuts fat and vessels."""
 
@@ -73,6 +76,8 @@ def plan(
             f"prepare.spacing={list(spacing)}: expected three sizes in mm above 0; 0 keeps an axis only where slices are cut"
         )
     image = fingerprint.kind == "image"
+    if image and register == "mni152":
+        raise ConfigError('prepare.register="mni152" needs volumes of whole brains; these are 2-D images')
     own = fingerprint.spacing["median"]
     extent: Sequence[float] = fingerprint.extent_mm["p95"]
     if image:
@@ -87,7 +92,7 @@ def plan(
 
     heads = not image and min(extent) >= WHOLE_HEAD_MM
     if grid == "common" and (register == "mni152" or (register == "auto" and heads)):
-        step = max([2.0, *(spacing or ())])
+        step = float(max(spacing)) if spacing else ATLAS_MM
         steps.append({"name": "register", "target": "mni152", "spacing": step})
         chosen = _atlas_shape(step)
     else:
@@ -221,6 +226,6 @@ def _multiple(edge: float) -> int:
 
 def _atlas_shape(spacing: float) -> list[int]:
     """Shape of the registered grid."""
-    from aberra.prepare.register import atlas_shape
+    from aberra.prepare.atlas import atlas_grid
 
-    return list(atlas_shape(spacing))
+    return list(atlas_grid(spacing)[0])

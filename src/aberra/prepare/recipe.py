@@ -72,6 +72,19 @@ class Recipe:
                 raise type(error)(f"{_name(volume)}: {entry['name']}: {error}") from error
         return volume
 
+    def place(self, device: str) -> None:
+        """Tell the steps that run a network where: ``auto``, ``cpu`` or ``cuda``."""
+        for step in self.steps:
+            if hasattr(step, "device"):
+                step.device = device
+
+    def view(self, volume: Volume) -> Volume:
+        """The scan as it is judged, on its own grid: without its skull where the recipe takes that away."""
+        for step in self.steps:
+            if hasattr(step, "view"):
+                volume = step.view(volume)
+        return volume
+
     def fit(self, volumes: Callable[[], Iterable[Volume]]) -> None:
         """Let the steps that learn see healthy volumes, prepared by the steps before them.
 

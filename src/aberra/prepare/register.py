@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from aberra.options import Within, configured
-from aberra.prepare.grid import regrid, warn
+from aberra.prepare.atlas import WORKING_MM, atlas_grid, template
+from aberra.prepare.grid import regrid, resample_to, warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-WORKING_MM = 4
-"""Voxel size at which the transform is searched: an affine needs no finer grid."""
+OVERLAP = 0.8
+"""Dice of the two brain masks below which the registration counts as failed; on 23 scans that were right it was .84 to .96."""
+
+
+KEPT = 1024
+"""Transforms that are remembered."""
+
+_found: dict[str, tuple[NDArray[np.float64], str]] = {}
 
 
 class Register:
@@ -25,6 +32,9 @@ class Register:
 
     SimpleITK: Mattes mutual information, regular-step gradient descent from the aligned centres of mass. The result lies on
     the atlas grid in orientation SPL, but its ``affine`` still maps to the scan's own millimetres, so that maps find back.
+
+    The check is the overlap (Dice) of the scan's mask with the atlas' brain: ``provenance["registration"]`` has ``target``,
+    ``overlap`` and ``ok``, and where it is not ok there is a warning.
 
     Args:
         target: ``mni152``.
@@ -34,7 +44,7 @@ class Register:
         ConfigError: unknown target.
     """
 
-    version = 2
+    version = 3
 
     @configured("register")
     def __init__(
@@ -49,47 +59,43 @@ class Register:
             return volume
         from aberra.prepare.resample import Resample, smoothed
 
-        template, atlas = _template()
+        _, inside, atlas = template()
         # thin out before searching, so that the pyramid starts from what it needs
         coarse = Resample(spacing=[max(WORKING_MM, step) for step in volume.spacing])(volume)
         moving = coarse.data[0] if coarse.mask is None else coarse.data[0] * coarse.mask
-        to_scan, failed = _search(template, atlas, moving, coarse.affine)
-        low, high = _corners(template.shape, atlas)
-        shape = atlas_shape(self.spacing)
-        grid = np.zeros((4, 4))
-        grid[2, 0], grid[1, 1], grid[0, 2], grid[3, 3] = self.spacing, -self.spacing, -self.spacing, 1
-        grid[:3, 3] = [high[0], high[1], low[2]]
+        to_scan, failed = _remembered(moving, coarse.affine)
+        shape, grid = atlas_grid(self.spacing)
         # an affine scales little: the scan's voxels are thinned out by about the ratio of the spacings
         data = smoothed(volume.data, (self.spacing / step for step in volume.spacing))
         moved = regrid(volume, to_scan @ grid, shape, data=data)
-        return warn(moved, f"registration to MNI152 did not converge ({failed})") if failed else moved
+        found = (moving != 0) if coarse.mask is None else coarse.mask
+        here = resample_to(found, coarse.affine, to_scan @ atlas, inside.shape, order=0)
+        overlap = 2 * float((here & inside).sum()) / float(here.sum() + inside.sum())
+        ok = not failed and overlap >= OVERLAP
+        fact = {"target": self.target, "overlap": round(overlap, 3), "ok": ok}
+        moved = moved.with_(provenance={**moved.provenance, "registration": fact})
+        if ok:
+            return moved
+        why = failed or f"the brain masks overlap by {overlap:.2f}, expected {OVERLAP} or more"
+        return warn(
+            moved,
+            f"registration to MNI152 failed ({why}), so what depends on anatomy is not to be trusted; is this a whole brain, "
+            "right side up, with the skull taken away? Check the orientation in the header and the brain mask",
+        )
 
 
-def atlas_shape(spacing: float) -> tuple[int, int, int]:
-    """Grid (D, H, W) = (S, P, L) of the atlas at a voxel size in mm."""
-    template, atlas = _template()
-    low, high = _corners(template.shape, atlas)
-    depth, height, width = np.ceil((high - low)[::-1] / spacing).astype(int)
-    return int(depth), int(height), int(width)
-
-
-def _corners(
-    shape: tuple[int, ...], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest x, y, z in mm of a grid aligned with the axes."""
-    ends = affine @ np.array([[0, 0, 0, 1], [*(length - 1 for length in shape), 1]]).T
-    return ends[:3].min(axis=1), ends[:3].max(axis=1)
-
-
-@cache
-def _template() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """The brain of the template at the working resolution, and its affine."""
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
-    brain: Any = load_mni152_template(resolution=WORKING_MM)
-    mask: Any = load_mni152_brain_mask(resolution=WORKING_MM)
-    data = np.asarray(brain.dataobj, dtype=np.float32) * (np.asarray(mask.dataobj) > 0)
-    return data, np.asarray(brain.affine, dtype=np.float64)
+def _remembered(
+    moving: NDArray[np.float32], moving_affine: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], str]:
+    """As :func:`_search` on the atlas, once a scan: methods that are compared look at the same ones."""
+    key = sha256(np.ascontiguousarray(moving).data)
+    key.update(repr((moving.shape, moving_affine.round(6).tolist())).encode())
+    if (name := key.hexdigest()) not in _found:
+        brain, _, atlas = template()
+        _found[name] = _search(brain, atlas, moving, moving_affine)
+        while len(_found) > KEPT:
+            _found.pop(next(iter(_found)))
+    return _found[name]
 
 
 def _search(

@@ -183,6 +183,7 @@ def _section(folder: Path, case: Case | None) -> tuple[dict[str, Any], Result]:
             "file": "; ".join(f"{name}: {path}" for name, path in result.paths.items()),
             "SHA-256": result.input.get("sha256", "–"),
             "grid": f"{'×'.join(map(str, result.input['shape']))} voxels of {'×'.join(f'{step:.3g}' for step in result.input['spacing_mm'])} mm, {result.input['orientation']}",
+            "brain mask": result.input.get("brain_mask", "–"),
             "threshold": f"{result.threshold['value']:.4g} ({result.threshold['protocol']})",
             "model": f"{result.model.get('name')} ({result.model.get('method')}, {result.model.get('fingerprint')})",
             "time": f"{result.seconds:.1f} s",

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from aberra.errors import ConfigError, unknown
+from aberra.prepare.atlas import tissues
 from aberra.prepare.grid import resample_to
 from aberra.synthesis.fields import diffeomorphism, smooth_noise, upsample
 from aberra.volume import Volume
@@ -229,25 +230,16 @@ def channel_of(contrast: str) -> str:
 @cache
 def _atlas(spacing: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """CSF, grey and white matter of ICBM 2009a (nilearn's package), shape (3, D, H, W), cropped to the head."""
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_wm_template
-
-    source: Any = load_mni152_gm_template(resolution=1)
-    gm = np.asarray(source.dataobj, dtype=np.float32)
-    wm = np.asarray(load_mni152_wm_template(resolution=1).dataobj, dtype=np.float32)
-    brain = np.asarray(load_mni152_brain_mask(resolution=1).dataobj) > 0
-    csf = np.clip(1 - gm - wm, 0, 1) * brain
-    maps = np.stack([csf, gm * brain, wm * brain])
-    maps /= np.maximum(maps.sum(axis=0), 1e-3)
-    maps *= brain
+    maps, brain, source = tissues()
     hit = np.argwhere(brain)
     low, high = hit.min(axis=0) - MARGIN_MM, hit.max(axis=0) + MARGIN_MM
-    corner = np.asarray(source.affine, dtype=np.float64) @ [*low, 1]
+    corner = source @ [*low, 1]
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = corner[:3]
     depth, height, width = (int(np.ceil(edge / spacing)) for edge in high - low)
     # nearest voxels of 1 mm maps alias on a coarse grid: average first
     blurred = maps if spacing <= 1 else np.stack([_blurred(part, spacing) for part in maps])
-    return resample_to(blurred, source.affine, affine, (depth, height, width)), affine
+    return resample_to(blurred, source, affine, (depth, height, width)), affine
 
 
 def _blurred(part: NDArray[np.float32], spacing: float) -> NDArray[np.float32]:

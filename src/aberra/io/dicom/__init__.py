@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aberra.io.dicom.header import acquisition
 from aberra.io.dicom.series import read_series
 from aberra.io.dicom.stack import stack_of
 from aberra.volume import Volume
@@ -42,6 +43,7 @@ def read_dicom(path: Path, channel: str) -> Volume:
             "kind": "image" if 1 in data.shape else "volume",
             "dtype": layout_of(first).dtype,
             "series": first.text("SeriesInstanceUID"),
+            "dicom": acquisition(first),
             "warnings": [*series.warnings, *warnings],
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,6 +157,29 @@ class Header:
         if isinstance(found, str):
             found = found.strip()
         return None if isinstance(found, Sequence) and not len(found) else found
+
+
+TEXTS = {
+    "modality": "Modality",
+    "description": "SeriesDescription",
+    "protocol": "ProtocolName",
+    "body_part": "BodyPartExamined",
+    "contrast_agent": "ContrastBolusAgent",
+}
+TIMES = {"echo_ms": "EchoTime", "repetition_ms": "RepetitionTime", "inversion_ms": "InversionTime"}
+"""What tells a sequence."""
+
+
+def acquisition(header: Header) -> dict[str, Any]:
+    """What a header says of how the scan was taken, keys of :data:`TEXTS` and :data:`TIMES`; what is missing or damaged is left out."""
+    found: dict[str, Any] = {}
+    for key, name in TEXTS.items():
+        with suppress(InputError):
+            found[key] = header.text(name)
+    for key, name in TIMES.items():
+        with suppress(InputError):
+            found[key] = header.number(name)
+    return {key: value for key, value in found.items() if value}
 
 
 def parse(file: Path, *, whole: bool = True) -> Any:
