@@ -120,9 +120,18 @@ def test_a_cohort_gets_the_shipped_detector_of_its_sequence(tmp_path):
     with pytest.raises(MismatchError, match=r"p1_adc is ADC .* which no shipped detector reads"):
         choose(Cohort.from_paths(adc))
     flat = read(unknown)
-    flat.with_(data=(flat.data > 0) * 5.0).write(unknown)
+    noise = np.random.default_rng(0).normal(5, 0.01, flat.data.shape)
+    flat.with_(data=((flat.data > 0) * noise).astype(np.float32)).write(unknown)
     with pytest.raises(MismatchError, match=r"neither header nor name nor contrast .* name a detector"):
         choose(Cohort.from_paths(unknown))
+
+
+def test_a_scan_that_cannot_be_read_does_not_decide(tmp_path):
+    flair, broken = _written(tmp_path, "p1_FLAIR.nii.gz", "p2.nii.gz")
+    broken.write_bytes(broken.read_bytes()[:400])
+    assert choose(Cohort.from_paths([flair, broken])).detector == "flair"
+    with pytest.raises(InputError, match=r"p2\.nii\.gz"):
+        choose(Cohort.from_paths(broken))
 
 
 def test_a_sequence_without_a_detector_of_its_own_gets_the_general_one(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aberra.errors import InputError, MismatchError
+from aberra.failures import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,37 +84,45 @@ def choose(cohort: Cohort, channels: Sequence[str] | None = None) -> Choice:
     cases = list(cohort)
     if not cases:
         raise InputError(f"{cohort.source}: no cases")
-    found = {case.case: _of_case(case, channels) for case in cases}
+    found, failed = dict[str, tuple[str, Guess | None]](), dict[str, Exception]()
+    for case in cases:
+        try:
+            found[case.case] = _of_case(case, channels)
+        except Exception as error:  # noqa: BLE001 - told by whoever reads it next, unless there is nothing else
+            failed[case.case] = error
+    if not found:
+        refuse(failed, "looked at")
     kinds: dict[str, list[str]] = {}
-    for case, (_, guess) in found.items():
+    for name, (_, guess) in found.items():
         if guess is None:
             raise MismatchError(
-                f"{case}: neither header nor name nor contrast tells which sequence this is; {remedy}"
+                f"{name}: neither header nor name nor contrast tells which sequence this is; {remedy}"
             )
-        kinds.setdefault(guess.name, []).append(case)
+        kinds.setdefault(guess.name, []).append(name)
     if len(kinds) > 1:
-        listed = "; ".join(f"{name}: {', '.join(names[:3])}" for name, names in kinds.items())
+        listed = "; ".join(f"{kind}: {', '.join(names[:3])}" for kind, names in kinds.items())
         raise MismatchError(
             f"the scans are of {len(kinds)} sequences ({listed}); run one sequence at a time, or {remedy}"
         )
-    column, guess = found[cases[0].case]
+    first = next(iter(found))
+    column, guess = found[first]
     assert guess is not None  # noqa: S101 (refused above)
     detector = guess.name if guess.name in shipped else GENERAL
     if guess.name not in WORDS or detector not in shipped:
         raise MismatchError(
-            f"{cases[0].case} is {guess.name.upper()} ({guess.why}), which no shipped detector reads; fit one on healthy scans of this kind, or {remedy}"
+            f"{first} is {guess.name.upper()} ({guess.why}), which no shipped detector reads; fit one on healthy scans of this kind, or {remedy}"
         )
     fallback = "" if detector == guess.name else f"; there is no detector for {guess.name.upper()} alone"
     several = any(len(case.channels) > 1 for case in cases)
     return Choice(
         detector=detector,
         channels=[column] if several or channels else None,
-        why=f"{detector}: {_named(cases)} {guess.name.upper()} ({guess.why}){fallback}",
+        why=f"{detector}: {_named(list(found))} {guess.name.upper()} ({guess.why}){fallback}",
     )
 
 
-def _named(cases: Sequence[Case]) -> str:
-    return f"{cases[0].case} is" if len(cases) == 1 else f"all {len(cases)} scans are"
+def _named(cases: Sequence[str]) -> str:
+    return f"{cases[0]} is" if len(cases) == 1 else f"all {len(cases)} scans are"
 
 
 def _of_case(case: Case, channels: Sequence[str] | None) -> tuple[str, Guess | None]:

@@ -82,7 +82,7 @@ def test_a_given_mask_and_a_stripped_scan_go_before(monkeypatch):
     [
         lambda head: head.with_(data=head.data * 2 - 1000),  # Hounsfield units
         lambda head: head.with_(channels=("ct",)),
-        lambda head: head.with_(provenance={"modality": "CT"}),
+        lambda head: head.with_(provenance={"dicom": {"modality": "CT"}}),
         lambda head: head.with_(provenance={"path": "/scans/07_CT.nii.gz"}),
         lambda head: head.with_(affine=head.affine @ np.diag([0.4, 0.4, 0.4, 1])),  # a crop of 75 mm
         lambda head: head.with_(data=head.data[:, :, :, 30:35]),  # a slab

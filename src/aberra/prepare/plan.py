@@ -71,13 +71,8 @@ def plan(
     Raises:
         ConfigError: a wish that cannot be met.
     """
-    if spacing is not None and not all(spacing) and (dims == 3 or grid == "common"):
-        raise ConfigError(
-            f"prepare.spacing={list(spacing)}: expected three sizes in mm above 0; 0 keeps an axis only where slices are cut"
-        )
     image = fingerprint.kind == "image"
-    if image and register == "mni152":
-        raise ConfigError('prepare.register="mni152" needs volumes of whole brains; these are 2-D images')
+    _refuse(spacing, register, image=image, slices=dims == 2 and grid == "slices")
     own = fingerprint.spacing["median"]
     extent: Sequence[float] = fingerprint.extent_mm["p95"]
     if image:
@@ -116,6 +111,16 @@ def plan(
         wanted["clip"] = list(CLIP)
     steps.append({"name": "normalise", **wanted})
     return {"prepare": steps, "size": [int(edge) for edge in chosen]}
+
+
+def _refuse(spacing: Sequence[float] | None, register: str, *, image: bool, slices: bool) -> None:
+    """Refuse what each wish may be, but not together."""
+    if spacing is not None and not all(spacing) and not slices:
+        raise ConfigError(
+            f"prepare.spacing={list(spacing)}: expected three sizes in mm above 0; 0 keeps an axis only where slices are cut"
+        )
+    if image and register == "mni152":
+        raise ConfigError('prepare.register="mni152" needs volumes of whole brains; these are 2-D images')
 
 
 def fit_shape(model: type[Any], dims: int, size: Sequence[int]) -> None:
