@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``C`` channels, ``S`` the spatial axes of the network, ``(H
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,6 +66,15 @@ class LearnsFromLesions(Protocol):
 
     def label(self, lesion: Tensor) -> Tensor:
         """What is learnt of the truth (B, 1, S): a class of each sample, (B,), or the mask itself."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromPlanted(Protocol):
+    """Learns from healthy samples into which lesions are planted as it goes; its ``loss`` takes their label values as ``lesion``."""
+
+    def task(self) -> Mapping[str, Any]:
+        """What is planted: options of :class:`aberra.synthesis.source.Planted`."""
         ...
 
 
@@ -256,6 +265,7 @@ CAPABILITIES: dict[str, type] = {
         Generates,
         HasCritic,
         LearnsFromLesions,
+        LearnsFromPlanted,
         Denoises,
         HasFeatures,
         JudgesHealth,

@@ -146,7 +146,9 @@ class Detector:
         self.fingerprint = fingerprint
         self.facts = facts or {}
         self.folder = folder
-        self.runner = Runner(dims=dims, size=self.size, batch_size=batch_size, device=device)
+        self.runner = Runner(
+            dims=dims, size=self.size, batch_size=batch_size, device=device, grows=getattr(model, "grows", 0)
+        )
         self.model = self.runner.place(model).eval()
         recipe.place(device)
         self._pair(method)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from aberra.calibrating import measure_calibration, tune_score
-from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, Trains
+from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, LearnsFromPlanted, Trains
 from aberra.cohort import Cohort
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
@@ -25,6 +25,8 @@ from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
     from aberra.cohort.fingerprint import Fingerprint
+    from aberra.synthesis.source import Planted
+    from aberra.training import TrainingConfig
     from aberra.volume import Volume
 
 
@@ -336,14 +338,20 @@ def _learn(
     validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, LearnsFromLesions):
         training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
+    learnt, watched = (
+        _planted(detector, each, config)
+        if isinstance(detector.model, LearnsFromPlanted) and len(each)
+        else each
+        for each in (training, validation)
+    )
     check_held(out, identity)
     claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
     summary = train(
         detector.model,
-        training,
+        learnt,
         config,
         out / "run",
-        validation=validation,
+        validation=watched,
         dims=detector.dims,
         size=detector.size,
         device=device,
@@ -351,6 +359,16 @@ def _learn(
         progress=progress,
     )
     detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
+
+
+def _planted(detector: Detector, volumes: Sequence[Volume], config: TrainingConfig) -> Planted:
+    """Samples of prepared healthy volumes with the lesions that the model learns from."""
+    from aberra.synthesis.source import Planted
+    from aberra.training import Sampler
+
+    samples = Sampler(volumes, config, dims=detector.dims, size=detector.size)
+    spacing = volumes[0].spacing[-detector.dims :]
+    return Planted(samples, spacing=spacing, channels=detector.channels, **detector.model.task())  # type: ignore[operator]
 
 
 def _lesion_free_part(volume: Volume) -> Volume:

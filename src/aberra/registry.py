@@ -47,6 +47,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "pddpm": "aberra.models.pddpm:PatchedDDPM",
         "disyre": "aberra.models.disyre:DISYRE",
         "ddpm-segmenter": "aberra.models.ddpm_segmenter:DDPMSegmenter",
+        "anomaly-segmenter": "aberra.models.anomaly_segmenter:AnomalySegmenter",
         "segnet": "aberra.models.segnet:SegNet",
         "pca": "aberra.models.pca:PCA",
         "ocsvm": "aberra.models.ocsvm:OneClassSVM",

@@ -54,6 +54,23 @@ TINY = {
     # at this size the median pulls the many voxels near the rim down, which favours a lesion in the depth
     "random": {"postprocess.median_mm": 0},
     "segnet": SEGNET | {"training.steps": 400},
+    "synthetic-lesions": {
+        "model.widths": [8, 16, 16],
+        "model.sources": ["hyper", "hypo"],
+        "model.radius_mm": [8.0, 25.0],
+        "model.count": 2,
+        "model.healthy": 0.0,
+        "training.steps": 200,
+        "training.warmup": 10,
+        "training.ema": 0.0,
+        "training.batch_size": 4,
+        "prepare.steps": [
+            {"name": "orient", "to": "SPL"},
+            {"name": "brain-mask", "method": "auto"},
+            {"name": "resample", "spacing": [6.0, 6.0, 6.0]},
+            {"name": "normalise", "method": "interdecile"},
+        ],
+    },
     # with the catalogue's half a net of this size learns nothing in 200 steps
     "segnet-mc": SEGNET | {"model.dropout": 0.2},
     "segnet-aleatoric": SEGNET,

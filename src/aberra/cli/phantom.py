@@ -41,6 +41,19 @@ def phantom(
         typer.Option(help="Change of scanner, the same in all cases: contrast, gain, spacing, scanner."),
     ] = "",
     severity: Annotated[float, typer.Option(min=0, max=1, help="Of the shift.")] = 0.5,
+    anatomy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of label maps (SynthSeg, FreeSurfer, MUSE or ours): images of these heads."
+        ),
+    ] = None,
+    profiles: Annotated[
+        str,
+        typer.Option(
+            help="With --anatomy: lesions by disease, one a case: ms, wmh, tumour, stroke, haemorrhage, fcd, generic."
+        ),
+    ] = "",
+    whole: Annotated[bool, typer.Option("--whole", help="With --anatomy: skull and skin, too.")] = False,
     origin: Annotated[
         Path | None,
         typer.Option(
@@ -68,7 +81,8 @@ def phantom(
         "workers": workers,
     }
     if origin is None:
-        manifest = write_cohort(folder, cases=cases, contrast=contrast, spacing=spacing, **drawn)
+        heads: dict[str, Any] = {"anatomy": anatomy, "profiles": _list(profiles), "whole": whole}
+        manifest = write_cohort(folder, cases=cases, contrast=contrast, spacing=spacing, **heads, **drawn)
     else:
         from aberra.cohort import Cohort
 

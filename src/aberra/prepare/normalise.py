@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
-NormaliseMethod = Literal["percentile", "zscore", "robust", "equalise", "window", "none"]
+NormaliseMethod = Literal["percentile", "zscore", "robust", "interdecile", "equalise", "window", "none"]
 
 
 class Normalise:
@@ -24,7 +24,8 @@ class Normalise:
     Args:
         method: ``percentile`` (divide by the ``percentile``-th inside the mask, B73), ``zscore`` (H: zero mean, unit
             variance inside the mask), ``robust`` (zero median, unit median absolute deviation · 1.4826: as a z-score where values are
-            normal, but a large lesion does not move the rest), ``equalise`` (rank inside the mask in (0, 1], M0), ``window`` (CT: ``low`` to
+            normal, but a large lesion does not move the rest), ``interdecile`` (zero median, unit distance from the 10th to the 90th
+            percentile: the range from the darkest to the brightest tissue, whatever their shares), ``equalise`` (rank inside the mask in (0, 1], M0), ``window`` (CT: ``low`` to
             ``high`` HU onto [0, 1]) or ``none``.
         percentile: of method ``percentile``; Baur's text says 98.
         clip: cut to [low, high] afterwards, as in [0, 1.5] for percentiles or [-1.5, 1.5] for z-scores; empty is off.
@@ -87,6 +88,9 @@ class Normalise:
             spread = 1.4826 * float(np.median(np.abs(inside - middle)))
             # where most voxels are the same, the median deviation is 0
             scaled = (inside - middle) / (spread or float(inside.std(dtype=np.float64)))
+        elif self.method == "interdecile":
+            low, middle, high = np.percentile(inside, (10, 50, 90))
+            scaled = (inside - middle) / (float(high - low) or float(inside.std(dtype=np.float64)))
         elif self.method == "equalise":
             ordered, counts = np.unique(inside, return_counts=True)
             scaled = (np.cumsum(counts) / inside.size).take(np.searchsorted(ordered, inside))

@@ -14,10 +14,14 @@ from aberra.cohort import Cohort
 from aberra.errors import ConfigError, unknown
 from aberra.files import write_json
 from aberra.output import check_names, inputs_of
+from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.artefacts import ARTEFACTS, artefact
+from aberra.synthesis.contrast import CONTRASTS as HEAD_CONTRASTS
 from aberra.synthesis.folder import spread, write_files, write_folder, write_manifest
+from aberra.synthesis.heads import draw_scans, render_head
 from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
 from aberra.synthesis.phantom import channel_of, draw_channels, render
+from aberra.synthesis.profiles import profiles as known_profiles
 from aberra.synthesis.shapes import SHAPES
 from aberra.synthesis.shifts import SHIFTS, shift
 
@@ -25,9 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aberra.cohort import Case
+    from aberra.volume import Volume
 
 LESIONS = (1, 6)
 """Fewest and most lesions of a diseased case."""
+
+ATTEMPTS = 8
+"""How often a case is drawn anew whose lesions have no voxel."""
 
 RADIUS_MM = (2.0, 15.0)
 """Smallest and largest mean radius of a lesion."""
@@ -52,6 +60,9 @@ class Plan:
         shift: change of scanner, the same in every case; empty is none.
         severity: of the shift.
         origin: hash of the scans that lesions are planted into.
+        anatomy: label maps that phantoms are images of; without, the MNI tissue maps.
+        profiles: diseases that their lesions are of; without, ``sources`` and ``shapes`` are planted.
+        whole: heads with skull and skin instead of brains.
         version: of aberra.
     """
 
@@ -69,6 +80,9 @@ class Plan:
     shift: str = ""
     severity: float = 0.5
     origin: str = ""
+    anatomy: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    whole: bool = False
     version: str = field(default=__version__)
 
     def __post_init__(self) -> None:
@@ -77,6 +91,7 @@ class Plan:
             ("lesion shape", self.shapes, SHAPES),
             ("artefact", self.artefacts, ARTEFACTS),
             ("shift", (self.shift,) if self.shift else (), SHIFTS),
+            ("lesion profile", self.profiles, known_profiles()),
         ):
             for name in given:
                 if name not in known:
@@ -89,6 +104,8 @@ class Plan:
             raise ConfigError(
                 f"phantom: count={self.count}, radius_mm={self.radius_mm}; expected smallest and largest, above 0"
             )
+        if (self.profiles or self.whole) and not self.anatomy:
+            raise ConfigError("phantom: lesion profiles and whole heads need label maps (--anatomy FOLDER)")
         if "mask" in self.shapes and not self.masks:
             raise ConfigError("phantom: shape 'mask' needs --masks FOLDER with lesion masks")
 
@@ -113,6 +130,9 @@ def write_cohort(
     radius_mm: tuple[float, float] = RADIUS_MM,
     shift: str = "",
     severity: float = 0.5,
+    anatomy: Path | str | Sequence[str] | None = None,
+    profiles: Sequence[str] = (),
+    whole: bool = False,
     workers: int = 2,
     progress: bool = True,
 ) -> Path:
@@ -137,6 +157,10 @@ def write_cohort(
         radius_mm: smallest and largest mean radius; small ones are frequent.
         shift: a change of scanner for the whole cohort (see :mod:`aberra.synthesis.shifts`), the same anatomy and lesions.
         severity: of the shift, 0 to 1.
+        anatomy: label maps, a folder of them or a pattern in one; phantoms are images of these heads instead of the MNI tissue maps. Cases of
+            one head are one patient.
+        profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; only with ``anatomy``.
+        whole: with skull and skin, as far as the label maps have them; only with ``anatomy``.
         workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as they import it anew.
         progress: show a progress bar.
 
@@ -144,7 +168,7 @@ def write_cohort(
         OutputError: the folder holds another cohort.
         ConfigError: an unknown name or a number out of range.
     """
-    files = _mask_files(masks)
+    files = _nifti_files(masks)
     plan = Plan(
         cases=cases,
         lesions=lesions,
@@ -159,7 +183,15 @@ def write_cohort(
         radius_mm=radius_mm,
         shift=shift,
         severity=severity,
+        anatomy=_nifti_files(anatomy),
+        profiles=tuple(profiles),
+        whole=whole,
     )
+    if anatomy is not None and not plan.anatomy:
+        raise ConfigError(f"{anatomy}: no label map here; expected NIfTI files (*.nii.gz)")
+    for name in plan.contrast.split(",") if plan.anatomy else ():
+        if name not in HEAD_CONTRASTS:
+            raise unknown("contrast of label maps", name, HEAD_CONTRASTS)
     draw_channels(seed, 0, contrast)  # an unknown contrast is an error before anything is written
     return _write(Path(folder), plan, None, workers, progress=progress)
 
@@ -206,7 +238,7 @@ def lesion_cohort(
     healthy = cohort.select(healthy=True)
     if not len(healthy):
         raise ConfigError(f"{cohort.source}: no healthy case to plant lesions into")
-    files = _mask_files(masks)
+    files = _nifti_files(masks)
     plan = Plan(
         cases=len(healthy),
         lesions=lesions,
@@ -226,11 +258,11 @@ def lesion_cohort(
     return _write(Path(folder), plan, list(healthy), workers, progress=progress)
 
 
-def _mask_files(masks: Path | str | None) -> tuple[str, ...]:
-    """Files of real lesion shapes: a folder's, or those of a pattern in one (``masks/ms_*``)."""
-    if masks is None:
-        return ()
-    path = Path(masks)
+def _nifti_files(folder: Path | str | Sequence[str] | None) -> tuple[str, ...]:
+    """Files of a folder, of a pattern in one (``masks/ms_*``), or as they are given."""
+    if not isinstance(folder, Path | str):
+        return tuple(folder or ())
+    path = Path(folder)
     found = path.glob("*.nii*") if path.is_dir() else path.parent.glob(path.name)
     return tuple(str(each) for each in sorted(found))
 
@@ -265,7 +297,10 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     """Render or read, plant, disturb and write one case; its JSON comes last and marks it as done."""
     rng = np.random.default_rng([plan.seed, index, 2])
     record: dict[str, Any] = {"case": name, "lesions": []}
-    if origin is None:
+    if origin is None and plan.anatomy:
+        volume, found = _head(plan, index)
+        record |= {"groups": {"site": "phantom"}, **found}
+    elif origin is None:
         drawn = draw_channels(plan.seed, index, plan.contrast)
         volume = render(drawn, plan.spacing)
         head, *more = drawn
@@ -283,7 +318,7 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
             "groups": origin.groups,
             "source": {k: str(v) for k, v in origin.channels.items()},
         }
-    if plan.diseased(index):
+    if plan.diseased(index) and not plan.profiles:
         for _ in range(int(rng.integers(plan.count[0], plan.count[1] + 1))):
             lesion = draw_lesion(
                 volume,
@@ -304,6 +339,41 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
         record["shift"] = {"name": plan.shift, "severity": plan.severity}
     record["files"] = write_files(folder, name, volume)
     write_json(folder / f"{name}.json", record)
+
+
+def _head(plan: Plan, index: int) -> tuple[Volume, dict[str, Any]]:
+    """Draw and render a case from a label map: the scan, one channel a contrast, and its record."""
+    names = plan.contrast.split(",")
+    path = plan.anatomy[index % len(plan.anatomy)]
+    anatomy = Anatomy.read(path, whole=plan.whole)
+    record: dict[str, Any] = {"patient": anatomy.name.split(".")[0]}
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([plan.seed, index, 6, attempt])
+        profile = str(rng.choice(list(plan.profiles))) if plan.profiles and plan.diseased(index) else None
+        scans = draw_scans(rng, names, [profile] if profile else [])
+        images = [render_head(each, anatomy, plan.spacing, whole=plan.whole) for each in scans]
+        volume = images[0]
+        if profile is None or np.any(volume.lesion):
+            break
+    else:
+        raise ConfigError(
+            f"{path}: no lesion of {', '.join(plan.profiles)} finds a place at {plan.spacing} mm"
+        )
+    data, channels = (
+        np.concatenate([each.data for each in images]),
+        tuple(each.channels[0] for each in images),
+    )
+    record |= {
+        "phantom": scans[0].to_json(),
+        "profile": profile,
+        "lesions": [each.to_json() for each in scans[0].lesions],
+    }
+    if len(scans) > 1:
+        record["more_channels"] = [each.to_json() for each in scans[1:]]
+    lesion = volume.lesion if profile is not None else None
+    return volume.with_(
+        data=data, channels=channels, lesion=lesion, kinds=volume.kinds if profile else None
+    ), record
 
 
 __all__ = ["Plan", "channel_of", "lesion_cohort", "write_cohort"]

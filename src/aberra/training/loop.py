@@ -16,7 +16,7 @@ from aberra.files import record, write_text, writing
 from aberra.training import checkpoint, plots
 from aberra.training.adams import Adams
 from aberra.training.interrupt import held_back
-from aberra.training.sampling import Sampler
+from aberra.training.sampling import Draws, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +33,11 @@ VALIDATION_SEED = 20_210_000
 
 def train(
     model: nn.Module,
-    data: Sequence[Volume],
+    data: Sequence[Volume] | Draws,
     config: TrainingConfig,
     folder: Path,
     *,
-    validation: Sequence[Volume] = (),
+    validation: Sequence[Volume] | Draws = (),
     dims: int,
     size: Sequence[int],
     device: str = "auto",
@@ -53,10 +53,10 @@ def train(
 
     Args:
         model: see :class:`aberra.capabilities.Trains`.
-        data: prepared training volumes.
+        data: prepared training volumes, or what draws samples itself.
         config: settings.
         folder: of the run.
-        validation: prepared volumes for early stopping.
+        validation: for early stopping, the same.
         dims: 2 or 3.
         size: spatial shape S of a sample.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -86,11 +86,11 @@ class Run:
     def __init__(
         self,
         model: nn.Module,
-        data: Sequence[Volume],
+        data: Sequence[Volume] | Draws,
         config: TrainingConfig,
         folder: Path,
         *,
-        validation: Sequence[Volume],
+        validation: Sequence[Volume] | Draws,
         dims: int,
         size: Sequence[int],
         device: str,
@@ -107,12 +107,17 @@ class Run:
         sampling: dict[str, Any] = {
             "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds
         }  # fmt: skip
-        self.sampler = Sampler(data, config, **sampling)
-        if kinds and not self.sampler.diseased:
+        self.sampler = data if isinstance(data, Draws) else Sampler(data, config, **sampling)
+        if kinds and isinstance(self.sampler, Sampler) and not self.sampler.diseased:
             raise TrainingError(
-                f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; the masks have {_labels(data)}"
+                f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; "
+                f"the masks have {_labels(self.sampler.volumes)}"
             )
-        self.watched = Sampler(validation, config, **sampling) if len(validation) else None
+        self.watched: Draws | None = None
+        if len(validation):
+            self.watched = (
+                validation if isinstance(validation, Draws) else Sampler(validation, config, **sampling)
+            )
         chosen = choose_device(device)
         kind = chosen.type
         precision: Any = config.precision

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
 CORNERS = 10_000
 """Most patch positions kept a case; a random choice of the usable ones where there are more."""
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """What :func:`aberra.training.train` learns from: samples as tuples of tensors (B, C, S), (B, 1, S) and, where there is truth, (B, 1, S)."""
+
+    def __len__(self) -> int:
+        """Samples in an epoch."""
+        ...
+
+    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
+        """Random samples that depend on ``seed`` alone: seed of the run, step, rank."""
+        ...
+
+    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
+        """At most ``count`` samples, always the same."""
+        ...
 
 
 class Sampler:

@@ -1,0 +1,293 @@
+"""Lesions by disease: ranges are data (``profiles.toml``); one lesion is drawn first and painted after."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.errors import unknown
+from aberra.synthesis import anatomy as a
+from aberra.synthesis.grids import blur, smooth
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from aberra.synthesis.contrast import Contrast
+
+SITES = ("white", "periventricular", "juxtacortical", "cortex", "deep", "infratentorial", "any")
+BRIGHT, DARK, TEXTURE = 1, 2, 3
+"""Label values of a lesion's voxels: brighter or darker than the tissue was, or neither but of another texture."""
+
+CLEAR = 0.06
+"""Change of intensity, as share of the contrast's reach, from which a voxel counts as brighter or darker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The ranges of one disease; the keys are explained in ``profiles.toml``."""
+
+    name: str
+    count: tuple[int, int]
+    radius: tuple[float, float]
+    sites: Mapping[str, float]
+    spreads: str
+    stretch: tuple[float, float]
+    wobble: tuple[float, float]
+    step: tuple[float, float]
+    iso: float = 0.0
+    against: float = 0.0
+    core: Mapping[str, object] = field(default_factory=dict)
+    rim: float = 0.0
+    mass: tuple[float, float] = (0.0, 0.0)
+    wedge: float = 0.0
+    foreign: float = 0.0
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """All profiles by name."""
+    text = (files("aberra") / "synthesis" / "profiles.toml").read_text(encoding="utf-8")
+    return {name: Profile(name=name, **table) for name, table in tomllib.loads(text).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesion:
+    """Everything that is drawn about a lesion.
+
+    Attributes:
+        profile: its disease.
+        site: where its centre lies, one of :data:`SITES`.
+        place: which of that site's voxels it is, as a share in [0, 1).
+        radius: mean radius, mm.
+        stretch: of the axes.
+        turn: rotation, three angles.
+        wobble: of the border, share of the radius; ``grain`` is its correlation length, share of the radius.
+        edge: width of the soft edge, mm.
+        spreads: ``tissue``, ``white`` or ``any``.
+        step: signed change of intensity, share of the contrast's reach.
+        iso: whether the level starts from the tissue at the centre.
+        opacity: share of the tissue that it replaces, in (0, 1].
+        texture: standard deviation of its texture, share of the reach.
+        core: radius as share of the lesion's; 0 is none.
+        core_step: signed change of the core against the lesion, share of the reach.
+        rim: signed change of a rim round the core, share of the reach.
+        mass: how far it pushes its surroundings, mm.
+        wedge: half opening angle in degrees; 0 is none.
+        foreign: another texture and no change of the mean.
+        seed: of the fields.
+    """
+
+    profile: str
+    site: str
+    place: float
+    radius: float
+    stretch: tuple[float, float, float]
+    turn: tuple[float, float, float]
+    wobble: float
+    grain: float
+    edge: float
+    spreads: str
+    step: float
+    iso: bool
+    opacity: float
+    texture: float
+    core: float
+    core_step: float
+    rim: float
+    mass: float
+    wedge: float
+    foreign: bool
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(self)
+
+
+def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tuple[Lesion, ...]:
+    """Draw the lesions of one scan; many where they are small.
+
+    Raises:
+        ConfigError: unknown profile.
+    """
+    if name not in profiles():
+        raise unknown("lesion profile", name, profiles())
+    profile = profiles()[name]
+    low, high = profile.count
+    count = round(float(np.exp(rng.uniform(np.log(low), np.log(high + 0.5)))))
+    usual = contrast.bright or int(rng.choice((-1, 1)))
+    # lesions of one scan look alike
+    step = float(rng.uniform(*profile.step))
+    texture = float(rng.uniform(0, 0.12))
+    largest = float(np.exp(rng.uniform(np.log(profile.radius[0] * 1.5), np.log(profile.radius[1]))))
+    return tuple(
+        _one(profile, rng, usual=usual, step=step, texture=texture, largest=largest) for _ in range(count)
+    )
+
+
+def _one(
+    profile: Profile,
+    rng: np.random.Generator,
+    *,
+    usual: int,
+    step: float,
+    texture: float,
+    largest: float,
+) -> Lesion:
+    u = rng.uniform
+    radius = float(np.exp(u(np.log(profile.radius[0]), np.log(largest))))
+    if profile.count[1] <= 3:
+        radius = float(np.exp(u(np.log(max(profile.radius[0], 0.6 * largest)), np.log(largest))))
+    sign = usual * (-1 if u() < profile.against else 1)
+    core = core_step = rim = 0.0
+    if profile.core and u() < float(profile.core["share"]):  # type: ignore[arg-type]
+        core = float(u(*profile.core["radius"]))  # type: ignore[misc]
+        core_step = sign * float(u(*profile.core["step"]))  # type: ignore[misc]
+        if u() < profile.rim:
+            rim = float(u(-0.3, 0.6))
+    names = list(profile.sites)
+    weights = np.array([profile.sites[each] for each in names])
+    three = [
+        tuple(round(float(value), 3) for value in u(low, high, 3))
+        for low, high in (profile.stretch, (0, 2 * np.pi))
+    ]
+    return Lesion(
+        profile=profile.name,
+        site=str(rng.choice(names, p=weights / weights.sum())),
+        place=float(u()),
+        radius=round(radius, 3),
+        stretch=three[0],  # type: ignore[arg-type]
+        turn=three[1],  # type: ignore[arg-type]
+        wobble=round(float(u(*profile.wobble)), 3),
+        grain=round(float(u(0.35, 1.0)), 3),
+        edge=round(float(u(0.7, 2.5) + (u(0, 0.3) * radius if u() < 0.4 else 0)), 3),
+        spreads=profile.spreads,
+        step=round(sign * step * float(u(0.7, 1.3)), 4),
+        iso=bool(u() < profile.iso),
+        opacity=round(float(u(0.55, 1)), 3),
+        texture=round(texture, 4),
+        core=round(core, 3),
+        core_step=round(core_step, 4),
+        rim=round(rim, 4),
+        mass=round(radius * float(u(*profile.mass)), 3),
+        wedge=round(float(u(20, 50)), 1) if u() < profile.wedge else 0.0,
+        foreign=bool(u() < profile.foreign),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def sites(labels: NDArray[np.uint8], spacing: float) -> dict[str, NDArray[np.intp]]:
+    """Flat indices of the voxels of each site on a grid (D, H, W)."""
+    white = np.isin(labels, (a.WHITE, a.CAPSULE))
+    cortex = np.isin(labels, (a.CORTEX, a.LIMBIC))
+    tissue = (labels > 0) & (labels < a.SKULL) & ~np.isin(labels, (a.VENTRICLE, a.CSF, a.PLEXUS))
+    by_ventricle = blur((labels == a.VENTRICLE).astype(np.float32), 4.5 / spacing) > 0.04
+    by_cortex = blur(cortex.astype(np.float32), 2.0 / spacing) > 0.12
+    masks = {
+        "white": white,
+        "periventricular": white & by_ventricle,
+        "juxtacortical": white & by_cortex,
+        "cortex": cortex,
+        "deep": np.isin(labels, (a.THALAMUS, a.CAUDATE, a.PUTAMEN, a.PALLIDUM, a.CAPSULE, a.BASAL, a.HIPPOCAMPUS)),
+        "infratentorial": np.isin(labels, (a.CEREBELLAR_CORTEX, a.CEREBELLAR_WHITE, a.BRAINSTEM)),
+        "any": tissue,
+    }  # fmt: skip
+    return {name: np.flatnonzero(mask) for name, mask in masks.items()}
+
+
+def centre(
+    lesion: Lesion, where: Mapping[str, NDArray[np.intp]], shape: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """The voxel at which a lesion lies; None where its site does not exist."""
+    voxels = where[lesion.site] if len(where[lesion.site]) else where["any"]
+    if not len(voxels):
+        return None
+    return tuple(int(each) for each in np.unravel_index(voxels[int(lesion.place * len(voxels))], shape))
+
+
+def paint(
+    x: NDArray[np.float32],
+    kinds: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    lesion: Lesion,
+    *,
+    at: tuple[int, ...],
+    contrast: Contrast,
+    spacing: float,
+) -> None:
+    """Paint a lesion into an image (D, H, W) and its label values into ``kinds``, in place."""
+    radius = lesion.radius / spacing
+    reach = int(np.ceil(2.2 * radius * max(lesion.stretch) + 3))
+    box = tuple(slice(max(0, c - reach), min(n, c + reach + 1)) for c, n in zip(at, x.shape, strict=True))
+    rng = np.random.default_rng(lesion.seed)
+    here, part = labels[box], x[box]
+    shape = here.shape
+    axes = [np.arange(s.start, s.stop, dtype=np.float32) - c for s, c in zip(box, at, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    turned = grid @ rotation(lesion.turn)
+    distance = np.sqrt(((turned / np.array(lesion.stretch, dtype=np.float32)) ** 2).sum(axis=-1)) / max(
+        radius, 0.5
+    )
+    wander = lesion.wobble * smooth(shape, max(1.5, lesion.grain * radius), rng)
+    depth = 1 + wander - distance
+    if lesion.wedge:
+        # a vessel's territory: a cone that opens from a point inside towards the surface
+        tip = turned + np.array((1.2 * radius, 0, 0), dtype=np.float32)
+        angle = np.degrees(
+            np.arccos(np.clip(tip[..., 0] / np.maximum(np.linalg.norm(tip, axis=-1), 1e-3), -1, 1))
+        )
+        depth = np.minimum(depth, (lesion.wedge * (1 + 0.4 * wander) - angle) / 45)
+    edge = max(lesion.edge / spacing, 0.6) / max(radius, 0.5)
+    soft = np.clip(depth / edge + 0.5, 0, 1)
+    allowed = (here > 0) & (here < a.SKULL)
+    if lesion.spreads != "any":
+        allowed &= ~np.isin(here, (a.VENTRICLE, a.CSF, a.PLEXUS))
+    if lesion.spreads == "white":
+        soft = soft * np.where(np.isin(here, (a.CORTEX, a.LIMBIC)), 0.15, 1)
+    soft = (soft * allowed).astype(np.float32)
+    means = np.array(contrast.means, dtype=np.float32)
+    tissue = means[here]
+    size = contrast.reach
+    if lesion.foreign:
+        grain = smooth(shape, max(1.0, rng.uniform(1, 4) / spacing), rng)
+        change = (0.5 * lesion.texture + 0.15) * size * grain
+        x[box] = part + soft * change
+        kinds[box][soft > 0.5] = TEXTURE
+        return
+    sign = np.sign(lesion.step)
+    brain = means[[a.CORTEX, a.WHITE, a.BRAINSTEM]]
+    level = float(means[labels[at]]) if lesion.iso else float(brain.max() if sign > 0 else brain.min())
+    target = np.full(shape, level + lesion.step * size, dtype=np.float32)
+    if lesion.core:
+        inner = np.clip((depth - (1 - lesion.core)) / edge + 0.5, 0, 1)
+        target += inner * lesion.core_step * size
+        target += 4 * inner * (1 - inner) * lesion.rim * size
+    target += lesion.texture * size * smooth(shape, 3.0 / spacing, rng)
+    target = np.clip(target, 0.02, 1.6)
+    blend = soft * lesion.opacity
+    x[box] = part * (1 - blend) + blend * target
+    change = lesion.opacity * (target - tissue) / size
+    inside = soft > 0.5
+    kind = np.where(change > CLEAR, BRIGHT, np.where(change < -CLEAR, DARK, TEXTURE))
+    # a small lesion that is all but invisible is none
+    if inside.any() and np.abs(change[inside]).mean() > 0.05:
+        kinds[box][inside] = kind[inside]
+
+
+def rotation(angles: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Rotation matrix of three angles in radians, one about each axis."""
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (other for other in range(3) if other != axis)
+        step = np.eye(3)
+        step[first, first] = step[second, second] = np.cos(angle)
+        step[first, second], step[second, first] = -np.sin(angle), np.sin(angle)
+        turn = turn @ step
+    return turn.astype(np.float32)

@@ -1,0 +1,335 @@
+"""Training samples without end, for :func:`aberra.training.train`: drawn from label maps, or lesions planted into healthy samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from aberra.errors import ConfigError, unknown
+from aberra.prepare.normalise import Normalise
+from aberra.synthesis.anatomy import Anatomy
+from aberra.synthesis.contrast import CONTRASTS
+from aberra.synthesis.heads import draw_head, render_head
+from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
+from aberra.synthesis.profiles import BRIGHT, DARK, TEXTURE, profiles
+from aberra.synthesis.shapes import SHAPES
+from aberra.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    import torch
+    from numpy.typing import NDArray
+
+    Arrays = tuple[NDArray[np.float16], NDArray[np.bool], NDArray[np.uint8]]
+
+HEALTHY = "healthy"
+"""Among profiles: images without lesion."""
+
+GAIN, OFFSET = 0.07, 0.04
+"""Largest error of the normalisation, relative and absolute: masks and lesions move it a little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSource:
+    """Patches of drawn images of real heads, in blocks.
+
+    Images are drawn whole and normalised as scans are in use (``interdecile``), then cut; the patches of a block are mixed.
+
+    Args:
+        anatomies: files of label maps.
+        contrasts: weights by name.
+        profiles: weights by name; ``healthy`` has no lesion.
+        size: shape S of a patch, 3-D.
+        spacing: mm.
+        on_lesions: share of patches with a lesion near their middle, in images with lesions.
+        mixed: share of images with lesions that have those of a second profile, too.
+        images: that are mixed with one another.
+        patches: cut out of each.
+        seed: of everything.
+
+    Raises:
+        ConfigError: no anatomy, unknown contrast or profile, or no weight above 0.
+    """
+
+    anatomies: tuple[str, ...]
+    contrasts: Mapping[str, float]
+    profiles: Mapping[str, float]
+    size: tuple[int, int, int] = (64, 64, 64)
+    spacing: float = 1.5
+    on_lesions: float = 0.8
+    mixed: float = 0.3
+    images: int = 6
+    patches: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.anatomies:
+            raise ConfigError("no label map to draw from; expected a folder of NIfTI label maps")
+        for what, weights, known in (
+            ("contrast", self.contrasts, CONTRASTS),
+            ("lesion profile", self.profiles, {**profiles(), HEALTHY: None}),
+        ):
+            for name in weights:
+                if name not in known:
+                    raise unknown(what, name, known)
+            if not weights or min(weights.values()) < 0 or not sum(weights.values()):
+                raise ConfigError(f"{what}: weights {dict(weights)}; expected numbers from 0, not all 0")
+
+    @property
+    def samples(self) -> int:
+        """Of a block."""
+        return self.images * self.patches
+
+    def image(self, number: int) -> Volume:
+        """Image ``number``, prepared: normalised inside its mask, axes SPL."""
+        rng = np.random.default_rng([self.seed, number])
+        contrast, profile, second = (
+            str(rng.choice(list(weights), p=np.array(list(weights.values())) / sum(weights.values())))
+            for weights in (self.contrasts, self.profiles, self.profiles)
+        )
+        path = self.anatomies[int(rng.integers(len(self.anatomies)))]
+        mixed = rng.random() < self.mixed and profile != HEALTHY
+        chosen = {profile, second if mixed else profile} - {HEALTHY}
+        head = draw_head(rng, contrast, sorted(chosen))
+        volume = Normalise(method="interdecile")(render_head(head, _anatomy(path), self.spacing))
+        gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
+        return volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
+
+    def block(self, number: int) -> Arrays:
+        """Samples of a block: intensities, foreground and label values, (N, *S) each."""
+        rng = np.random.default_rng([self.seed, number, 1])
+        found = []
+        for index in range(self.images):
+            volume = self.image(number * self.images + index)
+            found += [self._patch(volume, rng) for _ in range(self.patches)]
+        order = rng.permutation(len(found))
+        x, mask, lesion = (np.stack([found[each][part] for each in order]) for part in range(3))
+        return x.astype(np.float16), mask, lesion
+
+    def _patch(self, volume: Volume, rng: np.random.Generator) -> tuple[NDArray[Any], ...]:
+        """Cut one patch around a voxel of the brain, or of a lesion."""
+        mask, labels = np.asarray(volume.mask), np.asarray(volume.labels)
+        wanted = labels if rng.random() < self.on_lesions and labels.any() else mask
+        at = np.unravel_index(int(rng.choice(np.flatnonzero(wanted))), mask.shape)
+        low = []
+        for place, edge, length in zip(at, self.size, mask.shape, strict=True):
+            start = int(place) - edge // 2 + int(rng.integers(-edge // 4, edge // 4 + 1))
+            low.append(int(np.clip(start, min(0, length - edge), max(0, length - edge))))
+        return tuple(_cut(array, low, self.size) for array in (volume.data[0], mask, labels))
+
+
+class Blocks(Protocol):
+    """Draws samples by the block; a block depends on its number alone."""
+
+    @property
+    def samples(self) -> int:
+        """Of a block."""
+        ...
+
+    def block(self, number: int) -> Arrays:
+        """Intensities, foreground and label values, (N, *S) each."""
+        ...
+
+
+class Stream:
+    """Samples of blocks in their order, so that a batch depends on its step alone; the next blocks are drawn in another process meanwhile.
+
+    Args:
+        source: of the blocks; it is sent to the other process.
+        ahead: blocks that are drawn ahead; 0 draws here, when one is asked for.
+    """
+
+    def __init__(self, source: Blocks, *, ahead: int = 2) -> None:
+        self.source = source
+        self.ahead = ahead
+        self.pool: ProcessPoolExecutor | None = None
+        self.waiting: dict[int, Future[Arrays]] = {}
+        self.current: tuple[int, Arrays] | None = None
+
+    def __len__(self) -> int:
+        """Samples of a block: there is no epoch."""
+        return self.source.samples
+
+    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
+        """Samples of step ``seed[1]``: intensities, foreground and label values, (B, 1, S) each, float."""
+        return self._samples(seed[1] * count, count)
+
+    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
+        """The first samples."""
+        del seed
+        return self._samples(0, count)
+
+    def close(self) -> None:
+        """End the process that draws ahead."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pool, self.waiting = None, {}
+
+    def _samples(self, first: int, count: int) -> tuple[torch.Tensor, ...]:
+        import torch
+
+        rows = []
+        for number in range(first, first + count):
+            block, index = divmod(number, self.source.samples)
+            rows.append([part[index] for part in self._block(block)])
+        return tuple(
+            torch.from_numpy(np.stack(part).astype(np.float32)[:, None]) for part in zip(*rows, strict=True)
+        )
+
+    def _block(self, number: int) -> Arrays:
+        if self.current is None or self.current[0] != number:
+            self.current = (number, self._found(number))
+        return self.current[1]
+
+    def _found(self, number: int) -> Arrays:
+        if not self.ahead:
+            return self.source.block(number)
+        if self.pool is None:
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
+            # spawned, not forked: a fork of a process whose threads compute can hang
+            self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_follow_parent)
+        for each in range(number, number + 1 + self.ahead):
+            if each not in self.waiting:
+                self.waiting[each] = self.pool.submit(self.source.block, each)
+        return self.waiting.pop(number).result()
+
+
+def _follow_parent() -> None:
+    """End this process when its parent does, however that ended: nobody else would."""
+    import os
+    from multiprocessing import parent_process
+    from threading import Thread
+
+    def wait() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(0)
+
+    Thread(target=wait, daemon=True).start()
+
+
+class Planted:
+    """Healthy samples with the lesions of :mod:`aberra.synthesis.lesions` planted in; 2-D or 3-D.
+
+    Truth has label values: 1 where a lesion is brighter than what was there, 2 darker, 3 of another texture.
+
+    Args:
+        samples: draws healthy intensities (B, C, S) and foreground (B, 1, S).
+        spacing: mm along S.
+        channels: names; a tumour is dark in ``t1``.
+        sources: to choose from; one that is named twice is drawn twice as often.
+        shapes: to choose from.
+        radius_mm: smallest and largest mean radius.
+        count: most lesions of a sample; at least one.
+        healthy: share of samples without lesion.
+
+    Raises:
+        ConfigError: unknown source or shape, or a share outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        samples: Any,
+        *,
+        spacing: Sequence[float],
+        channels: Sequence[str] = ("image",),
+        sources: Sequence[str] = ("hyper", "hypo", "texture"),
+        shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
+        radius_mm: Sequence[float] = (1.5, 15.0),
+        count: int = 4,
+        healthy: float = 0.2,
+    ) -> None:
+        for what, names, known in (("lesion source", sources, SOURCES), ("lesion shape", shapes, SHAPES)):
+            for name in names:
+                if name not in known:
+                    raise unknown(what, name, known)
+        if not 0 <= healthy < 1 or count < 1:
+            raise ConfigError(
+                f"planted lesions: healthy={healthy}, count={count}; expected a share in [0, 1) and 1 or more"
+            )
+        self.samples = samples
+        self.spacing = tuple(spacing)
+        self.channels = tuple(channels)
+        self.sources = list(sources)
+        self.shapes = list(shapes)
+        self.radius_mm = (float(radius_mm[0]), float(radius_mm[1]))
+        self.count = count
+        self.healthy = healthy
+        self.kept: dict[tuple[int, int], tuple[torch.Tensor, ...]] = {}
+
+    def __len__(self) -> int:
+        """As many as there are healthy ones."""
+        return len(self.samples)
+
+    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
+        """Random samples: intensities (B, C, S), foreground (B, 1, S) and label values (B, 1, S)."""
+        return self._planted(self.samples.draw(seed, count), [*seed, 4])
+
+    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
+        """Always the same samples."""
+        if (count, seed) not in self.kept:
+            self.kept = {(count, seed): self._planted(self.samples.fixed(count, seed), [seed, 5])}
+        return self.kept[count, seed]
+
+    def _planted(self, drawn: tuple[torch.Tensor, ...], seed: list[int]) -> tuple[torch.Tensor, ...]:
+        import torch
+
+        x, mask = drawn[:2]
+        planted = [
+            self._sample(one.numpy(), inside.numpy(), np.random.default_rng([*seed, index]))
+            for index, (one, inside) in enumerate(zip(x, mask, strict=True))
+        ]
+        images, kinds = (torch.from_numpy(np.stack(each)) for each in zip(*planted, strict=True))
+        return images, mask, kinds
+
+    def _sample(
+        self, x: NDArray[np.float32], mask: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        shape = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
+        spacing = (1.0, *self.spacing[-2:]) if x.ndim == 3 else self.spacing
+        inside = mask.reshape(shape) > 0
+        kinds = np.zeros(shape, dtype=np.float32)
+        if rng.random() < self.healthy or not inside.any():
+            return x, kinds.reshape(mask.shape)
+        # a lesion's strength is a share of the median, which is 0 after normalisation: count from the darkest instead
+        whole = x.reshape(-1, *shape)
+        darkest = np.where(inside, whole, np.inf).min(axis=(1, 2, 3), keepdims=True)
+        raised = np.where(inside, whole - darkest, 0)
+        volume = Volume(data=raised, affine=np.diag([*spacing, 1.0]), channels=self.channels, mask=inside)
+        for _ in range(int(rng.integers(1, self.count + 1))):
+            lesion = draw_lesion(
+                volume, rng, sources=self.sources, shapes=self.shapes, radius_mm=self.radius_mm
+            )
+            after, label = plant(volume.with_(lesion=None), lesion)
+            there = (label >= 0.5) & inside
+            change = (after.data - volume.data)[:, there].mean() if there.any() else 0.0
+            kinds[there] = (
+                TEXTURE if lesion.source in {"texture", "patch"} else BRIGHT if change > 0 else DARK
+            )
+            volume = after
+        planted = np.where(inside, volume.data + darkest, whole).astype(np.float32)
+        return planted.reshape(x.shape), kinds.reshape(mask.shape)
+
+
+@lru_cache(maxsize=64)
+def _anatomy(path: str) -> Anatomy:
+    return Anatomy.read(path)
+
+
+def _cut(array: NDArray[Any], low: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
+    """Cut a box out of (D, H, W); zeros where it reaches beyond."""
+    out = np.zeros(tuple(size), dtype=array.dtype)
+    source, target = [], []
+    for start, edge, length in zip(low, size, array.shape, strict=True):
+        source.append(slice(max(0, start), min(start + edge, length)))
+        target.append(slice(source[-1].start - start, source[-1].stop - start))
+    out[tuple(target)] = array[tuple(source)]
+    return out

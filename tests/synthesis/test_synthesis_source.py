@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from label_maps import structures, write
+
+from aberra.errors import ConfigError
+from aberra.synthesis.source import GAIN, OFFSET, HeadSource, Planted, Stream
+from aberra.training.sampling import Draws
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("maps")
+    files = tuple(
+        write(folder / f"{name}.nii.gz", structures(edge)) for name, edge in (("one", 52), ("two", 56))
+    )
+
+    def make(**options):
+        given = {
+            "contrasts": {"flair": 1.0},
+            "profiles": {"ms": 1.0, "healthy": 1.0},
+            "size": (32, 32, 32),
+            "spacing": 3.0,
+            "images": 2,
+            "patches": 3,
+        }
+        return HeadSource(anatomies=files, **given | options)
+
+    return make
+
+
+def test_a_block_depends_on_seed_and_number_alone(source):
+    first, again = source().block(4), source().block(4)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert one.shape == (6, 32, 32, 32)
+    for other in (source().block(5), source(seed=1).block(4)):
+        assert (other[0] != first[0]).any()
+
+
+def test_images_are_normalised_as_scans_are_in_use(source):
+    for number in range(4):
+        volume = source(profiles={"healthy": 1.0}).image(number)
+        low, middle, high = np.percentile(volume.data[0][volume.mask], (10, 50, 90))
+        assert abs(middle) <= OFFSET + 1e-4
+        assert abs(high - low - 1) <= GAIN + 1e-4
+        assert not volume.lesion.any()
+
+
+def test_patches_with_lesions_have_them_near_the_middle(source):
+    x, mask, labels = source(profiles={"tumour": 1.0}, on_lesions=1.0).block(0)
+    assert all(each.any() for each in labels)
+    assert set(np.unique(labels)) <= {0, 1, 2, 3}
+    assert (x[~mask] == 0).all()
+    assert not (labels[~mask]).any()
+
+
+def test_a_stream_gives_a_step_the_same_batch_whenever_it_is_asked(source):
+    stream = Stream(source(), ahead=0)
+    assert isinstance(stream, Draws)
+    batches = [stream.draw([0, step, 0], 4) for step in range(3)]
+    again = Stream(source(), ahead=0).draw([0, 1, 0], 4)  # half of it lies in the next block
+    for one, two in zip(batches[1], again, strict=True):
+        torch.testing.assert_close(one, two)
+    assert batches[0][0].shape == (4, 1, 32, 32, 32)
+    assert not torch.equal(batches[0][0], batches[1][0])
+
+
+def test_drawn_ahead_is_what_is_drawn_here(source):
+    stream = Stream(source(), ahead=1)
+    try:
+        found = stream.draw([0, 0, 0], 3)
+    finally:
+        stream.close()
+    for one, two in zip(found, Stream(source(), ahead=0).draw([0, 0, 0], 3), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_wrong_wishes_are_refused(source):
+    with pytest.raises(ConfigError, match="label map"):
+        HeadSource(anatomies=(), contrasts={"flair": 1}, profiles={"ms": 1})
+    with pytest.raises(ConfigError, match="flair"):
+        source(contrasts={"flare": 1.0})
+    with pytest.raises(ConfigError, match="healthy"):
+        source(profiles={"helthy": 1.0})
+    with pytest.raises(ConfigError, match="not all 0"):
+        source(profiles={"ms": 0.0})
+
+
+class _Flat:
+    """Healthy samples of constant tissue."""
+
+    def __init__(self, *shape):
+        self.shape = shape
+
+    def __len__(self):
+        return 5
+
+    def draw(self, seed, count):
+        del seed
+        mask = torch.zeros(count, 1, *self.shape)
+        mask[(..., *[slice(4, -4)] * len(self.shape))] = 1
+        x = torch.zeros_like(mask)
+        x[:, :, 4:6] = -1.0  # some fluid; tissue is 0, as after normalisation
+        return x * mask, mask
+
+    def fixed(self, count, seed):
+        return self.draw([seed], count)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (32, 32, 32)])
+@pytest.mark.parametrize(("kind", "value"), [("hyper", 1), ("hypo", 2), ("texture", 3)])
+def test_planted_labels_say_what_was_planted(shape, kind, value):
+    planted = Planted(
+        _Flat(*shape), spacing=(2.0,) * len(shape), sources=(kind,), radius_mm=(5, 9), count=2, healthy=0.0
+    )
+    assert isinstance(planted, Draws)
+    x, mask, labels = planted.draw([0, 1, 0], 4)
+    assert set(labels.unique().tolist()) == {0, value}
+    assert not labels[mask == 0].any()
+    before, _ = _Flat(*shape).draw([0], 4)
+    change = (x - before)[labels == value]
+    assert change.abs().max() > 0.2
+    assert torch.equal(x[mask == 0], before[mask == 0])
+    if value != 3:
+        assert (change.mean() > 0) == (value == 1)
+    again = planted.draw([0, 1, 0], 4)
+    assert torch.equal(again[0], x)
+    assert torch.equal(planted.fixed(3, 0)[0], planted.fixed(3, 0)[0])
+
+
+def test_some_samples_stay_healthy():
+    planted = Planted(_Flat(32, 32), spacing=(2.0, 2.0), radius_mm=(5, 9), healthy=0.5)
+    _, _, labels = planted.draw([0, 0, 0], 60)
+    assert 15 < sum(bool(each.any()) for each in labels) < 45
+    with pytest.raises(ConfigError, match="share"):
+        Planted(_Flat(32, 32), spacing=(2.0, 2.0), healthy=1.0)
+    with pytest.raises(ConfigError, match="hyper"):
+        Planted(_Flat(32, 32), spacing=(2.0, 2.0), sources=("hype",))
