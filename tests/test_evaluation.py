@@ -123,6 +123,35 @@ def test_probabilities_and_uncertainties_are_judged_where_results_have_them(stud
         assert (folder / "results" / "evaluation" / figure).stat().st_size > 5000
 
 
+def test_ignored_voxels_are_neither_found_nor_missed_and_raters_are_compared(study):
+    folder, everything = study
+    truth, values = everything[0]
+    scan = Volume.read(folder / "c0.nii.gz")
+    ignored, second = np.zeros_like(truth), np.zeros_like(truth)
+    ignored[:, :, :4], second[4:7, 3:6, 3:6] = True, True
+    for name, array in (("ignore", ignored), ("second", second)):
+        scan.with_(data=array[None].astype(np.float32), channels=("mask",)).write(folder / f"{name}.nii.gz")
+    rows = (folder / "manifest.csv").read_text().splitlines()
+    rows[0] += ",lesion2,ignore"
+    rows[1] += ",second.nii.gz,ignore.nii.gz"
+    rows[2:] = [row + ",," for row in rows[2:]]
+    (folder / "both.csv").write_text("\n".join(rows) + "\n")
+    found = evaluate(folder / "results", folder / "both.csv", n_boot=10, progress=False)
+    case = found["per_case"][0]
+    kept = ~ignored
+    assert case["ap"] == pytest.approx(average_precision_score(truth[kept], values[kept]), abs=1e-3)
+    assert case["mask_dice"] == pytest.approx(Overlap.of((values > 0.55) & kept, truth & kept).dice)
+    assert case["raters_dice"] == pytest.approx(Overlap.of(second & kept, truth & kept).dice)
+    assert found["raters"] == {"cases": 1, "mean": case["raters_dice"]}
+    assert any(row["metric"] == "Dice of two raters (n = 1)" for row in rows_of(found))
+    assert found["per_case"][1]["raters_dice"] is None
+    ignored[:] = True  # nothing is left to judge of it
+    scan.with_(data=ignored[None].astype(np.float32), channels=("mask",)).write(folder / "ignore.nii.gz")
+    found = evaluate(folder / "results", folder / "both.csv", n_boot=10, progress=False)
+    assert found["lesion"]["lesions"] == 1
+    assert found["per_case"][0]["mask_dice"] is None
+
+
 def test_missing_results_are_listed(study):
     folder, _ = study
     manifest = folder / "manifest.csv"

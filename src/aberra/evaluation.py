@@ -95,7 +95,7 @@ def evaluate(
     """Compare what ``detect`` wrote with the truth.
 
     Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one); lesion metrics
-    use the masks as written; case metrics use ``score`` and ``p`` against ``label``. Where results tell kinds of lesion
+    use the masks as written; voxels of the column ``ignore`` are not judged; case metrics use ``score`` and ``p`` against ``label``. Where results tell kinds of lesion
     apart (``kinds.nii.gz``), each label value has its Dice. Intervals resample patients.
 
     Args:
@@ -151,6 +151,7 @@ def evaluate(
         "protocols": {name: PROTOCOLS.get(name, "healthy held-out cases") for name in thresholds},
         "voxel": _voxel(tally, thresholds),
         "mask": _mask(tally),
+        "raters": _mean(tally, "raters_dice"),
         "kinds": tally.kinds.summary(FIXED if FIXED in thresholds else calibration.get("default")),
         "reliability": tally.reliability.summary(replicates=n_boot, seed=seed),
         "uncertainty": tally.uncertainty.summary(replicates=n_boot, seed=seed),
@@ -203,12 +204,14 @@ class _Found:
     region: NDArray[np.bool]
     spread: NDArray[np.float32] | None
     kinds: NDArray[np.generic] | None
+    second: NDArray[np.bool] | None
 
 
 def _read_case(
     folder: Path, case: Case, warnings: dict[str, list[str]], *, kinds_told: bool
 ) -> tuple[str, dict[str, Any], _Found | None]:
     """A case's method, what its result says, and its arrays, where there is truth."""
+    from aberra.io import read_mask
     from aberra.volume import Volume
 
     with reading(folder):
@@ -240,7 +243,12 @@ def _read_case(
                 f"{folder / name}.nii.gz: shape {array.shape}, the map has {found.shape}; detect again"
             )
     labels, judged = _truth(case, found, warnings)
-    return method, row | {"protocol": protocol}, _Found(found, mask, labels, judged, spread, kinds)
+    second = read_mask(case.lesion2, found) if case.lesion is not None and case.lesion2 is not None else None
+    if case.ignore is not None:
+        kept = ~read_mask(case.ignore, found)
+        found, mask = found.with_(data=found.data * kept), mask & kept
+        labels, judged, second = labels * kept, judged & kept, None if second is None else second & kept
+    return method, row | {"protocol": protocol}, _Found(found, mask, labels, judged, spread, kinds, second)
 
 
 def _calibration(path: Path) -> dict[str, Any]:
@@ -314,6 +322,7 @@ def _score_case(patient: str, case: _Found, thresholds: dict[str, float], tally:
         "mask_jaccard": drawn.jaccard if truth.any() else None,
         "mask_hd95_mm": hd95(mask, truth, found.spacing),
         "mask_empty": not mask.any(),
+        "raters_dice": None if case.second is None else Overlap.of(case.second, truth).dice,
     }
 
 
@@ -364,6 +373,12 @@ def _mask(tally: _Tally) -> dict[str, Any]:
         values = [row[f"mask_{name}"] for row in judged if row[f"mask_{name}"] is not None]
         found[name] = float(np.mean(values)) if values else None
     return found
+
+
+def _mean(tally: _Tally, name: str) -> dict[str, Any]:
+    """Mean of a figure over the cases that have it."""
+    values = [row[name] for row in tally.cases if row.get(name) is not None]
+    return {"cases": len(values), "mean": float(np.mean(values)) if values else None}
 
 
 def _lesion(tally: _Tally, protocol: str | None) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def _series(path: Path) -> Path | None:
 
 def inputs_of(cohort: Cohort) -> list[Path]:
     """Every file and folder that a cohort is read from."""
-    paths = [path for case in cohort for path in (*case.channels.values(), case.mask, case.lesion) if path]
+    paths = [path for case in cohort for path in case.files.values()]
     manifest = Path(str(cohort.source))
     return [*paths, manifest] if manifest.suffix.lower() == ".csv" else paths
 

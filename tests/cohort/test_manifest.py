@@ -32,6 +32,26 @@ def test_columns_become_channels_groups_and_truth(scan, manifest):
         cohort.select(split="tset")
 
 
+def test_maps_on_the_scans_voxels_are_no_channels(scan, manifest):
+    for name in ("t1", "l", "l2", "i", "t"):
+        scan(f"{name}.nii.gz")
+    path = manifest(
+        "case,t1,lesion,lesion2,ignore,labels", "a,t1.nii.gz,l.nii.gz,l2.nii.gz,i.nii.gz,t.nii.gz"
+    )
+    (case,) = Cohort.read(path)
+    assert (list(case.channels), case.groups) == (["t1"], {})
+    assert {name: file.name for name, file in case.files.items()} == {
+        "t1": "t1.nii.gz",
+        "lesion": "l.nii.gz",
+        "lesion2": "l2.nii.gz",
+        "ignore": "i.nii.gz",
+        "labels": "t.nii.gz",
+    }
+    scan("i.nii.gz", np.zeros((5, 6, 7)))
+    with pytest.raises(ManifestError, match="ignore is on another grid than t1"):
+        Cohort.read(path)
+
+
 def test_patient_is_the_case_by_default(scan, manifest):
     scan("a.nii.gz")
     assert Cohort.read(manifest("case,t1", "a,a.nii.gz"))[0].patient == "a"
@@ -195,6 +215,7 @@ def test_manifest_as_a_path(scan, manifest):
         ("cxr", 1541, ("xray",)),
         ("ultrasound", 143, ("us",)),
         ("mednist", 600, ("image",)),
+        ("ixi", 184, ("t1",)),
     ],
 )
 def test_real_manifests(name, cases, channels, real):

@@ -20,7 +20,10 @@ from aberra.volume import described, expect_path
 if TYPE_CHECKING:
     from aberra.volume import Volume
 
-RESERVED = ("case", "patient", "mask", "lesion", "label", "site", "age", "sex", "split")
+MAPS = ("mask", "lesion", "lesion2", "ignore", "labels")
+"""Columns of files on the scan's voxels that are no scans."""
+
+RESERVED = ("case", "patient", *MAPS, "label", "site", "age", "sex", "split")
 """Columns with a meaning of their own; every other column that holds paths is a channel."""
 
 SAFE = re.compile(r"[\w][\w.+-]*")
@@ -46,6 +49,9 @@ class Case:
         channels: channel name to file, only those that are given.
         mask: brain or foreground mask.
         lesion: truth.
+        lesion2: truth of a second rater; how far the two agree bounds what a method can reach.
+        ignore: voxels that an evaluation does not judge.
+        labels: tissue map.
         label: 0 healthy, 1 not; None if unknown.
         groups: the other columns' values by name (``site``, ``age``, ``sex``, ...), empty ones left out.
         split: ``train``, ``val``, ``calibration``, ``test`` or any other name.
@@ -57,6 +63,9 @@ class Case:
     channels: dict[str, Path]
     mask: Path | None = None
     lesion: Path | None = None
+    lesion2: Path | None = None
+    ignore: Path | None = None
+    labels: Path | None = None
     label: int | None = None
     groups: dict[str, str] = field(default_factory=dict)
     split: str | None = None
@@ -66,6 +75,12 @@ class Case:
     def healthy(self) -> bool:
         """Label 0, or no label and no lesion file."""
         return self.label == 0 or (self.label is None and self.lesion is None)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Every file that is given, by column."""
+        maps = {name: getattr(self, name) for name in MAPS}
+        return self.channels | {name: path for name, path in maps.items() if path is not None}
 
     def read(self, channels: Sequence[str] | None = None) -> Volume:
         """Read the channels asked for (all without), mask and truth included.
@@ -330,7 +345,7 @@ def _case(
         hint = ", as in 61.5" if re.fullmatch(r"[0-9]+,[0-9]+", age) else ""
         problems.append(f"row {number}: age '{age[:LONGEST]}' is not a number of years{hint}")
     files: dict[str, Path] = {}
-    for column in (*channels, "mask", "lesion"):
+    for column in (*channels, *MAPS):
         value = record.get(column, "")
         if not value:
             continue
@@ -346,13 +361,12 @@ def _case(
         case=name,
         patient=record.get("patient", "") or name,
         channels=given,
-        mask=files.get("mask"),
-        lesion=files.get("lesion"),
+        **{column: files.get(column) for column in MAPS},
         label=int(label) if label else None,
         groups={
             key: value
             for key, value in record.items()
-            if value and key not in {*channels, "case", "patient", "mask", "lesion", "label", "split"}
+            if value and key not in {*channels, *MAPS, "case", "patient", "label", "split"}
         },
         split=(split.lower() if split.lower() in SPLITS else split) or None,
         row=number,
@@ -394,14 +408,10 @@ def _conflicts(cases: list[Case]) -> list[str]:
 
 
 def _grid_problems(case: Case) -> list[str]:
-    """Channels, mask and truth of a case must lie on the same voxels; only headers are read."""
+    """All files of a case must lie on the same voxels; only headers are read."""
     from aberra.io import grid_of, turned
 
-    files = {
-        **case.channels,
-        **({"mask": case.mask} if case.mask else {}),
-        **({"lesion": case.lesion} if case.lesion else {}),
-    }
+    files = case.files
     if len(files) < 2:
         return []
     grids = []

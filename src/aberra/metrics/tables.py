@@ -38,6 +38,7 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [
         *_voxel_rows(content["voxel"]),
         *_mask_rows(content["mask"]),
+        _row("mask", f"Dice of two raters (n = {content['raters']['cases']})", content["raters"]["mean"]),
         *_kind_rows(content["kinds"]),
         *_reliability_rows(content["reliability"], content["uncertainty"], content["mask"]["protocol"]),
         *_lesion_rows(content["lesion"]),
