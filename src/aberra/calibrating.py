@@ -230,7 +230,7 @@ def measure_calibration(
     reasons = {case: told(error, logs, case) for case, error in errors.items()}
     noted += [f"left out: {case}: {reason}" for case, reason in reasons.items()]
     if failed is not None:
-        failed |= reasons
+        failed.update(reasons)
     if groups is not None:
         groups = [group for group, case in zip(groups, cases, strict=True) if case.case not in errors]
     if lesion_free and len(scores) < len(used):
@@ -275,7 +275,7 @@ def _best_dice(
         truth = np.zeros(volume.shape, dtype=bool) if volume.lesion is None else volume.lesion
         all_voxels.add(analysis.map[analysis.inside | truth])
         lesion_voxels.add(analysis.map[truth])
-    failed |= {case: told(error, logs, case) for case, error in errors.items()}
+    failed.update({case: told(error, logs, case) for case, error in errors.items()})
     if not lesion_voxels.total:
         raise CalibrationError("--lesions: no case of the manifest has lesion voxels")
     above = all_voxels.counts[::-1].cumsum()[::-1]
