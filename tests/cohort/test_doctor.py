@@ -166,7 +166,8 @@ def test_command(scan, manifest, tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     (model / "detector.toml").write_text(
-        'format = 2\n[recipe]\nsteps = [{name = "orient"}, {name = "brain-mask"}]\n'
+        'format = 2\nchannels = ["image"]\ndims = 2\nsize = [16, 16]\n[facts]\n[method]\n[recipe]\n'
+        'steps = [{name = "orient"}, {name = "brain-mask"}]\n'
     )
     write_json(model / "fingerprint.json", fingerprint(Cohort.from_paths(good)).to_json())
 

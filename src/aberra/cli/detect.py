@@ -50,9 +50,11 @@ def detect(
     from aberra.detection import detect_cohort
     from aberra.detector import Detector
     from aberra.errors import InputError
+    from aberra.inference import choose_device
     from aberra.saving import is_detector, resolve_model
     from aberra.sequence import AUTO, choose
 
+    choose_device(device)
     console = screen()
     given = list(paths or [])
     if model != AUTO and not is_detector(model) and lexists(model):
