@@ -49,6 +49,19 @@ def test_mean_and_population_variance_of_the_draws(scan):
     assert not found.uncertainty[~mask].any()
 
 
+def test_brightness_is_evidence_beside_the_mean(scan):
+    x, mask = scan
+    found = _score(Segmentation(draws=2, intensity=3.0), Draws(0.1, 0.3), scan)
+    expected = torch.sigmoid(torch.tensor(0.2).logit() + 3 * x.mean(dim=0))
+    torch.testing.assert_close(found.map[mask], expected[mask])
+    assert not found.map[~mask].any()
+    dark = _score(Segmentation(draws=2, intensity=-3.0), Draws(0.1, 0.3), scan).map[mask]
+    assert (dark < 0.2).all()
+    sure = _score(Segmentation(draws=2, intensity=3.0), Draws(1.0, 1.0), scan).map
+    assert sure.isfinite().all()
+    assert not Segmentation(intensity=1.0).probability
+
+
 def test_entropy_is_one_bit_at_a_half_and_nothing_at_the_ends(scan):
     _, mask = scan
     found = _score(Segmentation(draws=1, uncertainty="entropy"), Draws(0.5), scan)

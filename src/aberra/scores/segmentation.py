@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from aberra.inference import Runner
 
 
+SURE = 1e-5
+"""Least probability, and least distance from 1, that evidence is added to."""
+
+
 class Segmentation:
     """The mean of N lesion masks, ``p = (1/N) Σₙ pₙ``; the map is a probability and has the threshold ``fixed-0.5`` (W31).
 
@@ -28,6 +32,9 @@ class Segmentation:
         draws: N.
         uncertainty: ``variance`` over the draws, divisor N (W32); ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), with K kinds that of the K + 1
             classes; needs one draw only; or ``aleatoric``, the variance of the logit that the model itself predicts (W39).
+        intensity: weight w of the intensity baseline (M0): the map is ``σ(logit p + w · x)``, x the prepared intensity, mean over
+            channels, so that p counts as evidence beside brightness (w > 0) or darkness (w < 0). It needs intensities whose 0 is the
+            usual tissue, as ``interdecile`` makes them. 0, the default, leaves p as it is.
 
     Raises:
         ConfigError: unknown uncertainty, no draw, or one draw and its variance.
@@ -36,11 +43,14 @@ class Segmentation:
     """
 
     needs: tuple[str, ...] = ("Segments",)
-    probability = True
 
     @configured("score")
     def __init__(
-        self, *, draws: Count = 5, uncertainty: Literal["variance", "entropy", "aleatoric"] = "variance"
+        self,
+        *,
+        draws: Count = 5,
+        uncertainty: Literal["variance", "entropy", "aleatoric"] = "variance",
+        intensity: float = 0.0,
     ) -> None:
         fewest = 2 if uncertainty == "variance" else 1
         if draws < fewest:
@@ -49,6 +59,8 @@ class Segmentation:
             )
         self.draws = draws
         self.uncertainty = uncertainty
+        self.intensity = intensity
+        self.probability = not intensity
         if uncertainty == "aleatoric":
             self.needs = ("Segments", "PredictsVariance")
 
@@ -59,8 +71,11 @@ class Segmentation:
         if not mask.any():  # nothing was asked: the channels are not the model's
             found = found.new_zeros(((len(kinds) or 1) + 1, *mask.shape))
         means, spread = found[:-1].clamp(0, 1) * mask, found[-1].clamp(min=0) * mask
+        p = means.sum(dim=0).clamp(max=1)
+        if self.intensity:
+            p = torch.sigmoid(p.logit(eps=SURE) + self.intensity * x.float().mean(dim=0)) * mask
         return Scored(
-            means.sum(dim=0).clamp(max=1),
+            p,
             uncertainty=entropy(*means) if self.uncertainty == "entropy" else spread,
             kinds=dict(zip(kinds, means, strict=True)) if kinds else None,
         )
