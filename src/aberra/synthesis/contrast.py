@@ -56,10 +56,10 @@ def _flair(rng: np.random.Generator, m: np.ndarray) -> int:
     )
     for number in DEEP:
         m[number] = wm + (gm - wm) * u(0, 1.2)
-    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.28)
+    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.14)
     m[a.PALLIDUM] = wm * u(0.75, 1.05)
-    m[a.LIMBIC] = gm * u(0.97, 1.25)
-    m[a.CAPSULE] = wm * u(0.92, 1.22)
+    m[a.LIMBIC] = gm * u(0.97, 1.14)
+    m[a.CAPSULE] = wm * u(0.92, 1.12)
     return 1
 
 
@@ -77,10 +77,10 @@ def _t2(rng: np.random.Generator, m: np.ndarray) -> int:
     )
     for number in DEEP:
         m[number] = wm + (gm - wm) * u(0, 1.0)
-    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.2)
+    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.12)
     m[a.PALLIDUM] = wm * u(0.6, 1.0)
-    m[a.LIMBIC] = gm * u(0.97, 1.15)
-    m[a.CAPSULE] = wm * u(0.92, 1.2)
+    m[a.LIMBIC] = gm * u(0.97, 1.1)
+    m[a.CAPSULE] = wm * u(0.92, 1.12)
     return 1
 
 
@@ -139,7 +139,7 @@ def draw_contrast(name: str, rng: np.random.Generator) -> Contrast:
     means[a.SKULL] *= 0.3
     spreads = rng.uniform(0.005, 0.05, NUMBERS)
     reach = max(np.ptp(means[[a.CORTEX, a.WHITE, a.CSF]]), 0.15)
-    clusters = np.clip(rng.normal(0, 0.04, NUMBERS), -0.07, 0.07) * reach
+    clusters = np.clip(rng.normal(0, 0.02, NUMBERS), -0.04, 0.04) * reach
     # brainstem, thalamus and cerebellum have parts that differ more
     clusters[[a.BRAINSTEM, a.THALAMUS, a.CEREBELLAR_WHITE, a.BASAL, a.CORTEX]] *= 1.6
     clusters[[a.VENTRICLE, a.CSF]] *= 0.5

@@ -104,7 +104,7 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
 
     shown = draw_contrast(contrast, rng)
     careless = rng.random() < 0.45
-    step = u(2, 8)
+    step = u(2, 7)
     axis = int(rng.choice(3, p=(0.66, 0.17, 0.17)))
     return HeadParameters(
         contrast=shown,
@@ -114,21 +114,21 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
         scale=three(0.87, 1.15),
         warp=u(0, 4.5),
         warp_width=u(18, 40),
-        rim=u(-0.1, 0.55, 0.7),
+        rim=u(-0.1, 0.4, 0.5),
         rim_width=u(0.7, 1.7),
-        surface=u(-0.25, 0.4, 0.5),
-        flow=u(-0.3, 0.9, 0.45),
+        surface=u(-0.25, 0.35, 0.4),
+        flow=u(-0.3, 0.7, 0.35),
         spots=int(rng.poisson(4)) if rng.random() < 0.6 else 0,
         tight=bool(rng.random() < 0.25),
         margin=u(-0.3, 0.3) if careless else u(-0.05, 0.05),
         rough=u(0, 0.25) if careless else 0.0,
-        bias=u(0, 0.3),
+        bias=u(0, 0.22),
         bias_width=u(45, 120),
         blur=u(0.35, 0.9),
         slices=(axis, step, round(step * u(0.7, 1.1), 3), u(0, 1)) if rng.random() < 0.5 else None,
         noise=u(0, 0.045) * max(shown.means[1 : a.STRUCTURES]),
         gamma=u(-0.3, 0.3, 0.5),
-        ghost=u(0.03, 0.15, 0.08),
+        ghost=u(0.03, 0.12, 0.05),
         ghost_shift=u(0.2, 0.8),
         seed=int(rng.integers(2**31)),
         scan_seed=int(rng.integers(2**31)),

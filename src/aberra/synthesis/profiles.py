@@ -126,7 +126,9 @@ def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tup
     # lesions of one scan look alike
     step = float(rng.uniform(*profile.step))
     texture = float(rng.uniform(0, 0.12))
-    largest = float(np.exp(rng.uniform(np.log(profile.radius[0] * 1.5), np.log(profile.radius[1]))))
+    largest = float(
+        np.exp(rng.uniform(np.log(min(2 * profile.radius[0], profile.radius[1])), np.log(profile.radius[1])))
+    )
     return tuple(
         _one(profile, rng, usual=usual, step=step, texture=texture, largest=largest) for _ in range(count)
     )
@@ -171,7 +173,7 @@ def _one(
         spreads=profile.spreads,
         step=round(sign * step * float(u(0.7, 1.3)), 4),
         iso=bool(u() < profile.iso),
-        opacity=round(float(u(0.55, 1)), 3),
+        opacity=round(float(u(0.7, 1)), 3),
         texture=round(texture, 4),
         core=round(core, 3),
         core_step=round(core_step, 4),
