@@ -56,6 +56,7 @@ TINY = {
     "segnet": SEGNET | {"training.steps": 400},
     "synthetic-lesions": {
         "model.widths": [8, 16, 16],
+        "model.weight": 0.3,
         "model.sources": ["hyper", "hypo"],
         "model.radius_mm": [8.0, 25.0],
         "model.count": 2,
