@@ -15,15 +15,21 @@ from aberra.method import catalogue
 from aberra.synthesis import LesionParameters, plant
 from aberra.volume import Volume
 
-METHODS = [
-    # what learns the same is trained once, so it stays on one worker
-    pytest.param(name, marks=pytest.mark.xdist_group(config_hash(tiny(name).learnt)))
-    for name in sorted(catalogue())
-]
-
-pytestmark = pytest.mark.parametrize("name", METHODS)
+LEARNT = {name: config_hash(tiny(name).learnt) for name in sorted(catalogue())}
+FIRST = {learnt: name for name, learnt in reversed(LEARNT.items())}
+"""A method of each that learns the same: what is trained alike need not be trained twice to see that it repeats."""
 
 
+def _each(names):
+    """What learns the same is trained once, so it stays on one worker."""
+    marked = [pytest.param(name, marks=pytest.mark.xdist_group(LEARNT[name])) for name in names]
+    return pytest.mark.parametrize("name", marked)
+
+
+every_method = _each(LEARNT)
+
+
+@_each(sorted(FIRST.values()))
 def test_same_seed_same_map(name, cohort, lessons, tmp_path):
     method = tiny(name)
     if method.training:  # what differs after a few steps would differ after many
@@ -37,6 +43,7 @@ def test_same_seed_same_map(name, cohort, lessons, tmp_path):
     assert first.calibration == again.calibration
 
 
+@every_method
 def test_saved_and_loaded_gives_the_same_map(name, fitted, cohort):
     detector = fitted(name)
     scan = cohort[1][0].read()
@@ -47,6 +54,7 @@ def test_saved_and_loaded_gives_the_same_map(name, fitted, cohort):
     assert loaded.detect(scan).p == detector.detect(scan).p
 
 
+@every_method
 @pytest.mark.parametrize("grid", ["as it is", "flipped", "permuted", "oblique"])
 def test_map_is_finite_non_negative_and_on_the_scans_grid(name, grid, fitted, cohort):
     scan = _regrid(cohort[1][0].read(), grid)
@@ -67,6 +75,7 @@ def test_map_is_finite_non_negative_and_on_the_scans_grid(name, grid, fitted, co
         assert result.uncertainty.data.any()
 
 
+@every_method
 def test_orientation_does_not_change_the_answer(name, fitted, cohort):
     scan = cohort[1][0].read()
     flipped = _regrid(scan, "flipped")
@@ -77,6 +86,7 @@ def test_orientation_does_not_change_the_answer(name, fitted, cohort):
     np.testing.assert_allclose(found[::-1, :, ::-1], expected, atol=1e-4 * max(expected.max(), 1))
 
 
+@every_method
 def test_batch_size_does_not_change_the_map(name, fitted, cohort):
     folder = fitted(name).folder
     scan = cohort[1][0].read()
@@ -91,6 +101,7 @@ def test_batch_size_does_not_change_the_map(name, fitted, cohort):
     np.testing.assert_allclose(one, seven, atol=1e-5 * max(one.max(), 1))
 
 
+@every_method
 def test_constant_and_empty_scans_are_errors_that_say_so(name, fitted, cohort):
     scan = cohort[0][0].read()
     for data, said in (
@@ -102,6 +113,7 @@ def test_constant_and_empty_scans_are_errors_that_say_so(name, fitted, cohort):
             fitted(name).analyse(scan.with_(data=data, mask=None))
 
 
+@every_method
 def test_lesion_stands_out_and_raises_the_case_score(name, fitted, cohort):
     detector = fitted(name)
     scans = [case.read() for case in cohort[1] if case.healthy]

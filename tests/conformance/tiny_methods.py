@@ -129,7 +129,9 @@ def tiny(name: str) -> Method:
     settings = {} if name == "zmap" else {"prepare.size": 32}
     settings |= (learning if method.training else {}) | QUICK.get(method.score["name"], {})
     if method.learns_from != "nothing" and "median_mm" not in method.postprocess:
-        settings["postprocess.median_mm"] = 30.0  # five voxels, as in the study: what so small a net misses is noise
+        settings["postprocess.median_mm"] = (
+            30.0  # five voxels, as in the study: what so small a net misses is noise
+        )
     same = name if name in TINY else next((each for each in TINY if _asks_the_same(each, method)), "")
     return method.overridden(settings | TINY.get(same, {}))
 
