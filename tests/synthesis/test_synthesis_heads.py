@@ -220,7 +220,7 @@ def test_planted_lesions_and_whole_heads_of_label_maps(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"anatomy": None, "profiles": ("ms",)}, "--anatomy"),
+        ({"anatomy": None, "profiles": ("ms",), "whole": True}, "--anatomy"),
         ({"anatomy": None, "whole": True}, "--anatomy"),
         ({"profiles": ("mss",)}, "ms"),
         ({"contrast": "t1ce"}, "t1"),
@@ -230,6 +230,20 @@ def test_wishes_that_label_maps_cannot_meet_are_refused(options, message, tmp_pa
     write(tmp_path / "one.nii.gz", structures())
     with pytest.raises(ConfigError, match=message):
         _cohort(tmp_path / "cohort", tmp_path, **options)
+
+
+def test_profiles_without_label_maps_are_painted_into_the_atlas(tmp_path):
+    anatomy = Anatomy.atlas()
+    assert Anatomy.atlas() is anatomy
+    present = set(np.unique(anatomy.labels).tolist())
+    assert {a.CORTEX, a.WHITE, a.VENTRICLE, a.CSF, a.PUTAMEN} <= present
+    sick, well = sorted(
+        _cohort(tmp_path / "cohort", None, cases=2, lesions=0.5, contrast="flair", profiles=("tumour",)),
+        key=lambda case: case.healthy,
+    )
+    assert sick.read().lesion.sum() * 27 > 500
+    assert well.healthy
+    assert sick.patient != well.patient
 
 
 def test_a_folder_without_label_maps_is_refused(tmp_path):

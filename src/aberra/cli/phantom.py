@@ -50,7 +50,7 @@ def phantom(
     profiles: Annotated[
         str,
         typer.Option(
-            help="With --anatomy: lesions by disease, one a case: ms, wmh, tumour, stroke, haemorrhage, fcd, generic."
+            help="Lesions by disease, one a case: ms, wmh, tumour, stroke, haemorrhage, fcd, generic."
         ),
     ] = "",
     whole: Annotated[bool, typer.Option("--whole", help="With --anatomy: skull and skin, too.")] = False,

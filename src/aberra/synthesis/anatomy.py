@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,25 @@ class Anatomy:
     spacing: tuple[float, float, float]
     name: str = ""
 
+    @classmethod
+    @cache
+    def atlas(cls) -> Anatomy:
+        """The brain of the MNI152 tissue maps, where no label map is at hand: cortex, white matter, CSF; by depth ventricles and deep grey matter."""
+        from scipy.ndimage import distance_transform_edt
+
+        from aberra.prepare.atlas import tissues
+        from aberra.prepare.orient import Orient
+        from aberra.volume import Volume
+
+        maps, brain, affine = tissues()
+        turned = Orient(to="SPL")(Volume(data=maps, affine=affine, channels=("csf", "gm", "wm"), mask=brain))
+        inside = np.asarray(turned.mask)
+        deep = distance_transform_edt(inside, sampling=turned.spacing) > DEPTH_MM
+        labels = np.array((CSF, CORTEX, WHITE), dtype=np.uint8)[turned.data.argmax(axis=0)] * inside
+        labels[deep & (labels == CSF)] = VENTRICLE
+        labels[deep & (labels == CORTEX)] = PUTAMEN
+        return cls(labels=refined(labels, turned.spacing), spacing=turned.spacing, name=ATLAS)
+
     @property
     def brain(self) -> NDArray[np.bool]:
         """Brain, ventricles and CSF."""
@@ -138,6 +158,10 @@ class Anatomy:
         labels = np.ascontiguousarray(labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
         return cls(labels=refined(labels, volume.spacing), spacing=volume.spacing, name=Path(path).name)
 
+
+ATLAS = "mni152"
+DEPTH_MM = 25.0
+"""Deeper fluid of the atlas is ventricle, deeper grey matter belongs to the nuclei."""
 
 REACH = 12
 """Voxels kept around the brain."""

@@ -14,7 +14,7 @@ from aberra.cohort import Cohort
 from aberra.errors import ConfigError, unknown
 from aberra.files import write_json
 from aberra.output import check_names, inputs_of
-from aberra.synthesis.anatomy import Anatomy
+from aberra.synthesis.anatomy import ATLAS, Anatomy
 from aberra.synthesis.artefacts import ARTEFACTS, artefact
 from aberra.synthesis.contrast import CONTRASTS as HEAD_CONTRASTS
 from aberra.synthesis.folder import spread, write_files, write_folder, write_manifest
@@ -60,7 +60,7 @@ class Plan:
         shift: change of scanner, the same in every case; empty is none.
         severity: of the shift.
         origin: hash of the scans that lesions are planted into.
-        anatomy: label maps that phantoms are images of; without, the MNI tissue maps.
+        anatomy: label maps that phantoms are images of, or the atlas'; without, phantoms of the MNI tissue maps.
         profiles: diseases that their lesions are of; without, ``sources`` and ``shapes`` are planted.
         whole: heads with skull and skin instead of brains.
         version: of aberra.
@@ -104,8 +104,8 @@ class Plan:
             raise ConfigError(
                 f"phantom: count={self.count}, radius_mm={self.radius_mm}; expected smallest and largest, above 0"
             )
-        if (self.profiles or self.whole) and not self.anatomy:
-            raise ConfigError("phantom: lesion profiles and whole heads need label maps (--anatomy FOLDER)")
+        if self.whole and self.anatomy in {(), (ATLAS,)}:
+            raise ConfigError("phantom: whole heads need label maps (--anatomy FOLDER)")
         if "mask" in self.shapes and not self.masks:
             raise ConfigError("phantom: shape 'mask' needs --masks FOLDER with lesion masks")
 
@@ -159,7 +159,8 @@ def write_cohort(
         severity: of the shift, 0 to 1.
         anatomy: label maps, a folder of them or a pattern in one; phantoms are images of these heads instead of the MNI tissue maps. Cases of
             one head are one patient.
-        profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; only with ``anatomy``.
+        profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; without ``anatomy`` into the brain of
+            the MNI tissue maps.
         whole: with skull and skin, as far as the label maps have them; only with ``anatomy``.
         workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as they import it anew.
         progress: show a progress bar.
@@ -183,7 +184,7 @@ def write_cohort(
         radius_mm=radius_mm,
         shift=shift,
         severity=severity,
-        anatomy=_nifti_files(anatomy),
+        anatomy=(ATLAS,) if anatomy is None and profiles else _nifti_files(anatomy),
         profiles=tuple(profiles),
         whole=whole,
     )
@@ -298,7 +299,7 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     rng = np.random.default_rng([plan.seed, index, 2])
     record: dict[str, Any] = {"case": name, "lesions": []}
     if origin is None and plan.anatomy:
-        volume, found = _head(plan, index)
+        volume, found = _head(plan, index, name)
         record |= {"groups": {"site": "phantom"}, **found}
     elif origin is None:
         drawn = draw_channels(plan.seed, index, plan.contrast)
@@ -341,12 +342,12 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     write_json(folder / f"{name}.json", record)
 
 
-def _head(plan: Plan, index: int) -> tuple[Volume, dict[str, Any]]:
+def _head(plan: Plan, index: int, name: str) -> tuple[Volume, dict[str, Any]]:
     """Draw and render a case from a label map: the scan, one channel a contrast, and its record."""
     names = plan.contrast.split(",")
     path = plan.anatomy[index % len(plan.anatomy)]
-    anatomy = Anatomy.read(path, whole=plan.whole)
-    record: dict[str, Any] = {"patient": anatomy.name.split(".")[0]}
+    anatomy = Anatomy.atlas() if path == ATLAS else Anatomy.read(path, whole=plan.whole)
+    record: dict[str, Any] = {"patient": name if path == ATLAS else anatomy.name.split(".")[0]}
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([plan.seed, index, 6, attempt])
         profile = str(rng.choice(list(plan.profiles))) if plan.profiles and plan.diseased(index) else None
