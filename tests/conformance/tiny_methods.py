@@ -45,7 +45,7 @@ TINY = {
     "skip-ae": {"model.width": 8, "score.draws": 4, "training.steps": 300},
     # at 32² its coarse bands have as many numbers as pixels
     "scale-space-ae": {"prepare.size": 64, "model.width": 8, "model.latent": 2, "training.steps": 250},
-    "vqvae": {"model.width": 8, "model.words": 64, "model.latent": 16, "training.steps": 200},
+    "vqvae": {"model.width": 8, "model.words": 64, "model.latent": 16, "training.steps": 300},
     "pca": {"model.components": 8},
     "ocsvm": {"model.vectors": 500},
     "zmap": {"prepare.register": "none"},
@@ -129,9 +129,8 @@ def tiny(name: str) -> Method:
     settings = {} if name == "zmap" else {"prepare.size": 32}
     settings |= (learning if method.training else {}) | QUICK.get(method.score["name"], {})
     if method.learns_from != "nothing" and "median_mm" not in method.postprocess:
-        settings["postprocess.median_mm"] = (
-            30.0  # five voxels, as in the study: what so small a net misses is noise
-        )
+        # five voxels, as in the study: what so small a net misses is noise
+        settings["postprocess.median_mm"] = 30.0
     same = name if name in TINY else next((each for each in TINY if _asks_the_same(each, method)), "")
     return method.overridden(settings | TINY.get(same, {}))
 

@@ -25,6 +25,9 @@ SITES = ("white", "periventricular", "juxtacortical", "cortex", "deep", "infrate
 BRIGHT, DARK, TEXTURE = 1, 2, 3
 """Label values of a lesion's voxels: brighter or darker than the tissue was, or neither but of another texture."""
 
+FAINT = 0.7
+"""Where water is dark (T1), most lesions are darker than the tissue that they lie in, but not than cortex."""
+
 CLEAR = 0.06
 """Change of intensity, as share of the contrast's reach, from which a voxel counts as brighter or darker."""
 
@@ -172,7 +175,7 @@ def _one(
         edge=round(float(u(0.7, 2.5) + (u(0, 0.3) * radius if u() < 0.4 else 0)), 3),
         spreads=profile.spreads,
         step=round(sign * step * float(u(0.7, 1.3)), 4),
-        iso=bool(u() < profile.iso),
+        iso=bool(u() < (max(profile.iso, FAINT) if usual < 0 else profile.iso)),
         opacity=round(float(u(0.7, 1)), 3),
         texture=round(texture, 4),
         core=round(core, 3),
