@@ -67,7 +67,11 @@ def test_the_same_fit_twice_at_once(job, run, environment, small, tmp_path):
 
 def test_ctrl_c_is_one_line(job, environment, tmp_path):
     out = tmp_path / "results"
-    process = _started(["detect", job["model"], job["unseen"], "--out", out], environment)
+    scan().write(tmp_path / "scan.nii.gz")
+    # many cases, so that some are left whenever the signal comes
+    rows = [f"c{number},scan.nii.gz" for number in range(60)]
+    (tmp_path / "many.csv").write_text("\n".join(["case,flair", *rows]) + "\n")
+    process = _started(["detect", job["model"], tmp_path / "many.csv", "--out", out], environment)
     deadline = time.monotonic() + 240
     while not any(out.glob("*/result.json")):
         assert process.poll() is None
