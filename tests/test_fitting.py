@@ -182,7 +182,7 @@ def test_a_calibration_is_replaced_where_it_was_and_nothing_else_is(manifest, tm
 @pytest.mark.parametrize("name", ["calibration.json", "fingerprint.json", "detector.toml"])
 def test_a_damaged_detector_names_the_file(name, manifest, tmp_path):
     detector("random", manifest, tmp_path / "model")
-    for content in ("{", "[]", '{"channels": 1}', "format = 1", "\xff\xfe"):
+    for content in ("{", "[]", '{"channels": 1}', "format = 2", "\xff\xfe"):
         (tmp_path / "model" / name).write_text(content, encoding="latin-1")
         with pytest.raises(ModelError, match=re.escape(name)):
             Detector.load(tmp_path / "model")

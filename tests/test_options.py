@@ -32,6 +32,7 @@ from aberra.options import (
 )
 from aberra.postprocess import CaseScore, PostProcess
 from aberra.prepare import checked_wishes
+from aberra.prepare.atlas import atlas_grid
 from aberra.prepare.plan import plan
 from aberra.registry import GIVEN, SECTIONS, build, lookup, names
 from aberra.training import TrainingConfig
@@ -47,6 +48,8 @@ WRONG = [
 """What a TOML file, ``--set`` or a program may give instead of what was meant."""
 
 SHAPE = {"channels": 1, "dims": 2, "size": (32, 32)}
+ON_ATLAS = ("tissue", "mixture-outlier")
+"""Models that take the atlas' grid only."""
 
 
 def _required(kind: str, name: str) -> dict[str, Any]:
@@ -69,7 +72,8 @@ def _built(kind: str, config: Mapping[str, Any]) -> Any:
     if kind != "models":
         return build(kind, config)
     with torch.device("meta"):
-        return build(kind, config, **SHAPE)
+        size = {"size": atlas_grid(1.0)[0]} if config["name"] in ON_ATLAS else {}
+        return build(kind, config, **SHAPE | size)
 
 
 def _tried(call: Callable[[], Any]) -> tuple[Any, str]:
@@ -219,8 +223,8 @@ def test_any_value_of_a_setting_is_refused_before_a_cohort_is_read(section):
         ({"model.masked": 1}, "model.masked=1: expected true or false"),
         ({"score.smooth": "abc"}, "score.smooth=abc: expected a number"),
         ({"score.mode": 3}, "score.mode=3: expected 'absolute' or 'positive'"),
-        ({"postprocess.median": "abc"}, "postprocess.median=abc: expected a number, as in postprocess.median=5"),
-        ({"postprocess.median": 4}, "postprocess.median=4: expected an odd edge"),
+        ({"postprocess.median_mm": "abc"}, "postprocess.median_mm=abc: expected a number, as in postprocess.median_mm=3"),
+        ({"postprocess.median": 5}, "Did you mean 'median_mm'"),
         ({"case.fraction": 0}, "case.fraction=0: expected a number in (0, 1]"),
         ({"case.score": "term"}, "case.score=term: expected a table"),
         ({"prepare.spacing": [1, 1]}, "prepare.spacing"),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHIPPED = "flair"
-UNSEEN = 8
+UNSEEN = 16
 """Unseen cases; half of them get lesions."""
 
 SCRATCH = {"cases": 44, "spacing": 3.0, "steps": 600, "size": 64, "width": 16}
@@ -66,7 +66,7 @@ def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:
         console.rule("1 · the shipped detector")
         detector = Detector.load(SHIPPED)
         console.print(
-            f"'{SHIPPED}': {detector.method.title}, learnt from {detector.facts['training_cases']} healthy phantoms"
+            f"'{SHIPPED}': {detector.method.title}, learnt from {detector.facts.get('data', 'healthy phantoms')}"
         )
     console.rule("unseen cases, half of them with lesions")
     name = "unseen-coarse" if from_scratch else "unseen"

@@ -86,6 +86,8 @@ Reach = Annotated[int, Within(1, 999)]
 """Edge of a window that slides over an image."""
 Sigma = Annotated[float, Within(0, 1000)]
 """σ of a Gaussian in voxels; 0 is off."""
+AtlasVoxel = Annotated[float, Within(0.5, 100)]
+"""Voxel size of the atlas grid in mm."""
 NotNegative = Annotated[float, Within(0)]
 Positive = Annotated[float, Within(0, ends="()")]
 Share = Annotated[float, Within(0, 1)]

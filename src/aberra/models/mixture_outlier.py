@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.models.tissue import SLAB, check_on_atlas, checked_grid, evenly, least_squares, on_grid
-from aberra.options import Count, Positive, Within, configured
+from aberra.options import AtlasVoxel, Count, Positive, Within, configured
 
 PASSES, STEPS = 4, 10
 """Passes, each with its outlier densities, and EM steps in a pass."""
@@ -57,7 +57,7 @@ class MixtureOutlier(nn.Module):
         *,
         channels: Count,
         size: Sequence[int],
-        spacing: Positive = 1.0,
+        spacing: AtlasVoxel = 1.0,
         kappa: Positive = 3.0,
         order: Annotated[int, Within(0, 8)] = 3,
     ) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError, MismatchError
-from aberra.options import NotNegative, Positive, configured
+from aberra.options import AtlasVoxel, NotNegative, configured
 
 NEAR_MM, FAR_MM = (1.0, 3.0), 8.0
 """Blurs (σ) of the tissue maps: registration is not exact, and tissue looks different near a border. Fluid is also seen from afar."""
@@ -52,7 +52,7 @@ class Tissue(nn.Module):
 
     @configured("model")
     def __init__(
-        self, *, size: Sequence[int], spacing: Positive = 1.0, white_matter: NotNegative = 0.0
+        self, *, size: Sequence[int], spacing: AtlasVoxel = 1.0, white_matter: NotNegative = 0.0
     ) -> None:
         super().__init__()
         self.spacing = checked_grid(size, spacing)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from aberra.options import Within, configured
+from aberra.options import AtlasVoxel, configured
 from aberra.prepare.atlas import WORKING_MM, atlas_grid, template
 from aberra.prepare.grid import regrid, resample_to, warn
 
@@ -47,9 +47,7 @@ class Register:
     version = 3
 
     @configured("register")
-    def __init__(
-        self, *, target: Literal["mni152"] = "mni152", spacing: Annotated[float, Within(0.5, 100)] = 2.0
-    ) -> None:
+    def __init__(self, *, target: Literal["mni152"] = "mni152", spacing: AtlasVoxel = 2.0) -> None:
         self.target = target
         self.spacing = float(spacing)
 
