@@ -35,7 +35,8 @@ class Tissue(nn.Module):
     Features f at a voxel of the MNI152 grid: 1; the maps of white matter, grey matter and fluid blurred by 1 and 3 mm, and fluid by
     8 mm; and the polynomial of second order in x, y, z, which stands for the scanner's bias field. Each channel of each scan is
     regressed on f by itself: ``μ = f·β`` by iteratively reweighted least squares (weight ``1 / max(1, |r| / 1.5 s)²``, s the scale
-    1.48 · median |r|), ``log σ = f·γ + c`` by least squares on log |r|, c so that the median of |r| / σ is that of a Gaussian.
+    1.48 times the median of ``|r|``), ``log σ = f·γ + c`` by least squares on ``log |r|``, c so that the median of ``|r| / σ`` is that of
+    a Gaussian.
 
     After MOPS (Tomas-Fernandez, Warfield 2015, MICCAI) and DeepWMH (2024), with an atlas in place of their populations.
 
