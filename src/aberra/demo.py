@@ -12,6 +12,9 @@ SHIPPED = "flair"
 UNSEEN = 16
 """Unseen cases; half of them get lesions."""
 
+PROFILES = ("ms", "tumour", "stroke")
+"""Diseases whose lesions they get; the small detector of ``--from-scratch`` gets planted ones."""
+
 SCRATCH = {"cases": 44, "spacing": 3.0, "steps": 600, "size": 64, "width": 16}
 """``--from-scratch``: coarse phantoms and a short training that fit into ten minutes on two cores."""
 
@@ -71,7 +74,13 @@ def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:
     console.rule("unseen cases, half of them with lesions")
     name = "unseen-coarse" if from_scratch else "unseen"
     manifest = write_cohort(
-        out / name, cases=UNSEEN, lesions=0.5, contrast="flair", spacing=spacing, seed=seed + 1
+        out / name,
+        cases=UNSEEN,
+        lesions=0.5,
+        contrast="flair",
+        spacing=spacing,
+        seed=seed + 1,
+        profiles=() if from_scratch else PROFILES,
     )
     results = out / ("results-coarse" if from_scratch else "results")
     console.rule("detect")
