@@ -370,8 +370,7 @@ def _mask(tally: _Tally) -> dict[str, Any]:
         ),
     }
     for name in ("dice", "jaccard", "hd95_mm"):
-        values = [row[f"mask_{name}"] for row in judged if row[f"mask_{name}"] is not None]
-        found[name] = float(np.mean(values)) if values else None
+        found[name] = _mean(tally, f"mask_{name}")["mean"]
     return found
 
 

@@ -22,6 +22,9 @@ ROUNDING = 1e-6
 
 STRIDE = 3
 
+EVERYWHERE = np.ones((3, 3, 3), dtype=bool)
+"""26-connectivity."""
+
 
 def level(channel: NDArray[np.float32]) -> float:
     """The background's intensity in one channel (D, H, W): 0, or what else is there at the faces and in much of the scan."""
@@ -91,3 +94,16 @@ def _shaded(channel: NDArray[np.float32], mask: NDArray[np.bool] | None) -> bool
     low, high = float(values.min()), float(values.max())
     apart = ROUNDING * max(abs(low), abs(high))
     return bool(((values > low + apart) & (values < high - apart)).any())
+
+
+def largest(found: NDArray[np.bool], structure: NDArray[np.bool] | None = None) -> NDArray[np.bool]:
+    """The largest connected region of (D, H, W), by faces or by another ``structure``."""
+    from scipy.ndimage import label
+
+    labels, count = label(found, structure=structure)
+    if count < 2:
+        return found
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept: NDArray[np.bool] = labels == sizes.argmax()
+    return kept

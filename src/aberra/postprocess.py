@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from aberra.foreground import EVERYWHERE
 from aberra.options import NotNegative, ShareAboveZero, configured
 from aberra.result import Component
 
@@ -27,9 +28,6 @@ SLAB = 32
 
 SPECK_MM3 = 1000.0
 """A hole in the mask that is smaller has no rim: single voxels of a stripped brain are 0 by chance."""
-
-EVERYWHERE = np.ones((3, 3, 3), dtype=bool)
-"""26-connectivity."""
 
 
 class PostProcess:

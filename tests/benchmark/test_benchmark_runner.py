@@ -16,6 +16,8 @@ from aberra.benchmark.strips import Picture
 from aberra.detector import Detector
 from aberra.errors import ConfigError, OutputError
 
+ROWS = {"vae", "vae, smoothed", "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}
+
 
 @pytest.fixture(scope="module")
 def finished(suite_file, tmp_path_factory):
@@ -38,15 +40,7 @@ def test_every_cell_is_measured_and_tasks_without_data_are_skipped_with_a_reason
         for row in rows
         if row["metric"] == "AP" and row["cohort"] == "lesions"
     }
-    assert set(ap) == {
-        "vae",
-        "vae, smoothed",
-        "intensity",
-        "intensity-unfiltered",
-        "intensity-depth",
-        "zmap",
-        "random",
-    }
+    assert set(ap) == ROWS
     assert ap["random"] < 0.3 < ap["intensity"] + 0.3
     assert not (out / "maps").exists() or not any((out / "maps").iterdir())
 
@@ -57,15 +51,7 @@ def test_every_cell_keeps_a_picture_of_the_same_slice(finished):
         shown = {
             key[2]: Picture.load(path) for key, path in read_cells(out).pictures.items() if key[1] == cohort
         }
-        assert set(shown) == {
-            "vae",
-            "vae, smoothed",
-            "intensity",
-            "intensity-unfiltered",
-            "intensity-depth",
-            "zmap",
-            "random",
-        }
+        assert set(shown) == ROWS
         first = shown["vae"]
         for each in shown.values():
             assert each.case == first.case

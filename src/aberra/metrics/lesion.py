@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.postprocess import EVERYWHERE
+from aberra.foreground import EVERYWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from aberra.errors import ConfigError, InputError
-from aberra.foreground import CUT_AWAY, RIM, nonzero, rim
+from aberra.foreground import CUT_AWAY, RIM, largest, nonzero, rim
 from aberra.options import Between, configured
 from aberra.prepare.grid import resample_to, warn
 
@@ -267,20 +267,7 @@ def _head(volume: Volume) -> NDArray[np.bool]:
     if smooth.min() == smooth.max():
         return np.full(volume.shape, bool(smooth.max() != 0))
     # half the threshold: Otsu splits bright from dark tissue where there is much of both
-    found = _largest(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
+    found = largest(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
     for index in range(len(found)):
         found[index] = binary_fill_holes(found[index])
     return found
-
-
-def _largest(found: NDArray[np.bool]) -> NDArray[np.bool]:
-    """The largest connected region."""
-    from scipy.ndimage import label
-
-    labels, count = label(found)
-    if count < 2:
-        return found
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    largest: NDArray[np.bool] = labels == sizes.argmax()
-    return largest

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.errors import InputError
+from aberra.foreground import EVERYWHERE, largest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +35,6 @@ KEPT = 1024
 
 ALONE = Lock()
 """One scan at a time: a pass takes about 1 GB and all of torch's threads."""
-
-EVERYWHERE = np.ones((3, 3, 3), dtype=bool)
 
 _masks: OrderedDict[str, tuple[bytes, tuple[int, ...]]] = OrderedDict()
 
@@ -90,7 +89,7 @@ def _extract(data: NDArray[np.float32], device: str) -> NDArray[np.bool]:
         if not high > low:
             return mask
         rough = _network("bbox_model.pt", device)(_normalised(small, low, high))[0, 1] > 0.5
-        box = _box(_largest(rough.cpu().numpy()), data.shape)
+        box = _box(largest(rough.cpu().numpy(), EVERYWHERE), data.shape)
         if box is None:
             return mask
         part = scan[0, 0][box][None, None]
@@ -98,7 +97,7 @@ def _extract(data: NDArray[np.float32], device: str) -> NDArray[np.bool]:
             _normalised(interpolate(part, FINE, mode="nearest-exact"), low, high)
         )[:, 1:]
         found = interpolate(inside, part.shape[2:], mode="nearest-exact")[0, 0] > 0.5
-    mask[box] = _filled(_largest(found.cpu().numpy()))
+    mask[box] = _filled(largest(found.cpu().numpy(), EVERYWHERE))
     return mask
 
 
@@ -138,16 +137,6 @@ def _box(found: NDArray[np.bool], shape: tuple[int, ...]) -> tuple[slice, ...] |
         centre, edge = round(scale * (first + last) / 2), round(scale * (last - first) * (1 + 2 * MARGIN))
         box.append(slice(max(0, int(centre - edge / 2)), min(length, int(centre + edge / 2))))
     return tuple(box)
-
-
-def _largest(found: NDArray[np.bool]) -> NDArray[np.bool]:
-    """The largest region, 26-connected."""
-    from scipy.ndimage import label
-
-    labels, _ = label(found, structure=EVERYWHERE)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray((labels == sizes.argmax()) & found)
 
 
 def _filled(found: NDArray[np.bool]) -> NDArray[np.bool]:

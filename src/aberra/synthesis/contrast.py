@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,66 +43,70 @@ class Contrast:
         return max(max(tissue) - min(tissue), 0.15)
 
 
-def _flair(rng: np.random.Generator, m: np.ndarray) -> int:
-    u = rng.uniform
-    wm = u(0.4, 0.65)
-    gm = wm * u(1.02, 1.4)
-    csf = wm * u(0.03, 0.6)
-    m[a.WHITE], m[a.CORTEX], m[a.VENTRICLE] = wm, gm, csf
-    m[a.CSF] = csf * u(0.8, 1.8)
-    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = (
-        gm * u(0.85, 1.1),
-        wm * u(0.85, 1.15),
-        wm * u(0.85, 1.25),
-    )
-    for number in DEEP:
-        m[number] = wm + (gm - wm) * u(0, 1.2)
-    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.14)
-    m[a.PALLIDUM] = wm * u(0.75, 1.05)
-    m[a.LIMBIC] = gm * u(0.97, 1.14)
-    m[a.CAPSULE] = wm * u(0.92, 1.12)
-    return 1
+def _deep(low: int, high: int, most: float) -> list[tuple[int, int, int, float, float]]:
+    """Rows of the deep grey structures: from ``low``, so large a share of the way to ``high``."""
+    return [(number, low, high, 0.0, most) for number in DEEP]
 
 
-def _t2(rng: np.random.Generator, m: np.ndarray) -> int:
-    u = rng.uniform
-    csf = u(0.7, 1.0)
-    gm = csf * u(0.4, 0.7)
-    wm = gm * u(0.6, 0.92)
-    m[a.WHITE], m[a.CORTEX], m[a.VENTRICLE] = wm, gm, csf
-    m[a.CSF] = csf * u(0.75, 1.05)
-    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = (
-        gm * u(0.9, 1.1),
-        wm * u(0.9, 1.1),
-        wm * u(0.9, 1.2),
-    )
-    for number in DEEP:
-        m[number] = wm + (gm - wm) * u(0, 1.0)
-    m[a.HIPPOCAMPUS] = gm * u(0.92, 1.12)
-    m[a.PALLIDUM] = wm * u(0.6, 1.0)
-    m[a.LIMBIC] = gm * u(0.97, 1.1)
-    m[a.CAPSULE] = wm * u(0.92, 1.12)
-    return 1
+ROWS: dict[str, tuple[int, list[tuple[int, int | None, int | None, float, float]]]] = {
+    "flair": (1, [
+        (a.WHITE, None, None, 0.4, 0.65),
+        (a.CORTEX, a.WHITE, None, 1.02, 1.4),
+        (a.VENTRICLE, a.WHITE, None, 0.03, 0.6),
+        (a.CSF, a.VENTRICLE, None, 0.8, 1.8),
+        (a.CEREBELLAR_CORTEX, a.CORTEX, None, 0.85, 1.1),
+        (a.CEREBELLAR_WHITE, a.WHITE, None, 0.85, 1.15),
+        (a.BRAINSTEM, a.WHITE, None, 0.85, 1.25),
+        *_deep(a.WHITE, a.CORTEX, 1.2),
+        (a.HIPPOCAMPUS, a.CORTEX, None, 0.92, 1.14),
+        (a.PALLIDUM, a.WHITE, None, 0.75, 1.05),
+        (a.LIMBIC, a.CORTEX, None, 0.97, 1.14),
+        (a.CAPSULE, a.WHITE, None, 0.92, 1.12),
+    ]),
+    "t1": (-1, [
+        (a.WHITE, None, None, 0.65, 0.9),
+        (a.CORTEX, a.WHITE, None, 0.55, 0.85),
+        (a.VENTRICLE, a.WHITE, None, 0.1, 0.5),
+        (a.CSF, a.VENTRICLE, None, 0.8, 1.3),
+        (a.CEREBELLAR_CORTEX, a.CORTEX, None, 0.9, 1.1),
+        (a.CEREBELLAR_WHITE, a.WHITE, None, 0.9, 1.05),
+        (a.BRAINSTEM, a.WHITE, None, 0.85, 1.05),
+        *_deep(a.CORTEX, a.WHITE, 0.9),
+        (a.PALLIDUM, a.WHITE, None, 0.85, 1.02),
+        (a.LIMBIC, a.CORTEX, None, 0.9, 1.03),
+        (a.CAPSULE, a.WHITE, None, 0.9, 1.02),
+    ]),
+    "t2": (1, [
+        (a.VENTRICLE, None, None, 0.7, 1.0),
+        (a.CORTEX, a.VENTRICLE, None, 0.4, 0.7),
+        (a.WHITE, a.CORTEX, None, 0.6, 0.92),
+        (a.CSF, a.VENTRICLE, None, 0.75, 1.05),
+        (a.CEREBELLAR_CORTEX, a.CORTEX, None, 0.9, 1.1),
+        (a.CEREBELLAR_WHITE, a.WHITE, None, 0.9, 1.1),
+        (a.BRAINSTEM, a.WHITE, None, 0.9, 1.2),
+        *_deep(a.WHITE, a.CORTEX, 1.0),
+        (a.HIPPOCAMPUS, a.CORTEX, None, 0.92, 1.12),
+        (a.PALLIDUM, a.WHITE, None, 0.6, 1.0),
+        (a.LIMBIC, a.CORTEX, None, 0.97, 1.1),
+        (a.CAPSULE, a.WHITE, None, 0.92, 1.12),
+    ]),
+}  # fmt: skip
+"""Of each sequence which way lesions with more water go, and its structures in the order they are drawn in: structure, what its intensity
+is relative to, the end of an interval that begins there, and the range of the factor, or of the share of that interval. A later row of
+a structure replaces an earlier one."""
 
 
-def _t1(rng: np.random.Generator, m: np.ndarray) -> int:
-    u = rng.uniform
-    wm = u(0.65, 0.9)
-    gm = wm * u(0.55, 0.85)
-    csf = wm * u(0.1, 0.5)
-    m[a.WHITE], m[a.CORTEX], m[a.VENTRICLE] = wm, gm, csf
-    m[a.CSF] = csf * u(0.8, 1.3)
-    m[a.CEREBELLAR_CORTEX], m[a.CEREBELLAR_WHITE], m[a.BRAINSTEM] = (
-        gm * u(0.9, 1.1),
-        wm * u(0.9, 1.05),
-        wm * u(0.85, 1.05),
-    )
-    for number in DEEP:
-        m[number] = gm + (wm - gm) * u(0, 0.9)
-    m[a.PALLIDUM] = wm * u(0.85, 1.02)
-    m[a.LIMBIC] = gm * u(0.9, 1.03)
-    m[a.CAPSULE] = wm * u(0.9, 1.02)
-    return -1
+def _sequence(name: str, rng: np.random.Generator, m: np.ndarray) -> int:
+    bright, rows = ROWS[name]
+    for number, start, end, low, high in rows:
+        drawn = rng.uniform(low, high)
+        if start is None:
+            m[number] = drawn
+        elif end is None:
+            m[number] = m[start] * drawn
+        else:
+            m[number] = m[start] + (m[end] - m[start]) * drawn
+    return bright
 
 
 def _random(rng: np.random.Generator, m: np.ndarray) -> int:
@@ -118,7 +123,7 @@ def _random(rng: np.random.Generator, m: np.ndarray) -> int:
 
 
 CONTRASTS: dict[str, Callable[[np.random.Generator, np.ndarray], int]] = {
-    "flair": _flair, "t1": _t1, "t2": _t2, "random": _random
+    **{name: partial(_sequence, name) for name in ROWS}, "random": _random
 }  # fmt: skip
 
 
