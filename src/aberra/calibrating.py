@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.calibrate import Calibration, ScoreHistogram
+from aberra.capabilities import MapsProbability, Tunes
 from aberra.cohort import Cohort
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
@@ -176,12 +177,12 @@ def group_value(case: Case, column: str) -> str:
 
 
 def tune_score(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> None:
-    """Let a score that has settings to find (``tune``) find them on healthy cases; they become part of the method."""
-    tune = getattr(detector.score, "tune", None)
-    if tune is None:
+    """Let a score that can choose settings (:class:`aberra.capabilities.Tunes`) do so; they become part of the method."""
+    score = detector.score.score
+    if not isinstance(score, Tunes):
         return
     # one volume at a time: the score decides how many it looks at
-    found = tune(detector.model, _prepared(detector, cases, channels), detector.runner)
+    found = score.tune(detector.model, _prepared(detector, cases, channels), detector.runner)
     detector.ask(replace(detector.method, score=detector.method.score | found))
 
 
@@ -245,7 +246,7 @@ def measure_calibration(
         group_by=group_by,
         data_hash=config_hash([case.content_hash(list(case.channels)) for case in used]),
         notes=noted,
-        probability=getattr(detector.score, "probability", False),
+        probability=isinstance(detector.score.score, MapsProbability) and detector.score.score.probability,
     )
 
 

@@ -1,4 +1,5 @@
-"""What a score may ask of a model. A model has a capability by having its method; there is no class tree.
+"""What a score may ask of a model, and what the rooms around may ask of a score. A capability is had by having its methods; there is
+no class tree. A score lists those that it asks of a model in ``needs``.
 
 Shapes: ``B`` batch, ``C`` channels, ``S`` the spatial axes of the network, ``(H, W)`` or ``(D, H, W)``.
 """
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from aberra.diffusion.schedule import Estimate, Schedule
+    from aberra.inference import Runner
     from aberra.volume import Volume
 
 
@@ -250,29 +252,38 @@ class Expects(Protocol):
         ...
 
 
-CAPABILITIES: dict[str, type] = {
-    proto.__name__: proto
-    for proto in (
-        Trains,
-        LearnsInTurns,
-        Fits,
-        FitsSamples,
-        Reconstructs,
-        SamplesReconstructions,
-        ReconstructsLevels,
-        HasPosterior,
-        HasElbo,
-        Generates,
-        HasCritic,
-        LearnsFromLesions,
-        LearnsFromPlanted,
-        Denoises,
-        HasFeatures,
-        JudgesHealth,
-        Segments,
-        PredictsVariance,
-        ScoresVolume,
-        Expects,
-    )
-}
-"""By name: scores list what they need in ``needs``, a tuple of these names."""
+@runtime_checkable
+class TellsKinds(Protocol):
+    """A model that tells kinds of lesion apart.
+
+    Attributes:
+        kinds: their label values in mask files; empty where this one does not.
+    """
+
+    kinds: tuple[int, ...]
+
+
+@runtime_checkable
+class Tunes(Protocol):
+    """A score or restoration that can choose its own settings on validation cases, before calibration."""
+
+    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
+        """Return what was found, as options of the constructor; empty where there is nothing to find. Changes nothing itself.
+
+        Args:
+            model: is asked.
+            volumes: prepared, healthy, and diseased ones for methods that learn from them; read one at a time, as far as asked for.
+            run: maps functions over a volume.
+        """
+        ...
+
+
+@runtime_checkable
+class MapsProbability(Protocol):
+    """A score whose map may be a lesion's probability.
+
+    Attributes:
+        probability: whether it is.
+    """
+
+    probability: bool

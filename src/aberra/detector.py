@@ -16,7 +16,6 @@ from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
 from aberra.options import checked, conforming
 from aberra.postprocess import CaseScore, PostProcess
-from aberra.registry import build
 from aberra.result import Result
 from aberra.volume import expect_volume
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from aberra.cohort import Case, Cohort
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.prepare import Recipe
+    from aberra.scores import SmoothedScore
     from aberra.volume import Volume
 
 
@@ -67,9 +67,9 @@ class Question:
         case_score: one number of that map.
     """
 
-    score: Any
+    score: SmoothedScore
     postprocess: PostProcess
-    case_question: Any
+    case_question: SmoothedScore | None
     case_score: CaseScore
 
     @classmethod
@@ -80,15 +80,15 @@ class Question:
             ConfigError: an option that cannot be.
             PairingError: the model cannot answer.
         """
-        from aberra.scores import check_pairing
+        from aberra.scores import SmoothedScore, check_pairing
 
         case = dict(method.case)
         other = conforming(case.pop("score", None), dict[str, Any] | None, "case.score")
-        score = build("scores", method.score)
-        question = None if other is None else build("scores", other)
+        score = SmoothedScore.of(method.score)
+        question = None if other is None else SmoothedScore.of(other)
         for each in (score, question):
             if each is not None:
-                check_pairing(model, each)
+                check_pairing(model, each.score)
         return cls(
             score=score,
             postprocess=PostProcess(**checked(PostProcess, method.postprocess, "postprocess")),

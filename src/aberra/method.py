@@ -1,8 +1,8 @@
 """A method is data: one TOML file that pairs a model, a score and post-processing.
 
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
-``base = "vae"`` starts from that method: its own texts and keys win, and a section with a ``name`` of its own replaces the whole
-section. Methods that differ in score, post-processing and case score only share one trained model.
+``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[score]``, with a ``name`` of its own
+replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.errors import ConfigError, unknown
 from aberra.files import read_toml
+from aberra.former import present_score
 from aberra.options import checked, complete, conforming
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SUPERVISED = ("labels", "masks")
 """What methods say that learn from diseased cases, too."""
@@ -44,7 +45,7 @@ class Method:
         measured: what was measured here, with command and date.
         model: ``name`` and hyper-parameters.
         training: keys of :class:`aberra.training.TrainingConfig`.
-        score: ``name`` and options.
+        score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
         postprocess: keys of :class:`aberra.postprocess.PostProcess`.
         prepare: ``steps`` (a whole recipe) or wishes for :func:`aberra.prepare.plan`.
         case: keys of :class:`aberra.postprocess.CaseScore`.
@@ -67,13 +68,18 @@ class Method:
     prepare: dict[str, Any] = field(default_factory=dict)
     case: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "score", present_score(self.score))
+        if isinstance(self.case.get("score"), dict):
+            object.__setattr__(self, "case", self.case | {"score": present_score(self.case["score"])})
+
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Method:
         """Load a method by catalogue name or from a TOML file.
 
         Args:
             name_or_path: ``dae`` or ``my/method.toml``.
-            overrides: dotted key to value, as in ``{"model.latent": 64}``.
+            overrides: dotted key to value, as in ``{"model.latent": 64, "score.compare.mode": "positive"}``.
 
         Raises:
             ConfigError: unknown name, key or broken TOML.
@@ -104,10 +110,10 @@ class Method:
         """
         content = self.to_dict()
         for key, value in overrides.items():
-            section, _, option = key.partition(".")
-            if section not in SECTIONS or not option:
+            section, *path = key.split(".")
+            if section not in SECTIONS or not all(path) or not path:
                 raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
-            content[section] = content[section] | {option: value}
+            content[section] = _with(content[section], path, value)
         return type(self)(**content)
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,9 +159,31 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{source}: base={base}: the file starts from itself")
     own = _content(below, (source, *above))
     merged: dict[str, Any] = {section: own.get(section, {}) for section in SECTIONS}
+    if "name" in merged["score"]:
+        merged["score"] = present_score(merged["score"])
     for key, value in content.items():
-        merged[key] = merged[key] | value if key in SECTIONS and "name" not in value else value
+        merged[key] = _over(merged[key], value, deep=key == "score") if key in SECTIONS else value
     return {"learns_from": own.get("learns_from", "healthy")} | merged
+
+
+def _over(below: Mapping[str, Any], own: Mapping[str, Any], *, deep: bool) -> dict[str, Any]:
+    """Own keys over those below; a table with a name is another thing, and replaces what is below."""
+    if "name" in own:
+        return dict(own)
+    merged = {**below, **own}
+    for key, value in own.items():
+        if deep and isinstance(value, dict) and isinstance(below.get(key), dict):
+            merged[key] = _over(below[key], value, deep=True)
+    return merged
+
+
+def _with(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A table with the value at a path of keys."""
+    key, *rest = path
+    if rest:
+        below = content.get(key, {})
+        value = _with(below if isinstance(below, dict) else {}, rest, value)
+    return {**content, key: value}
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

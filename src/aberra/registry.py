@@ -1,8 +1,8 @@
-"""Names to code: models, scores and preparation steps, built-in or from plugins.
+"""Names to code: models, scores, restorations and preparation steps, built-in or from plugins.
 
 A component is a class whose keyword arguments *are* its configuration: ``build("scores", {"name":
-"residual", "mode": "positive"})``. Plugins register through the entry-point groups ``aberra.models``,
-``aberra.scores`` and ``aberra.prepare``.
+"gradient", "of": "kl"})``. Plugins register through the entry-point groups ``aberra.models``, ``aberra.scores``,
+``aberra.restore`` and ``aberra.prepare``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from aberra.options import accepted, checked, complete, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["models", "scores", "prepare"]
-SECTIONS: dict[Kind, str] = {"models": "model", "scores": "score", "prepare": "prepare"}
+Kind = Literal["models", "scores", "restore", "prepare"]
+SECTIONS: dict[Kind, str] = {"models": "model", "scores": "score", "restore": "score.restore", "prepare": "prepare"}
 """Where a method file has them."""
 
 GIVEN = ("channels", "size")
@@ -60,22 +60,26 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     },
     "scores": {
         "residual": "aberra.scores.residual:Residual",
-        "monte-carlo": "aberra.scores.monte_carlo:MonteCarlo",
+        "spread": "aberra.scores.spread:Spread",
         "multi-scale": "aberra.scores.multi_scale:MultiScale",
         "gradient": "aberra.scores.gradient:Gradient",
         "combi": "aberra.scores.combi:Combi",
-        "restoration": "aberra.scores.restoration:Restoration",
-        "latent-search": "aberra.scores.latent_search:LatentSearch",
         "term": "aberra.scores.term:Term",
-        "partial-diffusion": "aberra.scores.partial_diffusion:PartialDiffusion",
         "andi": "aberra.scores.andi:ANDi",
-        "autoddpm": "aberra.scores.autoddpm:AutoDDPM",
-        "thor": "aberra.scores.thor:THOR",
         "mahalanobis": "aberra.scores.mahalanobis:Mahalanobis",
-        "guided": "aberra.scores.guided:Guided",
         "segmentation": "aberra.scores.segmentation:Segmentation",
         "deviation": "aberra.scores.deviation:Deviation",
         "direct": "aberra.scores.direct:Direct",
+    },
+    "restore": {
+        "reconstruct": "aberra.restore.reconstruct:Reconstruct",
+        "draws": "aberra.restore.draws:Draws",
+        "restoration": "aberra.restore.restoration:Restoration",
+        "latent-search": "aberra.restore.latent_search:LatentSearch",
+        "partial-diffusion": "aberra.restore.partial_diffusion:PartialDiffusion",
+        "guided": "aberra.restore.guided:Guided",
+        "autoddpm": "aberra.restore.autoddpm:AutoDDPM",
+        "thor": "aberra.restore.thor:THOR",
     },
     "prepare": {
         "orient": "aberra.prepare.orient:Orient",

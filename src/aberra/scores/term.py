@@ -1,9 +1,10 @@
-"""What the model says of a slice as a whole: a term of its objective (Z35–Z37, H9), or f-AnoGAN's image score (B30)."""
+"""What the model says of a slice as a whole: a term of its objective, or f-AnoGAN's image score."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from aberra.capabilities import HasCritic, Reconstructs
 from aberra.options import NotNegative, configured
 from aberra.scores import Scored
 from aberra.scores.terms import OfTerm, needs_of, term
@@ -36,7 +37,7 @@ class Term:
     def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative = 1.0) -> None:
         self.of = of
         self.kappa = kappa
-        self.needs = ("Reconstructs", "HasCritic") if of == IMAGE_FEATURE else needs_of(of)
+        self.needs = (Reconstructs, HasCritic) if of == IMAGE_FEATURE else needs_of(of)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
@@ -45,7 +46,7 @@ class Term:
             value = self._value(model, batch).reshape(-1, *[1] * (batch.ndim - 1))
             return value.expand(-1, 1, *batch.shape[2:])
 
-        return Scored(run(spread, x, mask)[0].clamp(min=0) * mask)
+        return Scored(run(spread, x, mask)[0].clamp(min=0))
 
     def _value(self, model: Any, x: Tensor) -> Tensor:
         """(B, C, S) to (B,)."""

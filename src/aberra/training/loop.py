@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from aberra.capabilities import LearnsFromLesions, LearnsInTurns
+from aberra.capabilities import LearnsFromLesions, LearnsInTurns, TellsKinds
 from aberra.errors import ConfigError, TrainingError
 from aberra.files import record, write_text, writing
 from aberra.training import checkpoint, plots
@@ -103,7 +103,7 @@ class Run:
         self.config = config
         self.folder = folder
         self.seed = seed
-        kinds: Sequence[int] = getattr(model, "kinds", ())
+        kinds: Sequence[int] = model.kinds if isinstance(model, TellsKinds) else ()
         sampling: dict[str, Any] = {
             "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds
         }  # fmt: skip
