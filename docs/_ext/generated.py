@@ -20,7 +20,7 @@ def methods_page() -> str:
         facts = [
             ("Learns from", method.learns_from),
             ("Model", f"`{method.model['name']}`"),
-            ("Score", f"`{method.score['name']}`"),
+            ("Score", f"`{method.question}`"),
             ("Reference", method.reference),
             ("Cost", method.cost),
             ("When", method.when),

@@ -1,5 +1,6 @@
-"""What a score may ask of a model, and what the rooms around may ask of a score. A capability is had by having its methods; there is
-no class tree. A score lists those that it asks of a model in ``needs``.
+"""What a score may ask of a model, and what may be asked of a score. A capability is had by having its method; there is no class tree.
+
+A score or restoration lists those that it asks of a model in ``needs``.
 
 Shapes: ``B`` batch, ``C`` channels, ``S`` the spatial axes of the network, ``(H, W)`` or ``(D, H, W)``.
 """

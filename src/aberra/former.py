@@ -33,30 +33,57 @@ RESTORES = ("residual", "spread", "combi", "mahalanobis")
 """Scores with a restoration."""
 
 
+IDLE = (
+    ("gmvae", {"network": "original"}, "bottleneck"),
+    ("fanogan", {"encoder_loss": "izi"}, "kappa"),
+)
+"""Model, its settings, and an option that does nothing with them: set beside them it was ignored once, and is refused now."""
+
+
+def present_method(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The method of a saved detector without options that did nothing. Its score is seen to by :class:`aberra.method.Method`."""
+    model = config.get("model")
+    if not isinstance(model, Mapping):
+        return dict(config)
+    idle = {
+        option
+        for name, settings, option in IDLE
+        if model.get("name") == name and all(model.get(key) == value for key, value in settings.items())
+    }
+    return {**config, "model": {key: value for key, value in model.items() if key not in idle}}
+
+
 def present_score(config: Mapping[str, Any]) -> dict[str, Any]:
     """A score's configuration in the present form; what is present already, or not known, stays as it is."""
     score = dict(config)
     if not all(isinstance(score.get(table, {}), Mapping) for table in ("restore", "compare")):
         return score
-    if score.get("name") in RESTORATIONS:
+    if not isinstance(score.get("name"), str):
+        return score
+    if score["name"] in RESTORATIONS:
         restore, compare = RESTORATIONS[score["name"]]
         score |= {"name": "residual", "restore": {"name": restore}}
         score |= {"compare": compare} if compare else {}
-    if score.get("name") not in RESTORES:
+    if score["name"] not in RESTORES:
         return score
-    if score["name"] == "residual" and score.get("of") in ("variance", "std"):
-        score["name"] = "spread"
-        for key in ("compare", *COMPARISON):  # a spread never compared with the scan
-            score.pop(key, None)
-    elif score.get("of") == "residual":
-        score["name"] = "residual"
-        del score["of"]
+    score = _by_aim(score)
     for table, keys in (("compare", COMPARISON), ("restore", _restore_options(score))):
         moved = {key: score.pop(key) for key in keys if key in score}
         if moved:
             score[table] = dict(score.get(table) or _default(score, table)) | moved
     if score["name"] == "spread" and score.get("restore", {}).get("name") == "partial-diffusion":
         score["restore"] = {"average": False} | score["restore"]
+    return score
+
+
+def _by_aim(score: dict[str, Any]) -> dict[str, Any]:
+    """The option ``of`` said once whether many versions are compared with the scan, or with each other."""
+    if score.get("of") == "residual":
+        return {key: value for key, value in score.items() if key != "of"} | {"name": "residual"}
+    if score["name"] == "residual" and score.get("of") in ("variance", "std"):
+        return {key: value for key, value in score.items() if key not in ("compare", *COMPARISON)} | {
+            "name": "spread"
+        }
     return score
 
 

@@ -168,7 +168,7 @@ class Runner:
         padded, corners, _, _ = self._layout(torch.cat([x, *also]), mask)
         widths = [len(each) for each in (x, *also)]
         for first in range(0, len(corners), self.batch_size):
-            yield self._cut(padded, corners[first : first + self.batch_size]).split(widths, dim=1)
+            yield torch.split(self._cut(padded, corners[first : first + self.batch_size]), widths, dim=1)
 
     def _layout(
         self, x: Tensor, mask: Tensor
@@ -286,7 +286,7 @@ def _parted(function: Callable[..., Tensor], x: Tensor, also: Sequence[Tensor]) 
     if not also:
         return function
     widths = [len(each) for each in (x, *also)]
-    return lambda batch: function(*batch.split(widths, dim=1))
+    return lambda batch: function(*torch.split(batch, widths, dim=1))
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:

@@ -121,6 +121,12 @@ class Method:
         return asdict(self)
 
     @property
+    def question(self) -> str:
+        """The score in words, ``residual (guided)`` where the healthy version is not the model's reconstruction."""
+        restore = self.score.get("restore")
+        return f"{self.score['name']} ({restore['name']})" if restore else str(self.score["name"])
+
+    @property
     def learnt(self) -> dict[str, Any]:
         """What the weights depend on: methods that agree in it share one trained model."""
         return {"model": self.model, "training": self.training, "prepare": self.prepare}

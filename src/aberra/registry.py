@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal["models", "scores", "restore", "prepare"]
-SECTIONS: dict[Kind, str] = {"models": "model", "scores": "score", "restore": "score.restore", "prepare": "prepare"}
+SECTIONS: dict[Kind, str] = {
+    "models": "model",
+    "scores": "score",
+    "restore": "score.restore",
+    "prepare": "prepare",
+}
 """Where a method file has them."""
 
 GIVEN = ("channels", "size")

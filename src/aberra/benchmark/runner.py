@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aberra.detector import Detector
 
 
-CHEAP = ("residual", "direct", "segmentation", "guided", "andi")
+CHEAP = ("residual", "direct", "segmentation", "andi")
 """Scores in the order they are tried where a model is only to be trained."""
 
 
@@ -246,13 +246,16 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
 
 def _plain(method: Method) -> Method:
     """What is learnt, with a cheap question: the same for every row that shares the weights."""
-    from aberra.registry import lookup
+    from aberra.registry import build, lookup
     from aberra.scores import answers
 
     model = lookup("models", method.model["name"])
-    question = next((name for name in CHEAP if answers(model, lookup("scores", name))), method.score["name"])
+    cheap = next((name for name in CHEAP if answers(model, build("scores", {"name": name}))), None)
     return Method(
-        name=method.model["name"], score={"name": question}, learns_from=method.learns_from, **method.learnt
+        name=method.model["name"],
+        score={"name": cheap} if cheap else method.score,
+        learns_from=method.learns_from,
+        **method.learnt,
     )
 
 

@@ -208,8 +208,8 @@ class Guided(Restores):
             for scale in scales:
                 trial = copy(self)
                 trial.start, trial.scale = start, scale
-                kept, _ = trial._edit(model, healthy, run)
-                change, told = trial._edit(model, sick, run)
+                kept, _ = _edit(trial, model, healthy, run)
+                change, told = _edit(trial, model, sick, run)
                 tried.append(_Trial(start, scale, kept <= bound, change, told))
         safe = [each for each in tried if each.safe] or tried
         working = [each for each in safe if each.flipped >= FLIPPED]
@@ -219,14 +219,6 @@ class Guided(Restores):
             else max(safe, key=lambda each: each.told.mean())
         )
         return {"start": best.start, "scale": best.scale}
-
-    def _edit(self, model: Any, x: Tensor, run: Runner) -> tuple[float, Tensor]:
-        """Mean absolute change of slices (B, C, S) by guidance, and the checker's log p(healthy) afterwards, (B,)."""
-        parts = [
-            self.pair(model, part.to(run.device), "round-trip") for part in torch.split(x, run.batch_size)
-        ]
-        plain, changed = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
-        return float((plain - changed).abs().mean()), _told(model, changed, run)
 
 
 @dataclass(frozen=True)
@@ -243,6 +235,13 @@ class _Trial:
     def flipped(self) -> float:
         """Share that the checker finds healthy."""
         return float((self.told > HEALTHY).float().mean())
+
+
+def _edit(way: Guided, model: Any, x: Tensor, run: Runner) -> tuple[float, Tensor]:
+    """Mean absolute change of slices (B, C, S) by guidance, and the checker's log p(healthy) afterwards, (B,)."""
+    parts = [way.pair(model, part.to(run.device), "round-trip") for part in torch.split(x, run.batch_size)]
+    plain, changed = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
+    return float((plain - changed).abs().mean()), _told(model, changed, run)
 
 
 @torch.no_grad()

@@ -36,9 +36,7 @@ class LatentSearch(Restores):
     grad = True
 
     @configured("score.restore")
-    def __init__(
-        self, *, steps: Count = 200, rate: Positive = 0.05, feature_weight: Share = 0.1
-    ) -> None:
+    def __init__(self, *, steps: Count = 200, rate: Positive = 0.05, feature_weight: Share = 0.1) -> None:
         self.steps = steps
         self.rate = rate
         self.feature_weight = feature_weight

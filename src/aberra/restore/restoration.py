@@ -10,7 +10,7 @@ import torch
 from aberra.capabilities import HasElbo
 from aberra.options import Count, NotNegative, Positive, configured
 from aberra.restore import Restored, Restores
-from aberra.restore.healthy import AUTO, Auto, healthy_slabs
+from aberra.restore.healthy import Auto, healthy_slabs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

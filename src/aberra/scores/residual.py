@@ -67,7 +67,7 @@ class Residual:
             level = self.compare.level(packed[channels:-1], packed[:channels], mask)
 
         def compared(packed: Tensor) -> Tensor:
-            image, reference, evidence = packed.split([channels, channels, 1], dim=1)
+            image, reference, evidence = torch.split(packed, [channels, channels, 1], dim=1)
             centred = image + level.to(image).reshape(-1, *[1] * (image.ndim - 2))
             return self.compare(model, reference, centred, evidence)
 

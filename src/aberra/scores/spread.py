@@ -9,7 +9,6 @@ import torch
 from aberra.errors import ConfigError
 from aberra.options import configured
 from aberra.registry import build
-from aberra.restore import Restores
 from aberra.scores import Scored
 from aberra.scores.residual import tuned
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.inference import Runner
+    from aberra.restore import Restores
     from aberra.volume import Volume
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.capabilities import HasCritic, Reconstructs
+from aberra.errors import ConfigError
 from aberra.options import NotNegative, configured
 from aberra.scores import Scored
 from aberra.scores.terms import OfTerm, needs_of, term
@@ -27,16 +28,20 @@ class Term:
     Args:
         of: ``reconstruction``, ``kl`` or ``elbo`` (:mod:`aberra.scores.terms`), sums over pixels or latent dimensions; or
             ``image-feature``, Schlegl et al. 2019: ‖x − x̂‖² / n + κ·‖f(x) − f(x̂)‖² / n_f with the critic's features f.
-        kappa: κ.
+        kappa: κ, by default 1; only with ``image-feature``.
 
     Raises:
-        ConfigError: unknown term or a negative κ.
+        ConfigError: unknown term, a negative κ, or κ with another term.
     """
 
     @configured("score")
-    def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative = 1.0) -> None:
+    def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative | None = None) -> None:
         self.of = of
-        self.kappa = kappa
+        if of != IMAGE_FEATURE and kappa is not None:
+            raise ConfigError(
+                f"score.kappa={kappa:g}: does nothing with of='{of}', only with image-feature; leave it out"
+            )
+        self.kappa = 1.0 if kappa is None else kappa
         self.needs = (Reconstructs, HasCritic) if of == IMAGE_FEATURE else needs_of(of)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
