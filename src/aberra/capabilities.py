@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
     from torch.nn import Parameter
 
+    from aberra.detector.windows import Runner
     from aberra.diffusion.schedule import Estimate, Schedule
-    from aberra.inference import Runner
     from aberra.volume import Volume
 
 

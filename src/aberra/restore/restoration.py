@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
     from aberra.volume import Volume
 
 GRID = (0.0, 0.1, 0.2, 0.5, 1.0)

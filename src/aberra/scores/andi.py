@@ -15,7 +15,7 @@ from aberra.scores import Scored
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 SMALLEST = 1e-20
 """Of a squared difference, so that one zero does not make the geometric mean zero."""
