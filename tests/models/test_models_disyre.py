@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from aberra.scores.monte_carlo import MonteCarlo
 
 from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
 from aberra.models.disyre import DISYRE, plant
 from aberra.nets.diffusion_unet import DiffusionUNet
-from aberra.scores.monte_carlo import MonteCarlo
 
 SMALL = {"width": 4, "multipliers": (1, 2), "attention": ()}
 
