@@ -10,7 +10,6 @@ import numpy as np
 from aberra.errors import InputError
 from aberra.io import read_onto
 from aberra.prepare import back
-from aberra.prepare.grid import regrid
 from aberra.prepare.orient import Orient
 from aberra.prepare.resample import Resample
 from aberra.synthesis import anatomy as a
@@ -140,7 +139,8 @@ class MappedScan:
                 x += self.noise[index] * grain * (x != before)
             inside = np.asarray(self.volume.mask)
             labels[~inside] = 0
-            data.append(np.where(inside, np.maximum(x, 0) * self.gains[index] * scale, self.volume.data[index]))
+            change = (np.maximum(x, 0) - plain) * self.gains[index] * scale
+            data.append(self.volume.data[index] + np.where(inside & (x != plain), change, 0))
             kinds = labels if index == 0 else kinds
         return self.volume.with_(data=np.stack(data).astype(np.float32), lesion=kinds > 0, kinds=kinds)
 
