@@ -163,10 +163,10 @@ def numbered(values: NDArray[np.float32], path: Path | str, *, table: str = "aut
     """
     if table != "auto" and table not in TABLES:
         raise unknown("label table", table, ["auto", *TABLES])
-    present = np.unique(values)
-    if (present != present.round()).any() or present[0] < 0 or len(present) > 2048:
-        raise InputError(f"{path}: not a label map; expected whole numbers from 0, found {present[:5]} …")
-    present = present.astype(int)
+    unique = np.unique(values)
+    if (unique != unique.round()).any() or unique[0] < 0 or len(unique) > 2048:
+        raise InputError(f"{path}: not a label map; expected whole numbers from 0, found {unique[:5]} …")
+    present = unique.astype(int)
     chosen = recognise(present) if table == "auto" else table
     lookup = np.zeros(int(present.max()) + 1, dtype=np.uint8)
     for value, number in TABLES[chosen].items():

@@ -139,9 +139,8 @@ class MappedScan:
                 x += self.noise[index] * grain * (x != before)
             inside = np.asarray(self.volume.mask)
             labels[~inside] = 0
-            data.append(
-                np.where(inside, np.maximum(x, 0) * self.gains[index] * scale, self.volume.data[index])
-            )
+            change = (np.maximum(x, 0) - plain) * self.gains[index] * scale
+            data.append(self.volume.data[index] + np.where(inside & (x != plain), change, 0))
             kinds = labels if index == 0 else kinds
         return self.volume.with_(data=np.stack(data).astype(np.float32), lesion=kinds > 0, kinds=kinds)
 
