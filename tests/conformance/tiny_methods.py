@@ -40,9 +40,9 @@ TINY = {
     "andi": DDPM,
     "autoddpm": DDPM,
     "ddim-guided": GUIDED,
-    "ddpm-guided": GUIDED | {"score.start": 100},
-    "ddim-cfg": GUIDED | {"score.scale": 5.0},
-    "skip-ae": {"model.width": 8, "score.draws": 4, "training.steps": 300},
+    "ddpm-guided": GUIDED | {"score.restore.start": 100},
+    "ddim-cfg": GUIDED | {"score.restore.scale": 5.0},
+    "skip-ae": {"model.width": 8, "score.restore.draws": 4, "training.steps": 300},
     # at 32² its coarse bands have as many numbers as pixels
     "scale-space-ae": {"prepare.size": 64, "model.width": 8, "model.latent": 2, "training.steps": 250},
     "vqvae": {"model.width": 8, "model.words": 64, "model.latent": 16, "training.steps": 300},
@@ -89,18 +89,27 @@ TINY = {
 model take that one's."""
 
 QUICK = {
-    "monte-carlo": {"score.draws": 4},
+    "draws": {"score.restore.draws": 4},
     "gradient": {"score.smoothgrad": 2},
     "combi": {"score.smoothgrad": 2},
-    "restoration": {"score.steps": 20},
-    "latent-search": {"score.steps": 50},
-    "partial-diffusion": {"score.start": 50, "score.steps": 4, "score.draws": 4},
+    "restoration": {"score.restore.steps": 20},
+    "latent-search": {"score.restore.steps": 50},
+    "partial-diffusion": {"score.restore.start": 50, "score.restore.steps": 4, "score.restore.draws": 4},
     "andi": {"score.calls": 6},
-    "autoddpm": {"score.start": 100, "score.steps": 8, "score.inpaint_steps": 2, "score.resamples": 2},
-    "guided": {"score.start": 500, "score.scale": 300.0, "score.steps": 10},
-    "thor": {"score.start": 600, "score.harmonise": [500, 350, 200], "score.steps": 8},
+    "autoddpm": {
+        "score.restore.start": 100,
+        "score.restore.steps": 8,
+        "score.restore.inpaint_steps": 2,
+        "score.restore.resamples": 2,
+    },
+    "guided": {"score.restore.start": 500, "score.restore.scale": 300.0, "score.restore.steps": 10},
+    "thor": {
+        "score.restore.start": 600,
+        "score.restore.harmonise": [500, 350, 200],
+        "score.restore.steps": 8,
+    },
 }
-"""The same for scores that take many passes."""
+"""The same for restorations and scores that take many passes."""
 
 STEPS = 60
 ITERATIVE = (
@@ -127,7 +136,9 @@ def tiny(name: str) -> Method:
     method = Method.load(name)
     learning = {"training.steps": STEPS, "training.batch_size": 8, "training.learning_rate": 2e-3}
     settings = {} if name == "zmap" else {"prepare.size": 32}
-    settings |= (learning if method.training else {}) | QUICK.get(method.score["name"], {})
+    settings |= learning if method.training else {}
+    for part in (method.score["name"], method.score.get("restore", {}).get("name")):
+        settings |= QUICK.get(part, {})
     if method.learns_from != "nothing" and "median_mm" not in method.postprocess:
         # five voxels, as in the study: what so small a net misses is noise
         settings["postprocess.median_mm"] = 30.0
