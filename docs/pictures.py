@@ -2,7 +2,6 @@
 
     python docs/pictures.py strip results/CASE --out docs/pictures/x.png [--slice 11] [--lesion lesion.nii.gz]
     python docs/pictures.py p-value results/CASE --out docs/pictures/x.png
-    python docs/pictures.py edit edits/CASE --scan scan.nii.gz --out docs/pictures/x.png
     python docs/pictures.py report results/report.html --out docs/pictures/x.png      # needs Chromium
 
 Each page says beside its picture which commands gave the results. Pictures may show drawn heads and scans whose licence allows
@@ -110,30 +109,6 @@ def strip(folder: Path, out: Path, *, index: int | None = None, lesion: Path | N
     panels.append(Panel(name, grey[d], window, outlines=tuple(drawn)))
     scale = (0.0, 1.0) if probability else (result.scale["low"], result.scale["high"])
     _draw(panels, out, box=_box(grey[d]), scale=scale, aspect=found.spacing[1] / found.spacing[2])
-
-
-def edit(folder: Path, scan: Path, out: Path) -> None:
-    """Draw the axial slice that an edit changed most: scan, edited, difference.
-
-    Args:
-        folder: a case's folder that ``aberra edit`` wrote.
-        scan: what was edited.
-        out: PNG.
-    """
-    before, after, change = (
-        _upright(read(path), None) for path in (scan, folder / "edited.nii.gz", folder / "difference.nii.gz")
-    )
-    size = np.abs(change.data[0])
-    d = int(size.sum((1, 2)).argmax())
-    window = _window(before.data[0], before.data[0] > 0)
-    panels = [
-        Panel("scan", before.data[0, d], window),
-        Panel("edited", after.data[0, d], window),
-        Panel("|difference|", before.data[0, d], window, size[d]),
-    ]
-    high = float(np.percentile(size[d], 99.8))
-    aspect = before.spacing[1] / before.spacing[2]
-    _draw(panels, out, box=_box(before.data[0, d]), scale=(high / 4, high), aspect=aspect)
 
 
 def p_value(folder: Path, out: Path) -> None:
@@ -289,22 +264,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(description="Draw the pictures of README and documentation.")
     pictures = parser.add_subparsers(dest="picture", required=True)
-    for name in ("strip", "p-value", "edit", "report"):
+    for name in ("strip", "p-value", "report"):
         picture = pictures.add_parser(name)
         picture.add_argument("source", type=Path)
         picture.add_argument("--out", type=Path, required=True)
         if name == "strip":
             picture.add_argument("--slice", type=int)
             picture.add_argument("--lesion", type=Path)
-        if name == "edit":
-            picture.add_argument("--scan", type=Path, required=True)
         if name == "report":
             picture.add_argument("--chromium", default="chromium")
     asked = parser.parse_args(arguments)
     if asked.picture == "strip":
         strip(asked.source, asked.out, index=asked.slice, lesion=asked.lesion)
-    elif asked.picture == "edit":
-        edit(asked.source, asked.scan, asked.out)
     elif asked.picture == "report":
         report(asked.source, asked.out, asked.chromium)
     else:
