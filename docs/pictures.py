@@ -35,6 +35,9 @@ HEIGHT = 4.2
 """Inches of a panel."""
 
 DPI = 110
+ROWS = 5
+"""Of the worklist that the report's picture shows."""
+
 MARGIN = 6
 """Voxels left around the head."""
 
@@ -52,7 +55,7 @@ BADGES = {
 }
 """Numbers of docs/how-to/read-a-report.md, each beside what a selector finds first on the page."""
 
-PAGE = (1180, 2000)
+PAGE = (1180, 2800)
 """Width of the window that the page is seen in, and the largest height that is kept."""
 
 
@@ -100,7 +103,9 @@ def strip(folder: Path, out: Path, *, index: int | None = None, lesion: Path | N
     panels = [Panel("scan", grey[d], window)]
     if result.reconstruction is not None:
         healthy = _upright(result.reconstruction, None).data[0]
-        panels.append(Panel("healthy version", healthy[d], _window(healthy, judged)))
+        panels.append(
+            Panel("healthy version", healthy[d], _same_window(window, grey[judged], healthy[judged]))
+        )
     panels.append(
         Panel("lesion probability" if probability else "anomaly map", grey[d], window, found.data[0, d])
     )
@@ -145,7 +150,7 @@ def p_value(folder: Path, out: Path) -> None:
 
 
 def report(page: Path, out: Path, chromium: str) -> None:
-    """Take a picture of a report's first case with the numbers of ``BADGES`` on it.
+    """Take a picture of a report, of one case that has warnings if there is one, with the numbers of ``BADGES`` on it.
 
     Args:
         page: ``report.html``.
@@ -161,11 +166,15 @@ def report(page: Path, out: Path, chromium: str) -> None:
         'border-radius:50%;background:#c8434f;color:#fff;font:700 16px/30px system-ui;text-align:center'; document.body.append(b);}}}}"""
         for number, selector in BADGES.items()
     )
-    last = "document.querySelectorAll('.case').forEach((e, i) => {if (i) e.remove()})"
+    one = (
+        "const cases = [...document.querySelectorAll('.case')]; const shown = cases.find(e => e.querySelector('.warn')) || cases[0];"
+        "cases.forEach(e => {if (e !== shown) e.remove()});"
+        f"document.querySelectorAll('#worklist tbody tr').forEach((e, i) => {{if (i >= {ROWS}) e.remove()}})"
+    )
     with tempfile.TemporaryDirectory() as folder:
         copy, shot = Path(folder) / "report.html", Path(folder) / "shot.png"
         text = page.read_text(encoding="utf-8").replace('loading="lazy"', "")
-        script = f"<script>{last}; window.addEventListener('load', () => {{{badges}}})</script></body>"
+        script = f"<script>{one}; window.addEventListener('load', () => {{{badges}}})</script></body>"
         copy.write_text(text.replace("</body>", script), encoding="utf-8")
         subprocess.run(
             [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
@@ -175,7 +184,7 @@ def report(page: Path, out: Path, chromium: str) -> None:
         image = Image.open(shot).convert("RGB")
     pixels = np.asarray(image)
     drawn = np.flatnonzero((pixels != pixels[-1, 0]).any((1, 2)))
-    out.write_bytes(_small(image.crop((0, 0, image.width, int(drawn[-1]) + 12))))
+    out.write_bytes(_small(image.crop((0, 0, image.width, min(int(drawn[-1]) + 12, image.height)))))
 
 
 def _upright(volume: Volume, mask: NDArray[np.bool] | None) -> Volume:
@@ -193,6 +202,15 @@ def _window(values: NDArray[np.float32], inside: NDArray[np.bool]) -> tuple[floa
     """Black and white so that the brain has the range, not the fat of the scalp."""
     low, high = np.percentile(values[inside], [0.2, 99.9])
     return min(float(low), 0.0), float(high)
+
+
+def _same_window(
+    window: tuple[float, float], grey: NDArray[np.float32], healthy: NDArray[np.float32]
+) -> tuple[float, float]:
+    """The scan's window in prepared intensities: lower and upper quartile of both are drawn alike."""
+    (low, high), (low_after, high_after) = np.percentile(grey, [25, 75]), np.percentile(healthy, [25, 75])
+    slope = (high_after - low_after) / (high - low)
+    return low_after + slope * (window[0] - low), low_after + slope * (window[1] - low)
 
 
 def _box(image: NDArray[np.float32]) -> tuple[slice, slice]:

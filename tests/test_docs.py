@@ -25,6 +25,7 @@ from aberra.detector import Detector
 from aberra.method import Method, catalogue, parse_settings
 from aberra.pretrained import shipped_detectors
 from aberra.synthesis import write_cohort
+from aberra.workflows.fit import _check_options
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"reference/methods.md", "reference/cli.md"}
@@ -114,7 +115,7 @@ def test_commands_of_console_blocks_can_be_given(command):
         assert Suite.load(parameters["suite"]).title
     method = parameters.get("method") if words[1] in {"fit", "calibrate"} else parameters.get("name")
     if method and words[1] in {"fit", "calibrate", "methods"} and not method.endswith(".toml"):
-        Method.load(method, parse_settings(parameters.get("settings") or []))
+        _check_options(Method.load(method, parse_settings(parameters.get("settings") or [])))
 
 
 @pytest.mark.parametrize("mention", list(dict.fromkeys(_mentions())), ids=str)
