@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VALIDATION_SEED = 20_210_000
 """Of the noise that validation losses are measured with: the same at every evaluation."""
+WATCHED = ("error", "reconstruction", "loss")
+"""Validation watches the first of these that a model's ``loss`` has."""
 
 
 def train(
@@ -297,7 +299,7 @@ class Run:
         for start in range(0, count, size):
             x, mask, *truth = (each[start : start + size].to(self.fabric.device) for each in samples)
             losses = self.model.loss(x, mask, generator, **_with_truth(truth))
-            total += float(losses.get("reconstruction", losses["loss"])) * len(x)
+            total += float(next(losses[name] for name in WATCHED if name in losses)) * len(x)
         value = self.fabric.broadcast(total / count)  # one answer for all processes, or they stop apart
         state = self.state
         if not math.isfinite(value):
@@ -386,8 +388,8 @@ class Run:
 
 
 def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The keyword of models that learn from lesions; nothing for the others."""
-    return {"lesion": truth[0]} if truth else {}
+    """The keywords of models that learn from lesions, and from the images without them; nothing for the others."""
+    return dict(zip(("lesion", "healthy"), truth, strict=False))
 
 
 def _labels(data: Sequence[Volume]) -> str:
