@@ -72,6 +72,22 @@ TINY = {
             {"name": "normalise", "method": "interdecile"},
         ],
     },
+    # and pii, nsa, cutpaste
+    "fpi": {"model.widths": [8, 16, 16], "training.steps": 300, "training.warmup": 10},
+    "mood22": {
+        "model.widths": [8, 16, 16],
+        "model.radius_mm": [8.0, 25.0],
+        "training.steps": 200,
+        "training.warmup": 10,
+        "training.ema": 0.0,
+        "training.batch_size": 4,
+        "prepare.steps": [
+            {"name": "orient", "to": "SPL"},
+            {"name": "brain-mask", "method": "auto"},
+            {"name": "resample", "spacing": [6.0, 6.0, 6.0]},
+            {"name": "normalise", "method": "interdecile"},
+        ],
+    },
     # with the catalogue's half a net of this size learns nothing in 200 steps
     "segnet-mc": SEGNET | {"model.dropout": 0.2},
     "segnet-aleatoric": SEGNET,

@@ -39,7 +39,7 @@ Label = Literal["class", "binary", "weight", "intensity"]
 
 CLASSES = (1, 2, 3)
 """Label values of synthetic lesions: brighter than the tissue was, darker, or of another texture."""
-PAINTED = {"sources": ["hyper", "hypo", "texture"], "shapes": ["ellipsoid", "blob", "tube"]}
+PAINTED = {"sources": ["hyper", "hypo", "texture"], "shapes": ["ellipsoid", "blob", "tube"], "radius_mm": []}
 PASTED = {"sources": ["patch"], "shapes": ["box"], "blends": ["alpha"]}
 """Two families of anomalies: who learns from the one is validated with the other."""
 ELSEWHERE = ("patch", "foreign", "foreign-shifted")
@@ -188,7 +188,7 @@ class AnomalySegmenter(nn.Module):
     def validation_task(self) -> dict[str, Any]:
         """Lesions of the other family, one in every sample at least and with all their weight."""
         family = PAINTED if set(self.planted["sources"]) <= set(ELSEWHERE) else PASTED
-        same = {name: self.planted[name] for name in ("radius_mm", "edges", "count", "before")}
+        same = {name: self.planted[name] for name in ("edges", "count", "before")}
         return same | family | {"label": "class" if self.kinds else "binary", "healthy": 0.0}
 
     def loss(

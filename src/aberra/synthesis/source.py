@@ -234,7 +234,7 @@ class Planted:
         blends: of patches and textures, to choose from; none is ``alpha`` or ``poisson``.
         label: truth (B, 1, S) is a ``class`` (1 where a lesion is brighter than what was there, 2 darker, 3 of another texture or a patch),
             ``binary``, the ``weight`` α of what was planted, or the ``intensity`` by which it changed on a logistic scale.
-        radius_mm: smallest and largest mean radius.
+        radius_mm: smallest and largest mean radius; none is half of ``edges`` times the shortest edge of the sample.
         edges: of boxes and cubes, smallest and largest over those of the sample.
         edge_mm: narrowest and widest soft edge; 0 is a hard one.
         factor: smallest and largest weight α.
@@ -289,7 +289,7 @@ class Planted:
             "scale": scale,
         }
         for what, ends in ranges.items():
-            if len(ends) != 2 or ends[0] > ends[1]:
+            if (what, len(ends)) != ("radius_mm", 0) and (len(ends) != 2 or ends[0] > ends[1]):
                 raise ConfigError(
                     f"planted lesions: {what}={list(ends)}; expected the smallest and the largest"
                 )
@@ -303,7 +303,7 @@ class Planted:
         self.foreign = not set(FOREIGN).isdisjoint(sources)
         self.drawn: dict[str, Any] = {
             "sources": list(sources), "shapes": list(shapes), "blends": list(blends), "gain": gain, "label": TARGETS[label]
-        } | {what: (float(low), float(high)) for what, (low, high) in ranges.items()}  # fmt: skip
+        } | {what: tuple(map(float, ends)) for what, ends in ranges.items()}  # fmt: skip
         self.kept: dict[tuple[int, int], tuple[torch.Tensor, ...]] = {}
 
     def __len__(self) -> int:
@@ -356,8 +356,12 @@ class Planted:
 
         volume = raised(x, inside)
         giver = raised(other[0], other[1].reshape(shape) > 0) if other else None
+        drawn = dict(self.drawn)
+        if not drawn["radius_mm"]:
+            shortest = min(length * step for length, step in zip(shape, spacing, strict=True) if length > 1)
+            drawn["radius_mm"] = tuple(0.5 * shortest * edge for edge in drawn["edges"])
         for _ in range(int(rng.integers(1, self.count + 1))):
-            lesion = draw_lesion(volume, rng, **self.drawn)
+            lesion = draw_lesion(volume, rng, **drawn)
             after, label = plant(volume.with_(lesion=None), lesion, giver)
             if self.label == "class":
                 there = (label >= 0.5) & inside
