@@ -78,7 +78,7 @@ class LearnsFromPlanted(Protocol):
     """
 
     def task(self) -> Mapping[str, Any]:
-        """What is planted: options of :class:`aberra.synthesis.source.Planted`."""
+        """What is planted: options of :class:`aberra.synthesis.planted.Planted`."""
         ...
 
     def validation_task(self) -> Mapping[str, Any]:

@@ -7,6 +7,8 @@ from aberra.method import Method
 DENSE = {"model.latent": 32, "model.width": 8, "training.steps": 300}
 DDPM = {"model.width": 8, "model.multipliers": [1, 2], "training.steps": 300}
 SEGNET = {"model.width": 8, "model.levels": 3, "training.steps": 200}
+# patches as plain as the lesion that is asked for: a net of this size learns nothing subtle in so few steps
+PASTED = {"model.widths": [8, 16, 16], "model.gain": 0.8, "training.steps": 1000, "training.learning_rate": 4e-3}
 GUIDED = {
     "model.width": 8,
     "model.multipliers": [1, 2],
@@ -72,10 +74,13 @@ TINY = {
             {"name": "normalise", "method": "interdecile"},
         ],
     },
-    # and pii, nsa, cutpaste
-    "fpi": {"model.widths": [8, 16, 16], "training.steps": 300, "training.warmup": 10},
+    "fpi": PASTED | {"model.factor": [0.7, 1.0]},
+    "pii": PASTED | {"model.factor": [0.7, 1.0], "model.blends": ["mixed", "alpha", "alpha", "alpha"]},
+    "nsa": PASTED | {"model.blends": ["poisson", "alpha", "alpha", "alpha"]},
+    "cutpaste": PASTED | {"model.healthy": 0.2},
     "mood22": {
         "model.widths": [8, 16, 16],
+        "model.gain": 0.8,
         "model.radius_mm": [8.0, 25.0],
         "training.steps": 200,
         "training.warmup": 10,

@@ -68,7 +68,7 @@ class AnomalySegmenter(nn.Module):
         dice: of the soft Dice loss (the same).
         restores: a second head learns the image without lesions, which the score returns as reconstruction.
         sources, shapes, blends, radius_mm, edges, edge_mm, factor, scale, gain, count, healthy: what is planted into healthy scans, see
-            :class:`aberra.synthesis.source.Planted`.
+            :class:`aberra.synthesis.planted.Planted`.
 
     Raises:
         ConfigError: fewer than two levels, an edge that cannot be halved so often, or a range whose ends are swapped.

@@ -25,7 +25,7 @@ from aberra.workflows.calibrate import measure_calibration, tune_score
 
 if TYPE_CHECKING:
     from aberra.cohort.fingerprint import Fingerprint
-    from aberra.synthesis.source import Planted
+    from aberra.synthesis.planted import Planted
     from aberra.training import TrainingConfig
     from aberra.volume import Volume
 
@@ -366,7 +366,7 @@ def _planted(
 ) -> Planted:
     """Samples of prepared healthy volumes with the lesions that the model learns from, or is watched with."""
     from aberra.synthesis.filling import FOREIGN
-    from aberra.synthesis.source import Planted
+    from aberra.synthesis.planted import Planted
     from aberra.training import Sampler
 
     partners = not set(FOREIGN).isdisjoint(task.get("sources", ()))
