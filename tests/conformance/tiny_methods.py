@@ -8,7 +8,12 @@ DENSE = {"model.latent": 32, "model.width": 8, "training.steps": 300}
 DDPM = {"model.width": 8, "model.multipliers": [1, 2], "training.steps": 300}
 SEGNET = {"model.width": 8, "model.levels": 3, "training.steps": 200}
 # patches as plain as the lesion that is asked for: a net of this size learns nothing subtle in so few steps
-PASTED = {"model.widths": [8, 16, 16], "model.gain": 0.8, "training.steps": 1000, "training.learning_rate": 4e-3}
+PASTED = {
+    "model.widths": [8, 16, 16],
+    "model.gain": 0.8,
+    "training.steps": 1000,
+    "training.learning_rate": 4e-3,
+}
 GUIDED = {
     "model.width": 8,
     "model.multipliers": [1, 2],
