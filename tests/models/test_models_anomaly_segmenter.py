@@ -194,3 +194,31 @@ def test_tasks_that_cannot_be_are_refused():
         _model(sources=["foregin"])
     with pytest.raises(ConfigError, match=r"model.factor=\[0.9, 0.1\]"):
         _model(factor=[0.9, 0.1])
+
+
+def test_the_model_offers_what_can_be_planted():
+    from typing import get_args
+
+    from aberra.models.anomaly_segmenter import Blend, Label, Shape, Source
+    from aberra.synthesis.filling import FOREIGN
+    from aberra.synthesis.lesions import BLENDS, SOURCES
+    from aberra.synthesis.planted import TARGETS
+    from aberra.synthesis.shapes import SHAPES
+
+    assert set(get_args(Source)) == {*SOURCES, *FOREIGN}
+    assert set(get_args(Shape)) == {*SHAPES} - {"mask"}  # which needs a file
+    assert get_args(Blend) == BLENDS
+    assert get_args(Label) == tuple(TARGETS)
+
+
+def test_the_committed_detector_has_the_weights_of_this_model():
+    from aberra.detector import Detector
+
+    model = Detector.load("flair").model
+    assert isinstance(model, AnomalySegmenter)
+    assert model.kinds == (1, 2, 3)
+    assert not model.restores
+    with torch.inference_mode():
+        found = next(model.segmentations(torch.zeros(1, 1, 32, 32, 32), 1))
+    assert found.shape == (1, 3, 32, 32, 32)
+    assert found.sum(dim=1).max() < 0.5  # nothing stands out of even tissue
