@@ -1,4 +1,4 @@
-"""Training samples without end, for :func:`aberra.training.train`: drawn from label maps, or lesions planted into healthy samples."""
+"""Training samples without end, drawn from label maps, for :func:`aberra.training.train`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from aberra.prepare.normalise import Normalise
 from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.contrast import CONTRASTS
 from aberra.synthesis.heads import acquired, draw_head, render_head
-from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
-from aberra.synthesis.profiles import BRIGHT, DARK, TEXTURE, profiles
+from aberra.synthesis.profiles import profiles
 from aberra.synthesis.scans import MappedScan
-from aberra.synthesis.shapes import SHAPES
-from aberra.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +23,8 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
+
+    from aberra.volume import Volume
 
     Arrays = tuple[NDArray[np.float16], NDArray[np.bool], NDArray[np.uint8]]
 
@@ -240,109 +239,6 @@ def _follow_parent() -> None:
             os._exit(0)
 
     Thread(target=wait, daemon=True).start()
-
-
-class Planted:
-    """Healthy samples with the lesions of :mod:`aberra.synthesis.lesions` planted in; 2-D or 3-D.
-
-    Truth has label values: 1 where a lesion is brighter than what was there, 2 darker, 3 of another texture.
-
-    Args:
-        samples: draws healthy intensities (B, C, S) and foreground (B, 1, S).
-        spacing: mm along S.
-        channels: names; a tumour is dark in ``t1``.
-        sources: to choose from; one that is named twice is drawn twice as often.
-        shapes: to choose from.
-        radius_mm: smallest and largest mean radius.
-        count: most lesions of a sample; at least one.
-        healthy: share of samples without lesion.
-
-    Raises:
-        ConfigError: unknown source or shape, or a share outside [0, 1).
-    """
-
-    def __init__(
-        self,
-        samples: Any,
-        *,
-        spacing: Sequence[float],
-        channels: Sequence[str] = ("image",),
-        sources: Sequence[str] = ("hyper", "hypo", "texture"),
-        shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
-        radius_mm: Sequence[float] = (1.5, 15.0),
-        count: int = 4,
-        healthy: float = 0.2,
-    ) -> None:
-        for what, names, known in (("lesion source", sources, SOURCES), ("lesion shape", shapes, SHAPES)):
-            for name in names:
-                if name not in known:
-                    raise unknown(what, name, known)
-        if not 0 <= healthy < 1 or count < 1:
-            raise ConfigError(
-                f"planted lesions: healthy={healthy}, count={count}; expected a share in [0, 1) and 1 or more"
-            )
-        self.samples = samples
-        self.spacing = tuple(spacing)
-        self.channels = tuple(channels)
-        self.sources = list(sources)
-        self.shapes = list(shapes)
-        self.radius_mm = (float(radius_mm[0]), float(radius_mm[1]))
-        self.count = count
-        self.healthy = healthy
-        self.kept: dict[tuple[int, int], tuple[torch.Tensor, ...]] = {}
-
-    def __len__(self) -> int:
-        """As many as there are healthy ones."""
-        return len(self.samples)
-
-    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Random samples: intensities (B, C, S), foreground (B, 1, S) and label values (B, 1, S)."""
-        return self._planted(self.samples.draw(seed, count), [*seed, 4])
-
-    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
-        """Always the same samples."""
-        if (count, seed) not in self.kept:
-            self.kept = {(count, seed): self._planted(self.samples.fixed(count, seed), [seed, 5])}
-        return self.kept[count, seed]
-
-    def _planted(self, drawn: tuple[torch.Tensor, ...], seed: list[int]) -> tuple[torch.Tensor, ...]:
-        import torch
-
-        x, mask = drawn[:2]
-        planted = [
-            self._sample(one.numpy(), inside.numpy(), np.random.default_rng([*seed, index]))
-            for index, (one, inside) in enumerate(zip(x, mask, strict=True))
-        ]
-        images, kinds = (torch.from_numpy(np.stack(each)) for each in zip(*planted, strict=True))
-        return images, mask, kinds
-
-    def _sample(
-        self, x: NDArray[np.float32], mask: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        shape = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
-        spacing = (1.0, *self.spacing[-2:]) if x.ndim == 3 else self.spacing
-        inside = mask.reshape(shape) > 0
-        kinds = np.zeros(shape, dtype=np.float32)
-        if rng.random() < self.healthy or not inside.any():
-            return x, kinds.reshape(mask.shape)
-        # a lesion's strength is a share of the median, which is 0 after normalisation: count from the darkest instead
-        whole = x.reshape(-1, *shape)
-        darkest = np.where(inside, whole, np.inf).min(axis=(1, 2, 3), keepdims=True)
-        raised = np.where(inside, whole - darkest, 0)
-        volume = Volume(data=raised, affine=np.diag([*spacing, 1.0]), channels=self.channels, mask=inside)
-        for _ in range(int(rng.integers(1, self.count + 1))):
-            lesion = draw_lesion(
-                volume, rng, sources=self.sources, shapes=self.shapes, radius_mm=self.radius_mm
-            )
-            after, label = plant(volume.with_(lesion=None), lesion)
-            there = (label >= 0.5) & inside
-            change = (after.data - volume.data)[:, there].mean() if there.any() else 0.0
-            kinds[there] = (
-                TEXTURE if lesion.source in {"texture", "patch"} else BRIGHT if change > 0 else DARK
-            )
-            volume = after
-        planted = np.where(inside, volume.data + darkest, whole).astype(np.float32)
-        return planted.reshape(x.shape), kinds.reshape(mask.shape)
 
 
 @lru_cache(maxsize=64)
