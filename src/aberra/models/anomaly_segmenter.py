@@ -17,6 +17,7 @@ from aberra.options import (
     Dims,
     Edge,
     Few,
+    Maybe,
     NotNegative,
     Positive,
     ShareAboveZero,
@@ -66,6 +67,7 @@ class AnomalySegmenter(nn.Module):
             or, by binary cross-entropy, the ``weight`` α of what was planted or the ``intensity`` by which it changed.
         weight: of the diseased voxels' mean cross-entropy against the healthy ones' (labels ``class`` and ``binary``).
         dice: of the soft Dice loss (the same).
+        maps: channels that the preparation appends and that lesions are not planted into: 3 with ``atlas-maps``.
         restores: a second head learns the image without lesions, which the score returns as reconstruction.
         sources, shapes, blends, radius_mm, edges, edge_mm, factor, scale, gain, count, healthy: what is planted into healthy scans, see
             :class:`aberra.synthesis.planted.Planted`.
@@ -90,6 +92,7 @@ class AnomalySegmenter(nn.Module):
         label: Label = "class",
         weight: Positive = 0.3,
         dice: NotNegative = 0.2,
+        maps: Maybe = 0,
         restores: bool = False,
         sources: Sequence[Source] = ("hyper", "hypo", "texture"),
         shapes: Sequence[Shape] = ("ellipsoid", "blob", "tube"),
@@ -132,7 +135,7 @@ class AnomalySegmenter(nn.Module):
         self.weight = weight
         self.dice = dice
         self.format = torch.channels_last if dims == 2 else torch.channels_last_3d
-        self.stem = _layer(dims, channels, widths[0])
+        self.stem = _layer(dims, channels + maps, widths[0])
         self.down = nn.ModuleList(_layer(dims, *pair, stride=2) for pair in pairwise(widths))
         self.deep = nn.ModuleList(_layer(dims, width, width) for width in widths[1:])
         self.narrow = nn.ModuleList(conv(dims)(wide, thin, 1) for thin, wide in pairwise(widths))
@@ -172,7 +175,7 @@ class AnomalySegmenter(nn.Module):
     def restored(self, x: Tensor) -> Tensor:
         """The image without lesions, (B, C, S), of a model that ``restores``."""
         change: Tensor = self(x)[:, self.logits :]
-        return x + change
+        return x[:, : change.shape[1]] + change
 
     def _classes(self, out: Tensor) -> Tensor:
         """Logits of the background and what else there is, (B, 1 + K, S); of one logit that of the background is 0."""
@@ -208,8 +211,10 @@ class AnomalySegmenter(nn.Module):
         else:
             losses = self._outlined(logits, mask, lesion)
         if self.restores and healthy is not None:
-            error = (x + out[:, self.logits :].float() - healthy).abs() * mask * (1 + (lesion > 0).float())
-            losses["restored"] = error.sum() / (mask.sum().clamp(min=1) * x.shape[1])
+            change = out[:, self.logits :].float()
+            scans = change.shape[1]
+            error = (x[:, :scans] + change - healthy[:, :scans]).abs() * mask * (1 + (lesion > 0).float())
+            losses["restored"] = error.sum() / (mask.sum().clamp(min=1) * scans)
             losses["loss"] = losses["loss"] + losses["restored"]
         if not self.training:
             p = 1 - logits.softmax(dim=1)[:, :1]

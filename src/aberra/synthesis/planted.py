@@ -30,7 +30,7 @@ class Planted:
         samples: draws healthy intensities (B, C, S) and foreground (B, 1, S), and, for foreign tissue, those of another scan at the same
             place, as :class:`aberra.training.Sampler` does with ``partners``.
         spacing: mm along S.
-        channels: names; a tumour is dark in ``t1``.
+        channels: names of the scan's; further channels of the samples are left as they are; a tumour is dark in ``t1``.
         sources: to choose from; one that is named twice is drawn twice as often.
         shapes: to choose from.
         blends: of patches and textures, to choose from; none is ``alpha`` or ``poisson``.
@@ -142,12 +142,14 @@ class Planted:
         *other: NDArray[np.float32],
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        scans = len(self.channels)
+        x, maps = x[:scans], x[scans:]  # what preparation appended knows of no lesion
         shape = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
         spacing = (1.0, *self.spacing[-2:]) if x.ndim == 3 else self.spacing
         inside = mask.reshape(shape) > 0
         truth = np.zeros(shape, dtype=np.float32)
         if rng.random() < self.healthy or not inside.any():
-            return x, truth.reshape(mask.shape)
+            return np.concatenate([x, maps]), truth.reshape(mask.shape)
         # a lesion's strength is a share of the median, which is 0 after normalisation: count from the darkest instead
         whole = x.reshape(-1, *shape)
         darkest = np.where(inside, whole, np.inf).min(axis=(1, 2, 3), keepdims=True)
@@ -157,7 +159,7 @@ class Planted:
             return Volume(data=values, affine=np.diag([*spacing, 1.0]), channels=self.channels, mask=where)
 
         volume = raised(x, inside)
-        giver = raised(other[0], other[1].reshape(shape) > 0) if other else None
+        giver = raised(other[0][:scans], other[1].reshape(shape) > 0) if other else None
         drawn = dict(self.drawn)
         if not drawn["radius_mm"]:
             shortest = min(length * step for length, step in zip(shape, spacing, strict=True) if length > 1)
@@ -175,4 +177,4 @@ class Planted:
                 truth = np.maximum(truth, label * inside)
             volume = after
         planted = np.where(inside, volume.data + darkest, whole).astype(np.float32)
-        return planted.reshape(x.shape), truth.reshape(mask.shape)
+        return np.concatenate([planted.reshape(x.shape), maps]), truth.reshape(mask.shape)

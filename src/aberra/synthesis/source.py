@@ -10,11 +10,13 @@ import numpy as np
 
 from aberra.errors import ConfigError, unknown
 from aberra.io import read
+from aberra.prepare.atlas_maps import with_maps
 from aberra.prepare.normalise import Normalise
 from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.contrast import CONTRASTS
-from aberra.synthesis.heads import acquired, draw_head, render_head
-from aberra.synthesis.profiles import profiles
+from aberra.synthesis.heads import acquired, draw_head, rendered
+from aberra.synthesis.landmarks import place
+from aberra.synthesis.profiles import profiles, rotation
 from aberra.synthesis.scans import MappedScan
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ GAIN, OFFSET = 0.07, 0.04
 """Largest error of the normalisation, relative and absolute: masks and lesions move it a little."""
 
 
+TURNED, SCALED, MOVED_MM = 0.03, 0.02, 2.0
+"""Standard deviations by which a registration to the atlas may be wrong: radians, shares, mm."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadSource:
     """Patches of drawn images of real heads, in blocks.
@@ -53,6 +59,7 @@ class HeadSource:
         patches: cut out of each.
         scans: healthy scans that lesions are painted into, besides: file, file of its tissue map, channel's name.
         real: share of images that are one of these.
+        maps: append the atlas' tissue maps as channels, as :class:`aberra.prepare.atlas_maps.AtlasMaps` does, not quite in place.
         seed: of everything.
 
     Raises:
@@ -70,6 +77,7 @@ class HeadSource:
     patches: int = 8
     scans: tuple[tuple[str, str, str], ...] = ()
     real: float = 0.0
+    maps: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,14 +109,19 @@ class HeadSource:
         mixed = rng.random() < self.mixed and profile != HEALTHY
         chosen = sorted({profile, second if mixed else profile} - {HEALTHY})
         if self.scans and rng.random() < self.real:
-            volume = self._painted(rng, contrast, chosen)
+            volume, structures = self._painted(rng, contrast, chosen)
         else:
-            volume = render_head(draw_head(rng, contrast, chosen), _anatomy(path), self.spacing)
+            volume, structures = rendered(draw_head(rng, contrast, chosen), _anatomy(path), self.spacing)
         volume = Normalise(method="interdecile")(volume)
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
-        return volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
+        volume = volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
+        if not self.maps:
+            return volume
+        return with_maps(volume, _misplaced(place(structures, volume.affine), rng))
 
-    def _painted(self, rng: np.random.Generator, contrast: str, profiles: Sequence[str]) -> Volume:
+    def _painted(
+        self, rng: np.random.Generator, contrast: str, profiles: Sequence[str]
+    ) -> tuple[Volume, NDArray[np.uint8]]:
         """A real scan with lesions, mirrored in half of the cases, as another scanner might have seen it."""
         scan = _mapped(*self.scans[int(rng.integers(len(self.scans)))], self.spacing)
         volume = scan.painted(tuple(lesion for name in profiles for lesion in scan.draw(name, rng)))
@@ -118,15 +131,16 @@ class HeadSource:
         seen = acquired(head, x, self.spacing, rng) * np.asarray(volume.mask)
         turn = slice(None, None, -1 if head.mirror else 1)
         labels = np.ascontiguousarray(np.asarray(volume.labels)[..., turn])
-        return volume.with_(
+        seen_so = volume.with_(
             data=np.ascontiguousarray(seen[None, ..., turn]),
             mask=np.ascontiguousarray(np.asarray(volume.mask)[..., turn]),
             lesion=labels > 0,
             kinds=labels,
         )
+        return seen_so, np.ascontiguousarray(scan.structures[..., turn])
 
     def block(self, number: int) -> Arrays:
-        """Samples of a block: intensities, foreground and label values, (N, *S) each."""
+        """Samples of a block: intensities (N, C, *S), foreground and label values, (N, 1, *S) each."""
         rng = np.random.default_rng([self.seed, number, 1])
         found = []
         for index in range(self.images):
@@ -142,10 +156,11 @@ class HeadSource:
         wanted = labels if rng.random() < self.on_lesions and labels.any() else mask
         at = np.unravel_index(int(rng.choice(np.flatnonzero(wanted))), mask.shape)
         low = []
-        for place, edge, length in zip(at, self.size, mask.shape, strict=True):
-            start = int(place) - edge // 2 + int(rng.integers(-edge // 4, edge // 4 + 1))
+        for index, edge, length in zip(at, self.size, mask.shape, strict=True):
+            start = int(index) - edge // 2 + int(rng.integers(-edge // 4, edge // 4 + 1))
             low.append(int(np.clip(start, min(0, length - edge), max(0, length - edge))))
-        return tuple(_cut(array, low, self.size) for array in (volume.data[0], mask, labels))
+        x = np.stack([_cut(channel, low, self.size) for channel in volume.data])
+        return x, _cut(mask, low, self.size)[None], _cut(labels, low, self.size)[None]
 
 
 class Blocks(Protocol):
@@ -157,7 +172,7 @@ class Blocks(Protocol):
         ...
 
     def block(self, number: int) -> Arrays:
-        """Intensities, foreground and label values, (N, *S) each."""
+        """Intensities (N, C, *S), foreground and label values, (N, 1, *S) each."""
         ...
 
 
@@ -181,7 +196,7 @@ class Stream:
         return self.source.samples
 
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Samples of step ``seed[1]``: intensities, foreground and label values, (B, 1, S) each, float."""
+        """Samples of step ``seed[1]``: intensities (B, C, S), foreground and label values, (B, 1, S) each, float."""
         return self._samples(seed[1] * count, count)
 
     def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
@@ -202,9 +217,7 @@ class Stream:
         for number in range(first, first + count):
             block, index = divmod(number, self.source.samples)
             rows.append([part[index] for part in self._block(block)])
-        return tuple(
-            torch.from_numpy(np.stack(part).astype(np.float32)[:, None]) for part in zip(*rows, strict=True)
-        )
+        return tuple(torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*rows, strict=True))
 
     def _block(self, number: int) -> Arrays:
         if self.current is None or self.current[0] != number:
@@ -249,6 +262,15 @@ def _anatomy(path: str) -> Anatomy:
 @lru_cache(maxsize=256)
 def _mapped(path: str, labels: str, channel: str, spacing: float) -> MappedScan:
     return MappedScan.of(read(path, channel=channel), labels, spacing=spacing)
+
+
+def _misplaced(to_scan: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """An affine with the errors that a registration has: a few millimetres, degrees and hundredths."""
+    wrong = np.eye(4)
+    wrong[:3, :3] = rotation(tuple(rng.normal(0, TURNED, 3))) * rng.normal(1, SCALED, 3)
+    wrong[:3, 3] = rng.normal(0, MOVED_MM, 3)
+    found: NDArray[np.float64] = to_scan @ wrong
+    return found
 
 
 def _cut(array: NDArray[Any], low: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
