@@ -33,7 +33,8 @@ class Trains(Protocol):
             generator: the only source of randomness besides dropout, on ``x``'s device.
 
         Returns:
-            Scalars; ``"loss"`` is minimised, the others are logged.
+            Scalars; ``"loss"`` is minimised, the others are logged. In validation the first of ``"error"``, ``"reconstruction"`` and
+            ``"loss"`` is watched.
         """
         ...
 
@@ -74,10 +75,17 @@ class LearnsFromLesions(Protocol):
 
 @runtime_checkable
 class LearnsFromPlanted(Protocol):
-    """Learns from healthy samples into which lesions are planted as it goes; its ``loss`` takes their label values as ``lesion``."""
+    """Learns from healthy samples into which lesions are planted as it goes; its ``loss`` takes their truth as ``lesion``, (B, 1, S).
+
+    Where a task says ``before``, it takes the images before planting as ``healthy``, (B, C, S), too.
+    """
 
     def task(self) -> Mapping[str, Any]:
-        """What is planted: options of :class:`aberra.synthesis.source.Planted`."""
+        """What is planted: options of :class:`aberra.synthesis.planted.Planted`."""
+        ...
+
+    def validation_task(self) -> Mapping[str, Any]:
+        """What validation samples have planted in: lesions of another family, so that weights are chosen by what they were not taught."""
         ...
 
 
@@ -262,6 +270,21 @@ class TellsKinds(Protocol):
     """
 
     kinds: tuple[int, ...]
+
+
+@runtime_checkable
+class FillsLesions(Protocol):
+    """A model that can say what the image would be without the lesions.
+
+    Attributes:
+        restores: whether this one has learnt it.
+    """
+
+    restores: bool
+
+    def restored(self, x: Tensor) -> Tensor:
+        """The image without lesions, (B, C, S) to (B, C, S)."""
+        ...
 
 
 @runtime_checkable
