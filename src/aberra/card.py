@@ -7,6 +7,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from aberra.measured import in_words, measured
+
 if TYPE_CHECKING:
     from aberra.detector import Detector
 
@@ -33,6 +35,7 @@ def card(detector: Detector) -> str:
         f"- **Reads**: {', '.join(detector.channels)}, as {detector.dims}-D input of {size}",
         f"- **Parameters**: {parameters:,}",
         *(f"- **Deviation**: {deviation}" for deviation in method.deviations),
+        *(f"- **Measured, the method of the catalogue**: {in_words(row)}" for row in measured(method.name)),
         *(
             f"- **{key.replace('_', ' ').capitalize()}**: {value}"
             for key, value in facts.items()

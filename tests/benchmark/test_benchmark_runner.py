@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,10 @@ from aberra.benchmark.cohorts import materialise, share_of, task_cohorts
 from aberra.benchmark.machine import peak_memory
 from aberra.benchmark.rows import COLUMNS, METRICS, read_cells
 from aberra.benchmark.strips import Picture
+from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.errors import ConfigError, OutputError
+from aberra.volume import Volume
 
 ROWS = {"vae", "vae, smoothed", "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}
 
@@ -95,7 +98,11 @@ def test_rows_that_learn_the_same_share_one_trained_model(finished):
 
 
 def _folders(out):
-    return sorted(path.name for path in (out / "detectors" / "phantom").glob("vae*"))
+    """Of the rows ``vae`` and ``vae, smoothed``."""
+    return [
+        next((out / "detectors" / "phantom").glob(pattern)).name
+        for pattern in ("vae-0-*", "vae--smoothed-*-0-*")
+    ]
 
 
 def test_resuming_keeps_cells_and_measures_only_what_is_missing(finished):
@@ -113,6 +120,51 @@ def test_resuming_keeps_cells_and_measures_only_what_is_missing(finished):
             k: v for k, v in b.items() if k not in timing
         }
     assert all(path.stat().st_mtime_ns == stamp[path] for path in stamp if path != cell)
+
+
+def _one_row(path, cohorts, method):
+    """Write a suite of one row on cohorts that are there."""
+    parts = [f'[cohorts.{name}]\nmanifest = "{folder}/manifest.csv"\n' for name, folder in cohorts.items()]
+    task = '[tasks.phantom]\ntrain = "train"\nvalidation = "validation"\ntest = ["lesions"]\n'
+    row = f'[[methods]]\nname = "{method}"\nlabel = "mine"\n'
+    path.write_text("bootstrap = 5\n" + "".join(parts) + task + row)
+    return path
+
+
+def test_a_cell_is_measured_again_when_its_method_has_changed_and_only_then(finished, tmp_path, capfd):
+    cohorts = {name: finished[1] / "cohorts" / name for name in ("train", "validation", "lesions")}
+    method, out = tmp_path / "mine.toml", tmp_path / "out"
+    path = _one_row(tmp_path / "suite.toml", cohorts, method)
+
+    def measured(text, **options):
+        method.write_text(f'base = "intensity"\n{text}')
+        summary = run(Suite.load(path), out, only=["mine"], **options)
+        (ap,) = (row["value"] for row in read_cells(out).rows if row["metric"] == "AP")
+        return (summary.done, summary.again, summary.kept), ap
+
+    first, bright = measured("")
+    assert first == (1, 0, 0)
+    texts = 'title = "Other words"\nfailure = "Texts decide nothing."'
+    assert measured(texts, resume=True) == ((0, 0, 1), bright)
+    capfd.readouterr()
+    again, dark = measured('[model]\npolarity = "dark"', resume=True)
+    assert again == (1, 1, 0)
+    assert "measured again, since method or data have changed: lesions" in capfd.readouterr().err
+    assert dark != bright
+    assert measured("", resume=True) == ((1, 1, 0), bright)
+
+
+@pytest.mark.parametrize("changed", ["lesions", "validation"])
+def test_a_cell_is_measured_again_when_the_data_have_changed(finished, tmp_path, changed):
+    cohorts = {name: finished[1] / "cohorts" / name for name in ("train", "validation", "lesions")}
+    cohorts[changed] = shutil.copytree(cohorts[changed], tmp_path / changed)
+    suite = Suite.load(_one_row(tmp_path / "suite.toml", cohorts, "intensity"))
+    assert run(suite, tmp_path / "out", only=["mine"], progress=False).done == 1
+    scan = next(iter(Cohort.read(cohorts[changed] / "manifest.csv")[0].channels.values()))
+    volume = Volume.read(scan)
+    volume.with_(data=volume.data**2).write(scan)
+    again = run(suite, tmp_path / "out", only=["mine"], resume=True, progress=False)
+    assert (again.done, again.again) == (1, 1)
 
 
 def test_results_are_never_mixed_or_overwritten(finished, tmp_path):
@@ -139,7 +191,9 @@ def test_a_saved_detector_can_be_a_row(finished, suite_file, tmp_path):
     _, out, _ = finished
     text = suite_file.read_text().split("[[methods]]")[0]
     mine = tmp_path / "mine.toml"
-    mine.write_text(text + f'[[methods]]\ndetector = "{out}/detectors/phantom/vae-0"\nlabel = "mine"\n')
+    mine.write_text(
+        text + f'[[methods]]\ndetector = "{out}/detectors/phantom/{_folders(out)[0]}"\nlabel = "mine"\n'
+    )
     run(Suite.load(mine), tmp_path / "out", only=["mine"], tasks=["phantom"], progress=False)
     ours = {r["metric"]: r["value"] for r in read_cells(tmp_path / "out").rows if r["cohort"] == "lesions"}
     theirs = {

@@ -26,15 +26,12 @@ from aberra.options import (
 )
 from aberra.registry import lookup
 
-BASELINES: tuple[dict[str, Any], ...] = (
-    {"name": "intensity"},
-    {"name": "intensity-unfiltered", "without": ["postprocess.median_mm"]},
-    {"name": "intensity-depth"},
+BASELINES: dict[str, dict[str, Any]] = {
+    "intensity-unfiltered": {"without": ["postprocess.median_mm"]},
     # its common grid has a size of its own; phantoms are in MNI space already, and registering takes seconds a scan
-    {"name": "zmap", "without": ["prepare.size"], "settings": {"prepare.register": "none"}},
-    {"name": "random"},
-)
-"""Rows that every table has."""
+    "zmap": {"without": ["prepare.size"], "settings": {"prepare.register": "none"}},
+}
+"""What a suite's settings must leave of the methods with ``baseline = true``, which every table has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +146,8 @@ class Suite:
         """Load a shipped suite by name or a TOML file.
 
         Besides the attributes a file may say ``catalogue = true`` (every method of the catalogue is a row) and have a ``[grid]`` of
-        ``methods`` × ``scores``. The rows ``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap`` and ``random`` are always there.
+        ``methods`` × ``scores``. The methods
+        with ``baseline = true`` (``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap``, ``random``) are always there.
 
         Args:
             name_or_path: name or file.
@@ -177,10 +175,10 @@ class Suite:
         )
         methods = [row for each in rows for row in _entries(each, path)]
         methods += _grid(**grid, path=path)
-        wanted = list(BASELINES) + ([{"name": name} for name in catalogue()] if whole else [])
-        for each in wanted:
-            if each["name"] not in {row.name for row in methods}:
-                methods += _entries(each, path)
+        there = {row.name for row in methods}
+        for name in catalogue():
+            if name not in there and (whole or Method.load(name).baseline):
+                methods += _entries({"name": name} | BASELINES.get(name, {}), path)
         named = dict[str, dict[str, Any]]
         tasks = [
             _build(Task, {"name": name} | each, path, f"tasks.{name}")

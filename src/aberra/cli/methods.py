@@ -16,11 +16,13 @@ def methods(
     from rich.table import Table
 
     from aberra.console import screen, styled
+    from aberra.measured import in_words, measured
     from aberra.method import Method, catalogue
 
     found = [Method.load(name)] if name else [Method.load(each) for each in catalogue()]
     if as_json:
-        typer.echo(json.dumps([method.to_dict() for method in found], indent=2))
+        objects = [method.to_dict() | {"measured": measured(method.name)} for method in found]
+        typer.echo(json.dumps(objects, indent=2))
         return
     console = screen(wrap=True)
     if not name:
@@ -39,9 +41,12 @@ def methods(
     (method,) = found
     console.print(styled((method.name, "bold"), f" · {method.title}\n{method.summary}\n"))
     table = Table(show_header=False, box=None, pad_edge=False)
-    for key in ("learns_from", "reference", "cost", "when", "failure", "measured"):
+    for key in ("learns_from", "family", "reference", "cost", "when", "failure"):
         if getattr(method, key):
             table.add_row(styled((key.replace("_", " "), "dim")), getattr(method, key))
+    if name in catalogue():
+        for row in measured(method.name):
+            table.add_row(styled(("measured", "dim")), in_words(row))
     for deviation in method.deviations:
         table.add_row(styled(("deviation", "dim")), deviation)
     for section in ("model", "training", "score", "postprocess", "prepare", "case"):
