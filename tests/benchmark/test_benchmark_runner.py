@@ -17,6 +17,7 @@ from aberra.benchmark.strips import Picture
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.errors import ConfigError, OutputError
+from aberra.prepare import BrainMask
 from aberra.volume import Volume
 
 ROWS = {"vae", "vae, smoothed", "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}
@@ -32,7 +33,7 @@ def finished(suite_file, tmp_path_factory):
 def test_every_cell_is_measured_and_tasks_without_data_are_skipped_with_a_reason(finished):
     _, out, summary = finished
     assert (summary.done, summary.kept, summary.failed) == (14, 0, {})
-    assert "ABERRA_DATA" in summary.skipped["real"]
+    assert "--data" in summary.skipped["real"]
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == list(COLUMNS)
     for row in rows:
@@ -220,6 +221,38 @@ def test_shares_keep_whole_patients_and_all_of_validation(suite_file, tmp_path):
     assert len(half.select(split="train")) == 2
     assert len(half.select(split="val")) == 2
     assert len(share_of(learn, 0.01).select(split="train")) == 1
+
+
+def test_a_cohort_may_have_one_brain_mask_for_all_methods(finished, tmp_path):
+    """Heads come without a mask: it is found once, and what is judged is inside."""
+    lesions = finished[1] / "cohorts" / "lesions"
+    bare = [replace(case, mask=None) for case in Cohort.read(lesions / "manifest.csv")]
+    table = "case,flair,lesion,label\n" + "".join(
+        f"{case.case},{case.channels['flair']},{case.lesion or ''},{int(not case.healthy)}\n" for case in bare
+    )
+    (tmp_path / "bare.csv").write_text(table)
+    path = _one_row(
+        tmp_path / "suite.toml", {"train": lesions, "validation": lesions, "lesions": lesions}, "intensity"
+    )
+    text = path.read_text().replace(
+        f'"{lesions}/manifest.csv"\n[tasks', f'"{tmp_path}/bare.csv"\nmask = "otsu"\n[tasks'
+    )
+    path.write_text(text)
+    suite = Suite.load(path)
+    masked = materialise(suite, "lesions", tmp_path / "cohorts", None, progress=False)
+    for case, scan in zip(masked, bare, strict=True):
+        found, expected = case.read(), BrainMask(method="otsu")(scan.read())
+        np.testing.assert_array_equal(found.mask, expected.mask)
+        assert scan.read().mask is None
+        assert 0 < found.mask.sum() < (scan.read().data != 0).sum()
+    stamp = {file: file.stat().st_mtime_ns for file in (tmp_path / "cohorts").rglob("*.nii.gz")}
+    assert len(stamp) == 3
+    again = materialise(suite, "lesions", tmp_path / "cohorts", None, progress=False)
+    assert again.data_hash() == masked.data_hash()
+    assert all(file.stat().st_mtime_ns == time for file, time in stamp.items())
+    path.write_text(text.replace('"otsu"', '"deepbed"'))
+    with pytest.raises(ConfigError, match="mask='deepbed'"):
+        Suite.load(path)
 
 
 def test_a_shifted_cohort_has_the_same_anatomy_and_lesions(suite_file, tmp_path):

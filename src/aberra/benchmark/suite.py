@@ -8,7 +8,7 @@ from importlib.resources import files
 from inspect import signature
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
 from aberra.errors import ConfigError, unknown
@@ -24,6 +24,7 @@ from aberra.options import (
     configured,
     conforming,
 )
+from aberra.prepare.brain_mask import MaskMethod  # noqa: TC001 (options are checked against it)
 from aberra.registry import lookup
 
 BASELINES: dict[str, dict[str, Any]] = {
@@ -44,6 +45,8 @@ class CohortSpec:
         plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the healthy cohort planted into.
         split: only this split of a manifest.
         channels: columns to read; all that every case has without.
+        mask: how the brain mask of cases without one is found, once, for all methods and for what is judged (a method of
+            :class:`aberra.prepare.BrainMask`); without it every method finds its own, and all but the background is judged.
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
     """
@@ -53,6 +56,7 @@ class CohortSpec:
     plant: dict[str, Any] = field(default_factory=dict)
     split: str = ""
     channels: tuple[str, ...] = ()
+    mask: MaskMethod | Literal[""] = ""
     healthy: bool = False
     most: Maybe = 0
 

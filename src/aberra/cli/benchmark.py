@@ -41,7 +41,6 @@ def benchmark(
         Path | None,
         typer.Option(
             readable=False,
-            envvar="ABERRA_DATA",
             help="Folder that manifests and lesion masks of the suite lie in.",
         ),
     ] = None,
