@@ -17,7 +17,7 @@ from aberra.benchmark.strips import Picture
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.errors import ConfigError, OutputError
-from aberra.prepare import BrainMask
+from aberra.prepare.brain_mask import BrainMask
 from aberra.volume import Volume
 
 ROWS = {"vae", "vae, smoothed", "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}

@@ -46,7 +46,7 @@ class CohortSpec:
         split: only this split of a manifest.
         channels: columns to read; all that every case has without.
         mask: how the brain mask of cases without one is found, once, for all methods and for what is judged (a method of
-            :class:`aberra.prepare.BrainMask`); without it every method finds its own, and all but the background is judged.
+            :class:`aberra.prepare.brain_mask.BrainMask`); without it every method finds its own, and all but the background is judged.
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
     """
