@@ -90,7 +90,7 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
 
     The axis is logarithmic, since APs go over two orders of magnitude and most methods are near the prevalence.
     """
-    from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = [row for row in rows if row["metric"] == "AP" and row["value"] is not None]
     cohorts = list(dict.fromkeys(row["cohort"] for row in rows))
@@ -118,7 +118,7 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
         axis.set_xscale("log")
         axis.set_xlim(floor, 1)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(9, 9)))
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(cohort, loc="left", fontsize=11)
         axis.set_xlabel("AP")
@@ -171,8 +171,8 @@ def residual_histograms(
             share = np.diff(np.interp(2**bins, knots, steps)) / above
             axis.stairs(share, 2**bins, color=colour, fill=True, alpha=0.45, label=kind)
             axis.text(
-                0.98, 0.95 - 0.13 * line, f"{1 - above / counts.sum():.0%} zero", color=colour, fontsize=6.5,
-                ha="right", va="top", transform=axis.transAxes,
+                0.03, 0.95 - 0.13 * line, f"{1 - above / counts.sum():.0%} zero", color=colour, fontsize=6.5,
+                ha="left", va="top", transform=axis.transAxes,
             )  # fmt: skip
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(numticks=4))
@@ -275,6 +275,7 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
             axis.plot(ratios[label], place, "o", color=colour[label], ms=5)
         axis.axvline(1, color=drawing.INK, lw=0.8)
         axis.set_yticks(range(len(labels)), labels, fontsize=8.5)
+        axis.set_ylim(-0.6, len(labels) - 0.4)
         axis.set_xlabel(f"l1-RE_N on {cohort}{SHIFTED} / on {cohort}")
         axis.set_title(cohort, loc="left", fontsize=11)
     drawing.explain(figure, rows)

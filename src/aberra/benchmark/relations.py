@@ -66,7 +66,7 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
                 axis.plot(*ends, "-", color=colours[method], lw=1.2, zorder=1)
                 axis.plot(unified[method]["parameters"], unified[method]["value"], markers[method], **style)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(": ".join(panel), loc="left", fontsize=10)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Rows = Sequence[Mapping[str, Any]]
 
-PANELS = 24
+PANELS = 23
 """Most methods of a figure."""
 
 COLUMNS = 6
