@@ -274,10 +274,13 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
     method = shared.suite.method(row.task, row.entry)
     learnt = [method.learns_from, method.learnt, row.seed, row.learn.hash]
     folder = shared.out / "models" / f"{method.model['name']}-{config_hash(learnt)}"
-    detector = Detector.fit(
-        method, row.learn.cohort, out=folder, seed=row.seed, resume=True, device=shared.device,
-        cache=shared.out / "prepared", calibrated=False, progress=shared.progress,
-    )  # fmt: skip
+    if (folder / "detector.toml").is_file():
+        detector = Detector.load(folder, device=shared.device)
+    else:
+        detector = Detector.fit(
+            method, row.learn.cohort, out=folder, seed=row.seed, resume=True, device=shared.device,
+            cache=shared.out / "prepared", calibrated=False, progress=shared.progress,
+        )  # fmt: skip
     calibrate(detector, validation, method=method, out=asked, progress=shared.progress)
 
 
