@@ -251,7 +251,7 @@ def test_a_cohort_may_have_one_brain_mask_for_all_methods(finished, tmp_path):
     assert again.data_hash() == masked.data_hash()
     assert all(file.stat().st_mtime_ns == time for file, time in stamp.items())
     path.write_text(text.replace('"otsu"', '"deepbed"'))
-    with pytest.raises(ConfigError, match="mask 'deepbed'. Did you mean 'deepbet'"):
+    with pytest.raises(ConfigError, match=r"mask 'deepbed'\. Did you mean 'deepbet'"):
         Suite.load(path)
 
 

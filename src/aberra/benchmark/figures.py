@@ -66,7 +66,7 @@ def write_figures(
                 for key, path in (pictures or {}).items()
                 if key[:2] == (task, cohort) and key[2] in plain and not key[3]
             }
-            drawn.append(strip(target, seen, whole, f"{task}-{cohort}"))
+            drawn.append(strip(target, seen, whole, task, cohort))
         for cohort in dict.fromkeys(row["cohort"] for row in whole if row["metric"] == "AP"):
             there = [row for row in whole if row["cohort"] == cohort]
             name = f"{task}-{cohort}"
@@ -141,6 +141,7 @@ def residual_histograms(
     """
     from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
+    powers = LogFormatterSciNotation(labelOnlyBase=True)
     shown = {
         label: each
         for label, each in histograms.items()
@@ -175,8 +176,9 @@ def residual_histograms(
                 ha="left", va="top", transform=axis.transAxes,
             )  # fmt: skip
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(numticks=4))
-        axis.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=True))
+        wide = bins[-1] - bins[0] > np.log2(20)  # less than that need not have two powers of ten
+        axis.xaxis.set_major_locator(LogLocator(numticks=4) if wide else LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(powers if wide else "{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(label, fontsize=8.5, loc="left")
         axis.set_yticks([])

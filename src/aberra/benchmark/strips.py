@@ -102,7 +102,7 @@ def _view(volume: Volume) -> Volume:
     return Orient(to="SPL")(volume)
 
 
-def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) -> Path | None:
+def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, cohort: str) -> Path | None:
     """Scan and truth, then every method's healthy version over its map, best AP first.
 
     A map's colours go from 0 to its 99.5th percentile in this slice, but not below the 95 % quantile of healthy scans, so that
@@ -111,12 +111,14 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) 
     Args:
         folder: of the figure.
         pictures: label to picture, all of one cohort.
-        rows: of the task, for the order.
-        name: of task and cohort, for file and title.
+        rows: of the task: the order is that of all its cohorts, AP that of this one.
+        task: for file and title.
+        cohort: for file and title.
     """
     if not pictures:
         return None
-    ap = drawing.values_of(rows, "AP")
+    name = f"{task}-{cohort}"
+    ap = drawing.values_of([row for row in rows if row["cohort"] == cohort], "AP")
     order = [*(label for label in drawing.ordered(rows) if label in pictures)]
     labels = [*order, *(label for label in pictures if label not in order)][:PANELS]
     first = pictures[labels[0]]
@@ -141,6 +143,7 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) 
         if picture.restored.size:
             _grey(upper, picture.restored[window], picture.aspect)
         else:
+            upper.set_box_aspect(height)
             upper.text(
                 0.5, 0.5, "no healthy version", ha="center", va="center", fontsize=7, color=drawing.MUTED,
                 transform=upper.transAxes,
@@ -152,7 +155,7 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) 
         upper.set_title(f"{_short(label)}{reached}", fontsize=8, color=drawing.INK)
     drawing.title(
         figure,
-        f"{name}, case {first.case}, AP of the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined",
+        f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined",
         fontsize=9,
     )
     return drawing.save(figure, folder / f"strip-{name}.png")
