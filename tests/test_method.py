@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from aberra.errors import ConfigError, PairingError
-from aberra.method import Method, catalogue, parse_settings
+from aberra.method import SECTIONS, Method, catalogue, parse_settings
 from aberra.models.vae import VAE
 from aberra.registry import build, lookup
 from aberra.scores import check_pairing
@@ -127,19 +127,7 @@ def test_family_is_taken_from_the_base_and_being_a_baseline_is_not():
 
 def test_settings_are_all_but_name_and_texts():
     method = Method.load("dae")
-    texts = {
-        "name",
-        "title",
-        "family",
-        "baseline",
-        "summary",
-        "reference",
-        "deviations",
-        "cost",
-        "when",
-        "failure",
-    }
-    assert set(method.settings) == set(method.to_dict()) - texts
+    assert set(method.settings) == {"learns_from", *SECTIONS}
     assert replace(method, title="x", deviations=["y"]).settings == method.settings
     assert method.overridden({"case.reduce": "max"}).settings != method.settings
 
