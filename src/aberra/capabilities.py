@@ -311,3 +311,14 @@ class MapsProbability(Protocol):
     """
 
     probability: bool
+
+
+@runtime_checkable
+class HasUnit(Protocol):
+    """A score that says what its map is measured in.
+
+    Attributes:
+        unit: ``intensity`` for differences of intensities, whose mean is an ℓ1 error; empty for everything else.
+    """
+
+    unit: str

@@ -3,12 +3,17 @@
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
 ``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[score]``, with a ``name`` of its own
 replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
+
+What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no method but can be a ``base``,
+and ``@key`` in ``reference`` and ``deviations`` stands for a text of ``catalogue/_texts.toml``.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.resources import files
 from os.path import isfile
 from pathlib import Path
@@ -27,6 +32,15 @@ SUPERVISED = ("labels", "masks")
 
 SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 
+INHERITED = ("learns_from", "family")
+"""What a method takes from its base besides the sections."""
+
+RETIRED = ("measured",)
+"""Keys of earlier versions: files and saved detectors that have them are read as if they had not."""
+
+KEY = re.compile(r"(?<!\S)@([\w-]+)")
+"""Stands for a text that several methods share."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -35,6 +49,8 @@ class Method:
     Attributes:
         name: as in ``aberra fit NAME``.
         title: in words.
+        family: of the methods that it is told apart from by colour in figures; inherited from the base.
+        baseline: whether every table of a benchmark has it.
         learns_from: ``nothing``, ``healthy`` scans, ``labels`` (which scans or slices are diseased, too) or ``masks`` of lesions.
         summary: the idea in a sentence or two.
         reference: the publication.
@@ -42,7 +58,6 @@ class Method:
         cost: what it takes to train and to run.
         when: when to use it.
         failure: what it is known to miss.
-        measured: what was measured here, with command and date.
         model: ``name`` and hyper-parameters.
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
@@ -53,6 +68,8 @@ class Method:
 
     name: str
     title: str = ""
+    family: str = ""
+    baseline: bool = False
     learns_from: Literal["nothing", "healthy", "labels", "masks"] = "healthy"
     summary: str = ""
     reference: str = ""
@@ -60,7 +77,6 @@ class Method:
     cost: str = ""
     when: str = ""
     failure: str = ""
-    measured: str = ""
     model: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
     score: dict[str, Any]
@@ -94,7 +110,7 @@ class Method:
         Raises:
             ConfigError: unknown key, or no model or score.
         """
-        content = checked(cls, content, source=source)
+        content = _known(content, source)
         for section in ("model", "score"):
             if "name" not in content.get(section, {}):
                 raise ConfigError(
@@ -127,6 +143,11 @@ class Method:
         return f"{self.score['name']} ({restore['name']})" if restore else str(self.score["name"])
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All that a result depends on: everything but name and texts."""
+        return {"learns_from": self.learns_from} | {section: getattr(self, section) for section in SECTIONS}
+
+    @property
     def learnt(self) -> dict[str, Any]:
         """What the weights depend on: methods that agree in it share one trained model."""
         return {"model": self.model, "training": self.training, "prepare": self.prepare}
@@ -134,8 +155,34 @@ class Method:
 
 def catalogue() -> dict[str, Path]:
     """Name to file of every method that ships with aberra."""
-    folder = Path(str(files("aberra") / "catalogue"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(_catalogue().glob("[!_]*.toml"))}
+
+
+def _catalogue() -> Path:
+    return Path(str(files("aberra") / "catalogue"))
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    return read_toml(_catalogue() / "_texts.toml")
+
+
+def _spelt(text: str, source: Path) -> str:
+    """A text with those that it names."""
+
+    def shared(match: re.Match[str]) -> str:
+        if match[1] not in _texts():
+            raise unknown(f"text in {source}:", match[1], _texts())
+        return str(_texts()[match[1]])
+
+    return KEY.sub(shared, text)
+
+
+def _known(content: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """Content whose keys are a method's."""
+    return checked(
+        Method, {key: value for key, value in content.items() if key not in RETIRED}, source=source
+    )
 
 
 def _source(name_or_path: str | Path) -> Path:
@@ -156,7 +203,11 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file's content over that of its base's, checked."""
     content = read_toml(source)
     base = conforming(content.pop("base", None), str | None, f"{source}: base")
-    content = checked(Method, content, source=source)
+    content = _known(content, source)
+    if "reference" in content:
+        content["reference"] = _spelt(content["reference"], source)
+    if "deviations" in content:
+        content["deviations"] = [_spelt(each, source) for each in content["deviations"]]
     if base is None:
         return content
     # a file beside this one, or a catalogue name
@@ -169,7 +220,7 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         merged["score"] = present_score(merged["score"])
     for key, value in content.items():
         merged[key] = _over(merged[key], value, deep=key == "score") if key in SECTIONS else value
-    return {"learns_from": own.get("learns_from", "healthy")} | merged
+    return {key: own[key] for key in INHERITED if key in own} | merged
 
 
 def _over(below: Mapping[str, Any], own: Mapping[str, Any], *, deep: bool) -> dict[str, Any]:

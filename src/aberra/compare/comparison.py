@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 
 from aberra.capabilities import HasFeatures
-from aberra.compare.difference import signed
+from aberra.compare.difference import Sign, signed
 from aberra.compare.perceptual import perceptual_distance
 from aberra.errors import ConfigError
 from aberra.nets.ssim import ssim_map
@@ -77,6 +77,7 @@ class Comparison:
         self.weighted = weighted
         self.needs: tuple[type, ...] = (HasFeatures,) if mode == "perceptual" else ()
         self.asks_evidence = weighted or mode == "evidence"
+        self.unit = "intensity" if mode in get_args(Sign) and not weighted else ""
 
     def level(self, reference: Tensor, restored: Tensor, mask: Tensor) -> Tensor:
         """What centring adds to the healthy version of a volume: (C, D, H, W) twice and (D, H, W) to (C,)."""

@@ -32,6 +32,7 @@ class MultiScale:
     """
 
     needs = (ReconstructsLevels,)
+    unit = "intensity"
 
     @configured("score")
     def __init__(self, *, aggregate: Literal["mean", "max"] = "mean", mode: Sign = "absolute") -> None:

@@ -53,6 +53,7 @@ class Residual:
                 "autoddpm and thor do, or choose another mode"
             )
         self.needs = tuple(dict.fromkeys(self.restore.needs + self.compare.needs))
+        self.unit = self.compare.unit
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
