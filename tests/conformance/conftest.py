@@ -57,8 +57,7 @@ def fitted(lessons, tmp_path_factory):
         method, out = tiny(name), tmp_path_factory.mktemp(name) / "model"
         key = config_hash(method.learnt)
         if key in learnt:
-            detector = Detector.load(learnt[key])
-            detector.calibrate(lessons(name), method=method, out=out)
+            detector = Detector.load(learnt[key]).calibrate(lessons(name), method=method, out=out)
         else:
             detector = Detector.fit(method, lessons(name), out=out, workers=1)
             learnt[key] = out

@@ -205,13 +205,10 @@ def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Call
             bar.reset(part, description=name, total=None)
             begun += 1
 
-        detector.runner.watch = lambda done, total: bar.update(part, completed=done, total=total)
-        try:
+        with detector.runner.watched(lambda done, total: bar.update(part, completed=done, total=total)):
             yield begin
-            bar.update(whole, completed=cases)
-            bar.remove_task(part)
-        finally:
-            detector.runner.watch = None
+        bar.update(whole, completed=cases)
+        bar.remove_task(part)
 
 
 def _detect_case(

@@ -21,7 +21,7 @@ from aberra.options import Count, configured
 from aberra.output import check_held, claim, inputs_of, keep_out
 from aberra.registry import build, named
 from aberra.training.config import LESION_FREE
-from aberra.workflows.calibrate import measure_calibration, tune_score
+from aberra.workflows.calibrate import measure_calibration, tuned
 
 if TYPE_CHECKING:
     from aberra.cohort.fingerprint import Fingerprint
@@ -121,7 +121,7 @@ def fit(
     prepared = cache or out / "prepared"
     with locked(out / MARK, shared=True):  # another process may be at the same fit
         claim(prepared, "cache")
-        _learn(
+        training = _learn(
             detector,
             train_cases,
             val_cases,
@@ -133,13 +133,12 @@ def fit(
             workers=workers,
             progress=progress,
         )
+    detector = detector.with_(facts={**detector.facts, **training})
     if len(val_cases) and calibrated:
-        _calibrate(detector, val_cases, names, out, progress=progress)
+        detector = _calibrated(detector, val_cases, names, out, progress=progress)
     check_held(out, identity)
-    if (out / "detector.toml").is_file():  # another process was faster at the same fit
-        detector = Detector.load(out, device=device)
-    else:
-        detector.save(out)
+    faster = (out / "detector.toml").is_file()  # another process was, at the same fit
+    detector = Detector.load(out, device=device) if faster else detector.save(out)
     if cache is None:
         with locked(out / MARK, wait=False) as unused:
             if unused:
@@ -161,16 +160,19 @@ def _chosen(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
     return train, val
 
 
-def _calibrate(detector: Detector, cases: Cohort, names: list[str], out: Path, *, progress: bool) -> None:
-    """Calibrate on the held-out cases, on lesion-free slices where that is all there is."""
-    tune_score(detector, list(cases), names)
+def _calibrated(
+    detector: Detector, cases: Cohort, names: list[str], out: Path, *, progress: bool
+) -> Detector:
+    """The detector, tuned and calibrated on the held-out cases, on lesion-free slices where that is all there is."""
+    detector = tuned(detector, list(cases), names)
     lesion_free = detector.method.training.get("slices") == LESION_FREE
     if detector.method.learns_from in SUPERVISED:
         healthy = cases.select(healthy=True)
         lesion_free, cases = not len(healthy), healthy if len(healthy) else cases
-    detector.calibration = measure_calibration(
+    calibration = measure_calibration(
         detector, cases, names, lesion_free=lesion_free, progress=progress, logs=out
     )
+    return detector.with_(calibration=calibration)
 
 
 def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, Any]], int, tuple[int, ...]]:
@@ -315,13 +317,13 @@ def _learn(
     device: str,
     workers: int,
     progress: bool,
-) -> None:
-    """Train or fit the detector's model, whichever it can; nothing for models that learn nothing."""
+) -> dict[str, Any]:
+    """Train or fit the model of a detector that is not used yet, whichever it can; returns the facts of a training."""
     from aberra.prepare import prepare_cohort
     from aberra.training import Sampler, TrainingConfig, train
 
     if not isinstance(detector.model, Trains | Fits | FitsSamples):
-        return
+        return {}
     options: dict[str, Any] = {
         "channels": list(detector.channels), "workers": workers, "progress": progress, "logs": out
     }  # fmt: skip
@@ -329,12 +331,12 @@ def _learn(
     config = TrainingConfig.from_dict(detector.method.training)
     if isinstance(detector.model, Fits):
         detector.model.fit(map(_lesion_free_part, training) if config.slices == LESION_FREE else training)
-        return
+        return {}
     if isinstance(detector.model, FitsSamples):
         sampler = Sampler(training, config, dims=detector.dims, size=detector.size)
         x, mask = sampler.fixed(config.samples, seed)
         detector.model.fit_samples(x, mask, seed)
-        return
+        return {}
     validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, LearnsFromLesions):
         training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
@@ -358,7 +360,7 @@ def _learn(
         seed=seed,
         progress=progress,
     )
-    detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
+    return {f"training_{key}": value for key, value in summary.items() if value is not None}
 
 
 def _planted(detector: Detector, volumes: Sequence[Volume], config: TrainingConfig) -> Planted:
