@@ -13,9 +13,8 @@ from aberra.synthesis.fields import smooth_noise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from aberra.synthesis.lesions import LesionParameters
+    from aberra.synthesis.parameters import LesionParameters
 
-SHAPES = ("ellipsoid", "blob", "tube", "mask")
 EDGE_MM = 1.0
 """Width of the soft edge: what partial volume does to a real border."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from aberra.cohort import Cohort
 from aberra.cohort.groups import group_value
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
 from aberra.detector.calibration import Calibration, ScoreHistogram
@@ -20,7 +21,7 @@ from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
 from aberra.method import SUPERVISED, Method
 from aberra.options import configured
-from aberra.output import claim, inputs_of, keep_out
+from aberra.output import claim
 from aberra.pretrained import shipped_detectors
 from aberra.training.config import LESION_FREE
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aberra.cohort import Cohort
 from aberra.cohort.groups import group_value
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.console import bars
 from aberra.errors import AberraError, OutputError
 from aberra.failures import told
@@ -25,7 +26,7 @@ from aberra.files import (
     write_text,
     writing,
 )
-from aberra.output import check_held, check_names, claim, inputs_of, keep_out, kind_of
+from aberra.output import check_held, check_names, claim, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.diffusion.guidance import guided
 from aberra.diffusion.samplers import coupled, ddim, dpm_solver
 from aberra.errors import ConfigError, MismatchError, OutputError, unknown
 from aberra.failures import refuse, told
 from aberra.files import atomic_path, config_hash, read_json, refuse_foreign, write_json
 from aberra.models.guided_ddpm import DISEASED, GUIDES, HEALTHY, GuidedDDPM
-from aberra.output import check_held, check_names, claim, inputs_of, keep_out, kind_of
+from aberra.output import check_held, check_names, claim, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

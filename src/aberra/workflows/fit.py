@@ -11,6 +11,7 @@ import numpy as np
 
 from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, LearnsFromPlanted, Trains
 from aberra.cohort import Cohort
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
@@ -18,7 +19,7 @@ from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import MARK, config_hash, discard, locked, read_mark
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
-from aberra.output import check_held, claim, inputs_of, keep_out
+from aberra.output import check_held, claim
 from aberra.registry import build, named
 from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
