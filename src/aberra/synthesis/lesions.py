@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter, map_coordinates
 
-from aberra.errors import InputError
+from aberra.errors import ConfigError, InputError, unknown
 from aberra.foreground import region
 from aberra.synthesis.fields import smooth_noise
-from aberra.synthesis.parameters import LesionParameters
 from aberra.synthesis.poisson import poisson_blend
-from aberra.synthesis.shapes import soft_shape
+from aberra.synthesis.shapes import SHAPES, soft_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +21,67 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
+SOURCES = ("hyper", "hypo", "texture", "patch", "mass", "ventricle", "tumour")
+BLENDS = ("alpha", "poisson")
+LABELS = ("binary", "soft", "displacement")
 DISPLACES = ("mass", "ventricle", "tumour")
 DARK_TUMOUR = ("t1",)
 """Channels in which a tumour is darker than tissue: it is wet, which T1 shows dark, T2 and FLAIR bright; contrast agent
 (``t1ce``) makes it bright, too, as do channels of any other name."""
 MOVED_MM = 1.0
 """Voxels displaced by at least this are truth of a displacing lesion."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionParameters:
+    """Everything that is drawn about a lesion.
+
+    Attributes:
+        shape: ``ellipsoid``, ``blob``, ``tube`` or ``mask`` (a real lesion's shape from ``mask_file``).
+        source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from elsewhere in the scan; FPI),
+            ``mass`` (bright core that pushes tissue away), ``ventricle`` (the fluid at the centre grows) or ``tumour`` (a mass
+            that is dark in :data:`DARK_TUMOUR` and bright in other channels; its truth is the tumour alone, as raters of BraTS
+            outline it, while the truth of ``mass`` is all tissue that moved by a millimetre, too).
+        blend: ``alpha`` (soft edge) or ``poisson`` (gradient domain; for ``patch`` and ``texture``).
+        label: what :func:`plant` returns besides the binary truth: ``binary``, ``soft`` or ``displacement`` (mm).
+        centre: index (d, h, w).
+        radius_mm: mean radius.
+        stretch: relative semi-axes.
+        strength: change of intensity, share of the scan's median foreground.
+        offset: for ``patch``, where the foreign tissue is taken from, relative index.
+        seed: of shape and texture.
+        mask_file: for shape ``mask``.
+    """
+
+    shape: str
+    source: str
+    blend: str
+    label: str
+    centre: tuple[int, int, int]
+    radius_mm: float
+    stretch: tuple[float, float, float]
+    strength: float
+    offset: tuple[int, int, int]
+    seed: int
+    mask_file: str = ""
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (
+            ("lesion shape", self.shape, SHAPES),
+            ("lesion source", self.source, SOURCES),
+            ("lesion blend", self.blend, BLENDS),
+            ("lesion label", self.label, LABELS),
+        ):
+            if value not in known:
+                raise unknown(kind, value, known)
+        if self.blend == "poisson" and self.source not in {"patch", "texture"}:
+            raise ConfigError(
+                f"lesion source '{self.source}' with poisson blending: gradients do not see a constant change; use alpha"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(self)
 
 
 def draw_lesion(

@@ -13,8 +13,9 @@ from aberra.synthesis.fields import smooth_noise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from aberra.synthesis.parameters import LesionParameters
+    from aberra.synthesis.lesions import LesionParameters
 
+SHAPES = ("ellipsoid", "blob", "tube", "mask")
 EDGE_MM = 1.0
 """Width of the soft edge: what partial volume does to a real border."""
 

@@ -14,10 +14,10 @@ from aberra.prepare.normalise import Normalise
 from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.contrast import CONTRASTS
 from aberra.synthesis.heads import acquired, draw_head, render_head
-from aberra.synthesis.lesions import draw_lesion, plant
-from aberra.synthesis.parameters import SHAPES, SOURCES
+from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
 from aberra.synthesis.profiles import BRIGHT, DARK, TEXTURE, profiles
 from aberra.synthesis.scans import MappedScan
+from aberra.synthesis.shapes import SHAPES
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
