@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort import Cohort
-from aberra.cohort.manifest import with_split
+from aberra.cohort.case import with_split
 from aberra.errors import ConfigError
 
 if TYPE_CHECKING:
