@@ -368,7 +368,7 @@ def _planted(
     detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, task: Mapping[str, Any]
 ) -> Planted:
     """Samples of prepared healthy volumes with the lesions that the model learns from, or is watched with."""
-    from aberra.synthesis.filling import FOREIGN
+    from aberra.synthesis.parameters import FOREIGN
     from aberra.synthesis.planted import Planted
     from aberra.training import Sampler
 
