@@ -50,6 +50,8 @@ class AnomalySegmenter(nn.Module):
     Draws of :meth:`segmentations` are mirror images: the first is the image itself, the second is mirrored left and right.
     """
 
+    name = "anomaly-segmenter"
+
     @configured("model")
     def __init__(
         self,

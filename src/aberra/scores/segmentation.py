@@ -42,6 +42,7 @@ class Segmentation:
     Memory does not grow with N. Deviation: whether the divisor of W32 is N or N − 1 is not published.
     """
 
+    name = "segmentation"
     needs: tuple[str, ...] = ("Segments",)
 
     @configured("score")
