@@ -50,7 +50,7 @@ def phantom(
     profiles: Annotated[
         str,
         typer.Option(
-            help="Lesions by disease, one a case: ms, wmh, tumour, stroke, haemorrhage, fcd, generic."
+            help="Lesions by disease, one a case: ms, wmh, tumour, stroke, haemorrhage, fcd, generic. With --from: scans with a tissue map (column labels)."
         ),
     ] = "",
     whole: Annotated[bool, typer.Option("--whole", help="With --anatomy: skull and skin, too.")] = False,
@@ -78,10 +78,11 @@ def phantom(
         "count": count,
         "shift": shift,
         "severity": severity,
+        "profiles": _list(profiles),
         "workers": workers,
     }
     if origin is None:
-        heads: dict[str, Any] = {"anatomy": anatomy, "profiles": _list(profiles), "whole": whole}
+        heads: dict[str, Any] = {"anatomy": anatomy, "whole": whole}
         manifest = write_cohort(folder, cases=cases, contrast=contrast, spacing=spacing, **heads, **drawn)
     else:
         from aberra.cohort import Cohort

@@ -132,7 +132,7 @@ def read_labels(path: Path | str, like: Volume, notes: list[str] | None = None) 
     Raises:
         InputError: the mask is on another grid, or its values are none of a mask.
     """
-    labels, note = labels_of(_on_grid(path, like), path)
+    labels, note = labels_of(read_onto(path, like), path)
     if note and notes is not None:
         notes.append(note)
     return labels
@@ -174,8 +174,12 @@ def is_whole(values: NDArray[np.float32]) -> bool:
     return bool(np.abs(values - np.rint(values)).max(initial=0) <= WHOLE and values.min(initial=0) > -0.5)
 
 
-def _on_grid(path: Path | str, like: Volume) -> NDArray[np.float32]:
-    """Values (D, H, W) of a mask file on the scan's voxels, in the scan's axis order."""
+def read_onto(path: Path | str, like: Volume) -> NDArray[np.float32]:
+    """Values (D, H, W) of a file of a mask or of labels on the scan's voxels, in the scan's axis order.
+
+    Raises:
+        InputError: it is on another grid.
+    """
     mask = read(path, channel="mask")
     moved = onto(mask, like)
     if moved is None:

@@ -132,26 +132,8 @@ class Anatomy:
         from aberra.prepare.orient import Orient
         from aberra.volume import Volume
 
-        if table != "auto" and table not in TABLES:
-            raise unknown("label table", table, ["auto", *TABLES])
         volume = Orient(to="SPL")(Volume.read(path))
-        values = volume.data[0]
-        found = np.unique(values)
-        if (found != found.round()).any() or found[0] < 0 or len(found) > 2048:
-            raise InputError(f"{path}: not a label map; expected whole numbers from 0, found {found[:5]} …")
-        present = found.astype(int)
-        chosen = recognise(present) if table == "auto" else table
-        lookup = np.zeros(int(present.max()) + 1, dtype=np.uint8)
-        for value, number in TABLES[chosen].items():
-            if value < len(lookup):
-                lookup[value] = number
-        labels = lookup[values.astype(np.intp)]
-        tissue = np.isin(labels, (CORTEX, WHITE))
-        if not tissue.any():
-            raise InputError(
-                f"{path}: no cortex and no white matter by table '{chosen}'; values are {present[:12].tolist()}. "
-                f"Known tables: {', '.join(TABLES)}"
-            )
+        labels = numbered(volume.data[0], path, table=table)
         cut = np.argwhere((labels > 0) & (labels < SKULL))
         reach = max(labels.shape) if whole else REACH
         low, high = np.maximum(cut.min(axis=0) - reach, 0), cut.max(axis=0) + reach + 1
@@ -165,6 +147,38 @@ DEPTH_MM = 25.0
 
 REACH = 12
 """Voxels kept around the brain."""
+
+
+def numbered(values: NDArray[np.float32], path: Path | str, *, table: str = "auto") -> NDArray[np.uint8]:
+    """The structure number of each voxel of a label map, any shape.
+
+    Args:
+        values: as the file has them.
+        path: of the file, for messages.
+        table: as for :meth:`Anatomy.read`.
+
+    Raises:
+        InputError: no label map, or of a numbering that is not known.
+        ConfigError: unknown table.
+    """
+    if table != "auto" and table not in TABLES:
+        raise unknown("label table", table, ["auto", *TABLES])
+    unique = np.unique(values)
+    if (unique != unique.round()).any() or unique[0] < 0 or len(unique) > 2048:
+        raise InputError(f"{path}: not a label map; expected whole numbers from 0, found {unique[:5]} …")
+    present = unique.astype(int)
+    chosen = recognise(present) if table == "auto" else table
+    lookup = np.zeros(int(present.max()) + 1, dtype=np.uint8)
+    for value, number in TABLES[chosen].items():
+        if value < len(lookup):
+            lookup[value] = number
+    labels: NDArray[np.uint8] = lookup[values.astype(np.intp)]
+    if not np.isin(labels, (CORTEX, WHITE)).any():
+        raise InputError(
+            f"{path}: no cortex and no white matter by table '{chosen}'; values are {present[:12].tolist()}. "
+            f"Known tables: {', '.join(TABLES)}"
+        )
+    return labels
 
 
 def recognise(present: NDArray[np.intp]) -> str:

@@ -22,6 +22,7 @@ from aberra.synthesis.heads import draw_scans, render_head
 from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
 from aberra.synthesis.phantom import channel_of, draw_channels, render
 from aberra.synthesis.profiles import profiles as known_profiles
+from aberra.synthesis.scans import MappedScan
 from aberra.synthesis.shapes import SHAPES
 from aberra.synthesis.shifts import SHIFTS, shift
 
@@ -211,6 +212,7 @@ def lesion_cohort(
     radius_mm: tuple[float, float] = RADIUS_MM,
     shift: str = "",
     severity: float = 0.5,
+    profiles: Sequence[str] = (),
     workers: int = 2,
     progress: bool = True,
 ) -> Path:
@@ -229,16 +231,21 @@ def lesion_cohort(
         radius_mm: as for :func:`write_cohort`.
         shift: as for :func:`write_cohort`.
         severity: as for :func:`write_cohort`.
+        profiles: diseases that lesions are painted by, one a case, in turn; the cases need tissue maps (column ``labels``).
         workers: as for :func:`write_cohort`.
         progress: show a progress bar.
 
     Raises:
         OutputError: the folder holds another cohort.
-        ConfigError: no healthy case.
+        ConfigError: no healthy case, or none has the tissue map that ``profiles`` need.
     """
     healthy = cohort.select(healthy=True)
     if not len(healthy):
         raise ConfigError(f"{cohort.source}: no healthy case to plant lesions into")
+    if profiles and (without := [case.case for case in healthy if case.labels is None]):
+        raise ConfigError(
+            f"{cohort.source}: {', '.join(without[:5])}: no tissue map; lesions by disease need the column 'labels' of the manifest"
+        )
     files = _nifti_files(masks)
     plan = Plan(
         cases=len(healthy),
@@ -254,6 +261,7 @@ def lesion_cohort(
         radius_mm=radius_mm,
         shift=shift,
         severity=severity,
+        profiles=tuple(profiles),
         origin=healthy.data_hash(),
     )
     return _write(Path(folder), plan, list(healthy), workers, progress=progress)
@@ -319,6 +327,9 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
             "groups": origin.groups,
             "source": {k: str(v) for k, v in origin.channels.items()},
         }
+        if plan.profiles and plan.diseased(index):
+            volume, found = _painted(plan, index, volume, origin)
+            record |= found
     if plan.diseased(index) and not plan.profiles:
         for _ in range(int(rng.integers(plan.count[0], plan.count[1] + 1))):
             lesion = draw_lesion(
@@ -340,6 +351,21 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
         record["shift"] = {"name": plan.shift, "severity": plan.severity}
     record["files"] = write_files(folder, name, volume)
     write_json(folder / f"{name}.json", record)
+
+
+def _painted(plan: Plan, index: int, volume: Volume, origin: Case) -> tuple[Volume, dict[str, Any]]:
+    """Paint the lesions of one disease into a scan; the next profile a diseased case, so that each has its share."""
+    if origin.labels is None:
+        raise ConfigError(f"{origin.case}: no tissue map; lesions by disease need the column 'labels'")
+    scan = MappedScan.of(volume, origin.labels)
+    before = sum(plan.diseased(each) for each in range(index))
+    profile = plan.profiles[before % len(plan.profiles)]
+    for attempt in range(ATTEMPTS):
+        lesions = scan.draw(profile, np.random.default_rng([plan.seed, index, 6, attempt]))
+        after = scan.onto(scan.painted(lesions), volume)
+        if np.any(after.lesion):
+            return after, {"profile": profile, "lesions": [each.to_json() for each in lesions]}
+    raise ConfigError(f"{origin.case}: no lesion of {profile} finds a place")
 
 
 def _head(plan: Plan, index: int, name: str) -> tuple[Volume, dict[str, Any]]:

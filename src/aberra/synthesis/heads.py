@@ -181,7 +181,7 @@ def render_head(
             paint(x, kinds, labels, lesion, at=at, contrast=head.contrast, spacing=spacing)
     mask = _mask(head, labels, spacing, np.random.default_rng([head.seed, 1]))
     kinds[~mask] = 0
-    x = _acquired(head, x, spacing, np.random.default_rng(head.scan_seed))
+    x = acquired(head, x, spacing, np.random.default_rng(head.scan_seed))
     x = x if whole else x * mask
     affine = np.array(
         [[0, 0, -spacing, 0], [0, -spacing, 0, 0], [spacing, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64
@@ -332,10 +332,10 @@ def _mask(
     return found
 
 
-def _acquired(
+def acquired(
     head: HeadParameters, x: NDArray[np.float32], spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """What the scanner makes of it: curve, bias, resolution, ghost, noise."""
+    """What a scanner makes of an image (D, H, W) of about 0 to 1: curve, bias, resolution, ghost, noise."""
     x = np.maximum(x, 0)  # a foreign texture may have dug below
     if head.gamma:
         top = np.float32(1.2)

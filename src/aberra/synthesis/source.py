@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from aberra.errors import ConfigError, unknown
+from aberra.io import read
 from aberra.prepare.normalise import Normalise
 from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.contrast import CONTRASTS
-from aberra.synthesis.heads import draw_head, render_head
+from aberra.synthesis.heads import acquired, draw_head, render_head
 from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
 from aberra.synthesis.profiles import BRIGHT, DARK, TEXTURE, profiles
+from aberra.synthesis.scans import MappedScan
 from aberra.synthesis.shapes import SHAPES
 from aberra.volume import Volume
 
@@ -50,6 +52,8 @@ class HeadSource:
         mixed: share of images with lesions that have those of a second profile, too.
         images: that are mixed with one another.
         patches: cut out of each.
+        scans: healthy scans that lesions are painted into, besides: file, file of its tissue map, channel's name.
+        real: share of images that are one of these.
         seed: of everything.
 
     Raises:
@@ -65,6 +69,8 @@ class HeadSource:
     mixed: float = 0.3
     images: int = 6
     patches: int = 8
+    scans: tuple[tuple[str, str, str], ...] = ()
+    real: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,11 +100,31 @@ class HeadSource:
         )
         path = self.anatomies[int(rng.integers(len(self.anatomies)))]
         mixed = rng.random() < self.mixed and profile != HEALTHY
-        chosen = {profile, second if mixed else profile} - {HEALTHY}
-        head = draw_head(rng, contrast, sorted(chosen))
-        volume = Normalise(method="interdecile")(render_head(head, _anatomy(path), self.spacing))
+        chosen = sorted({profile, second if mixed else profile} - {HEALTHY})
+        if self.scans and rng.random() < self.real:
+            volume = self._painted(rng, contrast, chosen)
+        else:
+            volume = render_head(draw_head(rng, contrast, chosen), _anatomy(path), self.spacing)
+        volume = Normalise(method="interdecile")(volume)
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
         return volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
+
+    def _painted(self, rng: np.random.Generator, contrast: str, profiles: Sequence[str]) -> Volume:
+        """A real scan with lesions, mirrored in half of the cases, as another scanner might have seen it."""
+        scan = _mapped(*self.scans[int(rng.integers(len(self.scans)))], self.spacing)
+        volume = scan.painted(tuple(lesion for name in profiles for lesion in scan.draw(name, rng)))
+        head = draw_head(rng, contrast)
+        # some scanners correct for their coil
+        x = volume.data[0] / np.float32(scan.scales[0]) / scan.gains[0] ** np.float32(rng.uniform())
+        seen = acquired(head, x, self.spacing, rng) * np.asarray(volume.mask)
+        turn = slice(None, None, -1 if head.mirror else 1)
+        labels = np.ascontiguousarray(np.asarray(volume.labels)[..., turn])
+        return volume.with_(
+            data=np.ascontiguousarray(seen[None, ..., turn]),
+            mask=np.ascontiguousarray(np.asarray(volume.mask)[..., turn]),
+            lesion=labels > 0,
+            kinds=labels,
+        )
 
     def block(self, number: int) -> Arrays:
         """Samples of a block: intensities, foreground and label values, (N, *S) each."""
@@ -322,6 +348,11 @@ class Planted:
 @lru_cache(maxsize=64)
 def _anatomy(path: str) -> Anatomy:
     return Anatomy.read(path)
+
+
+@lru_cache(maxsize=256)
+def _mapped(path: str, labels: str, channel: str, spacing: float) -> MappedScan:
+    return MappedScan.of(read(path, channel=channel), labels, spacing=spacing)
 
 
 def _cut(array: NDArray[Any], low: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
