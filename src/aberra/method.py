@@ -144,7 +144,8 @@ class Method:
             # five voxels, as in the study: what so small a net misses is noise
             small["postprocess"] = {"median_mm": 30.0}
         small = _merged(small, self.tiny)
-        return replace(self, **{key: _merged(getattr(self, key), value) for key, value in small.items()})
+        sections: dict[str, Any] = {key: _merged(getattr(self, key), own) for key, own in small.items()}
+        return replace(self, **sections)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields."""
@@ -222,8 +223,9 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         own = merged.get(key)
-        laid = isinstance(value, Mapping) and isinstance(own, Mapping) and "name" not in value
-        merged[key] = _merged(own, value) if laid else value
+        if isinstance(own, Mapping) and isinstance(value, Mapping) and "name" not in value:
+            value = _merged(own, value)  # noqa: PLW2901
+        merged[key] = value
     return merged
 
 

@@ -29,6 +29,7 @@ SECTIONS: dict[Kind, str] = {"models": "model", "scores": "score", "prepare": "p
 GIVEN = ("channels", "size")
 """Arguments of models that the cohort and ``[prepare]`` decide."""
 
+
 @cache
 def names(kind: Kind) -> dict[str, str]:
     """Name to ``module:Class`` of every component of one kind, plugins included; a plugin's name never replaces one of ours."""
@@ -43,7 +44,9 @@ def _built_in(kind: Kind) -> dict[str, str]:
     found = {}
     for path in sorted((Path(__file__).parent / kind).glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            for statement in node.body if isinstance(node, ast.ClassDef) else ():
+            if not isinstance(node, ast.ClassDef):
+                continue
+            for statement in node.body:
                 match statement:
                     case ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(name))):
                         found[name] = f"aberra.{kind}.{path.stem}:{node.name}"

@@ -213,35 +213,41 @@ class Subject:
         """Every unseen scan without and with a lesion of the kind that the method looks for."""
         pairs = []
         for index, scan in enumerate(self.bench.unseen):
-            planted = with_lesion(scan, self.conformance.lesion)
+            planted, lesion = with_lesion(scan, self.conformance.lesion)
             after = self.detector.analyse(planted)
             axial = next(axis for axis, letter in enumerate(scan.orientation) if letter in "SI")
             others = tuple(axis for axis in range(3) if axis != axial)
-            slices = np.broadcast_to(planted.lesion.any(axis=others, keepdims=True), planted.shape)
-            pairs.append(Sick(self.analysis(index), after, planted.lesion & after.inside, slices))
+            slices = np.broadcast_to(lesion.any(axis=others, keepdims=True), lesion.shape)
+            pairs.append(Sick(self.analysis(index), after, lesion & after.inside, slices))
         return pairs
 
 
-def with_lesion(scan: Volume, source: str) -> Volume:
-    """A bright (``hyper``) or dark (``hypo``) ball of 18 mm radius in the depth of the foreground; smaller where there is no room."""
+def with_lesion(scan: Volume, source: str) -> tuple[Volume, NDArray[np.bool]]:
+    """The scan with a bright (``hyper``) or dark (``hypo``) ball in the depth of its foreground, and the voxels of the ball.
+
+    It has a radius of 18 mm, or less where there is no room.
+    """
     from scipy.ndimage import distance_transform_edt
 
     inside = region(scan) if scan.mask is None else scan.mask
     depth = distance_transform_edt(inside, sampling=scan.spacing)
-    centre = np.unravel_index(depth.argmax(), depth.shape)
+    d, h, w = (int(index) for index in np.unravel_index(depth.argmax(), depth.shape))
     lesion = LesionParameters(
         shape="ellipsoid",
         source=source,
         blend="alpha",
         label="binary",
-        centre=tuple(int(index) for index in centre),
+        centre=(d, h, w),
         radius_mm=min(18.0, float(depth.max())),
         stretch=(1.0, 1.0, 1.0),
         strength=0.8,
         offset=(0, 0, 0),
         seed=1,
     )
-    return plant(scan, lesion)[0]
+    planted = plant(scan, lesion)[0]
+    if planted.lesion is None:
+        raise AssertionError("a lesion was planted, but the scan has none")
+    return planted, planted.lesion
 
 
 def regrid(scan: Volume, grid: Grid) -> Volume:

@@ -127,7 +127,9 @@ def lesion_is_local(subject: Subject) -> None:
         prevalence.append(sick.truth[inside].mean())
         _that(scores[sick.truth].mean() > scores[inside & ~sick.truth].mean(), "surroundings score higher")
     ratio = np.mean(precision) / np.mean(prevalence)
-    _that(ratio > CLEAR, f"average precision is {ratio:.2f} times the prevalence; expected more than {CLEAR:g}")
+    _that(
+        ratio > CLEAR, f"average precision is {ratio:.2f} times the prevalence; expected more than {CLEAR:g}"
+    )
 
 
 def lesion_changes_its_slices(subject: Subject) -> None:
@@ -209,7 +211,10 @@ def arguments_round_trip(subject: Subject) -> None:
         options = {key: default for key, (_, default) in accepted(cls).items() if _spelt(key, default)}
         text = tomli_w.dumps(options | config)
         again = build(kind, tomllib.loads(text), **known)  # type: ignore[arg-type]
-        _that(_plain(again) == _plain(built), f"{cls.__name__} is another one after its options went through TOML")
+        _that(
+            _plain(again) == _plain(built),
+            f"{cls.__name__} is another one after its options went through TOML",
+        )
 
 
 def _spelt(key: str, default: Any) -> bool:
@@ -240,9 +245,8 @@ def two_channels(subject: Subject) -> None:
 def other_dimensions(subject: Subject) -> None:
     """A model that takes ``dims`` works on volumes if the method is of slices, and on slices if it is of volumes."""
     other = 5 - subject.detector.dims
-    detector = subject.after(
-        FEWEST, f"{other}-d", **{"model.dims": other, "prepare.size": 32, "training.batch_size": 2}
-    )
+    settings: dict[str, Any] = {"model.dims": other, "prepare.size": 32, "training.batch_size": 2}
+    detector = subject.after(FEWEST, f"{other}-d", **settings)
     _that(detector.dims == other and len(detector.size) == other, f"a model of {detector.dims} dimensions")
     _on_grid(detector.analyse(subject.scan).map, subject.scan)
 

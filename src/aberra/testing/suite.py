@@ -37,7 +37,7 @@ class Check:
 
     def applies(self, subject: Subject) -> bool:
         """Whether it is of this method at all."""
-        return APPLIES.get(self.function, lambda _: True)(subject)
+        return self.function not in APPLIES or APPLIES[self.function](subject)
 
     def __call__(self, method: str | Path | Subject) -> None:
         """Run it.
@@ -62,7 +62,9 @@ def checks_of(subject: Subject) -> dict[Check, str]:
     xfail = subject.conformance.xfail
     for name, reason in xfail.items():
         if name not in {check.name for check in checks}:
-            raise unknown(f"check in {subject.full.name}: conformance.xfail:", name, [each.name for each in checks])
+            raise unknown(
+                f"check in {subject.full.name}: conformance.xfail:", name, [each.name for each in checks]
+            )
         if not reason.strip():
             raise ConfigError(f"{subject.full.name}: conformance.xfail.{name} needs a reason")
     return {check: xfail.get(check.name, "") for check in checks}
