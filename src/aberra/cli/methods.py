@@ -16,7 +16,7 @@ def methods(
     from rich.table import Table
 
     from aberra.console import screen, styled
-    from aberra.method import Method, catalogue
+    from aberra.method import SECTIONS, Method, catalogue
 
     found = [Method.load(name)] if name else [Method.load(each) for each in catalogue()]
     if as_json:
@@ -44,7 +44,9 @@ def methods(
             table.add_row(styled((key.replace("_", " "), "dim")), getattr(method, key))
     for deviation in method.deviations:
         table.add_row(styled(("deviation", "dim")), deviation)
-    for section in ("model", "training", "score", "postprocess", "prepare", "case"):
+    for check, reason in method.conformance.get("xfail", {}).items():
+        table.add_row(styled(("cannot pass", "dim")), f"{check}: {reason}")
+    for section in SECTIONS:
         options = getattr(method, section)
         if options:
             table.add_row(
