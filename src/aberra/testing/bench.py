@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import finalize
 
 import numpy as np
 
@@ -48,7 +50,8 @@ class Bench:
 
     def __init__(self, cohort: Cohort | None = None) -> None:
         self.own = cohort
-        self._folder = TemporaryDirectory(prefix="aberra-testing-", ignore_cleanup_errors=True)
+        self._folder = Path(mkdtemp(prefix="aberra-testing-"))
+        finalize(self, rmtree, self._folder, ignore_errors=True)
         self._fitted: dict[str, Path] = {}
         if cohort is not None and len(cohort.select(healthy=True)) < 2 * UNSEEN:
             raise InputError(
@@ -56,8 +59,8 @@ class Bench:
             )
 
     def place(self, name: str) -> Path:
-        """A folder of this bench, which goes when the process ends."""
-        return Path(self._folder.name) / name
+        """A folder of this bench, which goes when the bench does."""
+        return self._folder / name
 
     def _phantoms(self, name: str, **options: Any) -> Cohort:
         return Cohort.read(write_cohort(self.place(name), **(SMALL | options)))
