@@ -97,4 +97,4 @@ def test_the_example_has_a_name_conforms_is_documented_and_fits(python, tmp_path
 def test_the_package_that_the_page_shows_conforms(python, tmp_path):
     _written(ROOT / "docs" / "how-to" / "add-a-method.md", tmp_path / "shown")
     _install(tmp_path / "shown", tmp_path / "installed")
-    _conforms(python, tmp_path / "shown" / "test_mean_slice.py")
+    _conforms(python, tmp_path / "shown" / "test_ceiling.py")
