@@ -54,7 +54,9 @@ class NotFittedError(ModelError):
     """
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"{model}: not fitted, so there is nothing to compare a scan with; `aberra fit` it first")
+        super().__init__(
+            f"{model}: not fitted, so there is nothing to compare a scan with; `aberra fit` it first"
+        )
 
 
 class MismatchError(AberraError):

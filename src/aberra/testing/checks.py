@@ -177,12 +177,14 @@ def use_changes_nothing(subject: Subject) -> None:
     full, small = deepcopy(subject.full.to_dict()), deepcopy(subject.method.to_dict())
     detector, scan = subject.detector, regrid(subject.scan, "as it is")
     asked, seen = deepcopy(detector.method.to_dict()), _arrays(scan)
-    options = deepcopy([vars(part) for part in (detector.score, detector.postprocess, detector.case_score)])
+    parts = (detector.score, detector.postprocess, detector.case_score, detector.model)
+    options = deepcopy([_plain(part) for part in parts])
     detector.detect(scan)
     _that(subject.full.to_dict() == full and subject.method.to_dict() == small, "the method was changed")
     _that(detector.method.to_dict() == asked, "the detector's method was changed")
-    now = [vars(part) for part in (detector.score, detector.postprocess, detector.case_score)]
-    _that(now == options, "the score's, post-processing's or case score's options were changed")
+    _that(
+        [_plain(part) for part in parts] == options, "options of score, post-processing or model were changed"
+    )
     for label, array in _arrays(scan).items():
         np.testing.assert_array_equal(array, seen[label], err_msg=f"the scan's {label} was changed")
 
@@ -244,7 +246,7 @@ def two_channels(subject: Subject) -> None:
 
 def other_dimensions(subject: Subject) -> None:
     """A model that takes ``dims`` works on volumes if the method is of slices, and on slices if it is of volumes."""
-    other = 5 - subject.detector.dims
+    other = 5 - subject.method.model.get("dims", 2)
     settings: dict[str, Any] = {"model.dims": other, "prepare.size": 32, "training.batch_size": 2}
     detector = subject.after(FEWEST, f"{other}-d", **settings)
     _that(detector.dims == other and len(detector.size) == other, f"a model of {detector.dims} dimensions")
