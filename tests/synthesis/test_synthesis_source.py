@@ -6,6 +6,8 @@ import torch
 from label_maps import structures, write
 
 from aberra.errors import ConfigError
+from aberra.prepare.atlas_maps import NAMES
+from aberra.synthesis.planted import Planted
 from aberra.synthesis.source import GAIN, OFFSET, HeadSource, Stream
 from aberra.training.sampling import Draws
 
@@ -35,7 +37,7 @@ def test_a_block_depends_on_seed_and_number_alone(source):
     first, again = source().block(4), source().block(4)
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
-        assert one.shape == (6, 32, 32, 32)
+        assert one.shape == (6, 1, 32, 32, 32)
     for other in (source().block(5), source(seed=1).block(4)):
         assert (other[0] != first[0]).any()
 
@@ -76,6 +78,30 @@ def test_drawn_ahead_is_what_is_drawn_here(source):
         stream.close()
     for one, two in zip(found, Stream(source(), ahead=0).draw([0, 0, 0], 3), strict=True):
         torch.testing.assert_close(one, two)
+
+
+def test_maps_are_further_channels_of_the_same_image(source):
+    options = {"profiles": {"tumour": 1.0}, "seed": 3}
+    plain, mapped = source(**options).image(0), source(maps=True, **options).image(0)
+    np.testing.assert_array_equal(mapped.data[0], plain.data[0])
+    assert mapped.channels[1:] == NAMES
+    maps = mapped.data[1:]
+    assert maps.min() >= 0
+    assert maps.sum(axis=0).max() < 1.01
+    assert not maps[:, ~plain.mask].any()
+    assert maps.any()
+    x, mask, _ = source(maps=True, **options).block(0)
+    assert x.shape == (6, 4, 32, 32, 32)
+    assert mask.shape == (6, 1, 32, 32, 32)
+
+
+def test_lesions_are_not_planted_into_maps(source):
+    stream = Stream(source(profiles={"healthy": 1.0}, maps=True), ahead=0)
+    healthy = stream.fixed(4, 0)
+    sick = Planted(stream, spacing=(3.0,) * 3, radius_mm=(6.0, 12.0), healthy=0.0).fixed(4, 0)
+    torch.testing.assert_close(sick[0][:, 1:], healthy[0][:, 1:])
+    assert not torch.equal(sick[0][:, :1], healthy[0][:, :1])
+    assert sick[2].any()
 
 
 def test_wrong_wishes_are_refused(source):
