@@ -118,8 +118,8 @@ class Method:
         for section in content.get("tiny", {}):
             if section not in SECTIONS:
                 raise unknown(f"section in {source}: tiny:", section, SECTIONS)
-        about = {"source": source, "title": f"[conformance] in {source}"}
-        checked(Conformance, content.get("conformance", {}), "conformance", **about)
+        tested, title = content.get("conformance", {}), f"[conformance] in {source}"
+        checked(Conformance, tested, "conformance", source=source, title=title)
         return cls(**complete(cls, content, str(source)))
 
     def overridden(self, overrides: Mapping[str, Any]) -> Method:

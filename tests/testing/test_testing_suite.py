@@ -128,5 +128,5 @@ def test_readme_counts_methods_and_exemptions():
     exempt = {
         name: len(xfail) for name in catalogue() if (xfail := Method.load(name).conformance.get("xfail"))
     }
-    assert f"each of {len(catalogue())} methods passes one conformance suite" in readme
+    assert f"Each of {len(catalogue())} methods passes one conformance suite" in readme
     assert f"{sum(exempt.values())} exemptions in {len(exempt)} methods" in readme
