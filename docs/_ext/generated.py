@@ -9,6 +9,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
+from aberra.measured import in_words, measured
 from aberra.method import Method, catalogue
 from aberra.registry import lookup, names
 
@@ -28,13 +29,14 @@ def methods_page() -> str:
         parts.append(f"## {name}\n\n**{method.title}.** {method.summary}\n")
         facts = [
             ("Learns from", method.learns_from),
+            ("Family", method.family),
             ("Model", f"`{method.model['name']}`"),
             ("Score", f"`{method.score['name']}`"),
             ("Reference", method.reference),
             ("Cost", method.cost),
             ("When", method.when),
             ("Known failure", method.failure),
-            ("Measured", method.measured),
+            *(("Measured", in_words(row)) for row in measured(name)),
             *(("Deviation", each) for each in method.deviations),
             *(
                 ("Cannot pass", f"`{check}`: {reason}")

@@ -4,11 +4,15 @@ The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file w
 ``base = "vae"`` starts from that method: its own texts and keys win, and a section with a ``name`` of its own replaces the whole
 section. Methods that differ in score, post-processing and case score only share one trained model.
 
+What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no method but can be a ``base``,
+and ``@key`` in ``reference`` and ``deviations`` stands for a text of ``catalogue/_texts.toml``.
+
 Two tables say how a method is tested, and are no part of what it is: ``[tiny]`` and ``[conformance]``, see :mod:`aberra.testing`.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +30,17 @@ SUPERVISED = ("labels", "masks")
 """What methods say that learn from diseased cases, too."""
 
 SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
+
+INHERITED = ("learns_from", "family")
+"""What a method takes from its base besides the sections."""
+
+RETIRED = ("measured",)
+"""Keys of earlier versions: files and saved detectors that have them are read as if they had not."""
+
+KEY = re.compile(r"(?<!\S)@([\w-]+)")
+"""Stands for a text that several methods share."""
+
+CATALOGUE = Path(__file__).parent / "catalogue"
 
 TESTING = ("tiny", "conformance")
 """Tables that say how a method is tested."""
@@ -51,6 +66,8 @@ class Method:
     Attributes:
         name: as in ``aberra fit NAME``.
         title: in words.
+        family: of the methods that it is told apart from by colour in figures; inherited from the base.
+        baseline: whether every table of a benchmark has it.
         learns_from: ``nothing``, ``healthy`` scans, ``labels`` (which scans or slices are diseased, too) or ``masks`` of lesions.
         summary: the idea in a sentence or two.
         reference: the publication.
@@ -58,7 +75,6 @@ class Method:
         cost: what it takes to train and to run.
         when: when to use it.
         failure: what it is known to miss.
-        measured: what was measured here, with command and date.
         model: ``name`` and hyper-parameters.
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options.
@@ -71,6 +87,8 @@ class Method:
 
     name: str
     title: str = ""
+    family: str = ""
+    baseline: bool = False
     learns_from: Literal["nothing", "healthy", "labels", "masks"] = "healthy"
     summary: str = ""
     reference: str = ""
@@ -78,7 +96,6 @@ class Method:
     cost: str = ""
     when: str = ""
     failure: str = ""
-    measured: str = ""
     model: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
     score: dict[str, Any]
@@ -109,7 +126,7 @@ class Method:
         Raises:
             ConfigError: unknown key, or no model or score.
         """
-        content = checked(cls, content, source=source)
+        content = _known(content, source)
         for section in ("model", "score"):
             if "name" not in content.get(section, {}):
                 raise ConfigError(
@@ -158,9 +175,9 @@ class Method:
         return {key: value for key, value in self.to_dict().items() if key not in TESTING}
 
     @property
-    def definition(self) -> dict[str, Any]:
-        """What a fit and its calibration depend on: neither prose nor how the method is tested."""
-        return {key: getattr(self, key) for key in ("name", "learns_from", *SECTIONS)}
+    def settings(self) -> dict[str, Any]:
+        """All that a result depends on: everything but name and texts."""
+        return {"learns_from": self.learns_from} | {section: getattr(self, section) for section in SECTIONS}
 
     @property
     def learnt(self) -> dict[str, Any]:
@@ -179,7 +196,7 @@ def _named() -> tuple[dict[str, Path], dict[str, str]]:
 
     A plugin names the package whose folder holds its TOML files, in the entry-point group ``aberra.methods``.
     """
-    folders, broken = [Path(__file__).parent / "catalogue"], {}
+    folders, broken = [CATALOGUE], {}
     for point in sorted(entry_points(group="aberra.methods")):
         try:  # what one plugin breaks must not take the others' methods away
             spec = find_spec(point.value)
@@ -192,9 +209,32 @@ def _named() -> tuple[dict[str, Path], dict[str, str]]:
             folders += [Path(folder) for folder in spec.submodule_search_locations]
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in sorted(folder.glob("*.toml")):
+        for path in sorted(folder.glob("[!_]*.toml")):
             found.setdefault(path.stem, path)
     return found, broken
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    return read_toml(CATALOGUE / "_texts.toml")
+
+
+def _spelt(text: str, source: Path) -> str:
+    """A text with those that it names."""
+
+    def shared(match: re.Match[str]) -> str:
+        if match[1] not in _texts():
+            raise unknown(f"text in {source}:", match[1], _texts())
+        return str(_texts()[match[1]])
+
+    return KEY.sub(shared, text)
+
+
+def _known(content: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """Content whose keys are a method's."""
+    return checked(
+        Method, {key: value for key, value in content.items() if key not in RETIRED}, source=source
+    )
 
 
 def _source(name_or_path: str | Path) -> Path:
@@ -234,7 +274,11 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file's content over that of its base's, checked."""
     content = read_toml(source)
     base = conforming(content.pop("base", None), str | None, f"{source}: base")
-    content = checked(Method, content, source=source)
+    content = _known(content, source)
+    if "reference" in content:
+        content["reference"] = _spelt(content["reference"], source)
+    if "deviations" in content:
+        content["deviations"] = [_spelt(each, source) for each in content["deviations"]]
     if base is None:
         return content
     # a file beside this one, or a catalogue name
@@ -248,7 +292,7 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     for key, value in content.items():
         merged[key] = merged[key] | value if key in SECTIONS and "name" not in value else value
     merged["tiny"] = _merged(kept, content["tiny"])
-    return {"learns_from": own.get("learns_from", "healthy")} | merged
+    return {key: own[key] for key in INHERITED if key in own} | merged
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

@@ -25,4 +25,4 @@ def test_the_list_has_every_method_and_json_has_all_there_is():
     said = _said()
     assert all(name in said for name in catalogue())
     (shown,) = json.loads(_said("constant", "--json"))
-    assert shown == Method.load("constant").to_dict()
+    assert shown.items() >= Method.load("constant").to_dict().items()

@@ -80,6 +80,7 @@ class Guided:
 
     name = "guided"
     needs = ("Denoises", "JudgesHealth")
+    unit = "intensity"
     ENCODERS = ("ddim", "dpm-solver")
 
     @configured("score")

@@ -35,6 +35,7 @@ class MultiScale:
 
     name = "multi-scale"
     needs = ("ReconstructsLevels",)
+    unit = "intensity"
 
     @configured("score")
     def __init__(

@@ -70,6 +70,7 @@ class Restoration:
 
     name = "restoration"
     needs = ("HasElbo",)
+    unit = "intensity"
 
     SCHEDULES: tuple[Descent, ...] = get_args(Descent)
 

@@ -103,7 +103,7 @@ class Bench:
 
     def fitted(self, method: Method) -> Detector:
         """A detector that has learnt as the method says, calibrated to its question; methods that learn the same share weights."""
-        learnt, asked = config_hash(method.learnt), config_hash(method.definition)
+        learnt, asked = config_hash(method.learnt), config_hash([method.name, method.settings])
         if asked in self._fitted:
             return Detector.load(self._fitted[asked])
         out, lessons = self.place(asked), self.lessons(method)

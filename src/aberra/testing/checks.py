@@ -200,7 +200,7 @@ def arguments_round_trip(subject: Subject) -> None:
     """What a detector's file keeps of a method is the method, and all options of model and score go through TOML."""
     saved = tomllib.loads((subject.folder / "detector.toml").read_text(encoding="utf-8"))
     _that(
-        Method.from_dict(saved["method"]).definition == subject.detector.method.definition,
+        Method.from_dict(saved["method"]).settings == subject.detector.method.settings,
         "detector.toml holds another method",
     )
     given = {"channels": len(saved["channels"]), "size": saved["size"], "dims": saved["dims"]}
