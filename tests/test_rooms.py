@@ -12,7 +12,7 @@ ROOMS = """
     __init__ errors versions pretrained console foreground options memory files output failures
     devices kinds capabilities registry method measured volume io cohort prepare
     nets diffusion models scores training metrics
-    result detector synthesis sequence report workflows benchmark cli __main__
+    result detector synthesis sequence report workflows testing benchmark cli __main__
 """.split()  # noqa: SIM905
 
 UP = {
@@ -76,7 +76,7 @@ def test_no_file_imports_in_a_circle():
 
 def test_only_whole_commands_use_workflows():
     users = {_room(here) for here, there in DOWN if _room(there) == "workflows"}
-    assert users == {"workflows", "benchmark", "cli"}
+    assert users == {"workflows", "testing", "benchmark", "cli"}
 
 
 def test_conveniences_that_import_upwards_are_those_that_are_listed():

@@ -199,7 +199,7 @@ def save(detector: Detector, folder: Path) -> Detector:
         "dims": detector.dims,
         "size": list(detector.size),
         "facts": dict(detector.facts),
-        "method": detector.method.to_dict(),
+        "method": detector.method.record,
         "recipe": {"steps": detector.recipe.to_config(), "state": detector.recipe.state()},
         "hashes": {WEIGHTS: file_hash(folder / WEIGHTS)},
     }

@@ -98,6 +98,7 @@ class BrainMask:
         ConfigError: unknown method, ``fraction`` outside (0, 1), or ``command`` without a program.
     """
 
+    name = "brain-mask"
     version = 3
     device = "auto"
     """Where networks run; set by :meth:`~aberra.prepare.recipe.Recipe.place`, no part of the configuration."""

@@ -78,6 +78,7 @@ class Guided:
     Deviation: mean over channels instead of the sum.
     """
 
+    name = "guided"
     needs = ("Denoises", "JudgesHealth")
     unit = "intensity"
     ENCODERS = ("ddim", "dpm-solver")

@@ -40,6 +40,7 @@ class MonteCarlo:
     The reconstruction is the mean of the draws. Memory does not grow with N.
     """
 
+    name = "monte-carlo"
     needs = ("SamplesReconstructions",)
 
     @configured("score")

@@ -33,6 +33,7 @@ class MultiScale:
         ConfigError: unknown option or negative smoothing.
     """
 
+    name = "multi-scale"
     needs = ("ReconstructsLevels",)
     unit = "intensity"
 

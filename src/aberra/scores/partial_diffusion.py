@@ -97,6 +97,7 @@ class PartialDiffusion:
     Deviation: the paper squares the difference.
     """
 
+    name = "partial-diffusion"
     needs: tuple[str, ...] = ("Denoises",)
 
     @configured("score")

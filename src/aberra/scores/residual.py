@@ -41,6 +41,7 @@ class Residual:
     scale and not weighted. SSIM is taken within the slice for 2-D models, in space for 3-D models.
     """
 
+    name = "residual"
     needs = ("Reconstructs",)
     MODES: tuple[Mode, ...] = get_args(Mode)
 
