@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from aberra.registry import BUILT_IN, lookup
+from aberra.registry import lookup, names
 from aberra.restore import Restored, mean_image
 
 
@@ -21,7 +21,7 @@ def test_the_mean_of_versions_is_in_float32():
 
 
 def test_every_restoration_says_what_it_needs():
-    for name in BUILT_IN["restore"]:
+    for name in names("restore"):
         restore = lookup("restore", name)()
         assert restore.needs
         assert all(isinstance(need, type) for need in restore.needs)

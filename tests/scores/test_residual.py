@@ -8,7 +8,7 @@ from aberra.compare.comparison import Comparison
 from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM
-from aberra.registry import BUILT_IN
+from aberra.registry import names
 from aberra.restore.partial_diffusion import Chain
 from aberra.scores.residual import Residual
 from known_denoiser import SIZE, KnownDenoiser, with_lesion
@@ -64,7 +64,7 @@ def _scores(brain):
 
 
 def test_every_restoration_is_tried():
-    assert set(RESTORES) == set(BUILT_IN["restore"])
+    assert set(RESTORES) == set(names("restore"))
 
 
 @pytest.mark.parametrize("restore", RESTORES)

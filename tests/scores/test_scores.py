@@ -12,7 +12,7 @@ from aberra.errors import ConfigError, PairingError
 from aberra.models.constant import Constant
 from aberra.models.dae import DAE
 from aberra.models.segnet import SegNet
-from aberra.registry import BUILT_IN, lookup, names
+from aberra.registry import lookup, names
 from aberra.scores import Scored, SmoothedScore, check_pairing, options_of
 from aberra.scores.direct import Direct
 from aberra.scores.residual import Residual
@@ -124,7 +124,7 @@ def test_scores_of_a_denoiser_find_a_lesion_whatever_the_batch(name, brain):
 
 
 def test_needs_are_the_protocols_themselves():
-    for name in BUILT_IN["scores"]:
+    for name in names("scores"):
         score = lookup("scores", name)()
         assert score.needs
         assert all(isinstance(need, type) for need in score.needs)

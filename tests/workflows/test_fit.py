@@ -170,7 +170,7 @@ def test_calibration_leaves_bad_cases_out_and_says_so(manifest, tmp_path):
         scan(10 + index).write(case.channels["image"])
     _spoil(more[2].channels["image"])
     failed = {}
-    found = made.calibrate(more, failed=failed, out=tmp_path / "again")
+    found = made.calibrate(more, failed=failed, out=tmp_path / "again").calibration
     assert found.n_cases == 3
     assert list(failed) == ["c2"]
     assert any("left out: c2: " in note and "NaN" in note for note in found.notes)

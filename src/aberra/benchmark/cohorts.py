@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort import Cohort
-from aberra.cohort.manifest import with_split
+from aberra.cohort.case import with_split
 from aberra.errors import ConfigError
 from aberra.foreground import region
 from aberra.output import claim

@@ -248,7 +248,7 @@ def _fitted(shared: _Run, row: _Row, identity: str) -> tuple[Detector, dict[str,
         if not (asked / "detector.toml").is_file():
             _fit(shared, row, asked)
     detector = Detector.load(asked, device=shared.device)
-    score = detector.score.score
+    score = detector.question.score.score
     facts = {
         "method": detector.method.name,
         "family": detector.method.family,

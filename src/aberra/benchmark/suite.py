@@ -122,6 +122,7 @@ class Suite:
         seeds: of weights and sampling, one repetition each.
         bootstrap: replicates over patients.
         protocol: threshold protocol of masks and of the Dice in the tables.
+        tiny: methods at test size (their ``[tiny]``): a run that shows whether all works, and measures nothing.
         budget: ``steps`` (most optimiser steps of any method) and ``minutes`` (most training time of any method), 0 is no limit.
         settings: ``section.key`` to value for every method that has the key; ``training`` only where a method
             trains by gradient, ``training.slices`` always.
@@ -138,6 +139,7 @@ class Suite:
     seeds: tuple[int, ...] = (0,)
     bootstrap: Annotated[int, Within(1, 100_000)] = 200
     protocol: str = "healthy-fpr-1"
+    tiny: bool = False
     budget: dict[str, NotNegative] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     cohorts: dict[str, CohortSpec]
@@ -249,9 +251,8 @@ class Suite:
     @property
     def identity(self) -> str:
         """Hash of everything that results depend on; adding or removing rows, seeds, tasks and columns does not change it."""
-        return config_hash(
-            [asdict(self)[key] for key in ("bootstrap", "protocol", "budget", "settings", "cohorts")]
-        )
+        keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *(["tiny"] if self.tiny else []))
+        return config_hash([asdict(self)[key] for key in keys])
 
     def entries(self, task: Task, only: Sequence[str] = ()) -> list[Entry]:
         """Rows of a task; ``only`` chooses by label, or, where no row is called that, by method.
@@ -278,6 +279,8 @@ class Suite:
             ConfigError: unknown method or setting.
         """
         method = Method.load(entry.name)
+        if self.tiny:
+            method = method.at_test_size()
         common = {
             key: value
             for key, value in (self.settings | task.settings).items()

@@ -49,6 +49,9 @@ def methods(
     facts = [(key.replace("_", " "), getattr(method, key)) for key in TEXTS]
     facts += [("measured", in_words(row)) for row in measured(str(name))]
     facts += [("deviation", text) for text in method.deviations]
+    facts += [
+        ("cannot pass", f"{check}: {why}") for check, why in method.conformance.get("xfail", {}).items()
+    ]
     for key, text in facts:
         if text:
             table.add_row(styled((key, "dim")), text)

@@ -28,6 +28,7 @@ class Draws(Restores):
         ConfigError: no draw.
     """
 
+    name = "draws"
     needs = (SamplesReconstructions,)
 
     @configured("score.restore")

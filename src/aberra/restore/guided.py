@@ -76,6 +76,7 @@ class Guided(Restores):
     Deviation: our comparison takes the mean over channels instead of the sum.
     """
 
+    name = "guided"
     needs = (Denoises, JudgesHealth)
     grad = True
     ENCODERS = ("ddim", "dpm-solver")

@@ -33,6 +33,7 @@ class LatentSearch(Restores):
     Deviation: starts at the mean code 0 instead of a random one, so that a map can be repeated and 200 steps do (the paper: 500).
     """
 
+    name = "latent-search"
     grad = True
 
     @configured("score.restore")

@@ -60,6 +60,7 @@ class PartialDiffusion(Restores):
     Deviation: the paper squares the difference, our comparison does not.
     """
 
+    name = "partial-diffusion"
     needs = (Denoises,)
 
     @configured("score.restore")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Reconstruct(Restores):
     """x̂ is what the model reconstructs."""
 
+    name = "reconstruct"
     needs = (Reconstructs,)
 
     def __call__(self, model: Reconstructs, x: Tensor) -> Iterator[Restored]:

@@ -60,6 +60,7 @@ class Restoration(Restores):
     the image's own reconstruction. The ELBO is taken at the posterior mean. Anisotropic TV. λ is fixed by default.
     """
 
+    name = "restoration"
     needs = (HasElbo,)
     grad = True
 

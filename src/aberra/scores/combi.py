@@ -43,6 +43,7 @@ class Combi:
     a sick one, and squares the residual; ours does neither.
     """
 
+    name = "combi"
     RESTORE: ClassVar[dict[str, Any]] = Residual.RESTORE
 
     @configured("score")

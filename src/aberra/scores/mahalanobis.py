@@ -43,6 +43,7 @@ class Mahalanobis:
     a covariance each.
     """
 
+    name = "mahalanobis"
     RESTORE: ClassVar[dict[str, Any]] = {
         "name": "partial-diffusion", "start": 500, "steps": 10, "sampler": "ddim", "draws": 10, "average": False
     }  # fmt: skip

@@ -31,6 +31,7 @@ class MultiScale:
         ConfigError: unknown option.
     """
 
+    name = "multi-scale"
     needs = (ReconstructsLevels,)
     unit = "intensity"
 

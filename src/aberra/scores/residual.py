@@ -38,6 +38,7 @@ class Residual:
     several.
     """
 
+    name = "residual"
     RESTORE: ClassVar[dict[str, Any]] = {"name": "reconstruct"}
 
     @configured("score")

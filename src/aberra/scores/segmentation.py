@@ -45,6 +45,7 @@ class Segmentation:
     What the model puts in the lesions' place is returned as reconstruction, where it does. Memory does not grow with N. Deviation: whether the divisor of the variance is N or N − 1 is not published.
     """
 
+    name = "segmentation"
     needs: tuple[type, ...] = (Segments,)
 
     @configured("score")

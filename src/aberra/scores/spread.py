@@ -38,6 +38,7 @@ class Spread:
     The reconstruction is the mean of x̂ₙ. Memory does not grow with N.
     """
 
+    name = "spread"
     RESTORE: ClassVar[dict[str, Any]] = {"name": "draws"}
 
     @configured("score")

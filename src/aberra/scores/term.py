@@ -34,6 +34,8 @@ class Term:
         ConfigError: unknown term, a negative κ, or κ with another term.
     """
 
+    name = "term"
+
     @configured("score")
     def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative | None = None) -> None:
         self.of = of
