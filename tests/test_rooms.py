@@ -76,7 +76,7 @@ def test_no_file_imports_in_a_circle():
 
 def test_only_whole_commands_use_workflows():
     users = {_room(here) for here, there in DOWN if _room(there) == "workflows"}
-    assert users == {"workflows", "testing", "benchmark", "cli"}
+    assert users == {"workflows", "benchmark", "cli"}
 
 
 def test_conveniences_that_import_upwards_are_those_that_are_listed():
