@@ -121,7 +121,7 @@ def fit(
     prepared = cache or out / "prepared"
     with locked(out / MARK, shared=True):  # another process may be at the same fit
         claim(prepared, "cache")
-        _learn(
+        first = _learn(
             detector,
             train_cases,
             val_cases,
@@ -133,6 +133,8 @@ def fit(
             workers=workers,
             progress=progress,
         )
+    if not first:
+        raise SystemExit
     if len(val_cases) and calibrated:
         _calibrate(detector, val_cases, names, out, progress=progress)
     check_held(out, identity)
@@ -315,13 +317,17 @@ def _learn(
     device: str,
     workers: int,
     progress: bool,
-) -> None:
-    """Train or fit the detector's model, whichever it can; nothing for models that learn nothing."""
+) -> bool:
+    """Train or fit the detector's model, whichever it can; nothing for models that learn nothing.
+
+    Returns:
+        False in the further processes of a training on several devices, which have nothing left to do.
+    """
     from aberra.prepare import prepare_cohort
     from aberra.training import Sampler, TrainingConfig, train
 
     if not isinstance(detector.model, Trains | Fits | FitsSamples):
-        return
+        return True
     options: dict[str, Any] = {
         "channels": list(detector.channels), "workers": workers, "progress": progress, "logs": out
     }  # fmt: skip
@@ -329,12 +335,12 @@ def _learn(
     config = TrainingConfig.from_dict(detector.method.training)
     if isinstance(detector.model, Fits):
         detector.model.fit(map(_lesion_free_part, training) if config.slices == LESION_FREE else training)
-        return
+        return True
     if isinstance(detector.model, FitsSamples):
         sampler = Sampler(training, config, dims=detector.dims, size=detector.size)
         x, mask = sampler.fixed(config.samples, seed)
         detector.model.fit_samples(x, mask, seed)
-        return
+        return True
     validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, LearnsFromLesions):
         training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
@@ -358,7 +364,10 @@ def _learn(
         seed=seed,
         progress=progress,
     )
+    if summary is None:
+        return False
     detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
+    return True
 
 
 def _planted(detector: Detector, volumes: Sequence[Volume], config: TrainingConfig) -> Planted:
