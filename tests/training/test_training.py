@@ -157,7 +157,9 @@ def test_weights_are_put_aside_only_where_they_are_exchanged(ema, copies, tmp_pa
 
 
 @pytest.mark.slow
-def test_compiled_networks_learn_the_same(tmp_path):
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of torch's own compiler
+def test_compiled_networks_learn_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     (plain, _), (compiled, _) = (
         _train(tmp_path / choice, 4, model=DAE, compile=choice) for choice in ("off", "on")
     )
