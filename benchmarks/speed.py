@@ -127,7 +127,7 @@ def main() -> None:
     data = volumes()
     slices = torch.from_numpy(np.concatenate([each.data[0] for each in data]))[:, None]
     masks = torch.from_numpy(np.concatenate([each.mask for each in data]))[:, None].float()
-    healthy = Sampler(data, TrainingConfig(), dims=2, size=(SIZE, SIZE))
+    planted = Planted(Sampler(data, TrainingConfig(), dims=2, size=(SIZE, SIZE)), spacing=(1.0, 1.0))
 
     def picked(_: int) -> tuple[torch.Tensor, ...]:
         picks = torch.randint(len(slices), (BATCH,))
@@ -138,7 +138,6 @@ def main() -> None:
         run = Runner(dims=2, size=(SIZE, SIZE), device=device.type)
         model = run.place(network(name, device)).eval()
         if name == PLANTED:
-            planted = Planted(healthy, spacing=(1.0, 1.0), **model.task())
             tasks = {
                 "training on planted lesions": (
                     lambda: plain_training(
