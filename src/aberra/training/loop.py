@@ -187,13 +187,15 @@ class Run:
 
     def batches(self) -> Batches:
         """The batches of all steps to come, in the order in which the turns take them."""
-        count, pinned = self.config.batch_size, self.fabric.device.type == "cuda"
+        return ahead(self._drawn, self._seeds(), self.workers)
 
-        def draw(seed: Sequence[int]) -> tuple[Tensor, ...]:
-            batch = self.sampler.draw(seed, count)
-            return tuple(part.pin_memory() for part in batch) if pinned else batch
-
-        return ahead(draw, self._seeds(), self.workers)
+    def _drawn(self, seed: Sequence[int]) -> tuple[Tensor, ...]:
+        """A batch; for CUDA in pinned memory, from where it is sent while the GPU computes."""
+        batch, device = self.sampler.draw(seed, self.config.batch_size), self.fabric.device
+        if device.type != "cuda":
+            return batch
+        with torch.cuda.device(device):  # a new thread's is the first
+            return tuple(part.pin_memory() for part in batch)
 
     def _seeds(self) -> Iterator[Sequence[int]]:
         """Of the batches: seed of the run, step, rank, and where there is more than one batch a step its number."""
@@ -266,8 +268,7 @@ class Run:
         x, mask, *truth = (part.to(self.fabric.device, non_blocking=True) for part in batch)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        lesion = {"lesion": truth[0]} if truth else {}  # for models that learn from lesions
-        losses: dict[str, Tensor] = self.model.loss(x, mask, generator, *turn, **lesion)
+        losses: dict[str, Tensor] = self.model.loss(x, mask, generator, *turn, **_with_truth(truth))
         return losses
 
     def _generator(self, step: int, rank: int, turn: int = 0, part: int = 0) -> Generator:
@@ -387,3 +388,8 @@ class Run:
     def _log(self, row: dict[str, Any]) -> None:
         if self.fabric.global_rank == 0:
             metrics.add(self.metrics, row)
+
+
+def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The keyword of models that learn from lesions; nothing for the others."""
+    return {"lesion": truth[0]} if truth else {}

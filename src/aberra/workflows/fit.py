@@ -70,6 +70,7 @@ def fit(
         OutputError: ``out`` holds another detector or another unfinished fit.
         TrainingError: no case to learn from, or truth is missing that the method learns from.
         ConfigError: the method's settings cannot work.
+        SystemExit: this is a further process of a training on several devices; the first one goes on and saves.
     """
     from aberra.cohort.fingerprint import fingerprint as measure
     from aberra.cohort.splits import split_by_patient, split_hash
