@@ -60,6 +60,8 @@ class Sampler:
         dims: 2 or 3.
         size: spatial shape S of a sample.
         lesions: samples come with their truth, too; ``balance`` of them are drawn where lesions are.
+        partners: samples come with intensities (C, S) and foreground (1, S) of another case at the same place as seen from the middle of the
+            foreground, too, augmented alike; of a single case, with itself mirrored left and right.
         kinds: label values that are asked for; only these count as lesions then.
 
     Raises:
@@ -75,6 +77,7 @@ class Sampler:
         size: Sequence[int],
         lesions: bool = False,
         kinds: Sequence[int] = (),
+        partners: bool = False,
     ) -> None:
         self.volumes = volumes
         self.config = config
@@ -82,6 +85,7 @@ class Sampler:
         self.size = tuple(size)
         self.lesions = lesions
         self.kinds = kinds
+        self.middles = [_middle_of(volume) for volume in volumes] if partners else []
         # who learns from lesions sees them
         self.lesion_free = config.slices == LESION_FREE and not lesions
         self.window = (1, *self.size) if dims == 2 else self.size
@@ -163,10 +167,36 @@ class Sampler:
         if self.lesions:
             truth = self._truth(volume)
             arrays.append(np.zeros((1, *volume.shape), dtype=bool) if truth is None else truth[None])
-        sample = tuple(
+        sample = self._window(arrays, low)
+        if self.middles:
+            sample += self._partner(index, low, rng)
+        if not augment:
+            return sample
+        return _changed(sample, *self._change(rng), images=(0, -2) if self.middles else (0,))
+
+    def _window(
+        self, arrays: Sequence[NDArray[np.generic]], low: Sequence[int]
+    ) -> tuple[NDArray[np.float32], ...]:
+        return tuple(
             _cut(array, low, self.window).reshape(-1, *self.size).astype(np.float32) for array in arrays
         )
-        return _changed(sample, *self._change(rng)) if augment else sample
+
+    def _partner(
+        self, index: int, low: Sequence[int], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Intensities and foreground of another case at the place of a window, or the mirror image of the only one."""
+        count = len(self.volumes)
+        other = (index + 1 + int(rng.integers(count - 1))) % count if count > 1 else index
+        volume = self.volumes[other]
+        there = [
+            start + round(new - old)
+            for start, old, new in zip(low, self.middles[index], self.middles[other], strict=True)
+        ]
+        if self.dims == 2:
+            there[0] = min(max(there[0], 0), volume.shape[0] - 1)
+        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        found = self._window([volume.data, mask[None]], there)
+        return found if count > 1 else tuple(array[..., ::-1] for array in found)
 
     def _corners(self, volume: Volume, index: int) -> NDArray[np.intp]:
         """Low corners (N, 3) of the usable patches; negative along an axis where the volume is smaller."""
@@ -232,18 +262,32 @@ def _labels(volumes: Sequence[Volume]) -> str:
 
 
 def _changed(
-    sample: tuple[NDArray[np.float32], ...], mirror: bool, gain: float, gamma: float
+    sample: tuple[NDArray[np.float32], ...],
+    mirror: bool,
+    gain: float,
+    gamma: float,
+    *,
+    images: Sequence[int],
 ) -> tuple[NDArray[np.float32], ...]:
-    """Mirror left and right (W); change γ, then gain, of the intensities."""
+    """Mirror left and right (W); change γ, then gain, of the arrays that are ``images``."""
     if mirror:
         sample = tuple(array[..., ::-1] for array in sample)
-    data: NDArray[np.floating] = sample[0]
-    if gamma != 1:
-        top = max(float(data.max()), 1e-6)
-        data = np.sign(data) * top * (np.abs(data) / top) ** gamma
-    if gain != 1:
-        data = data * gain
-    return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in (data, *sample[1:]))
+    arrays: list[NDArray[np.floating]] = list(sample)
+    for place in images:
+        data = arrays[place]
+        if gamma != 1:
+            top = max(float(data.max()), 1e-6)
+            data = np.sign(data) * top * (np.abs(data) / top) ** gamma
+        arrays[place] = data * gain if gain != 1 else data
+    return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in arrays)
+
+
+def _middle_of(volume: Volume) -> tuple[float, ...]:
+    """Index of the middle of the foreground's bounding box, (d, h, w)."""
+    if volume.mask is None:
+        return tuple((length - 1) / 2 for length in volume.shape)
+    ends = [np.flatnonzero(volume.mask.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
+    return tuple(float(end.mean()) for end in ends)
 
 
 def _middle(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
