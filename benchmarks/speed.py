@@ -24,7 +24,7 @@ from aberra.benchmark.machine import commit, machine
 from aberra.detector.windows import Runner
 from aberra.devices import choose_device
 from aberra.registry import build
-from aberra.synthesis.source import Planted
+from aberra.synthesis.planted import Planted
 from aberra.training import Sampler, TrainingConfig, train
 from aberra.volume import Volume
 
