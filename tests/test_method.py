@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import tomllib
+from dataclasses import replace
+
 import pytest
 
 from aberra.errors import ConfigError, PairingError
-from aberra.method import Method, catalogue, parse_settings
+from aberra.method import SECTIONS, Method, catalogue, parse_settings
 from aberra.models.vae import VAE
 from aberra.registry import build, lookup
 from aberra.scores import check_pairing
@@ -80,6 +83,61 @@ def test_a_pairing_that_cannot_work_is_refused_without_weights():
     with pytest.raises(PairingError, match=r"ScoresVolume.*VAE.*intensity"):
         check_pairing(VAE, build("scores", {"name": "direct"}))
     check_pairing(VAE, build("scores", {"name": "residual"}))
+
+
+def test_a_text_that_several_methods_share_is_named_by_its_key(tmp_path):
+    study = Method.load("vae").reference
+    assert "arXiv 2004.03271" in study
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'base = "vae"\nreference = "Me 2026, me@here.org; @baur2021"\ndeviations = ["@both-signs", "own"]\n'
+    )
+    method = Method.load(path)
+    assert method.reference == f"Me 2026, me@here.org; {study}"
+    assert method.deviations[0].startswith("The residual keeps both signs")
+    assert method.deviations[1] == "own"
+    path.write_text('base = "vae"\nreference = "@baur2012"\n')
+    with pytest.raises(ConfigError, match=r"mine\.toml.*'baur2012'.*baur2021"):
+        Method.load(path)
+
+
+def test_no_text_of_the_catalogue_names_a_key_that_is_not_there_and_none_is_unused():
+    used = "".join(path.read_text() for path in catalogue().values())
+    texts = tomllib.loads((catalogue()["vae"].parent / "_texts.toml").read_text())
+    for key, text in texts.items():
+        assert f"@{key}" in used, key
+        assert used.count(text) == 0, key  # written out
+    for name in catalogue():
+        method = Method.load(name)
+        assert "@" not in " ".join([method.reference, *method.deviations]), name
+
+
+def test_a_file_that_is_only_a_base_is_no_method():
+    assert "_study" not in catalogue()
+    assert Method.load("vae").training == Method.load("ae").training
+    assert Method.load("gmvae").training == Method.load("ae").training | {"learning_rate": 5e-5}
+
+
+def test_family_is_taken_from_the_base_and_being_a_baseline_is_not():
+    assert Method.load("bayesian-vae").family == Method.load("vae").family == "variational"
+    assert Method.load("vae-restoration").family == "restoration"
+    baselines = {name for name in catalogue() if Method.load(name).baseline}
+    assert baselines == {"intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}
+
+
+def test_settings_are_all_but_name_and_texts():
+    method = Method.load("dae")
+    assert set(method.settings) == {"learns_from", *SECTIONS}
+    assert replace(method, title="x", deviations=["y"]).settings == method.settings
+    assert method.overridden({"case.reduce": "max"}).settings != method.settings
+
+
+def test_what_was_measured_may_still_be_in_old_files_and_detectors(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('measured = "AP .5"\n[model]\nname = "dae"\n[score]\nname = "residual"\n')
+    method = Method.load(path)
+    assert not hasattr(method, "measured")
+    assert Method.from_dict(method.to_dict() | {"measured": "AP .5"}) == method
 
 
 def _files(tmp_path, **texts):

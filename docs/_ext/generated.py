@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aberra.measured import in_words, measured
 from aberra.method import Method, catalogue
 
 MARK = "<!-- made by docs/_ext/generated.py; do not edit -->\n\n"
@@ -19,13 +20,14 @@ def methods_page() -> str:
         parts.append(f"## {name}\n\n**{method.title}.** {method.summary}\n")
         facts = [
             ("Learns from", method.learns_from),
+            ("Family", method.family),
             ("Model", f"`{method.model['name']}`"),
             ("Score", f"`{method.score['name']}`"),
             ("Reference", method.reference),
             ("Cost", method.cost),
             ("When", method.when),
             ("Known failure", method.failure),
-            ("Measured", method.measured),
+            *(("Measured", in_words(row)) for row in measured(name)),
             *(("Deviation", each) for each in method.deviations),
         ]
         parts.append("\n".join(f"- **{key}**: {value}" for key, value in facts if value) + "\n")

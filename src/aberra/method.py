@@ -3,12 +3,17 @@
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
 ``base = "vae"`` starts from that method: its own texts and keys win, and a section with a ``name`` of its own replaces the whole
 section. Methods that differ in score, post-processing and case score only share one trained model.
+
+What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no method but can be a ``base``,
+and ``@key`` in ``reference`` and ``deviations`` stands for a text of ``catalogue/_texts.toml``.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.resources import files
 from os.path import isfile
 from pathlib import Path
@@ -26,6 +31,15 @@ SUPERVISED = ("labels", "masks")
 
 SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 
+INHERITED = ("learns_from", "family")
+"""What a method takes from its base besides the sections."""
+
+RETIRED = ("measured",)
+"""Keys of earlier versions: files and saved detectors that have them are read as if they had not."""
+
+KEY = re.compile(r"(?<!\S)@([\w-]+)")
+"""Stands for a text that several methods share."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -34,6 +48,8 @@ class Method:
     Attributes:
         name: as in ``aberra fit NAME``.
         title: in words.
+        family: of the methods that it is told apart from by colour in figures; inherited from the base.
+        baseline: whether every table of a benchmark has it.
         learns_from: ``nothing``, ``healthy`` scans, ``labels`` (which scans or slices are diseased, too) or ``masks`` of lesions.
         summary: the idea in a sentence or two.
         reference: the publication.
@@ -41,7 +57,6 @@ class Method:
         cost: what it takes to train and to run.
         when: when to use it.
         failure: what it is known to miss.
-        measured: what was measured here, with command and date.
         model: ``name`` and hyper-parameters.
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options.
@@ -52,6 +67,8 @@ class Method:
 
     name: str
     title: str = ""
+    family: str = ""
+    baseline: bool = False
     learns_from: Literal["nothing", "healthy", "labels", "masks"] = "healthy"
     summary: str = ""
     reference: str = ""
@@ -59,7 +76,6 @@ class Method:
     cost: str = ""
     when: str = ""
     failure: str = ""
-    measured: str = ""
     model: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
     score: dict[str, Any]
@@ -88,7 +104,7 @@ class Method:
         Raises:
             ConfigError: unknown key, or no model or score.
         """
-        content = checked(cls, content, source=source)
+        content = _known(content, source)
         for section in ("model", "score"):
             if "name" not in content.get(section, {}):
                 raise ConfigError(
@@ -115,6 +131,11 @@ class Method:
         return asdict(self)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All that a result depends on: everything but name and texts."""
+        return {"learns_from": self.learns_from} | {section: getattr(self, section) for section in SECTIONS}
+
+    @property
     def learnt(self) -> dict[str, Any]:
         """What the weights depend on: methods that agree in it share one trained model."""
         return {"model": self.model, "training": self.training, "prepare": self.prepare}
@@ -122,8 +143,34 @@ class Method:
 
 def catalogue() -> dict[str, Path]:
     """Name to file of every method that ships with aberra."""
-    folder = Path(str(files("aberra") / "catalogue"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(_catalogue().glob("[!_]*.toml"))}
+
+
+def _catalogue() -> Path:
+    return Path(str(files("aberra") / "catalogue"))
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    return read_toml(_catalogue() / "_texts.toml")
+
+
+def _spelt(text: str, source: Path) -> str:
+    """A text with those that it names."""
+
+    def shared(match: re.Match[str]) -> str:
+        if match[1] not in _texts():
+            raise unknown(f"text in {source}:", match[1], _texts())
+        return str(_texts()[match[1]])
+
+    return KEY.sub(shared, text)
+
+
+def _known(content: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """Content whose keys are a method's."""
+    return checked(
+        Method, {key: value for key, value in content.items() if key not in RETIRED}, source=source
+    )
 
 
 def _source(name_or_path: str | Path) -> Path:
@@ -144,7 +191,11 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file's content over that of its base's, checked."""
     content = read_toml(source)
     base = conforming(content.pop("base", None), str | None, f"{source}: base")
-    content = checked(Method, content, source=source)
+    content = _known(content, source)
+    if "reference" in content:
+        content["reference"] = _spelt(content["reference"], source)
+    if "deviations" in content:
+        content["deviations"] = [_spelt(each, source) for each in content["deviations"]]
     if base is None:
         return content
     # a file beside this one, or a catalogue name
@@ -155,7 +206,7 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     merged: dict[str, Any] = {section: own.get(section, {}) for section in SECTIONS}
     for key, value in content.items():
         merged[key] = merged[key] | value if key in SECTIONS and "name" not in value else value
-    return {"learns_from": own.get("learns_from", "healthy")} | merged
+    return {key: own[key] for key in INHERITED if key in own} | merged
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Guided:
     """
 
     needs = ("Denoises", "JudgesHealth")
+    unit = "intensity"
     ENCODERS = ("ddim", "dpm-solver")
 
     @configured("score")

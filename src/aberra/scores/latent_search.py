@@ -50,6 +50,7 @@ class LatentSearch:
         self.rate = rate
         self.feature_weight = feature_weight
         self.mode = mode
+        self.unit = "intensity"
         self.smooth = smooth
         self.needs = ("Generates", "HasCritic") if feature_weight else ("Generates",)
 

@@ -50,6 +50,7 @@ class MonteCarlo:
         if draws < fewest:
             raise ConfigError(f"score.draws={draws}; expected {fewest} or more with of='{of}'")
         self.of = of
+        self.unit = "intensity" if of == "residual" else ""
         self.draws = draws
         self.mode = mode
         self.smooth = smooth

@@ -34,6 +34,7 @@ class MultiScale:
     """
 
     needs = ("ReconstructsLevels",)
+    unit = "intensity"
 
     @configured("score")
     def __init__(

@@ -128,6 +128,7 @@ class PartialDiffusion:
             alpha=alpha,
             data_range=data_range,
         )
+        self.unit = self.residual.unit if of == "residual" and not self.perceptual else ""
         if self.perceptual:
             self.needs = ("Denoises", "HasFeatures")
 

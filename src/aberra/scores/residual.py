@@ -55,6 +55,7 @@ class Residual:
         data_range: Positive | None = None,
     ) -> None:
         self.mode = mode
+        self.unit = "intensity" if mode in get_args(Sign) else ""
         self.centre = centre
         self.smooth = smooth
         for name, value, modes in (

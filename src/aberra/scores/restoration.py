@@ -69,6 +69,7 @@ class Restoration:
     """
 
     needs = ("HasElbo",)
+    unit = "intensity"
 
     SCHEDULES: tuple[Descent, ...] = get_args(Descent)
 

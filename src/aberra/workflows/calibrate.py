@@ -77,7 +77,7 @@ def calibrate(
     expect_cohort(cohort)
     failed = {} if failed is None else failed
     _check_target(detector, method, out)
-    identity = config_hash([detector.identity["fingerprint"], method.to_dict() if method else None])
+    identity = config_hash([detector.identity["fingerprint"], method.settings if method else None])
     if out is not None:
         keep_out(out, inputs_of(cohort))
     logs = out or detector.folder

@@ -63,7 +63,8 @@ def fit(
         device: ``auto``, ``cpu`` or ``cuda``.
         cache: folder of prepared cases that other runs share; None keeps them in ``out`` until done.
         workers: threads that prepare cases.
-        calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows with another question.
+        calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows with the question: then
+            a fit, finished or not, of a method that learns the same is the same fit.
         progress: show progress bars.
 
     Raises:
@@ -92,7 +93,9 @@ def fit(
         "training_cases": len(train_cases),
         "validation_cases": len(val_cases),
     }
-    identity = config_hash([method.to_dict(), facts, names])
+    # what is only trained does not depend on the question; texts decide nothing
+    asked = method.settings if calibrated else [method.learns_from, method.learnt]
+    identity = config_hash([asked, facts, names])
     for folder in filter(None, (out, cache)):
         keep_out(folder, inputs_of(cohort))
     if _claim(out, cache, identity, resume=resume, look=True):
