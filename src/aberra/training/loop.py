@@ -251,13 +251,14 @@ class Run:
             moving = {id(parameter) for parameter in self.inner.players()[turn]}
             for parameter in self.inner.parameters():
                 parameter.requires_grad_(id(parameter) in moving)
-        optimizer.zero_grad()
         means: dict[str, Tensor] = {}
         for part in range(parts):
             batch = next(batches)
             generator = self._generator(self.state.step, self.fabric.global_rank, index, part)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < parts):
                 losses = self._losses(batch, generator, *([turn] if turn else []))
+                if not part:
+                    optimizer.zero_grad()
                 self.fabric.backward(losses["loss"] / parts)
             for name, value in losses.items():
                 means[name] = means.get(name, 0) + value.detach() / parts
