@@ -355,7 +355,7 @@ def _voxel(tally: _Tally, thresholds: dict[str, float]) -> dict[str, Any]:
             "dice_std": float(np.std(own)) if own else None,
         }
     residuals = tally.residuals.summary() | {"histogram": tally.residuals.bins()}
-    return {"pooled": curve, "at_threshold": at, "residuals": residuals}
+    return {"pooled": curve, "per_case": _mean(tally, "ap"), "at_threshold": at, "residuals": residuals}
 
 
 def _mask(tally: _Tally) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def train(
         progress: show a progress bar.
 
     Returns:
-        Steps, best step, best validation loss, seconds and images a second.
+        Steps, best step, best validation loss, seconds, images a second, and ``late_gain`` (see :func:`late_gain`).
 
     Raises:
         TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart, or loss or weights are not finite
@@ -335,6 +335,7 @@ class Run:
             "samples": len(self.sampler),
             "best_step": state.best_step if state.best is not None else None,
             "best_validation": state.best,
+            "late_gain": None if isinstance(self.inner, LearnsInTurns) else late_gain(self._validations()),
             "seconds": round(state.seconds, 1),
             "images_per_second": round(images / state.seconds, 1) if state.seconds else None,
             "device": str(self.fabric.device),
@@ -369,6 +370,13 @@ class Run:
             with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
+    def _validations(self) -> list[tuple[int, float]]:
+        """Step and validation loss of every evaluation so far."""
+        if not self.metrics.is_file():
+            return []
+        rows = map(json.loads, self.metrics.read_text(encoding="utf-8").splitlines())
+        return [(row["step"], row["validation"]) for row in rows if "validation" in row]
+
     def _trim_metrics(self) -> None:
         """Drop lines of steps that the checkpoint does not know (and a half-written last line)."""
         record(self.metrics)
@@ -383,6 +391,19 @@ class Run:
             if known:
                 kept.append(line + "\n")
         write_text(self.metrics, "".join(kept))
+
+
+def late_gain(validations: Sequence[tuple[int, float]]) -> float | None:
+    """By what share of itself the best validation loss fell in the last fifth of the steps; None where it cannot be told.
+
+    Not for models that learn in turns, whose losses cannot be compared from stage to stage.
+    """
+    steps = max((step for step, _ in validations), default=0)
+    before = [loss for step, loss in validations if step <= 0.8 * steps]
+    after = [loss for step, loss in validations if step > 0.8 * steps]
+    if not before or not after or not min(before):
+        return None
+    return (min(before) - min(*before, *after)) / abs(min(before))
 
 
 def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
