@@ -31,7 +31,7 @@ BEGIN = "Voxel AP of `aberra benchmark "
 """Of a sentence in `measured`."""
 
 NUMBERS = (
-    "value", "low", "high", "prevalence", "training_seconds", "seconds_per_case", "peak_mb", "subjects",
+    "value", "low", "high", "prevalence", "late_gain", "training_seconds", "seconds_per_case", "peak_mb", "subjects",
 )  # fmt: skip
 WHOLE = ("seed", "cases", "parameters", "steps")
 """Columns of results.csv that are numbers."""

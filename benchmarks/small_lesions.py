@@ -84,7 +84,7 @@ def threshold_at(rate: float, maps: Sequence[Sparse]) -> float:
         return float(np.mean([each.regions(threshold) for each in maps]))
 
     few, many = TAILS
-    if false(at(many)) <= rate:
+    if not len(values) or false(at(many)) <= rate:
         raise SystemExit(f"{many:.0%} of the healthy voxels make no more than {rate:g} region(s) a scan")
     for _ in range(HALVINGS):
         middle = float(np.sqrt(few * many))

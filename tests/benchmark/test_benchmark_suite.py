@@ -39,6 +39,22 @@ def test_smoke_has_every_method_of_the_catalogue():
     assert {entry.name for entry in suite.methods} == set(catalogue())
 
 
+def test_the_rows_on_real_brains_are_two_sided_where_they_do_not_say_otherwise():
+    suite = Suite.load("ixi")
+    (task,) = suite.tasks
+    sides = {"dark": "negative", "bright": "positive"}
+    for entry in suite.entries(task):
+        if entry.detector:
+            continue
+        method = suite.method(task, entry)
+        assert "nonzero" in str(method.prepare)
+        named = next((sides[word] for word in sides if word in entry.label), "absolute")
+        assert method.score.get("mode", named) == named
+        if method.model["name"] == "intensity":
+            side = {"dark": "dark", "two-sided": "both"}.get(entry.label.rpartition(", ")[2], "bright")
+            assert method.model["polarity"] == side
+
+
 def test_the_studys_seventeen_rows_are_in_its_suite():
     from aberra.benchmark.statistics import published
 
