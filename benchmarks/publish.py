@@ -24,7 +24,7 @@ from aberra.method import catalogue
 
 ROOT = Path(__file__).parent.parent
 METRICS = (
-    "AP", "AUROC", "⌈Dice⌉", "Dice", "l1-RE_N", "l1-RE_A", "chi2", "slice AUROC", "slice AUROC, matched by position",
+    "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "l1-RE_N", "l1-RE_A", "chi2", "slice AUROC", "slice AUROC, matched by position",
     "case AUROC", "healthy FPR", "lesion recall", "false positives per scan",
 )  # fmt: skip
 BEGIN = "Voxel AP of `aberra benchmark "
@@ -43,7 +43,7 @@ UNTESTED = "Rows without ° are not tested: the best row is of the earlier run."
 FACTS = ("training s", "s/case", "parameters")
 """Columns of a table that tell nothing of how good a method is."""
 
-PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.05")
+PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.01", "p ≤ 0.05", "p ≤ 0.1")
 
 
 def measured(rows: list[dict[str, object]], name: str, size: str) -> dict[str, str]:
