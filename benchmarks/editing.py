@@ -20,9 +20,9 @@ from table import save, show
 from aberra.benchmark.machine import commit, machine
 from aberra.cohort import Cohort
 from aberra.detector import Detector
-from aberra.editing import Aim, Edit, drawn_lesion, edit
 from aberra.files import atomic_path
 from aberra.prepare.orient import Orient
+from aberra.workflows.edit import Aim, Edit, drawn_lesion, edit
 
 if TYPE_CHECKING:
     from aberra.volume import Volume

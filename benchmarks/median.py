@@ -20,7 +20,7 @@ def main() -> None:
     """Run and print."""
     from sklearn.metrics import average_precision_score
 
-    from aberra.postprocess import PostProcess
+    from aberra.detector.postprocess import PostProcess
     from aberra.prepare.normalise import Normalise
     from aberra.synthesis.lesions import draw_lesion, plant
     from aberra.synthesis.phantom import draw_phantom, render

@@ -14,7 +14,7 @@ import torch
 from table import save, show
 
 from aberra.benchmark.machine import commit, machine, peak_memory
-from aberra.inference import Runner
+from aberra.detector.windows import Runner
 from aberra.method import Method, parse_settings
 from aberra.registry import build
 

@@ -16,7 +16,8 @@ import torch
 from table import save, show
 
 from aberra.benchmark.machine import commit, machine
-from aberra.inference import Runner, choose_device
+from aberra.detector.windows import Runner
+from aberra.devices import choose_device
 from aberra.registry import build
 from aberra.training import TrainingConfig, train
 from aberra.volume import Volume

@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from aberra.cohort import Cohort
-from aberra.detection import detect_cohort
 from aberra.detector import Detector
+from aberra.detector.windows import Runner
 from aberra.errors import TrainingError
-from aberra.evaluation import evaluate
-from aberra.inference import Runner
 from aberra.method import Method
 from aberra.metrics.tables import rows_of
-from aberra.predictions import import_predictions
 from aberra.prepare.orient import Orient
 from aberra.result import Result
 from aberra.scores.segmentation import Segmentation, entropy
 from aberra.training import Sampler, TrainingConfig
 from aberra.volume import Volume
+from aberra.workflows.detect import detect_cohort
+from aberra.workflows.evaluate import evaluate
+from aberra.workflows.predictions import import_predictions
 
 SMALL = {
     "prepare.size": 32,

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 import pytest
 import torch
 
+from aberra.detector.postprocess import CaseScore, PostProcess
 from aberra.errors import ConfigError
-from aberra.fitting import _check_options
 from aberra.method import Method
 from aberra.options import (
     Between,
@@ -30,12 +30,12 @@ from aberra.options import (
     checked,
     configured,
 )
-from aberra.postprocess import CaseScore, PostProcess
 from aberra.prepare import checked_wishes
 from aberra.prepare.atlas import atlas_grid
 from aberra.prepare.plan import plan
 from aberra.registry import GIVEN, SECTIONS, build, lookup, names
 from aberra.training import TrainingConfig
+from aberra.workflows.fit import _check_options
 
 WRONG = [
     0, -1, 1, 2, 3, 7, 50, 10**6, 10**9, 10**30, -(10**30), 2**63, 10**5000,

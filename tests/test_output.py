@@ -267,7 +267,7 @@ def plain(monkeypatch):
     """Without pictures, which take nearly all of the time and write nothing of their own."""
     monkeypatch.setattr("aberra.report.page.case_picture", lambda *_: ("", ""))
     monkeypatch.setattr("aberra.report.page.thumbnail", lambda *_: "data:")
-    monkeypatch.setattr("aberra.evaluation._figures", lambda *_: [])
+    monkeypatch.setattr("aberra.workflows.evaluate._figures", lambda *_: [])
 
 
 def _put(root, kit, entry):

@@ -135,14 +135,16 @@ def test_a_scan_that_cannot_be_read_does_not_decide(tmp_path):
 
 
 def test_a_sequence_without_a_detector_of_its_own_gets_the_general_one(tmp_path, monkeypatch):
-    from aberra import saving
+    from aberra import pretrained
 
     (t1,) = _written(tmp_path, "p1_T1w.nii.gz")
-    monkeypatch.setattr(saving, "shipped_detectors", lambda: {"flair": tmp_path, "any-contrast": tmp_path})
+    monkeypatch.setattr(
+        pretrained, "shipped_detectors", lambda: {"flair": tmp_path, "any-contrast": tmp_path}
+    )
     found = choose(Cohort.from_paths(t1))
     assert found.detector == "any-contrast"
     assert found.why.endswith("there is no detector for T1 alone")
-    monkeypatch.setattr(saving, "shipped_detectors", lambda: {"flair": tmp_path})
+    monkeypatch.setattr(pretrained, "shipped_detectors", lambda: {"flair": tmp_path})
     with pytest.raises(MismatchError, match="no shipped detector reads"):
         choose(Cohort.from_paths(t1))
 

@@ -11,7 +11,7 @@ import pytest
 
 import aberra
 from aberra.detector import Detector
-from aberra.saving import shipped_detectors
+from aberra.pretrained import shipped_detectors
 
 HEAVY = ("torch", "monai", "torchio", "SimpleITK", "scipy", "nibabel", "numpy")
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aberra.cohort import Cohort
     from aberra.detector import Detector
-    from aberra.evaluation import evaluate
     from aberra.result import Result
     from aberra.volume import Volume
+    from aberra.workflows.evaluate import evaluate
 
 __version__ = "0.1.0"
 __all__ = ["Cohort", "Detector", "Result", "Volume", "evaluate"]
@@ -20,7 +20,7 @@ _HOME = {
     "Detector": "aberra.detector",
     "Result": "aberra.result",
     "Volume": "aberra.volume",
-    "evaluate": "aberra.evaluation",
+    "evaluate": "aberra.workflows.evaluate",
 }
 
 

@@ -45,9 +45,9 @@ class Method:
         model: ``name`` and hyper-parameters.
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options.
-        postprocess: keys of :class:`aberra.postprocess.PostProcess`.
+        postprocess: keys of :class:`aberra.detector.postprocess.PostProcess`.
         prepare: ``steps`` (a whole recipe) or wishes for :func:`aberra.prepare.plan`.
-        case: keys of :class:`aberra.postprocess.CaseScore`.
+        case: keys of :class:`aberra.detector.postprocess.CaseScore`.
     """
 
     name: str

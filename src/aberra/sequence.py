@@ -77,7 +77,7 @@ def choose(cohort: Cohort, channels: Sequence[str] | None = None) -> Choice:
     Raises:
         MismatchError: it cannot be told, the cases differ, or no shipped detector reads this.
     """
-    from aberra.saving import shipped_detectors
+    from aberra.pretrained import shipped_detectors
 
     shipped = list(shipped_detectors())
     remedy = f"name a detector ({', '.join(shipped)}) instead of auto"

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from aberra.cli import app
+from aberra.devices import choose_device
 from aberra.errors import ConfigError
-from aberra.inference import choose_device
 
 ABSENT = ["mps", "xpu", "meta", "vulkan", "cuda:9", "cpu:3", "", "cpu ", "CPU", "cuda:x", "abacus", "gpu"]
 

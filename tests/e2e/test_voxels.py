@@ -8,14 +8,14 @@ import pytest
 
 from aberra.cohort import Cohort
 from aberra.cohort.doctor import examine
-from aberra.detection import detect_cohort
 from aberra.detector import Detector
 from aberra.errors import InputError
-from aberra.evaluation import evaluate
 from aberra.files import read_json
 from aberra.method import Method
 from aberra.report import write_report
 from aberra.volume import Volume
+from aberra.workflows.detect import detect_cohort
+from aberra.workflows.evaluate import evaluate
 
 pytestmark = pytest.mark.e2e
 

@@ -45,7 +45,7 @@ def same(volume, changed=None):
 
 
 def _built(method):
-    from aberra.fitting import _check_options
+    from aberra.workflows.fit import _check_options
 
     _check_options(method)
 

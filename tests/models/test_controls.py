@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from aberra.detector.postprocess import CaseScore
 from aberra.models.intensity import Intensity
 from aberra.models.random import Random
-from aberra.postprocess import CaseScore
 
 
 def _ball(radius, edge=20):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from aberra.capabilities import LearnsFromLesions, LearnsFromPlanted, Segments, Trains
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
-from aberra.inference import Runner
 from aberra.models.anomaly_segmenter import AnomalySegmenter
 
 

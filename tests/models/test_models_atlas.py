@@ -39,7 +39,7 @@ def _image(place, values):
 
 
 def _run():
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
     return Runner(dims=3, size=SIZE, device="cpu")
 

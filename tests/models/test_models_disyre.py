@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
-from aberra.inference import Runner
 from aberra.models.disyre import DISYRE, plant
 from aberra.nets.diffusion_unet import DiffusionUNet
 from aberra.scores.monte_carlo import MonteCarlo

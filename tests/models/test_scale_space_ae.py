@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
-from aberra.inference import Runner
 from aberra.models.scale_space_ae import ScaleSpaceAE
 from aberra.models.vae import VAE
 from aberra.nets.pyramid import expand, gaussian_pyramid

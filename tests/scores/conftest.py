@@ -4,7 +4,7 @@ import pytest
 import torch
 from linear_vae import LinearVAE
 
-from aberra.inference import Runner
+from aberra.detector.windows import Runner
 
 
 @pytest.fixture

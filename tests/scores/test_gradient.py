@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError, PairingError
-from aberra.inference import Runner
 from aberra.models.ae import AE
 from aberra.models.constant import Constant
 from aberra.models.vae import VAE

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError, PairingError
-from aberra.inference import Runner
 from aberra.models.vae import VAE
 from aberra.scores import check_pairing
 from aberra.scores.latent_search import LatentSearch

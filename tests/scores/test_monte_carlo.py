@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
-from aberra.inference import Runner
 from aberra.models.ae import AE
 from aberra.scores.monte_carlo import MonteCarlo
 from aberra.scores.residual import Residual

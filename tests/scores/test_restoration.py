@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
-from aberra.inference import Runner
 from aberra.models.vae import VAE
 from aberra.scores.restoration import GRID, Restoration, shrink_variation, total_variation
 from aberra.volume import Volume

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError, PairingError
-from aberra.inference import Runner
 from aberra.models.constant import Constant
 from aberra.models.dae import DAE
 from aberra.scores import check_pairing

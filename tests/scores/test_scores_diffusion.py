@@ -5,9 +5,9 @@ import pytest
 import torch
 from known_denoiser import KnownDenoiser
 
+from aberra.detector.windows import Runner
 from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError
-from aberra.inference import Runner
 from aberra.models.ddpm import DDPM
 from aberra.scores.andi import ANDi
 from aberra.scores.autoddpm import PUBLISHED, AutoDDPM

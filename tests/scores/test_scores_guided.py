@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.diffusion.schedule import Estimate, Schedule
 from aberra.errors import ConfigError, PairingError
-from aberra.inference import Runner
 from aberra.models.ddpm import DDPM
 from aberra.scores import check_pairing
 from aberra.scores.guided import Guided

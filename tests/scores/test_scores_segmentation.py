@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError, PairingError
-from aberra.inference import Runner
 from aberra.models.dae import DAE
 from aberra.scores import check_pairing
 from aberra.scores.segmentation import Segmentation, entropy

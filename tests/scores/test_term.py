@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.postprocess import CaseScore
+from aberra.detector.windows import Runner
 from aberra.errors import ConfigError, PairingError
-from aberra.inference import Runner
 from aberra.models.vae import VAE
-from aberra.postprocess import CaseScore
 from aberra.scores import check_pairing
 from aberra.scores.term import Term
 

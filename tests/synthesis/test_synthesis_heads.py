@@ -116,7 +116,7 @@ def test_profiles_are_whole():
     assert {"ms", "wmh", "tumour", "stroke", "haemorrhage", "fcd", "generic"} <= set(profiles())
     for each in profiles().values():
         assert set(each.sites) <= set(SITES)
-        assert 0 < each.radius[0] < each.radius[1] <= 35
+        assert 0 < each.radius[0] < each.radius[1] <= 45
         assert 1 <= each.count[0] <= each.count[1]
     assert profiles()["tumour"].radius[1] >= 30
     assert profiles()["ms"].radius[0] <= 1.5

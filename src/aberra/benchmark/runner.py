@@ -96,8 +96,8 @@ def run(
         OutputError: ``out`` holds results and ``resume`` is off, or results of another suite.
         ConfigError: an unknown method, task or setting.
     """
+    from aberra.devices import choose_device
     from aberra.errors import unknown
-    from aberra.inference import choose_device
 
     choose_device(device)
     known = [task.name for task in suite.tasks]
@@ -227,8 +227,8 @@ def _fitted(shared: _Run, row: _Row) -> tuple[Detector, dict[str, Any]]:
 
 def _fit(shared: _Run, row: _Row, asked: Path) -> None:
     """Save the calibrated detector of a row in ``asked``."""
-    from aberra.calibrating import calibrate
     from aberra.detector import Detector
+    from aberra.workflows.calibrate import calibrate
 
     validation = row.learn.select(split="val")
     if row.entry.detector:
@@ -260,8 +260,8 @@ def _plain(method: Method) -> Method:
 def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str, *, picture: Path) -> dict[str, Any]:
     """Detect in a cohort and evaluate, as a user would; keep a picture of one case."""
     from aberra.benchmark.strips import taken, typical
-    from aberra.detection import detect_cohort
-    from aberra.evaluation import evaluate
+    from aberra.workflows.detect import detect_cohort
+    from aberra.workflows.evaluate import evaluate
 
     maps = shared.out / "maps" / name
     with peak_memory() as peak:

@@ -18,6 +18,6 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the phantoms.")] = 2026,
 ) -> None:
     """Find lesions in unseen phantom cases and write a report: the whole pipeline on one screen."""
-    from aberra.demo import run
+    from aberra.workflows.demo import run
 
     run(out, from_scratch=from_scratch, seed=seed)

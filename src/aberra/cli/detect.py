@@ -47,12 +47,12 @@ def detect(
     """Score scans: per case a map, mask, reconstruction and result.json; scores.csv and report.html for all."""
     from aberra.cohort import Cohort
     from aberra.console import screen, styled, warn
-    from aberra.detection import detect_cohort
     from aberra.detector import Detector
+    from aberra.detector.folder import is_detector, resolve_model
+    from aberra.devices import choose_device
     from aberra.errors import InputError
-    from aberra.inference import choose_device
-    from aberra.saving import is_detector, resolve_model
     from aberra.sequence import AUTO, choose
+    from aberra.workflows.detect import detect_cohort
 
     choose_device(device)
     console = screen()

@@ -35,7 +35,7 @@ def doctor(
 
     known = view = None
     if model is not None:
-        from aberra.saving import load_recipe, resolve_model
+        from aberra.detector.folder import load_recipe, resolve_model
 
         folder = resolve_model(model)
         view = load_recipe(folder).view

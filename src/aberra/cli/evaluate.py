@@ -30,7 +30,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and tests.")] = 0,
 ) -> None:
     """Compute voxel, lesion and case metrics with intervals; write metrics.json, tables and figures."""
-    from aberra.evaluation import evaluate as run
+    from aberra.workflows.evaluate import evaluate as run
 
     found = run(
         results,

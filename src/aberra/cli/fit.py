@@ -47,7 +47,7 @@ def fit(
     from aberra.cohort import Cohort
     from aberra.console import screen
     from aberra.detector import Detector
-    from aberra.inference import choose_device
+    from aberra.devices import choose_device
     from aberra.method import Method, parse_settings
 
     chosen = Method.load(method, parse_settings(settings or []))

@@ -28,7 +28,7 @@ def import_predictions(
 ) -> None:
     """Turn another tool's predicted masks or probabilities into results that `aberra evaluate` and `aberra report` read."""
     from aberra.console import screen
-    from aberra.predictions import import_predictions as run
+    from aberra.workflows.predictions import import_predictions as run
 
     done = run(
         folder,

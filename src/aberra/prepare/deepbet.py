@@ -58,7 +58,7 @@ def extract(volume: Volume, device: str = "auto") -> NDArray[np.bool]:
     """
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-    from aberra.inference import choose_device
+    from aberra.devices import choose_device
 
     own, canonical = io_orientation(volume.affine), axcodes2ornt("RAS")
     data = np.ascontiguousarray(apply_orientation(volume.data[0], ornt_transform(own, canonical)))

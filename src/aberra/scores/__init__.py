@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import Denoises
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 SMALLEST = 1e-20
 """Of a squared difference, so that one zero does not make the geometric mean zero."""

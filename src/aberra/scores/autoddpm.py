@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from aberra.detector.windows import Runner
     from aberra.diffusion.schedule import Schedule
-    from aberra.inference import Runner
     from aberra.volume import Volume
 
 QUANTILE = 0.95

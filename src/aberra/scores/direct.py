@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import ScoresVolume
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 
 class Direct:

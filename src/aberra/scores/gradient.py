@@ -15,7 +15,7 @@ from aberra.scores.terms import OfTerm, needs_of, term
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 
 class Gradient:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from aberra.detector.windows import Runner
     from aberra.diffusion.samplers import Denoise
-    from aberra.inference import Runner
     from aberra.volume import Volume
 
 STARTS = (0.25, 0.5)

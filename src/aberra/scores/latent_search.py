@@ -14,7 +14,7 @@ from aberra.scores.smoothing import smoothed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 
 class LatentSearch:

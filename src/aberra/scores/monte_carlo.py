@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import SamplesReconstructions
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 Of = Literal["residual", "variance", "std"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import Denoises
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aberra.capabilities import Reconstructs
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 Sign = Literal["absolute", "positive", "negative"]
 Mode = Literal["absolute", "positive", "negative", "ssim", "structural"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
     from aberra.volume import Volume
 
 Auto = Literal["auto"]

@@ -14,7 +14,7 @@ from aberra.scores import Scored
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 
 SURE = 1e-5

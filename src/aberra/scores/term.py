@@ -11,7 +11,7 @@ from aberra.scores.terms import OfTerm, needs_of, term
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.inference import Runner
+    from aberra.detector.windows import Runner
 
 ImageFeature = Literal["image-feature"]
 IMAGE_FEATURE: ImageFeature = "image-feature"

@@ -98,7 +98,7 @@ class Run:
     ) -> None:
         from lightning.fabric import Fabric
 
-        from aberra.inference import choose_device
+        from aberra.devices import choose_device
 
         self.config = config
         self.folder = folder

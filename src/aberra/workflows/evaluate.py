@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from aberra.calibrate import FIXED, GIVEN
 from aberra.cohort import Cohort
+from aberra.detector.calibration import FIXED, GIVEN
 from aberra.errors import InputError, MismatchError
 from aberra.failures import refuse, told
 from aberra.files import read_json, reading, write_json, write_text

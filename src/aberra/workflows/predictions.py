@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.calibrate import FIXED, GIVEN, Calibration
 from aberra.cohort import Cohort
-from aberra.detection import FILES, write_scores
+from aberra.detector.calibration import FIXED, GIVEN, Calibration
+from aberra.detector.postprocess import CaseScore, PostProcess
 from aberra.errors import InputError, MismatchError, OutputError
 from aberra.failures import refuse
 from aberra.files import atomic_path, config_hash, is_empty, write_json
 from aberra.foreground import region
 from aberra.output import check_names, claim, inputs_of, keep_out
-from aberra.postprocess import CaseScore, PostProcess
 from aberra.result import Result
+from aberra.workflows.detect import FILES, write_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,8 +119,8 @@ def _file(folder: Path, case: str) -> Path | None:
 
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
     """One prediction as a result."""
-    from aberra.card import versions
     from aberra.io import is_whole, labels_of, onto, read
+    from aberra.versions import versions
 
     channel, source = next(iter(case.channels.items()))
     scan, given = case.read([channel]), read(path)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.detector.postprocess import CaseScore, PostProcess
 from aberra.errors import CalibrationError, ConfigError, MismatchError
 from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
 from aberra.options import checked, conforming
-from aberra.postprocess import CaseScore, PostProcess
 from aberra.registry import build
 from aberra.result import Result
 from aberra.volume import expect_volume
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from aberra.calibrate import Calibration
     from aberra.cohort import Case, Cohort
     from aberra.cohort.fingerprint import Fingerprint
+    from aberra.detector.calibration import Calibration
     from aberra.prepare import Recipe
     from aberra.volume import Volume
 
@@ -136,7 +136,7 @@ class Detector:
         device: str = "auto",
         batch_size: int | None = None,
     ) -> None:
-        from aberra.inference import Runner
+        from aberra.detector.windows import Runner
 
         self.recipe = recipe
         self.channels = tuple(channels)
@@ -186,9 +186,9 @@ class Detector:
     def fit(cls, method: Method | str | Path, cohort: Cohort, *, out: Path | str, **options: Any) -> Detector:
         """Learn from a cohort's healthy training cases and save to ``out``.
 
-        See :func:`aberra.fitting.fit` for the options and errors.
+        See :func:`aberra.workflows.fit.fit` for the options and errors.
         """
-        from aberra.fitting import fit
+        from aberra.workflows.fit import fit
 
         if not isinstance(method, Method):
             method = Method.load(conforming(method, str | PathLike, "method", "dae"))
@@ -203,13 +203,13 @@ class Detector:
         Raises:
             ModelError: missing, unfinished, damaged or of another format version.
         """
-        from aberra.saving import load
+        from aberra.detector.folder import load
 
         return load(model, device=device, batch_size=batch_size)
 
     def save(self, folder: Path | str) -> None:
         """Write ``weights.safetensors``, ``fingerprint.json``, ``calibration.json``, ``card.md`` and, last, ``detector.toml``."""
-        from aberra.saving import save
+        from aberra.detector.folder import save
 
         save(self, Path(folder))
 
@@ -309,7 +309,7 @@ class Detector:
             CalibrationError: the detector is not calibrated, so that no threshold can be stated.
             InputError, MismatchError: the scan cannot be used.
         """
-        from aberra.card import versions
+        from aberra.versions import versions
 
         started = perf_counter()
         expect_volume(volume)
@@ -394,8 +394,8 @@ class Detector:
         return volume
 
     def calibrate(self, cohort: Cohort, **options: Any) -> Calibration:
-        """Calibrate on held-out healthy cases; see :func:`aberra.calibrating.calibrate`."""
-        from aberra.calibrating import calibrate
+        """Calibrate on held-out healthy cases; see :func:`aberra.workflows.calibrate.calibrate`."""
+        from aberra.workflows.calibrate import calibrate
 
         return calibrate(self, cohort, **options)
 

@@ -32,12 +32,12 @@ def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:
     """
     from aberra.cohort import Cohort
     from aberra.console import screen
-    from aberra.detection import detect_cohort
     from aberra.detector import Detector
-    from aberra.evaluation import evaluate
     from aberra.method import Method
     from aberra.output import claim
     from aberra.synthesis import write_cohort
+    from aberra.workflows.detect import detect_cohort
+    from aberra.workflows.evaluate import evaluate
 
     claim(out, "demo")
     console = screen()

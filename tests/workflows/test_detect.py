@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from aberra.cohort import Case, Cohort
-from aberra.detection import detect_cohort
 from aberra.detector import Detector
 from aberra.errors import InputError, OutputError
-from aberra.evaluation import evaluate
 from aberra.files import file_hash, read_mark
 from aberra.output import kind_of
 from aberra.report import write_report
 from aberra.result import Result
+from aberra.workflows.detect import detect_cohort
+from aberra.workflows.evaluate import evaluate
 from small_scans import cohort, detector, scan, series
 
 

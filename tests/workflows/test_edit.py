@@ -9,12 +9,12 @@ import torch
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.diffusion.schedule import Estimate
-from aberra.editing import Aim, edit, edit_cohort
 from aberra.errors import ConfigError, InputError, MismatchError, OutputError
 from aberra.method import Method
 from aberra.models.guided_ddpm import GuidedDDPM
 from aberra.prepare import Recipe
 from aberra.volume import Volume
+from aberra.workflows.edit import Aim, edit, edit_cohort
 from reorient import reorient
 
 SIZE = 16

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from aberra.calibrating import measure_calibration, tune_score
 from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, LearnsFromPlanted, Trains
 from aberra.cohort import Cohort
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
+from aberra.detector.folder import refuse_finished
 from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import MARK, config_hash, discard, locked, read_mark
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
 from aberra.output import check_held, claim, inputs_of, keep_out
 from aberra.registry import build, named
-from aberra.saving import refuse_finished
 from aberra.training.config import LESION_FREE
+from aberra.workflows.calibrate import measure_calibration, tune_score
 
 if TYPE_CHECKING:
     from aberra.cohort.fingerprint import Fingerprint
@@ -74,7 +74,7 @@ def fit(
     from aberra.cohort.fingerprint import fingerprint as measure
     from aberra.cohort.splits import split_by_patient, split_hash
     from aberra.detector import Detector
-    from aberra.inference import choose_device
+    from aberra.devices import choose_device
     from aberra.prepare import Recipe
 
     expect_cohort(cohort)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from aberra.calibrate import Calibration, ScoreHistogram
 from aberra.cohort import Cohort
+from aberra.detector.calibration import Calibration, ScoreHistogram
 from aberra.errors import InputError, MismatchError, OutputError
-from aberra.evaluation import evaluate
 from aberra.files import RECORD, write_json
 from aberra.metrics.tables import rows_of
 from aberra.metrics.voxel import Overlap
 from aberra.result import Result
 from aberra.volume import Volume
+from aberra.workflows.evaluate import evaluate
 from reorient import reorient
 
 
@@ -217,7 +217,7 @@ def test_what_nobody_foresaw_in_the_pools_stops_with_the_cases_name(study, monke
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("aberra.evaluation.Overlap.of", broken)
+    monkeypatch.setattr("aberra.workflows.evaluate.Overlap.of", broken)
     with pytest.raises(
         InputError, match=r"c0: unexpected ZeroDivisionError; please report it, log at .*c0\.log"
     ):

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.calibrate import Calibration, ScoreHistogram
 from aberra.cohort import Cohort
+from aberra.cohort.groups import group_value
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
+from aberra.detector.calibration import Calibration, ScoreHistogram
+from aberra.detector.folder import refuse_finished
 from aberra.errors import CalibrationError, InputError
 from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
 from aberra.method import SUPERVISED, Method
 from aberra.options import configured
 from aberra.output import claim, inputs_of, keep_out
-from aberra.saving import refuse_finished, shipped_detectors
+from aberra.pretrained import shipped_detectors
 from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
     from aberra.cohort import Case
     from aberra.detector import Analysis
     from aberra.volume import Volume
-
-AGE_BAND = 10
-"""Years in an age group of Mondrian p-values."""
 
 
 @configured("calibrate")
@@ -164,15 +163,6 @@ def _check_target(detector: Detector, method: Method | None, out: Path | None) -
         )
     if out is not None:
         refuse_finished(out)
-
-
-def group_value(case: Case, column: str) -> str:
-    """Return a case's group: the column's value, ages in bands of ten years; empty where unknown."""
-    value = case.groups.get(column, "")
-    if column == "age" and value:
-        low = int(float(value) // AGE_BAND * AGE_BAND)
-        return f"{low}-{low + AGE_BAND - 1}"
-    return value
 
 
 def tune_score(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> None:

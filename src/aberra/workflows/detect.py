@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aberra.cohort import Cohort
+from aberra.cohort.groups import group_value
 from aberra.console import bars
 from aberra.errors import AberraError, OutputError
 from aberra.failures import told
@@ -224,8 +225,6 @@ def _detect_case(
     identity: str,
 ) -> None:
     """Detect in one case and save it."""
-    from aberra.calibrating import group_value
-
     volume = detector.read(case, channels)
     by = detector.calibration.group_by if detector.calibration else ""
     result = detector.detect(

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.detector.windows import Runner
+from aberra.devices import choose_device
 from aberra.errors import ConfigError
-from aberra.inference import Runner, choose_device
 from aberra.models.dae import DAE
 from aberra.scores.residual import Residual
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from aberra.errors import InputError, MismatchError, OutputError
-from aberra.evaluation import evaluate
 from aberra.output import kind_of
-from aberra.predictions import import_predictions
 from aberra.report import write_report
 from aberra.result import Result
 from aberra.volume import Volume
+from aberra.workflows.evaluate import evaluate
+from aberra.workflows.predictions import import_predictions
 from reorient import reorient
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aberra.detector.postprocess import CaseScore, PostProcess
 from aberra.errors import ConfigError
-from aberra.postprocess import CaseScore, PostProcess
 from aberra.volume import Volume
 
 

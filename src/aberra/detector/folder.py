@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aberra.calibrate import Calibration
+from aberra.detector.calibration import Calibration
 from aberra.errors import AberraError, ModelError, OutputError
 from aberra.files import atomic_path, file_hash, read_json, read_toml, write_json, write_text
 from aberra.method import Method
 from aberra.options import Count, Dims, Edge, accepted, checked, complete, conforming
 from aberra.output import claim, kind_of
 from aberra.prepare.plan import fit_shape
+from aberra.pretrained import shipped_detectors
 from aberra.registry import build
 from aberra.volume import described
 
@@ -45,7 +45,7 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
 
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.detector import Detector
-    from aberra.inference import choose_device
+    from aberra.devices import choose_device
 
     conforming(device, str, "device")
     choose_device(device)  # before anything is read
@@ -181,7 +181,7 @@ def save(detector: Detector, folder: Path) -> None:
     import tomli_w
     from safetensors.torch import save_file
 
-    from aberra.card import card
+    from aberra.detector.card import card
 
     refuse_finished(folder, unless=detector.folder)
     claim(folder, "detector")
@@ -272,9 +272,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); give a detector's folder") from error
-
-
-def shipped_detectors() -> dict[str, Path]:
-    """Name to folder of the detectors that come with aberra."""
-    root = Path(str(files("aberra") / "pretrained"))
-    return {path.parent.name: path.parent for path in sorted(root.glob("*/detector.toml"))}

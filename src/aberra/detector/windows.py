@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from aberra.devices import choose_device
 from aberra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,36 +27,6 @@ LARGEST = 4_000_000
 
 MARGIN = 4
 """Voxels kept around the foreground in a window that has grown."""
-
-
-def choose_device(wish: str = "auto") -> torch.device:
-    """Return CUDA where there is one for ``auto``, else the device asked for: ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        ConfigError: the device is not known, not there or cannot be used.
-    """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    known = {"auto": "cuda" if there else "cpu", "cpu": "cpu"}
-    if there:
-        known |= {"cuda": "cuda"} | {f"cuda:{index}": f"cuda:{index}" for index in range(there)}
-    name = str(wish)
-    if name not in known:
-        try:
-            kind = torch.device(name).type
-        except RuntimeError as error:
-            raise ConfigError(f"device {name or repr(name)}: not known; use auto, cpu or cuda") from error
-        if kind == "cuda":
-            what = f"there are {there} GPUs" if there else "torch finds no GPU here"
-            raise ConfigError(f"device {name}: not there, {what}; use auto or cpu")
-        raise ConfigError(f"device {name}: not there; use auto, cpu or cuda")
-    device = torch.device(known[name])
-    if device.type == "cuda":
-        try:
-            torch.zeros(1, device=device)
-        except Exception as error:
-            what = str(error).splitlines()[0]
-            raise ConfigError(f"device {device}: cannot be used ({what}); use --device cpu") from error
-    return device
 
 
 class Runner:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+from aberra.versions import versions
 
 if TYPE_CHECKING:
     from aberra.detector import Detector
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {"python": platform.python_version()} | {
-        name: version(name) for name in ("aberra", "torch", "numpy", "scipy", "simpleitk")
-    }
 
 
 def card(detector: Detector) -> str:

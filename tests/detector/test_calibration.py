@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from aberra.calibrate import MIN_GROUP, Calibration, ScoreHistogram
+from aberra.detector.calibration import MIN_GROUP, Calibration, ScoreHistogram
 from aberra.errors import CalibrationError, ConfigError
 
 
