@@ -21,9 +21,9 @@ from table import HELD_OUT, PAGES, as_markdown, commit, kept, save
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aberra.calibrate import Calibration
     from aberra.cohort import Case, Cohort
     from aberra.detector import Detector
+    from aberra.detector.calibration import Calibration
 
 SEVERITIES = {"mild": 0.3, "strong": 0.8}
 NOMINAL = 0.05

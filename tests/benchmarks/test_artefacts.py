@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aberra.calibrate import Calibration, ScoreHistogram
+from aberra.detector.calibration import Calibration, ScoreHistogram
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from artefacts import as_table, summary
