@@ -30,7 +30,8 @@ class Trains(Protocol):
             generator: the only source of randomness besides dropout, on ``x``'s device.
 
         Returns:
-            Scalars; ``"loss"`` is minimised, the others are logged.
+            Scalars; ``"loss"`` is minimised, the others are logged. In validation the first of ``"error"``, ``"reconstruction"`` and
+            ``"loss"`` is watched.
         """
         ...
 
@@ -71,10 +72,17 @@ class LearnsFromLesions(Protocol):
 
 @runtime_checkable
 class LearnsFromPlanted(Protocol):
-    """Learns from healthy samples into which lesions are planted as it goes; its ``loss`` takes their label values as ``lesion``."""
+    """Learns from healthy samples into which lesions are planted as it goes; its ``loss`` takes their truth as ``lesion``, (B, 1, S).
+
+    Where a task says ``before``, it takes the images before planting as ``healthy``, (B, C, S), too.
+    """
 
     def task(self) -> Mapping[str, Any]:
-        """What is planted: options of :class:`aberra.synthesis.source.Planted`."""
+        """What is planted: options of :class:`aberra.synthesis.planted.Planted`."""
+        ...
+
+    def validation_task(self) -> Mapping[str, Any]:
+        """What validation samples have planted in: lesions of another family, so that weights are chosen by what they were not taught."""
         ...
 
 
@@ -217,6 +225,7 @@ class Segments(Protocol):
         """Yield ``count`` maps of lesion probability for ``x``, (B, 1, S) each, in [0, 1].
 
         A model with K values in its attribute ``kinds`` yields the probability of each kind, (B, K, S), with a sum of at most 1.
+        A model whose attribute ``restores`` is true has the method ``restored``, too: the image without the lesions, (B, C, S).
         Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers); a model without
         randomness yields the same map each time.
         """

@@ -85,6 +85,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "normalise": "aberra.prepare.normalise:Normalise",
         "histogram-match": "aberra.prepare.histogram_match:HistogramMatch",
         "register": "aberra.prepare.register:Register",
+        "atlas-maps": "aberra.prepare.atlas_maps:AtlasMaps",
         "crop": "aberra.prepare.crop:Crop",
     },
 }

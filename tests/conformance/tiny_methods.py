@@ -7,6 +7,13 @@ from aberra.method import Method
 DENSE = {"model.latent": 32, "model.width": 8, "training.steps": 300}
 DDPM = {"model.width": 8, "model.multipliers": [1, 2], "training.steps": 300}
 SEGNET = {"model.width": 8, "model.levels": 3, "training.steps": 200}
+# patches as plain as the lesion that is asked for: a net of this size learns nothing subtle in so few steps
+PASTED = {
+    "model.widths": [8, 16, 16],
+    "model.gain": 0.8,
+    "training.steps": 1000,
+    "training.learning_rate": 4e-3,
+}
 GUIDED = {
     "model.width": 8,
     "model.multipliers": [1, 2],
@@ -61,6 +68,25 @@ TINY = {
         "model.radius_mm": [8.0, 25.0],
         "model.count": 2,
         "model.healthy": 0.0,
+        "training.steps": 200,
+        "training.warmup": 10,
+        "training.ema": 0.0,
+        "training.batch_size": 4,
+        "prepare.steps": [
+            {"name": "orient", "to": "SPL"},
+            {"name": "brain-mask", "method": "auto"},
+            {"name": "resample", "spacing": [6.0, 6.0, 6.0]},
+            {"name": "normalise", "method": "interdecile"},
+        ],
+    },
+    "fpi": PASTED | {"model.factor": [0.7, 1.0]},
+    "pii": PASTED | {"model.factor": [0.7, 1.0], "model.blends": ["mixed", "alpha", "alpha", "alpha"]},
+    "nsa": PASTED | {"model.blends": ["poisson", "alpha", "alpha", "alpha"]},
+    "cutpaste": PASTED | {"model.healthy": 0.2},
+    "mood22": {
+        "model.widths": [8, 16, 16],
+        "model.gain": 0.8,
+        "model.radius_mm": [8.0, 25.0],
         "training.steps": 200,
         "training.warmup": 10,
         "training.ema": 0.0,

@@ -6,7 +6,9 @@ import torch
 from label_maps import structures, write
 
 from aberra.errors import ConfigError
-from aberra.synthesis.source import GAIN, OFFSET, HeadSource, Planted, Stream
+from aberra.prepare.atlas_maps import NAMES
+from aberra.synthesis.planted import Planted
+from aberra.synthesis.source import GAIN, OFFSET, HeadSource, Stream
 from aberra.training.sampling import Draws
 
 
@@ -35,7 +37,7 @@ def test_a_block_depends_on_seed_and_number_alone(source):
     first, again = source().block(4), source().block(4)
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
-        assert one.shape == (6, 32, 32, 32)
+        assert one.shape == (6, 1, 32, 32, 32)
     for other in (source().block(5), source(seed=1).block(4)):
         assert (other[0] != first[0]).any()
 
@@ -78,6 +80,30 @@ def test_drawn_ahead_is_what_is_drawn_here(source):
         torch.testing.assert_close(one, two)
 
 
+def test_maps_are_further_channels_of_the_same_image(source):
+    options = {"profiles": {"tumour": 1.0}, "seed": 3}
+    plain, mapped = source(**options).image(0), source(maps=True, **options).image(0)
+    np.testing.assert_array_equal(mapped.data[0], plain.data[0])
+    assert mapped.channels[1:] == NAMES
+    maps = mapped.data[1:]
+    assert maps.min() >= 0
+    assert maps.sum(axis=0).max() < 1.01
+    assert not maps[:, ~plain.mask].any()
+    assert maps.any()
+    x, mask, _ = source(maps=True, **options).block(0)
+    assert x.shape == (6, 4, 32, 32, 32)
+    assert mask.shape == (6, 1, 32, 32, 32)
+
+
+def test_lesions_are_not_planted_into_maps(source):
+    stream = Stream(source(profiles={"healthy": 1.0}, maps=True), ahead=0)
+    healthy = stream.fixed(4, 0)
+    sick = Planted(stream, spacing=(3.0,) * 3, radius_mm=(6.0, 12.0), healthy=0.0).fixed(4, 0)
+    torch.testing.assert_close(sick[0][:, 1:], healthy[0][:, 1:])
+    assert not torch.equal(sick[0][:, :1], healthy[0][:, :1])
+    assert sick[2].any()
+
+
 def test_wrong_wishes_are_refused(source):
     with pytest.raises(ConfigError, match="label map"):
         HeadSource(anatomies=(), contrasts={"flair": 1}, profiles={"ms": 1})
@@ -87,55 +113,3 @@ def test_wrong_wishes_are_refused(source):
         source(profiles={"helthy": 1.0})
     with pytest.raises(ConfigError, match="not all 0"):
         source(profiles={"ms": 0.0})
-
-
-class _Flat:
-    """Healthy samples of constant tissue."""
-
-    def __init__(self, *shape):
-        self.shape = shape
-
-    def __len__(self):
-        return 5
-
-    def draw(self, seed, count):
-        del seed
-        mask = torch.zeros(count, 1, *self.shape)
-        mask[(..., *[slice(4, -4)] * len(self.shape))] = 1
-        x = torch.zeros_like(mask)
-        x[:, :, 4:6] = -1.0  # some fluid; tissue is 0, as after normalisation
-        return x * mask, mask
-
-    def fixed(self, count, seed):
-        return self.draw([seed], count)
-
-
-@pytest.mark.parametrize("shape", [(40, 40), (32, 32, 32)])
-@pytest.mark.parametrize(("kind", "value"), [("hyper", 1), ("hypo", 2), ("texture", 3)])
-def test_planted_labels_say_what_was_planted(shape, kind, value):
-    planted = Planted(
-        _Flat(*shape), spacing=(2.0,) * len(shape), sources=(kind,), radius_mm=(5, 9), count=2, healthy=0.0
-    )
-    assert isinstance(planted, Draws)
-    x, mask, labels = planted.draw([0, 1, 0], 4)
-    assert set(labels.unique().tolist()) == {0, value}
-    assert not labels[mask == 0].any()
-    before, _ = _Flat(*shape).draw([0], 4)
-    change = (x - before)[labels == value]
-    assert change.abs().max() > 0.2
-    assert torch.equal(x[mask == 0], before[mask == 0])
-    if value != 3:
-        assert (change.mean() > 0) == (value == 1)
-    again = planted.draw([0, 1, 0], 4)
-    assert torch.equal(again[0], x)
-    assert torch.equal(planted.fixed(3, 0)[0], planted.fixed(3, 0)[0])
-
-
-def test_some_samples_stay_healthy():
-    planted = Planted(_Flat(32, 32), spacing=(2.0, 2.0), radius_mm=(5, 9), healthy=0.5)
-    _, _, labels = planted.draw([0, 0, 0], 60)
-    assert 15 < sum(bool(each.any()) for each in labels) < 45
-    with pytest.raises(ConfigError, match="share"):
-        Planted(_Flat(32, 32), spacing=(2.0, 2.0), healthy=1.0)
-    with pytest.raises(ConfigError, match="hyper"):
-        Planted(_Flat(32, 32), spacing=(2.0, 2.0), sources=("hype",))

@@ -252,6 +252,61 @@ def test_batches_depend_on_seed_and_step_alone():
     assert not torch.equal(sampler.draw([1, 2, 0], 4)[0], sampler.draw([1, 3, 0], 4)[0])
 
 
+@pytest.mark.parametrize(("dims", "size"), [(2, (16, 16)), (3, (8, 16, 16))])
+def test_partners_are_other_cases_at_the_same_place(dims, size):
+    def case(number, low):
+        place = np.indices((12, 24, 24), dtype=np.float32)
+        index = sum(
+            place * np.array([1, 100, 10_000]).reshape(3, 1, 1, 1)
+        )  # what a voxel's value says of its place
+        mask = np.zeros(index.shape, bool)
+        mask[low : low + 8, 4:20, 4:20] = True
+        return Volume(data=(index + number * 1e6)[None] * mask, affine=np.eye(4), mask=mask)
+
+    cases = [case(1, 0), case(2, 3), case(3, 3)]
+    config = TrainingConfig(flip=0.5, min_foreground=0.1)
+    sampler = Sampler(cases, config, dims=dims, size=size, partners=True)
+    x, mask, other, there = sampler.draw([0, 1, 0], 24)
+    assert other.shape == x.shape
+    both = (mask > 0) & (there > 0)
+    assert both.any()
+    number, partner = (each.double().div(1e6).floor() for each in (x, other))
+    assert (number[both] != partner[both]).all()
+    shift = {
+        (1, 2): 3,
+        (1, 3): 3,
+        (2, 1): -3,
+        (3, 1): -3,
+        (2, 3): 0,
+        (3, 2): 0,
+    }  # along D, as the middles of the foregrounds
+    moved = (other - x).double() - (partner - number) * 1e6
+    for key, expected in shift.items():
+        pair = both & (number == key[0]) & (partner == key[1])
+        assert (moved[pair].round() == expected).all(), key
+    again = sampler.draw([0, 1, 0], 24)
+    assert all(torch.equal(*each) for each in zip(again, (x, mask, other, there), strict=True))
+    plain = Sampler(cases, config, dims=dims, size=size)
+    assert len(plain.draw([0, 1, 0], 2)) == 2
+
+
+def test_the_partner_of_a_single_case_is_its_mirror_image():
+    (volume,) = _cohort(1)
+    sampler = Sampler([volume], TrainingConfig(gamma=0.2), dims=2, size=(32, 32), partners=True)
+    x, _, other, _ = sampler.draw([0, 0, 0], 4)
+    torch.testing.assert_close(other, x.flip(-1))
+
+
+def test_validation_watches_the_error_of_models_that_have_one(tmp_path):
+    class Erring(VAE):
+        def loss(self, x, mask, generator):
+            losses = super().loss(x, mask, generator)
+            return losses if self.training else losses | {"error": losses["loss"] * 0 + 0.25}
+
+    _, summary = _train(tmp_path, 4, model=Erring)
+    assert summary["best_validation"] == pytest.approx(0.25)
+
+
 def test_settings():
     config = TrainingConfig(steps=100, learning_rate=1.0, schedule="cosine", warmup=10)
     assert config.rate(0) == pytest.approx(0.1)

@@ -186,3 +186,37 @@ def test_a_damaged_detector_names_the_file(name, manifest, tmp_path):
         (tmp_path / "model" / name).write_text(content, encoding="latin-1")
         with pytest.raises(ModelError, match=re.escape(name)):
             Detector.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(("name", "dims"), [("fpi", 2), ("fpi", 3), ("synthetic-lesions", 3)])
+def test_synthetic_anomalies_are_learnt_and_watched_in_different_families(
+    name, dims, manifest, tmp_path, monkeypatch
+):
+    from aberra.synthesis.planted import Planted
+
+    tasks = []
+    real = Planted.__init__
+
+    def seen(self, samples, **options):
+        tasks.append(({volume.data.tobytes() for volume in samples.volumes}, options))
+        real(self, samples, **options)
+
+    monkeypatch.setattr(Planted, "__init__", seen)
+    settings = {
+        "model.dims": dims,
+        "model.widths": [4, 8],
+        "model.restores": True,
+        "training.steps": 2,
+        "training.batch_size": 2,
+        "training.validation_samples": 4,
+        "prepare.size": 16,
+    }
+    method = Method.load(name, settings)
+    made = Detector.fit(method, Cohort.read(manifest), out=tmp_path / "model", workers=1)
+    (learnt, task), (watched, other) = tasks
+    assert learnt.isdisjoint(watched)
+    assert not set(task["sources"]) & set(other["sources"])
+    assert 0 <= made.facts["training_best_validation"] <= 1
+    result = made.detect(scan(1))
+    assert result.reconstruction.shape == result.map.shape
+    assert ("fixed-0.5" in made.calibration.thresholds) == (name != "fpi")

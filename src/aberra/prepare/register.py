@@ -55,31 +55,49 @@ class Register:
         """Return the scan on the atlas grid; images are left as they are."""
         if volume.is_image:
             return volume
-        from aberra.prepare.resample import Resample, smoothed
+        from aberra.prepare.resample import smoothed
 
-        _, inside, atlas = template()
-        # thin out before searching, so that the pyramid starts from what it needs
-        coarse = Resample(spacing=[max(WORKING_MM, step) for step in volume.spacing])(volume)
-        moving = coarse.data[0] if coarse.mask is None else coarse.data[0] * coarse.mask
-        to_scan, failed = _remembered(moving, coarse.affine)
+        to_scan, fact, why = locate(volume)
         shape, grid = atlas_grid(self.spacing)
         # an affine scales little: the scan's voxels are thinned out by about the ratio of the spacings
         data = smoothed(volume.data, (self.spacing / step for step in volume.spacing))
         moved = regrid(volume, to_scan @ grid, shape, data=data)
-        found = (moving != 0) if coarse.mask is None else coarse.mask
-        here = resample_to(found, coarse.affine, to_scan @ atlas, inside.shape, order=0)
-        overlap = 2 * float((here & inside).sum()) / float(here.sum() + inside.sum())
-        ok = not failed and overlap >= OVERLAP
-        fact = {"target": self.target, "overlap": round(overlap, 3), "ok": ok}
-        moved = moved.with_(provenance={**moved.provenance, "registration": fact})
-        if ok:
-            return moved
-        why = failed or f"the brain masks overlap by {overlap:.2f}, expected {OVERLAP} or more"
-        return warn(
-            moved,
-            f"registration to MNI152 failed ({why}), so what depends on anatomy is not to be trusted; is this a whole brain, "
-            "right side up, with the skull taken away? Check the orientation in the header and the brain mask",
-        )
+        return noted(moved, fact | {"target": self.target}, why)
+
+
+def locate(volume: Volume) -> tuple[NDArray[np.float64], dict[str, Any], str]:
+    """Find where MNI152 lies in a scan.
+
+    Returns:
+        The affine from atlas mm to scan mm (RAS+), ``overlap`` of the brain masks and whether that is ``ok``, and why it is not.
+    """
+    from aberra.prepare.resample import Resample
+
+    _, inside, atlas = template()
+    # thin out before searching, so that the pyramid starts from what it needs
+    coarse = Resample(spacing=[max(WORKING_MM, step) for step in volume.spacing])(volume)
+    moving = coarse.data[0] if coarse.mask is None else coarse.data[0] * coarse.mask
+    if moving.min() < 0:  # normalised: the background would be as bright as the usual tissue
+        moving = moving - moving.min() if coarse.mask is None else (moving - moving.min()) * coarse.mask
+    to_scan, failed = _remembered(moving, coarse.affine)
+    brain = (moving != 0) if coarse.mask is None else coarse.mask
+    here = resample_to(brain, coarse.affine, to_scan @ atlas, inside.shape, order=0)
+    overlap = 2 * float((here & inside).sum()) / float(here.sum() + inside.sum())
+    ok = not failed and overlap >= OVERLAP
+    why = failed or f"the brain masks overlap by {overlap:.2f}, expected {OVERLAP} or more"
+    return to_scan, {"overlap": round(overlap, 3), "ok": ok}, "" if ok else why
+
+
+def noted(volume: Volume, fact: dict[str, Any], why: str) -> Volume:
+    """Keep what a registration found in the provenance, and warn where it failed."""
+    moved = volume.with_(provenance={**volume.provenance, "registration": fact})
+    if not why:
+        return moved
+    return warn(
+        moved,
+        f"registration to MNI152 failed ({why}), so what depends on anatomy is not to be trusted; is this a whole brain, "
+        "right side up, with the skull taken away? Check the orientation in the header and the brain mask",
+    )
 
 
 def _remembered(

@@ -32,6 +32,8 @@ class Segmentation:
         draws: N.
         uncertainty: ``variance`` over the draws, divisor N (W32); ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), with K kinds that of the K + 1
             classes; needs one draw only; or ``aleatoric``, the variance of the logit that the model itself predicts (W39).
+        probability: the map is a lesion's probability and has the threshold ``fixed-0.5``; off for models that learnt something else in
+            [0, 1], as the weight of what was planted (``model.label``).
         intensity: weight w of the intensity baseline (M0): the map is ``σ(logit p + w · x)``, x the prepared intensity, mean over
             channels, so that p counts as evidence beside brightness (w > 0) or darkness (w < 0). It needs intensities whose 0 is the
             usual tissue, as ``interdecile`` makes them. 0, the default, leaves p as it is.
@@ -39,7 +41,7 @@ class Segmentation:
     Raises:
         ConfigError: unknown uncertainty, no draw, or one draw and its variance.
 
-    Memory does not grow with N. Deviation: whether the divisor of W32 is N or N − 1 is not published.
+    What the model puts in the lesions' place is returned as reconstruction, where it does. Memory does not grow with N. Deviation: whether the divisor of W32 is N or N − 1 is not published.
     """
 
     needs: tuple[str, ...] = ("Segments",)
@@ -51,6 +53,7 @@ class Segmentation:
         draws: Count = 5,
         uncertainty: Literal["variance", "entropy", "aleatoric"] = "variance",
         intensity: float = 0.0,
+        probability: bool = True,
     ) -> None:
         fewest = 2 if uncertainty == "variance" else 1
         if draws < fewest:
@@ -60,7 +63,7 @@ class Segmentation:
         self.draws = draws
         self.uncertainty = uncertainty
         self.intensity = intensity
-        self.probability = not intensity
+        self.probability = probability and not intensity
         if uncertainty == "aleatoric":
             self.needs = ("Segments", "PredictsVariance")
 
@@ -76,6 +79,7 @@ class Segmentation:
             p = torch.sigmoid(p.logit(eps=SURE) + self.intensity * x.float().mean(dim=0)) * mask
         return Scored(
             p,
+            reconstruction=run(model.restored, x, mask) * mask if getattr(model, "restores", False) else None,
             uncertainty=entropy(*means) if self.uncertainty == "entropy" else spread,
             kinds=dict(zip(kinds, means, strict=True)) if kinds else None,
         )

@@ -172,6 +172,13 @@ def render_head(
     Returns:
         A scan, axes SPL, zero outside its mask unless ``whole``, with its lesions: label values 1 brighter, 2 darker, 3 of another texture.
     """
+    return rendered(head, anatomy, spacing, whole=whole)[0]
+
+
+def rendered(
+    head: HeadParameters, anatomy: Anatomy, spacing: float = 1.5, *, whole: bool = False
+) -> tuple[Volume, NDArray[np.uint8]]:
+    """As :func:`render_head`, and the structure of each voxel, shape (D, H, W)."""
     rng = np.random.default_rng(head.seed)
     labels, centres = _deformed(head, anatomy, spacing, rng, whole=whole)
     x = _tissue(head, labels, spacing, rng)
@@ -186,7 +193,7 @@ def render_head(
     affine = np.array(
         [[0, 0, -spacing, 0], [0, -spacing, 0, 0], [spacing, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64
     )
-    return Volume(
+    volume = Volume(
         data=x[None],
         affine=affine,
         channels=(head.contrast.name if head.contrast.name != "random" else "image",),
@@ -195,6 +202,7 @@ def render_head(
         kinds=kinds,
         provenance={"kind": "volume", "format": "phantom", "anatomy": anatomy.name, "warnings": []},
     )
+    return volume, labels
 
 
 def _deformed(

@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import binary_erosion, gaussian_filter, map_coordinates
+from scipy.ndimage import binary_erosion, map_coordinates
 
 from aberra.errors import ConfigError, InputError, unknown
 from aberra.foreground import region
-from aberra.synthesis.fields import smooth_noise
-from aberra.synthesis.poisson import poisson_blend
-from aberra.synthesis.shapes import SHAPES, soft_shape
+from aberra.synthesis.filling import FOREIGN, PATCHES, filled, saturated
+from aberra.synthesis.shapes import BOXES, EDGE_MM, SHAPES, soft_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +21,16 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 SOURCES = ("hyper", "hypo", "texture", "patch", "mass", "ventricle", "tumour")
-BLENDS = ("alpha", "poisson")
-LABELS = ("binary", "soft", "displacement")
+BLENDS = ("alpha", "poisson", "mixed")
+LABELS = ("binary", "soft", "displacement", "intensity")
 DISPLACES = ("mass", "ventricle", "tumour")
 DARK_TUMOUR = ("t1",)
 """Channels in which a tumour is darker than tissue: it is wet, which T1 shows dark, T2 and FLAIR bright; contrast agent
 (``t1ce``) makes it bright, too, as do channels of any other name."""
 MOVED_MM = 1.0
 """Voxels displaced by at least this are truth of a displacing lesion."""
+CORE = 0.8
+"""Share of each axis, around the middle, in which boxes have their centre (Tan et al. 2020)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +38,26 @@ class LesionParameters:
     """Everything that is drawn about a lesion.
 
     Attributes:
-        shape: ``ellipsoid``, ``blob``, ``tube`` or ``mask`` (a real lesion's shape from ``mask_file``).
-        source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from elsewhere in the scan; FPI),
-            ``mass`` (bright core that pushes tissue away), ``ventricle`` (the fluid at the centre grows) or ``tumour`` (a mass
+        shape: ``ellipsoid``, ``blob``, ``tube``, ``box``, ``cube`` or ``mask`` (a real lesion's shape from ``mask_file``).
+        source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from elsewhere in the scan), ``foreign`` (from
+            the same place of another scan), ``foreign-shifted`` (from another place of it), ``mass`` (bright core that pushes tissue away), ``ventricle`` (the fluid at the centre grows) or ``tumour`` (a mass
             that is dark in :data:`DARK_TUMOUR` and bright in other channels; its truth is the tumour alone, as raters of BraTS
             outline it, while the truth of ``mass`` is all tissue that moved by a millimetre, too).
-        blend: ``alpha`` (soft edge) or ``poisson`` (gradient domain; for ``patch`` and ``texture``).
-        label: what :func:`plant` returns besides the binary truth: ``binary``, ``soft`` or ``displacement`` (mm).
+        blend: ``alpha`` (soft edge), or in the gradient domain, for patches and textures, ``poisson`` (the gradients are interpolated) or
+            ``mixed`` (of the two weighted gradients the stronger one; PII), see :func:`aberra.synthesis.poisson.poisson_blend`.
+        label: what :func:`plant` returns besides the binary truth: ``binary``, ``soft`` (membership times ``factor``; of patches 0 where
+            they changed nothing), ``displacement`` (mm) or ``intensity`` (a logistic function of the change, in [0, 1)).
         centre: index (d, h, w).
         radius_mm: mean radius.
         stretch: relative semi-axes.
         strength: change of intensity, share of the scan's median foreground.
-        offset: for ``patch``, where the foreign tissue is taken from, relative index.
+        offset: where a patch's tissue is taken from: the centre less this index.
         seed: of shape and texture.
         mask_file: for shape ``mask``.
+        edge_mm: width of the soft edge; 0 is a hard one.
+        factor: weight α of what is planted, in (0, 1]; 1 − α of the scan stays.
+        scale: enlargement of a patch's tissue.
+        gain: of a patch's intensity.
     """
 
     shape: str
@@ -64,19 +71,23 @@ class LesionParameters:
     offset: tuple[int, int, int]
     seed: int
     mask_file: str = ""
+    edge_mm: float = EDGE_MM
+    factor: float = 1.0
+    scale: float = 1.0
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         for kind, value, known in (
             ("lesion shape", self.shape, SHAPES),
-            ("lesion source", self.source, SOURCES),
+            ("lesion source", self.source, (*SOURCES, *FOREIGN)),
             ("lesion blend", self.blend, BLENDS),
             ("lesion label", self.label, LABELS),
         ):
             if value not in known:
                 raise unknown(kind, value, known)
-        if self.blend == "poisson" and self.source not in {"patch", "texture"}:
+        if self.blend != "alpha" and self.source not in {"texture", *PATCHES}:
             raise ConfigError(
-                f"lesion source '{self.source}' with poisson blending: gradients do not see a constant change; use alpha"
+                f"lesion source '{self.source}' with {self.blend} blending: gradients do not see a constant change; use alpha"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +104,12 @@ def draw_lesion(
     radius_mm: tuple[float, float] = (2.0, 15.0),
     label: str = "binary",
     mask_files: Sequence[str] = (),
+    blends: Sequence[str] = (),
+    factor: tuple[float, float] = (1.0, 1.0),
+    edges: tuple[float, float] = (0.1, 0.4),
+    edge_mm: tuple[float, float] = (EDGE_MM, EDGE_MM),
+    scale: tuple[float, float] = (1.0, 1.0),
+    gain: float = 0.0,
 ) -> LesionParameters:
     """Draw a lesion that fits into a scan's foreground.
 
@@ -104,6 +121,12 @@ def draw_lesion(
         radius_mm: smallest and largest mean radius; log-normal in between, small ones are frequent as in MS.
         label: kind of label.
         mask_files: real lesions for shape ``mask``.
+        blends: to choose from; none is ``alpha`` or, for half of the patches and textures, ``poisson``.
+        factor: smallest and largest weight α; uniform.
+        edges: smallest and largest edge of a ``box`` (each axis its own) or ``cube`` (all alike) over the scan's; uniform.
+        edge_mm: narrowest and widest soft edge; uniform.
+        scale: of a patch's tissue, smallest and largest; uniform.
+        gain: largest relative change of a patch's intensity.
 
     Raises:
         InputError: no foreground.
@@ -111,26 +134,39 @@ def draw_lesion(
     foreground = _foreground(volume)
     source = str(rng.choice(list(sources)))
     shape = str(rng.choice(list(shapes)))
-    low, high = radius_mm
-    limit = max(low, min(high, 0.2 * min(_extents(foreground, volume.spacing))))
-    radius = float(np.clip(rng.lognormal(np.log(np.sqrt(low * limit)), 0.5), low, limit))
-    if source in DISPLACES:
-        radius = max(radius, min(limit, 8.0))
-    core = _core(foreground, radius, volume.spacing)
+    boxed = shape in BOXES
+    if boxed:
+        radius, box = _box(volume, edges, rng, alike=shape == "cube")
+        core = _middle(foreground)
+    else:
+        low, high = radius_mm
+        limit = max(low, min(high, 0.2 * min(_extents(foreground, volume.spacing))))
+        radius = float(np.clip(rng.lognormal(np.log(np.sqrt(low * limit)), 0.5), low, limit))
+        if source in DISPLACES:
+            radius = max(radius, min(limit, 8.0))
+        core = _core(foreground, radius, volume.spacing)
     places = np.argwhere(core)
     if source == "ventricle":  # the fluid at the middle of the brain, not anywhere
         middle = np.argwhere(foreground).mean(axis=0)
         distance = np.sqrt((((places - middle) * volume.spacing) ** 2).sum(axis=1))
         places = places[distance <= max(12.0, float(distance.min()))]
     centre = places[rng.integers(len(places))]
-    reach = [
-        max(1, round(3 * radius / step)) if length > 1 else 0
-        for step, length in zip(volume.spacing, volume.shape, strict=True)
-    ]
-    offset = [int(rng.integers(-each, each + 1)) if each else 0 for each in reach]
-    blend = "poisson" if source in {"patch", "texture"} and rng.random() < 0.5 else "alpha"
+    if source == "foreign":
+        offset = [0, 0, 0]
+    elif boxed or source == "foreign-shifted":  # from anywhere in the foreground
+        offset = [int(index) for index in centre - places[rng.integers(len(places))]]
+    else:
+        reach = [
+            max(1, round(3 * radius / step)) if length > 1 else 0
+            for step, length in zip(volume.spacing, volume.shape, strict=True)
+        ]
+        offset = [int(rng.integers(-each, each + 1)) if each else 0 for each in reach]
+    if blends:
+        blend = str(rng.choice(list(blends)))
+    else:
+        blend = "poisson" if source in {"patch", "texture"} and rng.random() < 0.5 else "alpha"
     mask_file = str(rng.choice(list(mask_files))) if shape == "mask" and mask_files else ""
-    stretch = rng.uniform(0.7, 1.4, 3).round(3)
+    stretch = (box if boxed else rng.uniform(0.7, 1.4, 3)).round(3)
     return LesionParameters(
         shape=shape,
         source=source,
@@ -143,22 +179,61 @@ def draw_lesion(
         offset=(offset[0], offset[1], offset[2]),
         seed=int(rng.integers(2**31)),
         mask_file=mask_file,
+        factor=_between(factor, rng),
+        edge_mm=_between(edge_mm, rng),
+        scale=_between(scale, rng),
+        gain=_between((1 - gain, 1 + gain), rng),
     )
 
 
-def plant(volume: Volume, parameters: LesionParameters) -> tuple[Volume, NDArray[np.float32]]:
+def _between(ends: tuple[float, float], rng: np.random.Generator) -> float:
+    """Uniform; nothing is drawn of a range that is one number."""
+    low, high = ends
+    return float(low) if low == high else round(float(rng.uniform(low, high)), 4)
+
+
+def _box(
+    volume: Volume, edges: tuple[float, float], rng: np.random.Generator, *, alike: bool
+) -> tuple[float, NDArray[np.float64]]:
+    """Mean half edge in mm, and half edges relative to it."""
+    share = np.full(3, rng.uniform(*edges)) if alike else rng.uniform(*edges, 3)
+    halves = 0.5 * share * np.array(volume.shape) * np.array(volume.spacing)
+    radius = float(halves[np.array(volume.shape) > 1].mean())
+    return radius, halves / radius
+
+
+def _middle(foreground: NDArray[np.bool]) -> NDArray[np.bool]:
+    """Foreground in the inner part of the grid; all of it where there is none."""
+    inner = np.zeros_like(foreground)
+    inner[tuple(_inner(length) for length in foreground.shape)] = True
+    return foreground & inner if (foreground & inner).any() else foreground
+
+
+def _inner(length: int) -> slice:
+    margin = int(0.5 * (1 - CORE) * length)
+    return slice(margin, length - margin)
+
+
+def plant(
+    volume: Volume, parameters: LesionParameters, other: Volume | None = None
+) -> tuple[Volume, NDArray[np.float32]]:
     """Plant a lesion; the same parameters in the same scan give the same bytes.
 
     Args:
         volume: the scan, one or several channels.
         parameters: from :func:`draw_lesion`.
+        other: the scan that foreign tissue is taken from; same shape and channels.
 
     Returns:
-        The scan with the lesion added to ``lesion`` (D, H, W), and the label (D, H, W): 0/1, soft in [0, 1] or mm.
+        The scan with the lesion added to ``lesion`` (D, H, W), and the label (D, H, W): 0/1, in [0, 1] or mm.
 
     Raises:
         InputError: no foreground, or a mask file that cannot be read.
+        ConfigError: foreign tissue without another scan.
     """
+    if parameters.source in FOREIGN and other is None:
+        raise ConfigError(f"lesion source '{parameters.source}': needs another scan to take tissue from")
+    giver = other if other is not None and parameters.source in FOREIGN else volume
     foreground = _foreground(volume)
     alpha = soft_shape(parameters, volume.shape, volume.affine) * foreground
     data = volume.data.copy()
@@ -169,14 +244,14 @@ def plant(volume: Volume, parameters: LesionParameters) -> tuple[Volume, NDArray
         data *= foreground
     if parameters.source != "ventricle":
         for index, name in enumerate(volume.channels):
-            data[index] = _filled(
+            data[index] = filled(
                 data[index],
-                volume.data[index],
+                giver.data[index],
                 alpha=alpha,
                 foreground=foreground,
                 source=_source_in(name, parameters.source),
                 parameters=parameters,
-                volume=volume,
+                giver=giver,
             )
     truth = alpha >= 0.5
     before = volume.lesion
@@ -186,9 +261,9 @@ def plant(volume: Volume, parameters: LesionParameters) -> tuple[Volume, NDArray
         parameters.source == "tumour" and before is not None
     ):  # lesions that are there already are pushed away, too
         before = foreground & (map_coordinates(before.astype(np.float32), where, order=1) >= 0.5)
-    label = {"binary": truth.astype(np.float32), "soft": alpha, "displacement": moved * foreground}[
-        parameters.label
-    ]
+    label = _label(
+        parameters, volume.data, data, alpha=alpha, truth=truth, foreground=foreground, moved=moved
+    )
     lesion = truth if before is None else before | truth
     return volume.with_(data=data.astype(np.float32), lesion=lesion), label.astype(np.float32)
 
@@ -200,44 +275,24 @@ def _source_in(channel: str, source: str) -> str:
     return "hypo" if channel in DARK_TUMOUR else "hyper"
 
 
-def _filled(
-    channel: NDArray[np.float32],
-    original: NDArray[np.float32],
+def _label(
+    parameters: LesionParameters,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
     *,
     alpha: NDArray[np.float32],
+    truth: NDArray[np.bool],
     foreground: NDArray[np.bool],
-    source: str,
-    parameters: LesionParameters,
-    volume: Volume,
-) -> NDArray[np.float32]:
-    """Blend the lesion's intensities into a channel."""
-    rng = np.random.default_rng([parameters.seed, 7])
-    inside = original[foreground]
-    typical, low, high = (float(value) for value in np.percentile(inside, [50, 1, 99.5]))
-    change = parameters.strength * max(abs(typical), 0.25 * (high - low))
-    grain = smooth_noise(volume.shape, volume.spacing, 3.0, rng)
-    local = gaussian_filter(
-        channel,
-        [
-            1.5 / step if length > 1 else 0.0
-            for step, length in zip(volume.spacing, volume.shape, strict=True)
-        ],
-    )
-    if source in {"hyper", "mass"}:
-        foreign = local + change * (1 + 0.15 * grain)
-    elif source == "hypo":
-        foreign = np.maximum(local - change * (1 + 0.15 * grain), min(low, 0.05 * typical))
-    elif source == "texture":
-        level = rng.uniform(low, high)
-        foreign = np.clip(level + 0.5 * change * grain, low, high)
-    else:
-        foreign = np.roll(original, parameters.offset, axis=(0, 1, 2))
-        foreign = np.where(np.roll(foreground, parameters.offset, axis=(0, 1, 2)), foreign, local)
-    foreign = foreign.astype(np.float32)
-    if parameters.blend == "poisson":
-        return poisson_blend(channel, foreign, alpha >= 0.5)
-    blended = channel * (1 - alpha) + foreign * alpha
-    return np.where(foreground, blended, channel).astype(np.float32)
+    moved: NDArray[np.float32],
+) -> NDArray[Any]:
+    """The label that was asked for, (D, H, W)."""
+    if parameters.label == "displacement":
+        return moved * foreground
+    if parameters.label == "soft":
+        label = alpha * np.float32(parameters.factor)
+        patch = parameters.source in PATCHES
+        return label * (after != before).any(axis=0) if patch else label
+    return truth if parameters.label == "binary" else truth * saturated(after - before, before[:, foreground])
 
 
 def _magnified(

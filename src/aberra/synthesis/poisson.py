@@ -13,16 +13,24 @@ if TYPE_CHECKING:
 
 
 def poisson_blend(
-    target: NDArray[np.float32], foreign: NDArray[np.float32], region: NDArray[np.bool]
+    target: NDArray[np.float32],
+    foreign: NDArray[np.float32],
+    region: NDArray[np.bool],
+    *,
+    factor: float = 1.0,
+    stronger: bool = False,
 ) -> NDArray[np.float32]:
-    """Replace a region so that its gradients are the foreign ones and its border is the target's.
+    """Replace a region so that its gradients are the foreign ones, or between both, and its border is the target's.
 
-    Solves Δu = Δf in the region with u = target outside.
+    Solves Δu = div v in the region with u = target outside, v = (1 − α)∇target + α∇foreign.
 
     Args:
         target: shape (D, H, W).
         foreign: same shape.
         region: same shape; voxels at the array's border keep the target.
+        factor: α; 1 takes the foreign gradients alone.
+        stronger: v is, between each pair of neighbours, the larger of (1 − α)∇target and α∇foreign instead of their sum: Poisson image
+            interpolation (Tan et al. 2021, arXiv 2107.02622).
     """
     inside = region.copy()
     for axis, length in enumerate(region.shape):
@@ -45,7 +53,11 @@ def poisson_blend(
             neighbour[:, axis] += direction
             there = tuple(neighbour.T)
             values[0] += 1
-            right += foreign[inside] - foreign[there]
+            guide = foreign[inside] - foreign[there]
+            if factor < 1:
+                own, guide = (1 - factor) * (target[inside] - target[there]), factor * guide
+                guide = np.where(np.abs(own) > np.abs(guide), own, guide) if stronger else own + guide
+            right += guide
             known = number[there] < 0
             right[known] += target[there][known]
             rows.append(np.flatnonzero(~known))

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from aberra.synthesis.lesions import LesionParameters
 
-SHAPES = ("ellipsoid", "blob", "tube", "mask")
+BOXES = ("box", "cube")
+SHAPES = ("ellipsoid", "blob", "tube", "mask", *BOXES)
 EDGE_MM = 1.0
-"""Width of the soft edge: what partial volume does to a real border."""
+"""Usual width of the soft edge: what partial volume does to a real border."""
 
 
 def soft_shape(
@@ -25,7 +26,7 @@ def soft_shape(
 ) -> NDArray[np.float32]:
     """Membership of every voxel, shape (D, H, W), in [0, 1]; 0.5 at the border."""
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    reach = 2.5 * parameters.radius_mm + 3 * EDGE_MM
+    reach = 2.5 * parameters.radius_mm + 3 * max(parameters.edge_mm, EDGE_MM)
     half = [
         int(np.ceil(reach / step)) if length > 1 else 0 for step, length in zip(spacing, shape, strict=True)
     ]
@@ -40,10 +41,15 @@ def soft_shape(
     if parameters.shape == "mask":
         depth = _from_file(parameters, points, rng)
     else:
-        kind = {"ellipsoid": _ellipsoid, "blob": _blob, "tube": _tube}[parameters.shape]
+        kind = {"ellipsoid": _ellipsoid, "blob": _blob, "tube": _tube, "box": _box, "cube": _box}[
+            parameters.shape
+        ]
         depth = kind(parameters, points, tuple(float(step) for step in spacing), rng)
-    small = 1 / (1 + np.exp(np.clip(depth / (0.5 * EDGE_MM), -30, 30)))
-    small[small < 0.02] = 0
+    if parameters.edge_mm:
+        small = 1 / (1 + np.exp(np.clip(depth / (0.5 * parameters.edge_mm), -30, 30)))
+        small[small < 0.02] = 0
+    else:
+        small = (depth <= 0).astype(np.float32)
     out = np.zeros(shape, dtype=np.float32)
     source, target = [], []
     for centre, each, length, size in zip(parameters.centre, half, shape, local, strict=True):
@@ -66,6 +72,19 @@ def _ellipsoid(
     axes = np.array(parameters.stretch, dtype=np.float32) * parameters.radius_mm
     turned = np.tensordot(turn, points, axes=1) / axes.reshape(3, 1, 1, 1)
     found: NDArray[np.float32] = (np.sqrt((turned**2).sum(axis=0)) - 1) * parameters.radius_mm
+    return found
+
+
+def _box(
+    parameters: LesionParameters,
+    points: NDArray[np.float32],
+    spacing: tuple[float, ...],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Distance to the nearest face of a box along the axes, mm, negative inside."""
+    del spacing, rng
+    halves = np.array(parameters.stretch, dtype=np.float32) * parameters.radius_mm
+    found: NDArray[np.float32] = (np.abs(points) - halves.reshape(3, 1, 1, 1)).max(axis=0)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Training samples without end, for :func:`aberra.training.train`: drawn from label maps, or lesions planted into healthy samples."""
+"""Training samples without end, drawn from label maps, for :func:`aberra.training.train`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import numpy as np
 
 from aberra.errors import ConfigError, unknown
 from aberra.io import read
+from aberra.prepare.atlas_maps import with_maps
 from aberra.prepare.normalise import Normalise
 from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.contrast import CONTRASTS
-from aberra.synthesis.heads import acquired, draw_head, render_head
-from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
-from aberra.synthesis.profiles import BRIGHT, DARK, TEXTURE, profiles
+from aberra.synthesis.heads import acquired, draw_head, rendered
+from aberra.synthesis.landmarks import place
+from aberra.synthesis.profiles import profiles, rotation
 from aberra.synthesis.scans import MappedScan
-from aberra.synthesis.shapes import SHAPES
-from aberra.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from aberra.volume import Volume
+
     Arrays = tuple[NDArray[np.float16], NDArray[np.bool], NDArray[np.uint8]]
 
 HEALTHY = "healthy"
@@ -34,6 +35,10 @@ HEALTHY = "healthy"
 
 GAIN, OFFSET = 0.07, 0.04
 """Largest error of the normalisation, relative and absolute: masks and lesions move it a little."""
+
+
+TURNED, SCALED, MOVED_MM = 0.03, 0.02, 2.0
+"""Standard deviations by which a registration to the atlas may be wrong: radians, shares, mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,7 @@ class HeadSource:
         patches: cut out of each.
         scans: healthy scans that lesions are painted into, besides: file, file of its tissue map, channel's name.
         real: share of images that are one of these.
+        maps: append the atlas' tissue maps as channels, as :class:`aberra.prepare.atlas_maps.AtlasMaps` does, not quite in place.
         seed: of everything.
 
     Raises:
@@ -71,6 +77,7 @@ class HeadSource:
     patches: int = 8
     scans: tuple[tuple[str, str, str], ...] = ()
     real: float = 0.0
+    maps: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,14 +109,19 @@ class HeadSource:
         mixed = rng.random() < self.mixed and profile != HEALTHY
         chosen = sorted({profile, second if mixed else profile} - {HEALTHY})
         if self.scans and rng.random() < self.real:
-            volume = self._painted(rng, contrast, chosen)
+            volume, structures = self._painted(rng, contrast, chosen)
         else:
-            volume = render_head(draw_head(rng, contrast, chosen), _anatomy(path), self.spacing)
+            volume, structures = rendered(draw_head(rng, contrast, chosen), _anatomy(path), self.spacing)
         volume = Normalise(method="interdecile")(volume)
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
-        return volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
+        volume = volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
+        if not self.maps:
+            return volume
+        return with_maps(volume, _misplaced(place(structures, volume.affine), rng))
 
-    def _painted(self, rng: np.random.Generator, contrast: str, profiles: Sequence[str]) -> Volume:
+    def _painted(
+        self, rng: np.random.Generator, contrast: str, profiles: Sequence[str]
+    ) -> tuple[Volume, NDArray[np.uint8]]:
         """A real scan with lesions, mirrored in half of the cases, as another scanner might have seen it."""
         scan = _mapped(*self.scans[int(rng.integers(len(self.scans)))], self.spacing)
         volume = scan.painted(tuple(lesion for name in profiles for lesion in scan.draw(name, rng)))
@@ -119,15 +131,16 @@ class HeadSource:
         seen = acquired(head, x, self.spacing, rng) * np.asarray(volume.mask)
         turn = slice(None, None, -1 if head.mirror else 1)
         labels = np.ascontiguousarray(np.asarray(volume.labels)[..., turn])
-        return volume.with_(
+        seen_so = volume.with_(
             data=np.ascontiguousarray(seen[None, ..., turn]),
             mask=np.ascontiguousarray(np.asarray(volume.mask)[..., turn]),
             lesion=labels > 0,
             kinds=labels,
         )
+        return seen_so, np.ascontiguousarray(scan.structures[..., turn])
 
     def block(self, number: int) -> Arrays:
-        """Samples of a block: intensities, foreground and label values, (N, *S) each."""
+        """Samples of a block: intensities (N, C, *S), foreground and label values, (N, 1, *S) each."""
         rng = np.random.default_rng([self.seed, number, 1])
         found = []
         for index in range(self.images):
@@ -143,10 +156,11 @@ class HeadSource:
         wanted = labels if rng.random() < self.on_lesions and labels.any() else mask
         at = np.unravel_index(int(rng.choice(np.flatnonzero(wanted))), mask.shape)
         low = []
-        for place, edge, length in zip(at, self.size, mask.shape, strict=True):
-            start = int(place) - edge // 2 + int(rng.integers(-edge // 4, edge // 4 + 1))
+        for index, edge, length in zip(at, self.size, mask.shape, strict=True):
+            start = int(index) - edge // 2 + int(rng.integers(-edge // 4, edge // 4 + 1))
             low.append(int(np.clip(start, min(0, length - edge), max(0, length - edge))))
-        return tuple(_cut(array, low, self.size) for array in (volume.data[0], mask, labels))
+        x = np.stack([_cut(channel, low, self.size) for channel in volume.data])
+        return x, _cut(mask, low, self.size)[None], _cut(labels, low, self.size)[None]
 
 
 class Blocks(Protocol):
@@ -158,7 +172,7 @@ class Blocks(Protocol):
         ...
 
     def block(self, number: int) -> Arrays:
-        """Intensities, foreground and label values, (N, *S) each."""
+        """Intensities (N, C, *S), foreground and label values, (N, 1, *S) each."""
         ...
 
 
@@ -182,7 +196,7 @@ class Stream:
         return self.source.samples
 
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Samples of step ``seed[1]``: intensities, foreground and label values, (B, 1, S) each, float."""
+        """Samples of step ``seed[1]``: intensities (B, C, S), foreground and label values, (B, 1, S) each, float."""
         return self._samples(seed[1] * count, count)
 
     def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
@@ -203,9 +217,7 @@ class Stream:
         for number in range(first, first + count):
             block, index = divmod(number, self.source.samples)
             rows.append([part[index] for part in self._block(block)])
-        return tuple(
-            torch.from_numpy(np.stack(part).astype(np.float32)[:, None]) for part in zip(*rows, strict=True)
-        )
+        return tuple(torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*rows, strict=True))
 
     def _block(self, number: int) -> Arrays:
         if self.current is None or self.current[0] != number:
@@ -242,109 +254,6 @@ def _follow_parent() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-class Planted:
-    """Healthy samples with the lesions of :mod:`aberra.synthesis.lesions` planted in; 2-D or 3-D.
-
-    Truth has label values: 1 where a lesion is brighter than what was there, 2 darker, 3 of another texture.
-
-    Args:
-        samples: draws healthy intensities (B, C, S) and foreground (B, 1, S).
-        spacing: mm along S.
-        channels: names; a tumour is dark in ``t1``.
-        sources: to choose from; one that is named twice is drawn twice as often.
-        shapes: to choose from.
-        radius_mm: smallest and largest mean radius.
-        count: most lesions of a sample; at least one.
-        healthy: share of samples without lesion.
-
-    Raises:
-        ConfigError: unknown source or shape, or a share outside [0, 1).
-    """
-
-    def __init__(
-        self,
-        samples: Any,
-        *,
-        spacing: Sequence[float],
-        channels: Sequence[str] = ("image",),
-        sources: Sequence[str] = ("hyper", "hypo", "texture"),
-        shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
-        radius_mm: Sequence[float] = (1.5, 15.0),
-        count: int = 4,
-        healthy: float = 0.2,
-    ) -> None:
-        for what, names, known in (("lesion source", sources, SOURCES), ("lesion shape", shapes, SHAPES)):
-            for name in names:
-                if name not in known:
-                    raise unknown(what, name, known)
-        if not 0 <= healthy < 1 or count < 1:
-            raise ConfigError(
-                f"planted lesions: healthy={healthy}, count={count}; expected a share in [0, 1) and 1 or more"
-            )
-        self.samples = samples
-        self.spacing = tuple(spacing)
-        self.channels = tuple(channels)
-        self.sources = list(sources)
-        self.shapes = list(shapes)
-        self.radius_mm = (float(radius_mm[0]), float(radius_mm[1]))
-        self.count = count
-        self.healthy = healthy
-        self.kept: dict[tuple[int, int], tuple[torch.Tensor, ...]] = {}
-
-    def __len__(self) -> int:
-        """As many as there are healthy ones."""
-        return len(self.samples)
-
-    def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Random samples: intensities (B, C, S), foreground (B, 1, S) and label values (B, 1, S)."""
-        return self._planted(self.samples.draw(seed, count), [*seed, 4])
-
-    def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
-        """Always the same samples."""
-        if (count, seed) not in self.kept:
-            self.kept = {(count, seed): self._planted(self.samples.fixed(count, seed), [seed, 5])}
-        return self.kept[count, seed]
-
-    def _planted(self, drawn: tuple[torch.Tensor, ...], seed: list[int]) -> tuple[torch.Tensor, ...]:
-        import torch
-
-        x, mask = drawn[:2]
-        planted = [
-            self._sample(one.numpy(), inside.numpy(), np.random.default_rng([*seed, index]))
-            for index, (one, inside) in enumerate(zip(x, mask, strict=True))
-        ]
-        images, kinds = (torch.from_numpy(np.stack(each)) for each in zip(*planted, strict=True))
-        return images, mask, kinds
-
-    def _sample(
-        self, x: NDArray[np.float32], mask: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        shape = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
-        spacing = (1.0, *self.spacing[-2:]) if x.ndim == 3 else self.spacing
-        inside = mask.reshape(shape) > 0
-        kinds = np.zeros(shape, dtype=np.float32)
-        if rng.random() < self.healthy or not inside.any():
-            return x, kinds.reshape(mask.shape)
-        # a lesion's strength is a share of the median, which is 0 after normalisation: count from the darkest instead
-        whole = x.reshape(-1, *shape)
-        darkest = np.where(inside, whole, np.inf).min(axis=(1, 2, 3), keepdims=True)
-        raised = np.where(inside, whole - darkest, 0)
-        volume = Volume(data=raised, affine=np.diag([*spacing, 1.0]), channels=self.channels, mask=inside)
-        for _ in range(int(rng.integers(1, self.count + 1))):
-            lesion = draw_lesion(
-                volume, rng, sources=self.sources, shapes=self.shapes, radius_mm=self.radius_mm
-            )
-            after, label = plant(volume.with_(lesion=None), lesion)
-            there = (label >= 0.5) & inside
-            change = (after.data - volume.data)[:, there].mean() if there.any() else 0.0
-            kinds[there] = (
-                TEXTURE if lesion.source in {"texture", "patch"} else BRIGHT if change > 0 else DARK
-            )
-            volume = after
-        planted = np.where(inside, volume.data + darkest, whole).astype(np.float32)
-        return planted.reshape(x.shape), kinds.reshape(mask.shape)
-
-
 @lru_cache(maxsize=64)
 def _anatomy(path: str) -> Anatomy:
     return Anatomy.read(path)
@@ -353,6 +262,15 @@ def _anatomy(path: str) -> Anatomy:
 @lru_cache(maxsize=256)
 def _mapped(path: str, labels: str, channel: str, spacing: float) -> MappedScan:
     return MappedScan.of(read(path, channel=channel), labels, spacing=spacing)
+
+
+def _misplaced(to_scan: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """An affine with the errors that a registration has: a few millimetres, degrees and hundredths."""
+    wrong = np.eye(4)
+    wrong[:3, :3] = rotation(tuple(rng.normal(0, TURNED, 3))) * rng.normal(1, SCALED, 3)
+    wrong[:3, 3] = rng.normal(0, MOVED_MM, 3)
+    found: NDArray[np.float64] = to_scan @ wrong
+    return found
 
 
 def _cut(array: NDArray[Any], low: Sequence[int], size: Sequence[int]) -> NDArray[Any]:

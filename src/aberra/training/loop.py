@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VALIDATION_SEED = 20_210_000
 """Of the noise that validation losses are measured with: the same at every evaluation."""
+WATCHED = ("error", "reconstruction", "loss")
+"""Validation watches the first of these that a model's ``loss`` has."""
 
 
 def train(
@@ -46,7 +48,7 @@ def train(
 ) -> dict[str, Any]:
     """Train a model that has a ``loss``; leaves the chosen weights in it.
 
-    The chosen weights are those of the lowest validation loss, else the last; moving averages where ``ema`` is on.
+    The chosen weights are those of the lowest validation loss (or error, see :data:`WATCHED`), else the last; moving averages where ``ema`` is on.
     ``folder`` gets ``checkpoint.safetensors``, ``metrics.jsonl``, ``loss.png`` and ``reconstructions.png``.
     An interrupted run goes on from its checkpoint; Ctrl-C is answered after the step under way. With several devices only
     the first process returns: the others end here, so that the caller saves once.
@@ -297,12 +299,15 @@ class Run:
         for start in range(0, count, size):
             x, mask, *truth = (each[start : start + size].to(self.fabric.device) for each in samples)
             losses = self.model.loss(x, mask, generator, **_with_truth(truth))
-            total += float(losses.get("reconstruction", losses["loss"])) * len(x)
+            watched = next(name for name in WATCHED if name in losses)
+            total += float(losses[watched]) * len(x)
         value = self.fabric.broadcast(total / count)  # one answer for all processes, or they stop apart
         state = self.state
         if not math.isfinite(value):
             raise self._diverged(state.step, "the validation loss is not finite")
         stage = ",".join(self._turns(state.step - 1))
+        if watched == "error":  # a run begun when its loss was watched has another lowest value
+            stage += "error"
         if state.stage != stage:
             state.stage, state.best, state.stale = stage, None, 0
         if state.best is None or value < state.best - self.config.min_delta:
@@ -407,8 +412,8 @@ def late_gain(validations: Sequence[tuple[int, float]]) -> float | None:
 
 
 def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The keyword of models that learn from lesions; nothing for the others."""
-    return {"lesion": truth[0]} if truth else {}
+    """The keywords of models that learn from lesions, and from the images without them; nothing for the others."""
+    return dict(zip(("lesion", "healthy"), truth, strict=False))
 
 
 def _labels(data: Sequence[Volume]) -> str:

@@ -51,6 +51,8 @@ class Sampler:
         dims: 2 or 3.
         size: spatial shape S of a sample.
         lesions: samples come with their truth, too; ``balance`` of them are drawn where lesions are.
+        partners: samples come with intensities (C, S) and foreground (1, S) of another case at the same place as seen from the middle of the
+            foreground, too, augmented alike; of a single case, with itself mirrored left and right.
         kinds: label values that are asked for; only these count as lesions then.
 
     Raises:
@@ -66,6 +68,7 @@ class Sampler:
         size: Sequence[int],
         lesions: bool = False,
         kinds: Sequence[int] = (),
+        partners: bool = False,
     ) -> None:
         self.volumes = volumes
         self.config = config
@@ -73,6 +76,7 @@ class Sampler:
         self.size = tuple(size)
         self.lesions = lesions
         self.kinds = kinds
+        self.middles = [_middle_of(volume) for volume in volumes] if partners else []
         # who learns from lesions sees them
         self.lesion_free = config.slices == LESION_FREE and not lesions
         self.window = (1, *self.size) if dims == 2 else self.size
@@ -154,10 +158,34 @@ class Sampler:
         if self.lesions:
             truth = self._truth(volume)
             arrays.append(np.zeros((1, *volume.shape), dtype=bool) if truth is None else truth[None])
-        sample = tuple(
+        sample = self._window(arrays, low)
+        if self.middles:
+            sample += self._partner(index, low, rng)
+        return self._augmented(sample, rng) if augment else sample
+
+    def _window(
+        self, arrays: Sequence[NDArray[np.generic]], low: Sequence[int]
+    ) -> tuple[NDArray[np.float32], ...]:
+        return tuple(
             _cut(array, low, self.window).reshape(-1, *self.size).astype(np.float32) for array in arrays
         )
-        return self._augmented(sample, rng) if augment else sample
+
+    def _partner(
+        self, index: int, low: Sequence[int], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Intensities and foreground of another case at the place of a window, or the mirror image of the only one."""
+        count = len(self.volumes)
+        other = (index + 1 + int(rng.integers(count - 1))) % count if count > 1 else index
+        volume = self.volumes[other]
+        there = [
+            start + round(new - old)
+            for start, old, new in zip(low, self.middles[index], self.middles[other], strict=True)
+        ]
+        if self.dims == 2:
+            there[0] = min(max(there[0], 0), volume.shape[0] - 1)
+        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        found = self._window([volume.data, mask[None]], there)
+        return found if count > 1 else tuple(array[..., ::-1] for array in found)
 
     def _corners(self, volume: Volume, index: int) -> NDArray[np.intp]:
         """Low corners (N, 3) of the usable patches; negative along an axis where the volume is smaller."""
@@ -179,17 +207,28 @@ class Sampler:
         mirrored, gain, gamma = rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
         if mirrored < config.flip:
             sample = tuple(array[..., ::-1] for array in sample)
-        data, *masks = sample
-        if config.gamma:
-            top = max(float(data.max()), 1e-6)
-            data = np.sign(data) * top * (np.abs(data) / top) ** np.exp(gamma * config.gamma)
-        if config.gain:
-            data = data * (1 + gain * config.gain)
-        return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in (data, *masks))
+        arrays = list(sample)
+        for place in (0, -2) if self.middles else (0,):
+            data = arrays[place]
+            if config.gamma:
+                top = max(float(data.max()), 1e-6)
+                data = np.sign(data) * top * (np.abs(data) / top) ** np.exp(gamma * config.gamma)
+            if config.gain:
+                data = data * (1 + gain * config.gain)
+            arrays[place] = data
+        return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in arrays)
 
     @staticmethod
     def _stack(samples: list[tuple[NDArray[np.float32], ...]]) -> tuple[torch.Tensor, ...]:
         return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
+
+
+def _middle_of(volume: Volume) -> tuple[float, ...]:
+    """Index of the middle of the foreground's bounding box, (d, h, w)."""
+    if volume.mask is None:
+        return tuple((length - 1) / 2 for length in volume.shape)
+    ends = [np.flatnonzero(volume.mask.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
+    return tuple(float(end.mean()) for end in ends)
 
 
 def _middle(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:

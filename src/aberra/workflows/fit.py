@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -25,7 +25,7 @@ from aberra.workflows.calibrate import measure_calibration, tune_score
 
 if TYPE_CHECKING:
     from aberra.cohort.fingerprint import Fingerprint
-    from aberra.synthesis.source import Planted
+    from aberra.synthesis.planted import Planted
     from aberra.training import TrainingConfig
     from aberra.volume import Volume
 
@@ -338,12 +338,12 @@ def _learn(
     validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, LearnsFromLesions):
         training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
-    learnt, watched = (
-        _planted(detector, each, config)
-        if isinstance(detector.model, LearnsFromPlanted) and len(each)
-        else each
-        for each in (training, validation)
-    )
+    learnt: Sequence[Volume] | Planted = training
+    watched: Sequence[Volume] | Planted = validation
+    if isinstance(detector.model, LearnsFromPlanted):
+        learnt = _planted(detector, training, config, detector.model.task())
+        if len(validation):
+            watched = _planted(detector, validation, config, detector.model.validation_task())
     check_held(out, identity)
     claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
     summary = train(
@@ -361,14 +361,18 @@ def _learn(
     detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
 
 
-def _planted(detector: Detector, volumes: Sequence[Volume], config: TrainingConfig) -> Planted:
-    """Samples of prepared healthy volumes with the lesions that the model learns from."""
-    from aberra.synthesis.source import Planted
+def _planted(
+    detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, task: Mapping[str, Any]
+) -> Planted:
+    """Samples of prepared healthy volumes with the lesions that the model learns from, or is watched with."""
+    from aberra.synthesis.filling import FOREIGN
+    from aberra.synthesis.planted import Planted
     from aberra.training import Sampler
 
-    samples = Sampler(volumes, config, dims=detector.dims, size=detector.size)
+    partners = not set(FOREIGN).isdisjoint(task.get("sources", ()))
+    samples = Sampler(volumes, config, dims=detector.dims, size=detector.size, partners=partners)
     spacing = volumes[0].spacing[-detector.dims :]
-    return Planted(samples, spacing=spacing, channels=detector.channels, **detector.model.task())  # type: ignore[operator]
+    return Planted(samples, spacing=spacing, channels=detector.channels, **task)
 
 
 def _lesion_free_part(volume: Volume) -> Volume:
