@@ -3,8 +3,8 @@
     python benchmarks/small_lesions.py --anatomy DATA/anatomy --work runs/small [--healthy 16] [--diseased 32] [DETECTOR ...]
 
 ``DETECTOR`` is a shipped name, a folder, or a catalogue method that learns nothing. Each is cut where the *healthy* cases have one region a scan in
-the mean; the diseased cases have no say in it. Regions and lesions are 26-connected; regions below 8 mm³ are dropped, as in the masks. Everything is
-kept in ``--work``: run again to go on, or with another detector.
+the mean; the diseased cases have no say in it. Regions and lesions are 26-connected. Regions below 8 mm³ are dropped, as in the masks; lesions below 8 mm³, splinters
+of larger ones that tissue borders cut off, are not counted. Everything is kept in ``--work``: run again to go on, or with another detector.
 """
 
 from __future__ import annotations
@@ -131,16 +131,18 @@ def detector_of(what: str, healthy: Cohort, work: Path) -> Detector:
 
 
 def counted(detector: Detector, case: Case, threshold: float) -> dict[str, Any]:
-    """Lesions and those that are found, by volume bin, and false regions of a diseased case."""
+    """Lesions of 8 mm³ and more and those that are found, by volume bin, and false regions of a diseased case."""
     from aberra.metrics.lesion import LesionCounts, large_regions
 
     volume = case.read([CONTRAST])
-    counts = LesionCounts()
+    counts, everything = LesionCounts(), LesionCounts()
     smallest = int(np.ceil(MIN_MM3 / volume.voxel_mm3 - 1e-6))
     mask = large_regions(detector.analyse(volume).map > threshold, smallest)
-    counts.add(mask, np.asarray(volume.lesion), volume.voxel_mm3)
+    truth = np.asarray(volume.lesion)
+    counts.add(mask, large_regions(truth, smallest), volume.voxel_mm3)
+    everything.add(mask, truth, volume.voxel_mm3)  # a region on a splinter is not false
     return {
-        "lesions": counts.lesions.tolist(), "overlapped": counts.overlapped.tolist(), "false": counts.false
+        "lesions": counts.lesions.tolist(), "overlapped": counts.overlapped.tolist(), "false": everything.false
     }  # fmt: skip
 
 
@@ -185,7 +187,7 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
     """Recall with the number of lesions, a column a volume bin, a line a detector."""
     bins = list(dict.fromkeys((row["from_mm3"], row["to_mm3"]) for row in rows))
     name: Callable[[float, float], str] = lambda low, high: (  # noqa: E731
-        f"> {low:,.0f} mm³" if np.isinf(high) else f"{low:,.0f}–{high:,.0f} mm³"
+        f"> {low:,.0f} mm³" if np.isinf(high) else f"{low or MIN_MM3:,.0f}–{high:,.0f} mm³"
     )
     lines = []
     for detector in dict.fromkeys(row["detector"] for row in rows):

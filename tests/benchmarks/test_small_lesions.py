@@ -48,5 +48,5 @@ def test_the_table_has_a_column_a_volume_and_says_how_many():
         common | {"from_mm3": 100.0, "to_mm3": float("inf"), "lesions": 0, "found": 0, "recall": ""},
     ]
     header, _, line, *_ = as_table(rows).splitlines()
-    assert header == "| FLAIR, drawn | 0–100 mm³ | > 100 mm³ | false a diseased scan |"
+    assert header == "| FLAIR, drawn | 8–100 mm³ | > 100 mm³ | false a diseased scan |"
     assert line == "| `flair` | 0.25 (1 of 4) |  | 1.2 |"
