@@ -164,7 +164,7 @@ def measured(what: str, healthy: Cohort, diseased: Cohort, work: Path) -> list[d
     lesions, hits = (np.sum([each[key] for each in found], axis=0) for key in ("lesions", "overlapped"))
     return [
         {
-            "detector": Path(what).name, "from_mm3": low, "to_mm3": high, "lesions": int(count), "found": int(hit),
+            "detector": Path(what).name, "from_mm3": low or MIN_MM3, "to_mm3": high, "lesions": int(count), "found": int(hit),
             "recall": round(int(hit) / int(count), 4) if count else "", "threshold": round(threshold, 6),
             "false_positives_a_diseased_scan": round(float(np.mean([each["false"] for each in found])), 3),
             "healthy": len(healthy), "diseased": len(diseased), "version": version, "commit": commit(),
@@ -187,7 +187,7 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
     """Recall with the number of lesions, a column a volume bin, a line a detector."""
     bins = list(dict.fromkeys((row["from_mm3"], row["to_mm3"]) for row in rows))
     name: Callable[[float, float], str] = lambda low, high: (  # noqa: E731
-        f"> {low:,.0f} mm³" if np.isinf(high) else f"{low or MIN_MM3:,.0f}–{high:,.0f} mm³"
+        f"> {low:,.0f} mm³" if np.isinf(high) else f"{low:,.0f}–{high:,.0f} mm³"
     )
     lines = []
     for detector in dict.fromkeys(row["detector"] for row in rows):

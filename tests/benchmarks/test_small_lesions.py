@@ -44,7 +44,7 @@ def test_the_table_has_a_column_a_volume_and_says_how_many():
         "detector": "flair", "false_positives_a_diseased_scan": 1.25, "healthy": 16, "diseased": 32, "date": "2001-02-03"
     }  # fmt: skip
     rows = [
-        common | {"from_mm3": 0.0, "to_mm3": 100.0, "lesions": 4, "found": 1, "recall": 0.25},
+        common | {"from_mm3": 8.0, "to_mm3": 100.0, "lesions": 4, "found": 1, "recall": 0.25},
         common | {"from_mm3": 100.0, "to_mm3": float("inf"), "lesions": 0, "found": 0, "recall": ""},
     ]
     header, _, line, *_ = as_table(rows).splitlines()
