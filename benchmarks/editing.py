@@ -22,7 +22,8 @@ from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.files import atomic_path
 from aberra.prepare.orient import Orient
-from aberra.workflows.edit import Aim, Edit, drawn_lesion, edit
+from aberra.workflows.edit import Aim, Edit, edit
+from aberra.workflows.edit_cohort import drawn_lesion
 
 if TYPE_CHECKING:
     from aberra.volume import Volume

@@ -49,8 +49,7 @@ def main() -> None:
         row = []
         for weight in WEIGHTS:
             score = detector.method.score | {"intensity": weight}
-            detector.ask(replace(detector.method, score=score))
-            analysis = detector.analyse(scan)
+            analysis = detector.asking(replace(detector.method, score=score)).analyse(scan)
             row.append(average_precision(analysis.map[analysis.inside], scan.lesion[analysis.inside]))
         found[name].append(row)
     print(f"{'weight':14s}" + "".join(f"{weight:8g}" for weight in WEIGHTS))

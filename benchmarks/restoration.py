@@ -44,7 +44,7 @@ def main() -> None:
     rows, reference = [], None
     for schedule, steps in SETTINGS:
         method = Method.load(given.method, {"score.schedule": schedule, "score.steps": steps})
-        detector.ask(replace(method, postprocess=postprocess))
+        detector = detector.asking(replace(method, postprocess=postprocess))
         histogram, values, started = VoxelHistogram(24), [], perf_counter()
         for volume in volumes:
             analysis = detector.analyse(volume)
@@ -59,8 +59,8 @@ def main() -> None:
                 "method": given.method,
                 "schedule": schedule,
                 "steps": steps,
-                "tv": detector.score.tv,
-                "length": detector.score.length,
+                "tv": detector.question.score.tv,
+                "length": detector.question.score.length,
                 "AP": round(curve.ap, 4),
                 "best_dice": round(curve.best_dice, 4),
                 "AUROC": round(curve.auroc, 4),

@@ -66,6 +66,30 @@ def test_measured_air_is_no_background():
     assert level(soft) == 0
 
 
+def _measured(inner):
+    """Structure where ``inner``, air that was measured elsewhere; so small that it is taken for no head."""
+    rng = np.random.default_rng(4)
+    data = np.where(inner, 900 + 200 * rng.random(inner.shape), np.abs(rng.normal(0, 10, inner.shape)) + 1)
+    return Volume(data=data[None].astype(np.float32), affine=np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("scan", "rule"),
+    [
+        (_brain(), "nonzero"),
+        (_measured(BALL), "otsu"),
+        (_measured(np.indices(BALL.shape)[0] > 4), "all"),
+        (_brain().with_(data=gaussian_filter(_brain().data, (0, 2, 2, 2), truncate=2)), "otsu"),  # air that fades into zeros
+    ],
+)  # fmt: skip
+def test_what_describes_a_cohort_and_what_prepares_it_find_the_same_foreground(scan, rule):
+    prepared, described = BrainMask()(scan), of_volume(scan)
+    assert prepared.provenance["brain_mask"] == rule
+    assert described.foreground == {{"nonzero": "non-zero"}.get(rule, rule): 1}
+    assert described.foreground_fraction == pytest.approx(prepared.mask.mean())
+    assert described.skull_stripped == (rule == "nonzero")
+
+
 @pytest.mark.parametrize(
     ("data", "mask", "said"),
     [

@@ -1,24 +1,22 @@
 from __future__ import annotations
 
+import tomllib
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
 import pytest
 
+from aberra import method as room
 from aberra.errors import ConfigError, PairingError
-from aberra.method import Method, catalogue, parse_settings
+from aberra.method import SECTIONS, Method, catalogue, parse_settings
 from aberra.models.vae import VAE
 from aberra.registry import build, lookup
 from aberra.scores import check_pairing
 
-NAMES = {
-    "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "tissue", "tissue-bright", "tissue-dark", "mixture-outlier", "constant", "random", "ae", "ae-spatial", "vae", "dae", "context-ae", "constrained-ae", "aae",
-    "constrained-aae", "cevae", "gmvae", "gmvae-spatial", "anovaegan", "anogan", "fanogan", "bayesian-ae", "bayesian-vae",
-    "skip-ae", "scale-space-ae", "vqvae", "pca", "ocsvm", "vae-restoration", "gmvae-restoration",
-    "gmvae-spatial-restoration", "irvae", "vae-kl-gradient", "vae-elbo-gradient", "vae-combi", "cevae-gradient",
-    "cevae-combi", "vae-sampling-variance",
-}  # fmt: skip
 
-
-def test_the_catalogue_is_complete_and_documented():
-    assert set(catalogue()) >= NAMES
+def test_the_catalogue_is_documented_and_can_be_built():
+    assert len(catalogue()) >= 55
     for name in catalogue():
         method = Method.load(name)
         assert method.title
@@ -82,6 +80,61 @@ def test_a_pairing_that_cannot_work_is_refused_without_weights():
     check_pairing(VAE, build("scores", {"name": "residual"}))
 
 
+def test_a_text_that_several_methods_share_is_named_by_its_key(tmp_path):
+    study = Method.load("vae").reference
+    assert "arXiv 2004.03271" in study
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'base = "vae"\nreference = "Me 2026, me@here.org; @baur2021"\ndeviations = ["@both-signs", "own"]\n'
+    )
+    method = Method.load(path)
+    assert method.reference == f"Me 2026, me@here.org; {study}"
+    assert method.deviations[0].startswith("The residual keeps both signs")
+    assert method.deviations[1] == "own"
+    path.write_text('base = "vae"\nreference = "@baur2012"\n')
+    with pytest.raises(ConfigError, match=r"mine\.toml.*'baur2012'.*baur2021"):
+        Method.load(path)
+
+
+def test_no_text_of_the_catalogue_names_a_key_that_is_not_there_and_none_is_unused():
+    used = "".join(path.read_text() for path in catalogue().values())
+    texts = tomllib.loads((catalogue()["vae"].parent / "_texts.toml").read_text())
+    for key, text in texts.items():
+        assert f"@{key}" in used, key
+        assert used.count(text) == 0, key  # written out
+    for name in catalogue():
+        method = Method.load(name)
+        assert "@" not in " ".join([method.reference, *method.deviations]), name
+
+
+def test_a_file_that_is_only_a_base_is_no_method():
+    assert "_study" not in catalogue()
+    assert Method.load("vae").training == Method.load("ae").training
+    assert Method.load("gmvae").training == Method.load("ae").training | {"learning_rate": 5e-5}
+
+
+def test_family_is_taken_from_the_base_and_being_a_baseline_is_not():
+    assert Method.load("bayesian-vae").family == Method.load("vae").family == "variational"
+    assert Method.load("vae-restoration").family == "restoration"
+    baselines = {name for name in catalogue() if Method.load(name).baseline}
+    assert baselines == {"intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}
+
+
+def test_settings_are_all_but_name_and_texts():
+    method = Method.load("dae")
+    assert set(method.settings) == {"learns_from", *SECTIONS}
+    assert replace(method, title="x", deviations=["y"]).settings == method.settings
+    assert method.overridden({"case.reduce": "max"}).settings != method.settings
+
+
+def test_what_was_measured_may_still_be_in_old_files_and_detectors(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('measured = "AP .5"\n[model]\nname = "dae"\n[score]\nname = "residual"\n')
+    method = Method.load(path)
+    assert not hasattr(method, "measured")
+    assert Method.from_dict(method.to_dict() | {"measured": "AP .5"}) == method
+
+
 def _files(tmp_path, **texts):
     for name, text in texts.items():
         (tmp_path / f"{name}.toml").write_text(text)
@@ -112,3 +165,99 @@ def test_a_file_may_start_from_a_file_beside_it_and_change_single_keys(tmp_path,
     assert method.model == base.model
     with pytest.raises(ConfigError, match="unknown method 'vaes'"):
         Method.load(_files(tmp_path, three='base = "vaes"\n') / "three.toml")
+
+
+def test_how_a_method_is_tested_is_no_part_of_what_it_is(tmp_path):
+    text = 'base = "vae"\n'
+    tested = text + '[tiny]\nmodel.width = 4\n[conformance.xfail]\norientation = "a reason"\n'
+    folder = _files(tmp_path, plain=text)
+    plain = Method.load(folder / "plain.toml")
+    _files(tmp_path, plain=tested)
+    method = Method.load(folder / "plain.toml")
+    assert method.tiny["model"]["width"] == 4
+    assert method.conformance == {"xfail": {"orientation": "a reason"}}
+    assert method.learnt == plain.learnt
+    assert method.settings == plain.settings
+    assert method.record == plain.record
+    assert not {"tiny", "conformance"} & method.record.keys()
+    assert method.settings.keys() == {"learns_from", *SECTIONS}
+
+
+def test_test_size_is_inherited_but_for_sections_that_are_replaced(tmp_path):
+    folder = _files(
+        tmp_path,
+        one='[model]\nname = "ae"\n[training]\nsteps = 900\n[score]\nname = "residual"\n'
+        "[tiny]\nmodel.width = 8\ntraining.steps = 30\nscore.smooth = 2.0\n",
+        two='base = "one.toml"\n[score]\nname = "residual"\nmode = "positive"\n[tiny]\nmodel.latent = 4\n',
+        three='base = "one.toml"\n[conformance]\nlesion = "hypo"\n',
+        four='base = "three.toml"\n[training]\nsteps = 800\n',
+    )
+    one, two, four = (Method.load(folder / f"{name}.toml").at_test_size() for name in ("one", "two", "four"))
+    assert one.model == {"name": "ae", "width": 8}
+    assert one.training == {"steps": 30, "batch_size": 8, "learning_rate": 2e-3}
+    assert one.score["smooth"] == 2.0
+    assert one.prepare == {"size": 32}
+    assert one.postprocess == {"median_mm": 30.0}
+    assert two.model == {"name": "ae", "width": 8, "latent": 4}
+    assert two.score == {"name": "residual", "mode": "positive"}
+    assert four.training["steps"] == 30
+    assert not four.conformance  # of the method that says it only
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tiny]\nmodle.width = 4\n", "Did you mean 'model'"),
+        ("[tiny]\nwidth = 4\n", "tiny"),
+        ('[conformance]\nlesions = "hypo"\n', "Did you mean 'lesion'"),
+        ('[conformance]\nlesion = "dark"\n', "conformance.lesion"),
+        ("[conformance.xfail]\norientation = 1\n", "conformance.xfail"),
+    ],
+)
+def test_mistakes_in_how_a_method_is_tested_are_errors(tmp_path, text, message):
+    path = _files(tmp_path, mine=f'base = "vae"\n{text}') / "mine.toml"
+    with pytest.raises(ConfigError, match=message) as caught:
+        Method.load(path)
+    assert "mine.toml" in str(caught.value)
+
+
+def test_a_file_in_the_working_folder_does_not_stand_for_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = '[model]\nname = "pca"\n[score]\nname = "residual"\n'
+    Path("dae").write_text(mine)
+    assert Method.load("dae").model["name"] == "dae"
+    assert Method.load("./dae").model["name"] == "pca"
+    assert Method.load(tmp_path / "dae").model["name"] == "pca"
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """Return a function: plugin to the package of its methods, as if installed."""
+
+    def install(**packages):
+        points = [EntryPoint(name, value, "aberra.methods") for name, value in packages.items()]
+        monkeypatch.setattr(room, "entry_points", lambda **_: points)
+        room._named.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    room._named.cache_clear()
+
+
+def test_plugins_bring_methods_with_names_and_replace_none(tmp_path, monkeypatch, plugins):
+    package = tmp_path / "my_methods"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    _files(package, mine='base = "vae"\n', vae='base = "pca"\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins(mine="my_methods")
+    assert Method.load("mine").model["name"] == "vae"
+    assert catalogue()["mine"] == package / "mine.toml"
+    assert Method.load("vae").model["name"] == "vae"
+
+
+def test_a_plugin_that_is_broken_takes_no_name_but_its_own_away(plugins):
+    plugins(gone="no_such_package_here", parent="no_such_package_here.methods")
+    assert Method.load("vae").model["name"] == "vae"
+    with pytest.raises(ConfigError, match=r"unknown method 'mine'.*plugin gone gives none: .*plugin parent"):
+        Method.load("mine")

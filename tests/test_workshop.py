@@ -13,7 +13,7 @@ import aberra
 from aberra.detector import Detector
 from aberra.pretrained import shipped_detectors
 
-HEAVY = ("torch", "monai", "torchio", "SimpleITK", "scipy", "nibabel", "numpy")
+HEAVY = ("torch", "torchio", "SimpleITK", "scipy", "nibabel", "numpy")
 
 
 def test_no_package_that_breaks_the_cpu_build_of_torch():

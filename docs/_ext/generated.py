@@ -1,10 +1,20 @@
-"""Pages made from the code at build time: the command line and the catalogue."""
+"""Made from the code at build time: the pages of the command line and the catalogue, and the lists of components."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+from aberra.measured import in_words, measured
 from aberra.method import Method, catalogue
+from aberra.registry import lookup, names
+
+if TYPE_CHECKING:
+    from aberra.registry import Kind
 
 MARK = "<!-- made by docs/_ext/generated.py; do not edit -->\n\n"
 
@@ -19,14 +29,19 @@ def methods_page() -> str:
         parts.append(f"## {name}\n\n**{method.title}.** {method.summary}\n")
         facts = [
             ("Learns from", method.learns_from),
+            ("Family", method.family),
             ("Model", f"`{method.model['name']}`"),
             ("Score", f"`{method.score['name']}`"),
             ("Reference", method.reference),
             ("Cost", method.cost),
             ("When", method.when),
             ("Known failure", method.failure),
-            ("Measured", method.measured),
+            *(("Measured", in_words(row)) for row in measured(name)),
             *(("Deviation", each) for each in method.deviations),
+            *(
+                ("Cannot pass", f"`{check}`: {reason}")
+                for check, reason in method.conformance.get("xfail", {}).items()
+            ),
         ]
         parts.append("\n".join(f"- **{key}**: {value}" for key, value in facts if value) + "\n")
     return MARK + "\n".join(parts)
@@ -49,6 +64,29 @@ def cli_page() -> str:
     return MARK + "\n".join(parts)
 
 
+def components(kind: Kind) -> list[str]:
+    """Lines that document every component of a kind, in the order of their names, plugins included."""
+    lines = []
+    for name, place in sorted(names(kind).items()):
+        lines.append(f".. autoclass:: {place.replace(':', '.')}")
+        if hasattr(lookup(kind, name), "tune"):
+            lines.append("   :members: tune")
+    return lines
+
+
+class Components(SphinxDirective):
+    """``.. components:: models``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the lines in place of the directive."""
+        node = nodes.Element()
+        lines = StringList(components(self.arguments[0]), source=f"components {self.arguments[0]}")
+        self.state.nested_parse(lines, self.content_offset, node)
+        return node.children
+
+
 def write(_app: object) -> None:
     """Write both pages where they changed."""
     folder = Path(__file__).parent.parent / "reference"
@@ -61,4 +99,5 @@ def write(_app: object) -> None:
 def setup(app: object) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("builder-inited", write)  # type: ignore[attr-defined]
+    app.add_directive("components", Components)  # type: ignore[attr-defined]
     return {"parallel_read_safe": True}

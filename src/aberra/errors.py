@@ -46,6 +46,19 @@ class ModelError(AberraError):
     """A saved detector is missing, damaged, unfinished or of another version."""
 
 
+class NotFittedError(ModelError):
+    """A model is asked before it has learnt.
+
+    Args:
+        model: what it is called.
+    """
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{model}: not fitted, so there is nothing to compare a scan with; `aberra fit` it first"
+        )
+
+
 class MismatchError(AberraError):
     """A scan does not fit the model: channels, dimensions or contrast."""
 

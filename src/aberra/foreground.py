@@ -20,6 +20,9 @@ RIM = 0.1
 ROUNDING = 1e-6
 """Intensities differ by rounding if they differ by no more than this share: float32 has seven digits."""
 
+TISSUE_FACE = 0.3
+"""Share of tissue from which a face of the field of view cuts through the body."""
+
 STRIDE = 3
 
 EVERYWHERE = np.ones((3, 3, 3), dtype=bool)
@@ -107,3 +110,33 @@ def largest(found: NDArray[np.bool], structure: NDArray[np.bool] | None = None) 
     sizes[0] = 0
     kept: NDArray[np.bool] = labels == sizes.argmax()
     return kept
+
+
+def cut_away(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> bool:
+    """Whether the background of a channel (D, H, W) was cut away: much of one value, and a bright rim ``inside`` instead of fading air."""
+    if not inside.any():
+        return True
+    if inside.mean() > 1 - CUT_AWAY:
+        return bool(inside.all() and channel.min() == channel.max())
+    return rim(channel, inside) >= RIM
+
+
+def inside_tissue(found: NDArray[np.bool]) -> bool:
+    """Whether the field of view is a crop within the :func:`body`: tissue on at least four of the six faces."""
+    faces = [found.take(end, axis=axis).mean() for axis in range(3) for end in (0, -1)]
+    return int(np.sum(np.array(faces) > TISSUE_FACE)) >= 4
+
+
+def body(channel: NDArray[np.float32]) -> NDArray[np.bool]:
+    """Head or body against air: Otsu's threshold on the smoothed scan, largest region, holes filled."""
+    from scipy.ndimage import binary_fill_holes, gaussian_filter
+    from skimage.filters import threshold_otsu
+
+    smooth = gaussian_filter(channel, [1.0 if length > 2 else 0.0 for length in channel.shape])
+    if smooth.min() == smooth.max():
+        return np.full(channel.shape, bool(smooth.max() != 0))
+    # half the threshold: Otsu splits bright from dark tissue where there is much of both
+    found = largest(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
+    for index in range(len(found)):
+        found[index] = binary_fill_holes(found[index])
+    return found

@@ -1,11 +1,11 @@
-"""The one place that decides what a run may touch: folders with aberra's mark, and never the scans that it reads.
+"""The one place that decides what a run may touch: folders with aberra's mark.
 
-Every folder that a command writes in is claimed first. What may be replaced within one is the business of :mod:`aberra.files`.
+Every folder that a command writes in is claimed first; that it is none of what is read, :mod:`aberra.cohort.inputs` sees to. What may
+be replaced within one is the business of :mod:`aberra.files`.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -15,8 +15,6 @@ from aberra.files import MARK, RECORD, is_empty, locked, read_mark, write_json, 
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-
-    from aberra.cohort import Cohort
 
 KINDS = {
     "results": "results of scans",
@@ -148,58 +146,6 @@ def refuse_as_input(folder: Path) -> None:
     way = [folder / "manifest.csv"] if kind == "edits" and (folder / "manifest.csv").is_file() else cohorts
     advice = f"give {way[0]}" if way else "give the scans, or single files of this folder"
     raise InputError(f"{folder}: holds {KINDS.get(kind, kind)} that aberra wrote, no scans; {advice}")
-
-
-def keep_out(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse an output folder that is, holds or lies in something that is read; links and upper and lower case are seen through.
-
-    Args:
-        out: the folder, there or not.
-        inputs: files and folders of scans, manifests, masks.
-
-    Raises:
-        OutputError: it is.
-    """
-    known: dict[Path, tuple[int, int] | None] = {}
-
-    def identify(path: Path) -> tuple[int, int] | None:
-        if path not in known:
-            try:
-                status = path.stat()
-                known[path] = (status.st_dev, status.st_ino)
-            except OSError:
-                known[path] = None
-        return known[path]
-
-    def places(path: Path) -> set[tuple[int, int]]:
-        """Of a path and all above it, as written and as its links lead."""
-        found = {path.absolute(), Path(os.path.realpath(path))}
-        return {place for each in found for part in (each, *each.parents) if (place := identify(part))}
-
-    own, around = identify(out.absolute()), places(out)
-    for path in inputs:
-        if own is not None and own in places(path):
-            raise OutputError(f"{out}: holds what is read ({path}); choose another --out")
-        series = _series(path)
-        if series is not None and identify(series.absolute()) in around:
-            raise OutputError(f"{out}: lies in a scan that is read ({series}); choose another --out")
-
-
-def _series(path: Path) -> Path | None:
-    """The folder that is read as a whole: a folder itself, that of a DICOM file; None of any other file."""
-    from aberra.io import sniff
-
-    try:
-        return path if path.is_dir() else path.parent if sniff(path) == "dicom" else None
-    except (OSError, InputError):
-        return None
-
-
-def inputs_of(cohort: Cohort) -> list[Path]:
-    """Every file and folder that a cohort is read from."""
-    paths = [path for case in cohort for path in case.files.values()]
-    manifest = Path(str(cohort.source))
-    return [*paths, manifest] if manifest.suffix.lower() == ".csv" else paths
 
 
 def check_names(names: Iterable[str], reserved: Collection[str] = ()) -> None:

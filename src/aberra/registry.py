@@ -1,16 +1,18 @@
 """Names to code: models, scores and preparation steps, built-in or from plugins.
 
 A component is a class whose keyword arguments *are* its configuration: ``build("scores", {"name":
-"residual", "mode": "positive"})``. Plugins register through the entry-point groups ``aberra.models``,
-``aberra.scores`` and ``aberra.prepare``.
+"residual", "mode": "positive"})``. A class in ``aberra/models``, ``scores`` or ``prepare`` is known by saying its ``name``; plugins
+register through the entry-point groups ``aberra.models``, ``aberra.scores`` and ``aberra.prepare``.
 """
 
 from __future__ import annotations
 
+import ast
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from math import inf, prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.errors import ConfigError, unknown
@@ -27,76 +29,27 @@ SECTIONS: dict[Kind, str] = {"models": "model", "scores": "score", "prepare": "p
 GIVEN = ("channels", "size")
 """Arguments of models that the cohort and ``[prepare]`` decide."""
 
-BUILT_IN: dict[Kind, dict[str, str]] = {
-    "models": {
-        "ae": "aberra.models.ae:AE",
-        "context-ae": "aberra.models.context_ae:ContextAE",
-        "constrained-ae": "aberra.models.constrained_ae:ConstrainedAE",
-        "aae": "aberra.models.aae:AAE",
-        "vae": "aberra.models.vae:VAE",
-        "cevae": "aberra.models.cevae:CeVAE",
-        "gmvae": "aberra.models.gmvae:GMVAE",
-        "anovaegan": "aberra.models.anovaegan:AnoVAEGAN",
-        "fanogan": "aberra.models.fanogan:FAnoGAN",
-        "skip-ae": "aberra.models.skip_ae:SkipAE",
-        "scale-space-ae": "aberra.models.scale_space_ae:ScaleSpaceAE",
-        "vqvae": "aberra.models.vqvae:VQVAE",
-        "dae": "aberra.models.dae:DAE",
-        "ddpm": "aberra.models.ddpm:DDPM",
-        "guided-ddpm": "aberra.models.guided_ddpm:GuidedDDPM",
-        "pddpm": "aberra.models.pddpm:PatchedDDPM",
-        "disyre": "aberra.models.disyre:DISYRE",
-        "ddpm-segmenter": "aberra.models.ddpm_segmenter:DDPMSegmenter",
-        "anomaly-segmenter": "aberra.models.anomaly_segmenter:AnomalySegmenter",
-        "segnet": "aberra.models.segnet:SegNet",
-        "pca": "aberra.models.pca:PCA",
-        "ocsvm": "aberra.models.ocsvm:OneClassSVM",
-        "intensity": "aberra.models.intensity:Intensity",
-        "zmap": "aberra.models.zmap:ZMap",
-        "tissue": "aberra.models.tissue:Tissue",
-        "mixture-outlier": "aberra.models.mixture_outlier:MixtureOutlier",
-        "constant": "aberra.models.constant:Constant",
-        "random": "aberra.models.random:Random",
-    },
-    "scores": {
-        "residual": "aberra.scores.residual:Residual",
-        "monte-carlo": "aberra.scores.monte_carlo:MonteCarlo",
-        "multi-scale": "aberra.scores.multi_scale:MultiScale",
-        "gradient": "aberra.scores.gradient:Gradient",
-        "combi": "aberra.scores.combi:Combi",
-        "restoration": "aberra.scores.restoration:Restoration",
-        "latent-search": "aberra.scores.latent_search:LatentSearch",
-        "term": "aberra.scores.term:Term",
-        "partial-diffusion": "aberra.scores.partial_diffusion:PartialDiffusion",
-        "andi": "aberra.scores.andi:ANDi",
-        "autoddpm": "aberra.scores.autoddpm:AutoDDPM",
-        "thor": "aberra.scores.thor:THOR",
-        "mahalanobis": "aberra.scores.mahalanobis:Mahalanobis",
-        "guided": "aberra.scores.guided:Guided",
-        "segmentation": "aberra.scores.segmentation:Segmentation",
-        "deviation": "aberra.scores.deviation:Deviation",
-        "direct": "aberra.scores.direct:Direct",
-    },
-    "prepare": {
-        "orient": "aberra.prepare.orient:Orient",
-        "resample": "aberra.prepare.resample:Resample",
-        "brain-mask": "aberra.prepare.brain_mask:BrainMask",
-        "bias-field": "aberra.prepare.bias_field:BiasField",
-        "normalise": "aberra.prepare.normalise:Normalise",
-        "histogram-match": "aberra.prepare.histogram_match:HistogramMatch",
-        "register": "aberra.prepare.register:Register",
-        "atlas-maps": "aberra.prepare.atlas_maps:AtlasMaps",
-        "crop": "aberra.prepare.crop:Crop",
-    },
-}
-
 
 @cache
 def names(kind: Kind) -> dict[str, str]:
-    """Name to ``module:Class`` of every component of one kind, plugins included."""
-    found = dict(BUILT_IN[kind])
+    """Name to ``module:Class`` of every component of one kind, plugins included; a plugin's name never replaces one of ours."""
+    found = _built_in(kind)
     for point in entry_points(group=f"aberra.{kind}"):
         found.setdefault(point.name, point.value)
+    return found
+
+
+def _built_in(kind: Kind) -> dict[str, str]:
+    """The classes in a kind's folder that say ``name = "..."``, read from their source: importing them all would import torch."""
+    found = {}
+    for path in sorted((Path(__file__).parent / kind).glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            for statement in node.body:
+                match statement:
+                    case ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(name))):
+                        found[name] = f"aberra.{kind}.{path.stem}:{node.name}"
     return found
 
 

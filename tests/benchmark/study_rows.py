@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from aberra.benchmark.statistics import published
+from aberra.method import Method
+
+DIFFERENCES = ("residual", "monte-carlo", "restoration")
+"""Scores of the study whose map is a difference of images."""
 
 COHORTS = ("ms-like", "ms-like-shift")
 
@@ -13,6 +17,7 @@ def study(seeds=1):
     """Rows, replicates and histograms of the study's 17 methods and three baselines on two cohorts."""
     rng = np.random.default_rng(0)
     ap = published()["baur2021"]["AUPRC"]["D_MS"] | {"intensity": 0.5, "zmap": 0.2, "random": 0.005}
+    methods = {label: Method.load(label) for label in ap}
     patients = rng.standard_normal(50)
     rows, replicates, histograms = [], {}, {}
     for cohort in COHORTS:
@@ -21,6 +26,8 @@ def study(seeds=1):
                 value = reported * (0.8 if cohort.endswith("shift") else 1.0) + 0.001 * seed
                 common = {
                     "suite": "s", "task": "flair", "cohort": cohort, "method": label, "label": label, "seed": seed,
+                    "family": methods[label].family, "baseline": int(methods[label].baseline),
+                    "unit": "intensity" if methods[label].score["name"] in DIFFERENCES else "", "commit": "c1",
                     "subjects": 1.0, "cases": 12, "prevalence": 0.005, "parameters": 10**6, "training_seconds": 60.0,
                     "seconds_per_case": 0.5, "peak_mb": 500.0, "machine": "m", "date": "2026-01-01",
                 }  # fmt: skip

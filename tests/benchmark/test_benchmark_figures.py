@@ -6,6 +6,7 @@ from study_rows import study
 
 from aberra.benchmark import drawing, figures, relations
 from aberra.benchmark.rows import is_plain
+from aberra.method import Method, catalogue
 from aberra.metrics.voxel import Residuals
 
 
@@ -32,6 +33,22 @@ def test_every_figure_that_the_rows_have_data_for_is_drawn(tmp_path):
     }  # fmt: skip
     for path in drawn:
         assert imread(path).std() > 0.01
+
+
+def test_a_method_has_the_same_marker_in_every_panel(monkeypatch, tmp_path):
+    rows = [row for row in study()[0] if row["metric"] == "AP"]
+    large = [
+        row | {"label": f"{row['method']}, original network", "parameters": 3 * 10**7}
+        for row in rows
+        if (row["method"], row["cohort"])
+        in {("vae", "ms-like"), ("gmvae", "ms-like"), ("gmvae", "ms-like-shift")}
+    ]
+    first, second = _drawn(monkeypatch, relations.complexity, tmp_path, rows + large).axes
+    styles = [
+        {line.get_label(): (line.get_marker(), line.get_color()) for line in axis.lines}
+        for axis in (first, second)
+    ]
+    assert styles[0]["gmvae"] == styles[1]["gmvae"] != styles[0]["vae"]
 
 
 def test_a_sweep_is_a_line_for_each_other_setting_and_leaves_the_bars_alone(monkeypatch, tmp_path):
@@ -62,7 +79,7 @@ def test_nothing_is_drawn_without_data(tmp_path):
     assert figures.subjects(tmp_path, rows) is None
     assert relations.complexity(tmp_path, rows) is None
     assert figures.domain_shift(tmp_path, whole, "flair") is None
-    assert figures.ap_bars(tmp_path, [row for row in whole if row["metric"] != "AP"], "flair") is None
+    assert figures.ap_points(tmp_path, [row for row in whole if row["metric"] != "AP"], "flair") is None
     assert (
         relations.order(tmp_path, [row for row in whole if row["label"] in {"vae", "ae"}], "x", "D_MS")
         is None
@@ -84,7 +101,10 @@ def test_an_original_network_is_drawn_without_its_unified_row_too(monkeypatch, t
         if row["method"] == "gmvae":
             row["label"] = "gmvae, original network"
     (axis,) = _drawn(monkeypatch, relations.complexity, tmp_path, rows[: len(rows) // 2]).axes
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["gmvae"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        "others, unified network",
+        "gmvae",
+    ]
 
 
 def test_a_grid_is_drawn_as_score_against_model(monkeypatch, tmp_path):
@@ -98,6 +118,9 @@ def test_a_grid_is_drawn_as_score_against_model(monkeypatch, tmp_path):
     ]
     figure = _drawn(monkeypatch, relations.score_grid, tmp_path, [*rows, *grid], "flair")
     first = figure.axes[0]
+    chance = figure.axes[2].images[0]
+    assert chance.get_clim() == (0.0, 1.0)  # the middle of a diverging map
+    np.testing.assert_allclose(chance.cmap(chance.norm(0.5))[:3], 1, atol=0.05)
     at = {(text.get_position()[0], text.get_position()[1]): text.get_text() for text in first.texts}
     assert at == {(0, 0): "0.250", (0, 1): "0.500", (1, 1): "0.125"}
     assert [each.get_text() for each in first.get_xticklabels()] == ["vae", "ae"]
@@ -119,28 +142,62 @@ def test_histograms_have_the_shape_of_the_values_not_of_the_bins_they_were_count
     np.testing.assert_allclose(normal.values[middle], true[middle] / (values.size / 2), rtol=0.15)
 
 
+def test_a_random_map_does_not_look_as_if_it_told_the_classes_apart(monkeypatch, tmp_path):
+    """Zeros, which are left out, are nine in ten of the normal voxels and none of the anomalous ones."""
+    rng = np.random.default_rng(0)
+    values, anomalous = rng.random(100_000).astype(np.float32), np.arange(100_000) % 2 == 0
+    values[~anomalous & (rng.random(100_000) < 0.9)] = 0
+    residuals = Residuals()
+    residuals.add(values, anomalous)
+    figure = _drawn(monkeypatch, figures.residual_histograms, tmp_path, {"random": residuals.bins()}, "x")
+    normal, sick = (patch.get_data().values for patch in figure.axes[0].patches)
+    np.testing.assert_allclose(normal, sick, atol=0.02)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["90% zero", "0% zero"]
+
+
 def test_maps_that_are_zero_everywhere_have_no_histogram(tmp_path):
     zero = {"edges": [0.0], "normal": [9.0], "anomalous": [3.0]}
     assert figures.residual_histograms(tmp_path, {"constant": zero}, "x") is None
 
 
-def test_a_method_that_failed_on_the_first_cohort_keeps_its_other_bars(monkeypatch, tmp_path):
+def test_a_method_that_failed_on_the_first_cohort_keeps_its_other_points(monkeypatch, tmp_path):
     rows, _, _ = study()
     rows = [row for row in rows if (row["label"], row["cohort"]) != ("vae", "ms-like")]
-    figure = _drawn(monkeypatch, figures.ap_bars, tmp_path, rows, "flair")
+    figure = _drawn(monkeypatch, figures.ap_points, tmp_path, rows, "flair")
     assert "vae" in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    first, second = (len(axis.patches) for axis in figure.axes)
+    first, second = (len(axis.collections) for axis in figure.axes)
     assert (first, second) == (19, 20)
 
 
 def test_intervals_of_one_seed_are_not_drawn_at_the_mean_of_several(monkeypatch, tmp_path):
     for seeds, title in ((1, "95 % intervals"), (2, "mean of 2 seeds")):
         rows, _, _ = study(seeds)
-        figure = _drawn(monkeypatch, figures.ap_bars, tmp_path, rows, "flair")
+        figure = _drawn(monkeypatch, figures.ap_points, tmp_path, rows, "flair")
         monkeypatch.undo()
         intervals = [line for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
         assert len(intervals) == (20 if seeds == 1 else 0)
         assert title in figure.get_suptitle()
+
+
+def test_a_family_has_one_colour_everywhere_and_a_foreign_one_has_its_own():
+    rows = [
+        {"label": label, "family": family}
+        for label, family in (("mine", "transformers"), ("vae", "variational"))
+    ]
+    colours = drawing.colours(rows)
+    assert colours["vae"] == drawing.FAMILIES["variational"]
+    assert colours["mine"] in drawing.SPARE
+    assert drawing.colours([{"label": "old"}]) == {"old": drawing.MUTED}
+    for name in catalogue():
+        assert Method.load(name).family in drawing.FAMILIES, name
+
+
+def test_colours_are_explained(monkeypatch, tmp_path):
+    rows, _, _ = study()
+    for draw in (figures.ap_points, figures.domain_shift):
+        (legend,) = _drawn(monkeypatch, draw, tmp_path, rows, "flair").legends
+        monkeypatch.undo()
+        assert {text.get_text() for text in legend.get_texts()} == {row["family"] for row in rows}
 
 
 def test_fidelity_is_of_maps_that_are_differences_of_images_only(monkeypatch, tmp_path):

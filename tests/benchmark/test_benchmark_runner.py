@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,11 @@ from aberra.benchmark.cohorts import materialise, share_of, task_cohorts
 from aberra.benchmark.machine import peak_memory
 from aberra.benchmark.rows import COLUMNS, METRICS, read_cells
 from aberra.benchmark.strips import Picture
+from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.errors import ConfigError, OutputError
+from aberra.prepare.brain_mask import BrainMask
+from aberra.volume import Volume
 
 ROWS = {"vae", "vae, smoothed", "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}
 
@@ -29,7 +33,7 @@ def finished(suite_file, tmp_path_factory):
 def test_every_cell_is_measured_and_tasks_without_data_are_skipped_with_a_reason(finished):
     _, out, summary = finished
     assert (summary.done, summary.kept, summary.failed) == (14, 0, {})
-    assert "ABERRA_DATA" in summary.skipped["real"]
+    assert "--data" in summary.skipped["real"]
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == list(COLUMNS)
     for row in rows:
@@ -95,7 +99,11 @@ def test_rows_that_learn_the_same_share_one_trained_model(finished):
 
 
 def _folders(out):
-    return sorted(path.name for path in (out / "detectors" / "phantom").glob("vae*"))
+    """Of the rows ``vae`` and ``vae, smoothed``."""
+    return [
+        next((out / "detectors" / "phantom").glob(pattern)).name
+        for pattern in ("vae-0-*", "vae--smoothed-*-0-*")
+    ]
 
 
 def test_resuming_keeps_cells_and_measures_only_what_is_missing(finished):
@@ -113,6 +121,51 @@ def test_resuming_keeps_cells_and_measures_only_what_is_missing(finished):
             k: v for k, v in b.items() if k not in timing
         }
     assert all(path.stat().st_mtime_ns == stamp[path] for path in stamp if path != cell)
+
+
+def _one_row(path, cohorts, method):
+    """Write a suite of one row on cohorts that are there."""
+    parts = [f'[cohorts.{name}]\nmanifest = "{folder}/manifest.csv"\n' for name, folder in cohorts.items()]
+    task = '[tasks.phantom]\ntrain = "train"\nvalidation = "validation"\ntest = ["lesions"]\n'
+    row = f'[[methods]]\nname = "{method}"\nlabel = "mine"\n'
+    path.write_text("bootstrap = 5\n" + "".join(parts) + task + row)
+    return path
+
+
+def test_a_cell_is_measured_again_when_its_method_has_changed_and_only_then(finished, tmp_path, capfd):
+    cohorts = {name: finished[1] / "cohorts" / name for name in ("train", "validation", "lesions")}
+    method, out = tmp_path / "mine.toml", tmp_path / "out"
+    path = _one_row(tmp_path / "suite.toml", cohorts, method)
+
+    def measured(text, **options):
+        method.write_text(f'base = "intensity"\n{text}')
+        summary = run(Suite.load(path), out, only=["mine"], **options)
+        (ap,) = (row["value"] for row in read_cells(out).rows if row["metric"] == "AP")
+        return (summary.done, summary.again, summary.kept), ap
+
+    first, bright = measured("")
+    assert first == (1, 0, 0)
+    texts = 'title = "Other words"\nfailure = "Texts decide nothing."'
+    assert measured(texts, resume=True) == ((0, 0, 1), bright)
+    capfd.readouterr()
+    again, dark = measured('[model]\npolarity = "dark"', resume=True)
+    assert again == (1, 1, 0)
+    assert "measured again, since method or data have changed: lesions" in capfd.readouterr().err
+    assert dark != bright
+    assert measured("", resume=True) == ((1, 1, 0), bright)
+
+
+@pytest.mark.parametrize("changed", ["lesions", "validation"])
+def test_a_cell_is_measured_again_when_the_data_have_changed(finished, tmp_path, changed):
+    cohorts = {name: finished[1] / "cohorts" / name for name in ("train", "validation", "lesions")}
+    cohorts[changed] = shutil.copytree(cohorts[changed], tmp_path / changed)
+    suite = Suite.load(_one_row(tmp_path / "suite.toml", cohorts, "intensity"))
+    assert run(suite, tmp_path / "out", only=["mine"], progress=False).done == 1
+    scan = next(iter(Cohort.read(cohorts[changed] / "manifest.csv")[0].channels.values()))
+    volume = Volume.read(scan)
+    volume.with_(data=volume.data**2).write(scan)
+    again = run(suite, tmp_path / "out", only=["mine"], resume=True, progress=False)
+    assert (again.done, again.again) == (1, 1)
 
 
 def test_results_are_never_mixed_or_overwritten(finished, tmp_path):
@@ -139,7 +192,9 @@ def test_a_saved_detector_can_be_a_row(finished, suite_file, tmp_path):
     _, out, _ = finished
     text = suite_file.read_text().split("[[methods]]")[0]
     mine = tmp_path / "mine.toml"
-    mine.write_text(text + f'[[methods]]\ndetector = "{out}/detectors/phantom/vae-0"\nlabel = "mine"\n')
+    mine.write_text(
+        text + f'[[methods]]\ndetector = "{out}/detectors/phantom/{_folders(out)[0]}"\nlabel = "mine"\n'
+    )
     run(Suite.load(mine), tmp_path / "out", only=["mine"], tasks=["phantom"], progress=False)
     ours = {r["metric"]: r["value"] for r in read_cells(tmp_path / "out").rows if r["cohort"] == "lesions"}
     theirs = {
@@ -166,6 +221,38 @@ def test_shares_keep_whole_patients_and_all_of_validation(suite_file, tmp_path):
     assert len(half.select(split="train")) == 2
     assert len(half.select(split="val")) == 2
     assert len(share_of(learn, 0.01).select(split="train")) == 1
+
+
+def test_a_cohort_may_have_one_brain_mask_for_all_methods(finished, tmp_path):
+    """Heads come without a mask: it is found once, and what is judged is inside."""
+    lesions = finished[1] / "cohorts" / "lesions"
+    bare = [replace(case, mask=None) for case in Cohort.read(lesions / "manifest.csv")]
+    table = "case,flair,lesion,label\n" + "".join(
+        f"{case.case},{case.channels['flair']},{case.lesion or ''},{int(not case.healthy)}\n" for case in bare
+    )
+    (tmp_path / "bare.csv").write_text(table)
+    path = _one_row(
+        tmp_path / "suite.toml", {"train": lesions, "validation": lesions, "lesions": lesions}, "intensity"
+    )
+    text = path.read_text().replace(
+        f'"{lesions}/manifest.csv"\n[tasks', f'"{tmp_path}/bare.csv"\nmask = "otsu"\n[tasks'
+    )
+    path.write_text(text)
+    suite = Suite.load(path)
+    masked = materialise(suite, "lesions", tmp_path / "cohorts", None, progress=False)
+    for case, scan in zip(masked, bare, strict=True):
+        found, expected = case.read(), BrainMask(method="otsu")(scan.read())
+        np.testing.assert_array_equal(found.mask, expected.mask)
+        assert scan.read().mask is None
+        assert not np.array_equal(found.mask, found.data[0] != 0)
+    stamp = {file: file.stat().st_mtime_ns for file in (tmp_path / "cohorts").rglob("*.nii.gz")}
+    assert len(stamp) == 3
+    again = materialise(suite, "lesions", tmp_path / "cohorts", None, progress=False)
+    assert again.data_hash() == masked.data_hash()
+    assert all(file.stat().st_mtime_ns == time for file, time in stamp.items())
+    path.write_text(text.replace('"otsu"', '"deepbed"'))
+    with pytest.raises(ConfigError, match=r"mask 'deepbed'\. Did you mean 'deepbet'"):
+        Suite.load(path)
 
 
 def test_a_shifted_cohort_has_the_same_anatomy_and_lesions(suite_file, tmp_path):

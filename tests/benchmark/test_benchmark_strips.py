@@ -76,29 +76,42 @@ def test_methods_are_drawn_best_first_each_with_its_own_colour_scale(monkeypatch
         label: _picture(seed, restored=label != "m0") for seed, label in enumerate(("m0", "vae", "dae"))
     }
     rows = [
-        {"metric": "AP", "label": label, "value": value}
+        {"metric": "AP", "label": label, "value": value, "cohort": cohort}
         for label, value in (("m0", 0.2), ("vae", 0.1), ("dae", 0.5))
+        for cohort, value in (("ms", value), ("shifted", value / 2))
     ]
-    path = strip(tmp_path, pictures, rows, "flair-ms")
+    path = strip(tmp_path, pictures, rows, "flair", "ms")
     assert path == tmp_path / "strip-flair-ms.png"
     upper, lower = np.reshape(kept[path].axes, (2, 4))
-    assert [axis.get_title() for axis in upper] == ["scan, truth", "dae", "m0", "vae"]
-    assert [axis.images[0].get_alpha() for axis in upper] == [1, 1, 0.35, 1]  # m0 draws no healthy version
-    np.testing.assert_array_equal(upper[2].images[0].get_array(), pictures["m0"].scan)
-    assert lower[1].images[0].get_clim() == (0.1, 0.9)
+    assert [axis.get_title() for axis in upper] == ["scan, truth", "dae 0.500", "m0 0.200", "vae 0.100"]
+    assert [len(axis.images) for axis in upper] == [1, 1, 0, 1]  # m0 draws no healthy version
+    top = np.percentile(pictures["dae"].map, 99.5)
+    np.testing.assert_allclose(lower[1].images[0].get_clim(), (0, top))
     np.testing.assert_array_equal(lower[1].images[0].get_array(), pictures["dae"].map)
-    assert strip(tmp_path, {}, rows, "none") is None
+    assert strip(tmp_path, {}, rows, "none", "none") is None
+
+
+def test_a_map_that_is_healthy_everywhere_stays_dark_and_background_is_cut_off(monkeypatch, tmp_path):
+    kept = []
+    monkeypatch.setattr(drawing, "save", lambda figure, _: kept.append(figure))
+    scan = np.zeros((40, 40), np.float32)
+    scan[10:20, 5:30] = 1
+    healthy = Picture("p1", scan, scan > 2, 0.01 * scan, scan, (0.1, 0.9), 1.0)
+    strip(tmp_path, {"vae": healthy}, [], "x", "y")
+    shown = kept[0].axes[3].images[0]
+    assert shown.get_clim() == (0, 0.1)
+    assert shown.get_array().shape == (14, 29)  # a rim of two around it
 
 
 def test_many_methods_wrap_into_rows(tmp_path):
     pictures = {f"method number {place}, with a long label": _picture(place) for place in range(30)}
-    assert imread(strip(tmp_path, pictures, [], "many")).std() > 0.01
+    assert imread(strip(tmp_path, pictures, [], "many", "methods")).std() > 0.01
 
 
 def test_a_title_stays_inside_its_figure(monkeypatch, tmp_path):
     kept = {}
     monkeypatch.setattr(drawing, "save", lambda figure, path: kept.setdefault(path, figure) and path)
-    figure = kept[strip(tmp_path, {"vae": _picture(0), "dae": _picture(1)}, [], "flair-ms-ms-like-shift")]
+    figure = kept[strip(tmp_path, {"vae": _picture(0), "dae": _picture(1)}, [], "flair-ms", "ms-like-shift")]
     figure.draw_without_rendering()
     box = figure._suptitle.get_window_extent()
     assert box.x0 >= 0

@@ -4,7 +4,7 @@ import pytest
 
 from aberra.benchmark.suite import Suite, shipped
 from aberra.errors import ConfigError
-from aberra.method import catalogue
+from aberra.method import Method, catalogue
 
 MINIMAL = """
 [cohorts.a]
@@ -175,3 +175,14 @@ def test_identity_changes_with_settings_but_not_with_rows_and_columns(tmp_path):
     columns = _suite(tmp_path, "metrics = ['AUROC', 'AP']\n" + MINIMAL)
     assert columns.metrics == ("AUROC", "AP")
     assert one.identity == more.identity == columns.identity != other.identity
+
+
+def test_a_tiny_suite_has_methods_at_test_size_and_its_own_settings_over_them(tmp_path):
+    text = '[settings]\n"model.latent" = 3\n[[methods]]\nname = "vae"\n'
+    plain, small = (_suite(tmp_path, f"tiny = {tiny}\n" + MINIMAL + text) for tiny in ("false", "true"))
+    (task,) = small.tasks
+    (entry,) = small.entries(task, ["vae"])
+    expected = Method.load("vae").at_test_size().overridden({"model.latent": 3})
+    assert small.method(task, entry) == expected
+    assert plain.method(task, entry) == Method.load("vae").overridden({"model.latent": 3})
+    assert plain.identity != small.identity

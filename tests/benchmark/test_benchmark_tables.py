@@ -53,6 +53,17 @@ def test_a_caption_names_every_machine_and_the_first_and_last_date():
     assert _table().caption.endswith(f"{other['machine']}, {other['date']}.")
 
 
+def test_tables_of_several_versions_of_the_code_say_so():
+    rows, replicates, _ = study()
+    assert "versions" not in _table().caption + overview(rows).caption
+    rows[0]["commit"] = "c2+"
+    table = comparison(
+        rows, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1"
+    )
+    for each in (table, overview(rows)):
+        assert each.caption.endswith("Rows were measured by 2 versions of the code: c1, c2+.")
+
+
 def test_the_dice_is_that_of_the_suites_protocol_and_undefined_columns_are_left_out():
     table = _table()
     column = table.header.index("Dice") - 1

@@ -1,18 +1,22 @@
-"""One trained model, several questions."""
+"""A detector is a value: one trained model, several questions."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import binary_dilation
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
-from aberra.errors import CalibrationError, ConfigError, PairingError
+from aberra.errors import CalibrationError, ConfigError, OutputError, PairingError
 from aberra.method import Method
-from aberra.synthesis import write_cohort
+from aberra.pretrained import shipped_detectors
+from aberra.synthesis import draw_phantom, render, write_cohort
+from aberra.workflows.detect import detect_cohort
 from heads import whole_head
 
 TINY = {
@@ -41,10 +45,13 @@ def test_a_model_answers_another_methods_question_and_is_saved_as_that(fitted, t
     scan = fresh[0].read()
     plain = detector.analyse(scan).map
 
-    detector.calibrate(
+    asked = detector.calibrate(
         fresh, method=Method.load("vae-sampling-variance", {"score.draws": 3}), out=tmp_path / "asked"
     )
 
+    assert detector.method.name == "vae"
+    assert detector.analyse(scan).map.tobytes() == plain.tobytes()
+    assert asked.folder == tmp_path / "asked"
     asked = Detector.load(tmp_path / "asked")
     assert asked.method.name == "vae-sampling-variance"
     assert asked.method.learnt == Detector.load(folder).method.learnt
@@ -61,9 +68,65 @@ def test_questions_that_cannot_be_asked_are_refused(fitted, tmp_path):
     with pytest.raises(ConfigError, match="fit dae itself"):
         Detector.load(folder).calibrate(fresh, method=Method.load("dae"), out=tmp_path / "a")
     with pytest.raises(PairingError, match="ScoresVolume"):
-        Detector.load(folder).ask(replace(Method.load("vae", TINY), score={"name": "direct"}))
+        Detector.load(folder).asking(replace(Method.load("vae", TINY), score={"name": "direct"}))
     with pytest.raises(CalibrationError, match="--out"):
         Detector.load(folder).calibrate(fresh, method=Method.load("vae-combi"))
+
+
+def test_a_detector_is_a_value(fitted):
+    detector = Detector.load(fitted[0])
+    for name, part in (("calibration", None), ("folder", None), ("method", Method.load("dae"))):
+        with pytest.raises(FrozenInstanceError):
+            setattr(detector, name, part)
+    copy = detector.with_(calibration=None)
+    assert copy.calibration is None
+    assert detector.calibration is not None
+    assert copy.model is detector.model
+    assert copy.method is detector.method
+
+
+def test_detectors_that_are_not_saved_are_told_apart_by_their_weights(fitted, tmp_path):
+    folder, fresh = fitted
+    saved = Detector.load(folder)
+    one = saved.with_(folder=None)
+    assert one.identity == saved.identity | {"name": "vae"}
+    model = deepcopy(saved.model)
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.01)
+    other = one.with_(model=model)
+    assert other.calibration == one.calibration
+    assert other.identity["fingerprint"] != one.identity["fingerprint"]
+    assert other.save(tmp_path / "other").identity["fingerprint"] == other.identity["fingerprint"]
+
+    detect_cohort(one, fresh, out=tmp_path / "results", report=False)
+    with pytest.raises(OutputError, match="results of another model"):
+        detect_cohort(other, fresh, out=tmp_path / "results", report=False)
+
+
+def test_saving_returns_the_detector_that_lies_there(fitted, tmp_path):
+    detector = Detector.load(fitted[0])
+    saved = detector.save(tmp_path / "copy")
+    assert (saved.folder, detector.folder) == (tmp_path / "copy", fitted[0])
+    assert saved.identity == Detector.load(tmp_path / "copy").identity
+    assert saved.identity["name"] == "copy"
+
+
+@pytest.mark.parametrize("name", sorted(shipped_detectors()))
+def test_a_shipped_detector_saved_again_is_the_same(name, tmp_path):
+    shipped = Detector.load(name)
+    assert shipped.calibration is not None
+    copy = shipped.save(tmp_path / name)
+    assert copy.identity == shipped.identity == shipped.with_(folder=None).identity | {"name": name}
+    for file in ("weights.safetensors", "calibration.json", "fingerprint.json"):
+        assert (copy.folder / file).read_bytes() == (shipped.folder / file).read_bytes()
+
+
+def test_a_shipped_detector_saved_again_gives_the_same_map(tmp_path):
+    shipped, scan = Detector.load("flair"), render(draw_phantom(3, 0, "flair"), 6.0)
+    copy = shipped.save(tmp_path / "flair")
+    result = Detector.load(copy.folder).detect(scan)
+    assert result.map.data.max() > 0
+    np.testing.assert_array_equal(result.map.data, shipped.detect(scan).map.data)
 
 
 def test_the_case_score_may_ask_a_second_question(fitted):
@@ -72,11 +135,9 @@ def test_the_case_score_may_ask_a_second_question(fitted):
     scan = fresh[0].read()
     plain = detector.analyse(scan)
     case = {"score": {"name": "term", "of": "kl"}, "reduce": "max"}
-    detector.ask(detector.method.overridden({f"case.{key}": value for key, value in case.items()}))
-    asked = detector.analyse(scan)
+    method = detector.method.overridden({f"case.{key}": value for key, value in case.items()})
+    asked = detector.asking(method).analyse(scan)
     np.testing.assert_array_equal(asked.map, plain.map)
-
-    import torch
 
     prepared = detector.recipe(scan)
     x = torch.from_numpy(np.ascontiguousarray(prepared.data))
@@ -101,7 +162,7 @@ def test_lesion_free_detectors_are_calibrated_on_lesion_free_slices(fitted, tmp_
     detector = Detector.fit(method, learn, out=tmp_path / "model", workers=1)
     assert detector.calibration.scores == []
     more = Cohort.read(write_cohort(tmp_path / "more", cases=2, seed=4, **options))
-    calibration = detector.calibrate(more, out=tmp_path / "again")
+    calibration = detector.calibrate(more, out=tmp_path / "again").calibration
     assert calibration.scores == []
     assert calibration.n_voxels > 0
     with pytest.raises(CalibrationError, match="no healthy case"):
@@ -117,7 +178,7 @@ def test_a_head_is_judged_inside_the_brain_and_held_against_stripped_scans_witho
     detector = Detector.fit(
         Method.load("intensity"), cohort, out=tmp_path / "model", workers=1, calibrated=False
     )
-    detector.calibrate(cohort)
+    detector = detector.calibrate(cohort)
     head, brain = whole_head("flair", seed=1)
     found = detector.detect(head)
     assert found.input["brain_mask"] == "deepbet"
@@ -129,7 +190,7 @@ def test_a_head_is_judged_inside_the_brain_and_held_against_stripped_scans_witho
     with_skull = Detector.fit(
         Method.load("intensity", {"prepare.mask": "otsu"}), cohort, out=tmp_path / "skull", workers=1, calibrated=False
     )  # fmt: skip
-    with_skull.calibrate(cohort)
+    with_skull = with_skull.calibrate(cohort)
     assert any("skull seems present" in note for note in with_skull.detect(head).warnings)
 
 

@@ -85,8 +85,9 @@ def test_devices_and_batch_sizes():
 def test_the_watcher_is_told_of_every_window():
     seen = []
     run = Runner(dims=2, size=(8, 8), batch_size=2)
-    run.watch = lambda done, total: seen.append((done, total))
     mask = torch.ones(5, 8, 8, dtype=torch.bool)
     mask[3] = False
+    with run.watched(lambda done, total: seen.append((done, total))):
+        run(lambda x: x, torch.rand(1, 5, 8, 8), mask)
     run(lambda x: x, torch.rand(1, 5, 8, 8), mask)
     assert seen == [(2, 4), (4, 4)]

@@ -174,11 +174,11 @@ MANIFEST = (
 
 
 def _safe(cohort, changed):
-    from aberra.cohort.manifest import _unsafe
+    from aberra.cohort.rows import unsafe
 
     for case in cohort:
         if (
-            _unsafe(case.case)
+            unsafe(case.case)
             or not case.channels
             or not all(path.exists() for path in case.channels.values())
         ):

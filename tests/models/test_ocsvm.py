@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from sklearn.svm import OneClassSVM as Machine
 
-from aberra.errors import ConfigError, TrainingError
+from aberra.errors import ConfigError, NotFittedError, TrainingError
 from aberra.models import ocsvm
 from aberra.models.ocsvm import OneClassSVM
 
@@ -134,3 +134,9 @@ def test_an_empty_volume_and_settings_that_cannot_work():
         OneClassSVM(channels=1, nu=1.5)
     with pytest.raises(ConfigError, match="ascending"):
         OneClassSVM(channels=1, scales=(2.0, 1.0))
+
+
+def test_what_was_not_fitted_says_so():
+    model = OneClassSVM(channels=1, vectors=10)
+    with pytest.raises(NotFittedError, match="ocsvm: not fitted"):
+        model.score_volume(torch.rand(1, 2, 4, 4), torch.ones(2, 4, 4))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aberra.errors import ConfigError
+from aberra.errors import ConfigError, NotFittedError
 from aberra.models import pca
 from aberra.models.pca import PCA
 
@@ -19,7 +19,7 @@ def _samples(count=20, channels=2, size=(6, 5), rank=None):
 
 
 def _fitted(x, components, seed=0):
-    model = PCA(channels=x.shape[1], size=x.shape[2:], components=components)
+    model = PCA(channels=x.shape[1], dims=x.ndim - 2, size=x.shape[2:], components=components)
     model.fit_samples(x, torch.ones_like(x[:, :1]), seed)
     return model
 
@@ -101,3 +101,14 @@ def test_three_dimensions_and_no_component():
     assert _fitted(x, 2).reconstruct(x).shape == x.shape
     with pytest.raises(ConfigError, match="components=0"):
         PCA(channels=1, size=(4, 4), components=0)
+    with pytest.raises(ConfigError, match=r"prepare.size=\[4, 4, 4\]: expected 2 edges"):
+        PCA(channels=1, size=(4, 4, 4))
+
+
+def test_what_was_not_fitted_says_so_and_what_saw_only_zeros_is_not_fitted():
+    model = PCA(channels=1, size=(4, 4), components=2)
+    with pytest.raises(NotFittedError, match="pca: not fitted"):
+        model.reconstruct(torch.rand(2, 1, 4, 4))
+    constant = torch.full((3, 1, 4, 4), 0.5)  # spans nothing, but its mean is learnt
+    model.fit_samples(constant, constant, 0)
+    torch.testing.assert_close(model.reconstruct(torch.rand(2, 1, 4, 4)), constant[:2])

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import nibabel
 import numpy as np
+import pytest
+import torch
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
+from aberra.errors import NotFittedError
 from aberra.method import Method
+from aberra.models.zmap import ZMap
 
 
 def _cohort(folder, cases=6, edge=16):
@@ -41,3 +45,8 @@ def test_lesion_free_means_that_no_slice_with_a_lesion_is_learnt(tmp_path):
     np.testing.assert_allclose(
         detector.model.mean[0].numpy()[seen], (total / np.maximum(counted, 1))[seen], atol=1e-5
     )
+
+
+def test_what_was_not_fitted_says_so():
+    with pytest.raises(NotFittedError, match="zmap: not fitted"):
+        ZMap(channels=1, size=(4, 4, 4)).score_volume(torch.rand(1, 4, 4, 4), torch.ones(4, 4, 4))

@@ -60,7 +60,7 @@ def test_a_failed_registration_reaches_the_result(brain, monkeypatch, tmp_path):
         workers=1,
         calibrated=False,
     )
-    detector.calibrate(Cohort.from_paths(paths))
+    detector = detector.calibrate(Cohort.from_paths(paths))
     assert detector.detect(brain).input["registration"]["ok"]
     away = np.eye(4)
     away[2, 3] = 90

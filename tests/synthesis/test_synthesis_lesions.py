@@ -7,7 +7,8 @@ import pytest
 
 from aberra.errors import ConfigError, InputError
 from aberra.synthesis import draw_channels, draw_lesion, draw_phantom, plant, render
-from aberra.synthesis.lesions import DISPLACES, LABELS, SOURCES
+from aberra.synthesis.lesions import DISPLACES
+from aberra.synthesis.parameters import LABELS, SOURCES
 from aberra.synthesis.poisson import poisson_blend
 from aberra.volume import Volume
 

@@ -14,7 +14,8 @@ from aberra.method import Method
 from aberra.models.guided_ddpm import GuidedDDPM
 from aberra.prepare import Recipe
 from aberra.volume import Volume
-from aberra.workflows.edit import Aim, edit, edit_cohort
+from aberra.workflows.edit import Aim, edit
+from aberra.workflows.edit_cohort import edit_cohort
 from reorient import reorient
 
 SIZE = 16

@@ -217,7 +217,7 @@ def test_what_nobody_foresaw_in_the_pools_stops_with_the_cases_name(study, monke
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("aberra.workflows.evaluate.Overlap.of", broken)
+    monkeypatch.setattr("aberra.workflows.tally.Overlap.of", broken)
     with pytest.raises(
         InputError, match=r"c0: unexpected ZeroDivisionError; please report it, log at .*c0\.log"
     ):

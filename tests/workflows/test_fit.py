@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -50,6 +51,36 @@ def test_a_fit_has_marked_folders_and_leaves_no_prepared_cases(manifest, tmp_pat
     fit(manifest, out, resume=True)
     with pytest.raises(OutputError, match="finished detector already"):
         fit(manifest, out)
+
+
+def test_texts_are_no_part_of_a_fits_identity_but_all_settings_are(manifest, tmp_path):
+    out, cohort = tmp_path / "model", Cohort.read(manifest)
+    method = Method.load("dae", SMALL)
+    Detector.fit(method, cohort, out=out, workers=1)
+    told = replace(method, title="other", summary="other", failure="", cost="other", deviations=["other"])
+    Detector.fit(told, cohort, out=out, workers=1, resume=True)
+    for key, value in (
+        ("model.width", 8),
+        ("training.steps", 5),
+        ("score.mode", "positive"),
+        ("case.reduce", "max"),
+    ):
+        other = method.overridden({key: value})
+        with pytest.raises(OutputError, match="finished detector already"):
+            Detector.fit(other, cohort, out=out, workers=1, resume=True)
+
+
+def test_what_is_only_trained_does_not_depend_on_the_question(manifest, tmp_path):
+    out, cohort = tmp_path / "model", Cohort.read(manifest)
+    method = Method.load("dae", SMALL)
+    trained = Detector.fit(method, cohort, out=out, workers=1, calibrated=False)
+    other = method.overridden({"score.mode": "positive"})
+    again = Detector.fit(other, cohort, out=out, workers=1, calibrated=False, resume=True)
+    assert again.identity == trained.identity
+    with pytest.raises(OutputError, match="finished detector already"):
+        Detector.fit(
+            method.overridden({"model.width": 8}), cohort, out=out, workers=1, calibrated=False, resume=True
+        )
 
 
 def test_foreign_files_in_a_detectors_folder_stay(manifest, tmp_path):
@@ -139,7 +170,7 @@ def test_calibration_leaves_bad_cases_out_and_says_so(manifest, tmp_path):
         scan(10 + index).write(case.channels["image"])
     _spoil(more[2].channels["image"])
     failed = {}
-    found = made.calibrate(more, failed=failed, out=tmp_path / "again")
+    found = made.calibrate(more, failed=failed, out=tmp_path / "again").calibration
     assert found.n_cases == 3
     assert list(failed) == ["c2"]
     assert any("left out: c2: " in note and "NaN" in note for note in found.notes)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort import Cohort
-from aberra.cohort.manifest import with_split
+from aberra.cohort.case import with_split
 from aberra.errors import ConfigError
+from aberra.foreground import region
+from aberra.output import claim
+from aberra.prepare.brain_mask import BrainMask
 
 if TYPE_CHECKING:
     from aberra.benchmark.suite import CohortSpec, Suite, Task
@@ -50,7 +53,7 @@ def materialise(suite: Suite, name: str, folder: Path, data: Path | None, *, pro
             cohort = Cohort.read(_manifest(spec, data))
     except TypeError as error:
         raise ConfigError(f"suite {suite.name}, cohort '{name}': {error}") from error
-    return _chosen(cohort, spec)
+    return _masked(_chosen(cohort, spec), spec, folder / f"{name}-masks", progress=progress)
 
 
 def task_cohorts(
@@ -91,6 +94,24 @@ def share_of(cohort: Cohort, share: float) -> Cohort:
     return Cohort((case for case in cohort if case.split != "train" or case.patient in kept), cohort.source)
 
 
+def _masked(cohort: Cohort, spec: CohortSpec, folder: Path, *, progress: bool) -> Cohort:
+    """Give cases without a brain mask the one that the cohort asks for; found masks are kept in ``folder``."""
+    if not spec.mask:
+        return cohort
+    from rich.progress import track
+
+    step = BrainMask(method=spec.mask)
+    claim(folder, "cache")
+    masked = []
+    for case in track(cohort, "brain masks", disable=not progress):
+        path = folder / f"{case.case}-{case.content_hash()}.nii.gz"
+        if case.mask is None and not path.is_file():
+            volume = step(case.read())
+            volume.with_(data=region(volume)[None].astype(np.float32), channels=("mask",)).write(path)
+        masked.append(case if case.mask is not None else replace(case, mask=path))
+    return Cohort(masked, cohort.source)
+
+
 def _people(suite: Suite, name: str) -> str:
     """Where a cohort's patients come from: within one manifest, or one seed of phantoms, a name is a person."""
     spec = suite.cohorts[name]
@@ -102,9 +123,7 @@ def _people(suite: Suite, name: str) -> str:
 def _manifest(spec: CohortSpec, data: Path | None) -> Path:
     path = Path(spec.manifest) if Path(spec.manifest).is_absolute() else (data or Path()) / spec.manifest
     if (data is None and not path.is_absolute()) or not path.is_file():
-        raise MissingDataError(
-            f"{path}: not there; give the folder of the data with --data or the variable ABERRA_DATA"
-        )
+        raise MissingDataError(f"{path}: not there; give the folder of the data with --data")
     return path
 
 

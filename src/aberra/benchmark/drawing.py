@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,16 +16,18 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, Any]]
 
 INK, MUTED, GRID = "#22303c", "#9aa5b1", "#e3e8ec"
-FAMILIES = (
-    ("restoration", "#7b4fa3"),
-    ("grad", "#b07d12"),
-    ("combi", "#b07d12"),
-    ("gan", "#c2571a"),
-    ("aae", "#c2571a"),
-    ("vae", "#1f6f8b"),
-    ("ae", "#4a9d5b"),
-)
-"""Part of a method's name to its colour, the first that fits; everything else is grey."""
+FAMILIES = {
+    "baseline": "#6b7680", "statistical": "#8c5a2b", "autoencoder": "#4a9d5b", "variational": "#1f6f8b",
+    "adversarial": "#e07a1f", "restoration": "#7b4fa3", "gradient": "#c9a227", "diffusion": "#d1495b",
+    "guided diffusion": "#7a1f3d", "synthetic anomalies": "#35b0ab", "supervised": "#22303c",
+}  # fmt: skip
+"""Family of a method to its colour, the same in every figure."""
+
+SPARE = ("#d06ad0", "#8fbf2f", "#4aa3f0", "#b08968", "#f29191")
+"""Colours of families that are not ours, in the order of their names, and of lines that are told apart by nothing else."""
+
+OTHER = "other"
+"""Family of a method that names none."""
 
 
 def values_of(rows: Rows, metric: str) -> dict[str, float]:
@@ -42,9 +45,34 @@ def ordered(rows: Rows) -> list[str]:
     return sorted(values, key=lambda label: -values[label])
 
 
-def colour(label: str) -> str:
-    """Of a row, by its family."""
-    return next((colour for part, colour in FAMILIES if part in label), MUTED)
+def families(rows: Rows) -> dict[str, str]:
+    """Label to family."""
+    return {row["label"]: row.get("family") or OTHER for row in rows}
+
+
+def colours(rows: Rows) -> dict[str, str]:
+    """Label to the colour of its family."""
+    family = families(rows)
+    foreign = sorted(set(family.values()) - set(FAMILIES) - {OTHER})
+    known = {OTHER: MUTED} | dict(zip(foreign, cycle(SPARE), strict=False)) | FAMILIES
+    return {label: known[name] for label, name in family.items()}
+
+
+def distinct(names: Sequence[str]) -> dict[str, str]:
+    """A colour a name, where it is not the family that is told apart."""
+    return dict(zip(names, cycle((*list(FAMILIES.values())[2:10], *SPARE)), strict=False))
+
+
+def explain(figure: Any, rows: Rows) -> None:
+    """A legend of the families below the figure."""
+    from matplotlib.lines import Line2D
+
+    colour = colours(rows)
+    of_family = {family: colour[label] for label, family in families(rows).items()}
+    names = [*(name for name in FAMILIES if name in of_family), *sorted(set(of_family) - set(FAMILIES))]
+    marks = [Line2D([], [], marker="o", ls="", color=of_family[name], label=name) for name in names]
+    columns = max(1, min(len(names), int(figure.get_figwidth() / 1.6)))
+    figure.legend(handles=marks, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def grid(

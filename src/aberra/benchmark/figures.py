@@ -1,4 +1,4 @@
-"""The figures of a benchmark, after the comparative study's: bars, histograms, subjects, shift.
+"""The figures of a benchmark, after the comparative study's: points, histograms, subjects, shift.
 
 Others are in :mod:`aberra.benchmark.relations` and :mod:`aberra.benchmark.strips`.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from aberra.benchmark import drawing
 from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, score_grid, sweep
-from aberra.benchmark.rows import is_plain
+from aberra.benchmark.rows import M0, is_plain
 from aberra.benchmark.strips import Picture, strip
 from aberra.metrics.voxel import Residuals
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Key = tuple[str, str, str, int]
 
 NORMAL, ANOMALOUS = "#1f6f8b", "#d1495b"
-BASELINE = "intensity"
 SHIFTED = "-shift"
 PANELS = 24
 """Most panels of the histogram figure."""
@@ -56,7 +55,7 @@ def write_figures(
         own = [row for row in rows if row["task"] == task]
         whole = [row for row in own if is_plain(row)]
         drawn += [
-            ap_bars(target, whole, task),
+            ap_points(target, whole, task),
             domain_shift(target, whole, task),
             score_grid(target, whole, task),
         ]
@@ -67,7 +66,7 @@ def write_figures(
                 for key, path in (pictures or {}).items()
                 if key[:2] == (task, cohort) and key[2] in plain and not key[3]
             }
-            drawn.append(strip(target, seen, whole, f"{task}-{cohort}"))
+            drawn.append(strip(target, seen, whole, task, cohort))
         for cohort in dict.fromkeys(row["cohort"] for row in whole if row["metric"] == "AP"):
             there = [row for row in whole if row["cohort"] == cohort]
             name = f"{task}-{cohort}"
@@ -86,45 +85,63 @@ def write_figures(
     return [path for path in drawn if path is not None]
 
 
-def ap_bars(folder: Path, rows: Rows, task: str) -> Path | None:
-    """Average precision of every method, a panel a cohort, with intervals over patients; lines at M0 and the prevalence."""
-    cohorts = list(dict.fromkeys(row["cohort"] for row in rows if row["metric"] == "AP"))
+def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
+    """Average precision of every method, a panel a cohort, with intervals over patients; lines at M0 and the prevalence.
+
+    The axis is logarithmic, since APs go over two orders of magnitude and most methods are near the prevalence.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    rows = [row for row in rows if row["metric"] == "AP" and row["value"] is not None]
+    cohorts = list(dict.fromkeys(row["cohort"] for row in rows))
     if not cohorts:
         return None
     first = drawing.ordered([row for row in rows if row["cohort"] == cohorts[0]])
     labels = [*first, *(label for label in drawing.ordered(rows) if label not in first)][::-1]
-    figure, axes = drawing.grid(1, len(cohorts), width=4.6, height=0.27 * len(labels) + 1.6, left_only=True)
+    colour = drawing.colours(rows)
+    figure, axes = drawing.grid(1, len(cohorts), width=4.6, height=0.22 * len(labels) + 1.9, left_only=True)
     for axis, cohort in zip(axes, cohorts, strict=True):
         own = [row for row in rows if row["cohort"] == cohort]
         values, spread = drawing.values_of(own, "AP"), _spread(own)
+        prevalence = float(own[0]["prevalence"] or 0)
+        floor = 0.5 * min([value for value in (prevalence, *values.values()) if value > 0], default=0.01)
         for place, label in enumerate(labels):
             if label not in values:
                 continue
-            axis.barh(place, values[label], color=drawing.colour(label), height=0.72)
+            axis.scatter(max(values[label], floor), place, color=colour[label], s=26, zorder=3)
             if label in spread:
-                low, high = spread[label]
-                axis.plot([low, high], [place, place], color=drawing.INK, lw=1.1)
-        prevalence = float(own[0]["prevalence"] or 0)
+                low, high = (max(end, floor) for end in spread[label])
+                axis.plot([low, high], [place, place], color=colour[label], lw=1.4)
         axis.axvline(prevalence, color=drawing.MUTED, ls=":", lw=1.2, label=f"prevalence {prevalence:.4f}")
-        if BASELINE in values:
-            axis.axvline(
-                values[BASELINE], color=drawing.INK, ls="--", lw=1, label=f"M0 {values[BASELINE]:.3f}"
-            )
+        if M0 in values:
+            axis.axvline(values[M0], color=drawing.INK, ls="--", lw=1, label=f"M0 {values[M0]:.3f}")
+        axis.set_xscale("log")
+        axis.set_xlim(floor, 1)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(cohort, loc="left", fontsize=11)
         axis.set_xlabel("AP")
         axis.legend(fontsize=8, loc="lower right", facecolor="white", edgecolor="none", framealpha=1)
     axes[0].set_yticks(range(len(labels)), labels, fontsize=8.5)
     axes[0].set_ylim(-0.6, len(labels) - 0.4)
     seeds = len({row["seed"] for row in rows})
-    told = "lines are 95 % intervals over patients" if seeds == 1 else f"mean of {seeds} seeds"
-    drawing.title(figure, f"{task}: voxel AP, {told}")
+    shown = "lines are 95 % intervals over patients" if seeds == 1 else f"mean of {seeds} seeds"
+    drawing.explain(figure, rows)
+    drawing.title(figure, f"{task}: voxel AP, {shown}")
     return drawing.save(figure, folder / f"ap-{task}.png")
 
 
 def residual_histograms(
     folder: Path, histograms: Mapping[str, Mapping[str, Sequence[float]]], name: str
 ) -> Path | None:
-    """Densities of map values of normal and anomalous voxels over a logarithmic axis, a panel a method (Fig. 11)."""
+    """How the map values above zero of normal and of anomalous voxels are spread over a logarithmic axis, a panel a method (Fig. 11).
+
+    Each of the two is normalised by itself, over what is drawn; how many voxels are zero, and left out, is said beside it.
+    """
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+
+    powers = LogFormatterSciNotation(labelOnlyBase=True)
     shown = {
         label: each
         for label, each in histograms.items()
@@ -142,25 +159,35 @@ def residual_histograms(
         both = np.add(each["normal"], each["anomalous"]).astype(float)
         # equally wide in the logarithm: shares of equal bins are comparable heights
         bins = np.linspace(_floor(both[used], np.log2(edges[used])), np.log2(tops[-1]), 40)
-        for kind, colour in (("normal", NORMAL), ("anomalous", ANOMALOUS)):
+        for line, (kind, colour) in enumerate((("normal", NORMAL), ("anomalous", ANOMALOUS))):
             counts = np.asarray(each[kind], dtype=float)
-            if not counts[used].sum():
+            above = counts[used].sum()
+            if not above:
                 continue
             # voxels lie evenly within a bin of the map's histogram; counted whole, bins that ours cut would look like a comb
             below = counts[used].cumsum()
             knots, steps = (
                 np.column_stack(ends).ravel() for ends in ((edges[used], tops), (below - counts[used], below))
             )
-            share = np.diff(np.interp(2**bins, knots, steps)) / counts.sum()
+            share = np.diff(np.interp(2**bins, knots, steps)) / above
             axis.stairs(share, 2**bins, color=colour, fill=True, alpha=0.45, label=kind)
+            axis.text(
+                0.03, 0.95 - 0.13 * line, f"{1 - above / counts.sum():.0%} zero", color=colour, fontsize=6.5,
+                ha="left", va="top", transform=axis.transAxes,
+            )  # fmt: skip
         axis.set_xscale("log")
+        wide = bins[-1] - bins[0] > np.log2(20)  # less than that need not have two powers of ten
+        axis.xaxis.set_major_locator(LogLocator(numticks=4) if wide else LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(powers if wide else "{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(label, fontsize=8.5, loc="left")
         axis.set_yticks([])
         axis.tick_params(labelsize=7)
     for axis in axes[len(shown) :]:
         axis.set_axis_off()
-    axes[0].legend(frameon=False, fontsize=7)
-    drawing.title(figure, f"{name}: map values (zeros left out), best AP first", fontsize=11)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    drawing.title(figure, f"{name}: map values above zero, each class by itself, best AP first", fontsize=11)
     return drawing.save(figure, folder / f"histograms-{name}.png")
 
 
@@ -178,13 +205,17 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
     if not panels:
         return None
     figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.4)
+    methods = sorted({row["method"] for row in chosen})
+    colours = drawing.distinct(methods)
     for axis, panel in zip(axes, panels, strict=True):
         own = [row for row in chosen if (row["task"], row["cohort"]) == panel]
-        for index, method in enumerate(sorted({row["method"] for row in own})):
+        for index, method in enumerate(methods):
             points: dict[float, list[float]] = {}
             for row in own:
                 if row["method"] == method:
                     points.setdefault(float(row["subjects"]), []).append(float(row["value"]))
+            if not points:
+                continue
             shares = sorted(points)
             means = [float(np.mean(points[share])) for share in shares]
             style = ("o-", "s--", "^-.", "D:")[index % 4]
@@ -193,14 +224,35 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
                 means,
                 style,
                 label=method,
-                color=drawing.colour(method),
+                color=colours[method],
                 ms=5,
             )
+            for share in shares:
+                if len(points[share]) > 1:  # seeds
+                    ends = min(points[share]), max(points[share])
+                    axis.plot([100 * share] * 2, ends, color=colours[method], lw=1)
+        intervals = _intervals(own, colours)
+        for share, low, high, colour in intervals:
+            axis.plot([100 * share] * 2, [low, high], color=colour, lw=1, alpha=0.6)
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
         axis.set(xlabel="% of the training subjects", ylabel="AP", xlim=(0, 105))
         axis.set_ylim(bottom=0)
         axis.legend(frameon=False, fontsize=8)
+    seeds = len({row["seed"] for row in chosen})
+    lines = "95 % intervals over patients, one training each" if seeds == 1 else f"range of {seeds} seeds"
+    drawing.title(figure, f"AP against the share of training subjects; vertical lines: {lines}", fontsize=10)
     return drawing.save(figure, folder / "subjects.png")
+
+
+def _intervals(rows: Rows, colours: Mapping[str, str]) -> list[tuple[float, float, float, str]]:
+    """Share, ends and colour of the intervals of one seed; none of several."""
+    if len({row["seed"] for row in rows}) > 1:
+        return []
+    return [
+        (float(row["subjects"]), float(row["low"]), float(row["high"]), colours[row["method"]])
+        for row in rows
+        if row.get("low") is not None
+    ]
 
 
 def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
@@ -209,6 +261,7 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
     pairs = sorted(cohort for cohort in cohorts if cohort + SHIFTED in cohorts)
     if not pairs:
         return None
+    colour = drawing.colours(rows)
     figure, axes = drawing.grid(
         1, len(pairs), width=5.4, height=0.27 * len({row["label"] for row in rows}) + 1.6
     )
@@ -220,12 +273,14 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
         ratios = {label: moved[label] / own[label] for label in own if label in moved and own[label]}
         labels = sorted(ratios, key=lambda each: ratios[each])
         for place, label in enumerate(labels):
-            axis.plot([1, ratios[label]], [place, place], color=drawing.colour(label), lw=2)
-            axis.plot(ratios[label], place, "o", color=drawing.colour(label), ms=5)
+            axis.plot([1, ratios[label]], [place, place], color=colour[label], lw=2)
+            axis.plot(ratios[label], place, "o", color=colour[label], ms=5)
         axis.axvline(1, color=drawing.INK, lw=0.8)
         axis.set_yticks(range(len(labels)), labels, fontsize=8.5)
+        axis.set_ylim(-0.6, len(labels) - 0.4)
         axis.set_xlabel(f"l1-RE_N on {cohort}{SHIFTED} / on {cohort}")
         axis.set_title(cohort, loc="left", fontsize=11)
+    drawing.explain(figure, rows)
     drawing.title(figure, f"{task}: healthy tissue under another scanner")
     return drawing.save(figure, folder / f"shift-{task}.png")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.rows import CELL, is_plain
+from aberra.benchmark.rows import CELL, M0, is_plain
 from aberra.benchmark.statistics import correlations, kendall, published
 
 if TYPE_CHECKING:
@@ -25,15 +25,8 @@ FIDELITY = ("AP", "⌈Dice⌉", "l1-RE_N", "l1-RE_A", "chi2")
 GRID_METRICS = ("AP", "slice AUROC, matched by position")
 """Metrics of the figure of score against model."""
 
-BASELINES = ("intensity", "vae", "dae")
-"""Rows that a sweep is drawn over."""
-
 LOGARITHMIC = 10
 """Ratio of a sweep's largest to its smallest value from which on its axis is logarithmic."""
-
-_OTHER_SCALE = ("intensity", "intensity-unfiltered", "intensity-depth", "random", "constant", "zmap", "ocsvm")
-_OTHER_SCORES = ("grad", "combi", "variance", "ssim", "slice ")
-"""Rows, and parts of the labels of rows, whose map is no difference between images, so that its mean is no ℓ1 error."""
 
 
 def complexity(folder: Path, rows: Rows) -> Path | None:
@@ -48,6 +41,9 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
     panels = list(dict.fromkeys(key[:2] for key in originals))
     if not panels:
         return None
+    methods = list(dict.fromkeys(key[2] for key in originals))
+    markers = dict(zip(methods, cycle("os^Dv<>ph*"), strict=False))
+    colours = drawing.distinct(methods)
     figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.6)
     for axis, panel in zip(axes, panels, strict=True):
         own = [
@@ -57,18 +53,20 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
         ]
         unified = {row["method"]: row for row in own if row["label"] == row["method"] and row["parameters"]}
         larger = {key[2]: row for key, row in originals.items() if key[:2] == panel}
-        for method, row in unified.items():
-            if method not in larger:
-                axis.plot(row["parameters"], row["value"], "o", color=drawing.GRID, ms=5, zorder=0)
-        for (method, row), marker in zip(larger.items(), cycle("os^Dv<>ph*"), strict=False):
-            colour = drawing.colour(method)
-            axis.plot(row["parameters"], row["value"], marker, color=colour, ms=6, mfc="white", label=method)
+        others = [row for method, row in unified.items() if method not in larger]
+        axis.plot(
+            [row["parameters"] for row in others], [row["value"] for row in others], "o", color=drawing.MUTED, ms=4,
+            zorder=0, label="others, unified network" if others else None,
+        )  # fmt: skip
+        for method, row in larger.items():
+            style = {"color": colours[method], "ms": 6}
+            axis.plot(row["parameters"], row["value"], markers[method], mfc="white", label=method, **style)
             if method in unified:
                 ends = [[each[key] for each in (unified[method], row)] for key in ("parameters", "value")]
-                axis.plot(*ends, "-", color=colour, lw=1.2, zorder=1)
-                axis.plot(unified[method]["parameters"], unified[method]["value"], marker, color=colour, ms=6)
+                axis.plot(*ends, "-", color=colours[method], lw=1.2, zorder=1)
+                axis.plot(unified[method]["parameters"], unified[method]["value"], markers[method], **style)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
@@ -78,7 +76,7 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
 
 
 def sweep(folder: Path, rows: Rows) -> Path | None:
-    """AP over the settings that a row sweeps, a panel a method and cohort; dotted lines are the rows of the baselines there."""
+    """AP over the settings that a row sweeps, a panel a method and cohort; dotted lines are M0 and the method as it stands."""
     points = [row for row in rows if row["metric"] == "AP" and row.get("sweep")]
     panels = list(dict.fromkeys((row["task"], row["cohort"], row["method"]) for row in points))
     if not panels:
@@ -96,10 +94,12 @@ def sweep(folder: Path, rows: Rows) -> Path | None:
                 name, _, x = last.partition("=")
                 line = ", ".join(each.rpartition(".")[2].replace("=", " ") for each in others)
                 lines.setdefault(line, []).append((float(x), float(row["value"])))
-        for label, drawn in lines.items():
-            axis.plot(*zip(*sorted(drawn), strict=True), "o-", ms=4, lw=1.2, label=label or method)
+        for (label, drawn), colour in zip(lines.items(), _steps(len(lines)), strict=True):
+            axis.plot(
+                *zip(*sorted(drawn), strict=True), "o-", color=colour, ms=4, lw=1.2, label=label or method
+            )
         for label, value in drawing.values_of([row for row in there if is_plain(row)], "AP").items():
-            if label in BASELINES:
+            if label in (M0, method):
                 axis.axhline(value, color=drawing.MUTED, ls=":", lw=1)
                 axis.annotate(
                     label, (1, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom"
@@ -113,25 +113,31 @@ def sweep(folder: Path, rows: Rows) -> Path | None:
     return drawing.save(figure, folder / "sweep.png")
 
 
+def _steps(count: int) -> NDArray[np.float64]:
+    """Colours of an ordered series, dark to light."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps["viridis"](np.linspace(0.1, 0.8, count)))
+
+
 def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
     """AP against the error of normal voxels, of anomalous ones and the distance of their histograms (study, section on fidelity)."""
+    rows = [row for row in rows if _is_error(row)]
     ap = drawing.values_of(rows, "AP")
     panels = [
         (metric, values)
         for metric in FIDELITY[2:]
-        if len(
-            values := {k: v for k, v in drawing.values_of(rows, metric).items() if k in ap and _is_error(k)}
-        )
-        > 2
+        if len(values := {k: v for k, v in drawing.values_of(rows, metric).items() if k in ap}) > 2
     ]
     if not panels:
         return None
-    figure, axes = drawing.grid(1, len(panels), width=4.0, height=3.6)
+    colour = drawing.colours(rows)
+    figure, axes = drawing.grid(1, len(panels), width=4.0, height=3.8)
     for axis, (metric, values) in zip(axes, panels, strict=True):
         labels = list(values)
         x, y = np.array([values[each] for each in labels]), np.array([ap[each] for each in labels])
         for label, a, b in zip(labels, x, y, strict=True):
-            axis.plot(a, b, "o", color=drawing.colour(label), ms=5)
+            axis.plot(a, b, "o", color=colour[label], ms=5)
         axis.margins(0.08)
         axis.locator_params(axis="x", nbins=5)
         _name(
@@ -140,6 +146,7 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
         r = float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
         axis.set_title(f"{metric}, r = {r:.2f} (n = {len(labels)})", loc="left", fontsize=10)
         axis.set(xlabel=metric, ylabel="AP")
+    drawing.explain(figure, rows)
     drawing.title(figure, f"{name}: methods whose map is a difference of images", fontsize=11)
     return drawing.save(figure, folder / f"fidelity-{name}.png")
 
@@ -162,8 +169,11 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
         matrix = np.full((len(scores), len(models)), np.nan)
         for label, (model, score) in cells.items():
             matrix[scores.index(score), models.index(model)] = values.get(label, np.nan)
-        vmax = max(values.values(), default=1.0)
-        _heat(axis, matrix, scores, models, cmap="Blues", vmin=0.0, vmax=vmax, digits=3)
+        if "AUROC" in metric:  # chance is white
+            _heat(axis, matrix, scores, models, cmap="RdBu", vmin=0.0, vmax=1.0, digits=3)
+        else:
+            top = max(values.values(), default=1.0)
+            _heat(axis, matrix, scores, models, cmap="Blues", vmin=0.0, vmax=top, digits=3)
         axis.set_title(f"{cohort}: {metric}", loc="left", fontsize=10)
     drawing.title(figure, f"{task}: score × model, the same weights down a column", fontsize=11)
     return drawing.save(figure, folder / f"grid-{task}.png")
@@ -171,7 +181,7 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
 
 def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
     """Pearson correlation between metrics across methods (Fig. 10)."""
-    names, matrix = correlations([row for row in rows if _is_error(row["label"])], FIDELITY)
+    names, matrix = correlations([row for row in rows if _is_error(row)], FIDELITY)
     if not names:
         return None
     figure, (axis,) = drawing.grid(1, 1, width=4.2, height=3.6)
@@ -193,22 +203,26 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
         {each: 1 + sum(values[other] > values[each] for other in ours) for each in ours}
         for values in (ours, theirs)
     )
-    figure, (axis,) = drawing.grid(1, 1, width=5.6, height=5.2)
+    colour = drawing.colours(rows)
+    figure, (axis,) = drawing.grid(1, 1, width=6.2, height=5.6)
     axis.plot([1, count], [1, count], color=drawing.GRID, lw=6, zorder=0)
     for label in ours:
-        axis.plot(study[label], mine[label], "o", color=drawing.colour(label), ms=6)
+        axis.plot(study[label], mine[label], "o", color=colour[label], ms=6)
+        side = 1 if study[label] <= count / 2 else -1  # names never leave the figure
         axis.annotate(
-            label, (study[label], mine[label]), xytext=(5, 4), textcoords="offset points", fontsize=7.5
-        )
+            label, (study[label], mine[label]), xytext=(6 * side, 0), textcoords="offset points", fontsize=7.5,
+            ha="left" if side > 0 else "right", va="center",
+        )  # fmt: skip
     axis.set(
         xlabel=f"rank in the study, {data_set}",
         ylabel=f"rank here, {name}",
-        xlim=(0.3, count + 3.2),
+        xlim=(0.3, count + 0.7),
         ylim=(count + 0.8, 0.2),
     )
     axis.set_title(f"Order by AP: Kendall's τ = {tau:.2f} ({chance}, n = {count})", loc="left", fontsize=10.5)
     axis.set_xticks(range(1, count + 1, 2))
     axis.set_yticks(range(1, count + 1, 2))
+    drawing.explain(figure, [row for row in rows if row["label"] in ours])
     return drawing.save(figure, folder / f"order-{name}.png")
 
 
@@ -235,8 +249,9 @@ def _heat(
             axis.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
 
 
-def _is_error(label: str) -> bool:
-    return label not in _OTHER_SCALE and not any(part in label for part in _OTHER_SCORES)
+def _is_error(row: Mapping[str, Any]) -> bool:
+    """Whether a row's map is a difference of images, so that its mean is an ℓ1 error."""
+    return row.get("unit") == "intensity"
 
 
 def _name(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = (
-    "suite", "task", "cohort", "method", "label", "seed", "subjects", "sweep", "metric", "protocol", "value", "low", "high",
+    "suite", "task", "cohort", "method", "family", "baseline", "unit", "label", "seed", "subjects", "sweep", "metric", "protocol", "value", "low", "high",
     "cases", "prevalence", "parameters", "steps", "late_gain", "training_seconds", "seconds_per_case", "peak_mb", "commit",
     "data_hash", "split_hash", "machine", "date",
 )  # fmt: skip
@@ -89,6 +89,9 @@ class Cells:
 
 CELL = " · "
 """Between method and score in the label of a grid's row."""
+
+M0 = "intensity"
+"""The bar to beat, drawn in every figure of accuracy."""
 
 
 def is_plain(row: Mapping[str, Any]) -> bool:

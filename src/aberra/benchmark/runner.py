@@ -1,4 +1,7 @@
-"""Runs a suite cell by cell; what is finished is kept, so a killed run goes on at the unfinished cell."""
+"""Runs a suite cell by cell; what is finished is kept, so a killed run goes on at the unfinished cell.
+
+A cell is kept as long as the method, as the suite sets it, and the data are those that it was measured with.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from aberra.benchmark.cohorts import MissingDataError, share_of, task_cohorts
 from aberra.benchmark.machine import commit, machine, peak_memory
 from aberra.benchmark.rows import read_cells, results_csv, rows_of_cell
+from aberra.cohort.splits import split_hash
 from aberra.console import screen, styled
 from aberra.errors import AberraError, OutputError
 from aberra.failures import told
-from aberra.files import config_hash, discard, read_json, read_mark, write_json, write_text
-from aberra.method import Method
+from aberra.files import config_hash, discard, file_hash, read_json, read_mark, write_json, write_text
 from aberra.output import claim
 
 if TYPE_CHECKING:
@@ -27,10 +30,6 @@ if TYPE_CHECKING:
     from aberra.detector import Detector
 
 
-CHEAP = ("residual", "direct", "segmentation", "guided", "andi")
-"""Scores in the order they are tried where a model is only to be trained."""
-
-
 @dataclass
 class Summary:
     """What a run did.
@@ -38,12 +37,14 @@ class Summary:
     Attributes:
         done: cells measured now.
         kept: cells found finished.
+        again: of the cells measured now, those whose method or data have changed since.
         skipped: task to why it cannot run here.
         failed: ``task / label / seed`` to the reason.
     """
 
     done: int = 0
     kept: int = 0
+    again: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -76,7 +77,8 @@ def run(
 ) -> Summary:
     """Run a suite and write ``results.csv``, ``tables/`` and ``figures/``.
 
-    A cell is a task × method × seed × test cohort; its folder ``out/cells/...`` holds one JSON file, written whole. A method
+    A cell is a task × method × seed × test cohort; its folder ``out/cells/...`` holds one JSON file, written whole. A cell whose
+    method (its settings under this suite), seed or data are no longer those it was measured with is measured again. A method
     that agrees with another in model, training and preparation uses the same trained weights (``out/models``). The maps of a
     finished cell are deleted unless ``keep_maps``.
 
@@ -121,10 +123,12 @@ def run(
             summary.skipped[task.name] = str(error)
             shared.console.print(styled(("skipped", "yellow"), f" task {task.name}: {error}"))
             continue
+        # every file is read for its hash: once a task, not once a row
+        shares = {share: _Data.of(share_of(learn, share)) for share in {entry.subjects for entry in entries}}
+        held = {name: _Data.of(cohort) for name, cohort in tested.items()}
         for seed in numbers:
             for entry in entries:
-                row = _Row(task, entry, seed, share_of(learn, entry.subjects))
-                _run_row(shared, row, tested, summary)
+                _run_row(shared, _Row(task, entry, seed, shares[entry.subjects]), held, summary)
     report(suite, out)
     return summary
 
@@ -158,13 +162,25 @@ def _claim(out: Path, suite: Suite, *, resume: bool) -> None:
 
 
 @dataclass(frozen=True)
+class _Data:
+    """A cohort and the hash of its files and splits."""
+
+    cohort: Cohort
+    hash: str
+
+    @classmethod
+    def of(cls, cohort: Cohort) -> _Data:
+        return cls(cohort, config_hash([cohort.data_hash(), split_hash(cohort)]))
+
+
+@dataclass(frozen=True)
 class _Row:
     """One method in one task with one seed."""
 
     task: Task
     entry: Entry
     seed: int
-    learn: Cohort
+    learn: _Data
 
     def __str__(self) -> str:
         return f"{self.task.name} / {self.entry.label} / seed {self.seed}"
@@ -179,48 +195,69 @@ class _Row:
         return out / "cells" / self.task.name / cohort / f"{self.slug}.json"
 
 
-def _run_row(shared: _Run, row: _Row, tested: dict[str, Cohort], summary: Summary) -> None:
-    """Measure a row cohort by cohort; finished cells are kept."""
+def _run_row(shared: _Run, row: _Row, tested: dict[str, _Data], summary: Summary) -> None:
+    """Measure a row cohort by cohort; finished cells of the same method and data are kept."""
     files = {cohort: row.file(shared.out, cohort) for cohort in tested}
-    missing = [cohort for cohort, file in files.items() if not file.is_file()]
-    summary.kept += len(files) - len(missing)
-    if not missing:
-        return
-    shared.console.print(styled((str(row), "bold"), f": {', '.join(missing)}"))
     try:
-        detector, facts = _fitted(shared, row)
+        fitted = _identity(shared, row)
+        keys = {cohort: config_hash([fitted, data.hash]) for cohort, data in tested.items()}
+        known = {cohort: read_json(file).get("key") for cohort, file in files.items() if file.is_file()}
+        missing = [cohort for cohort in files if known.get(cohort) != keys[cohort]]
+        stale = [cohort for cohort in missing if cohort in known]
+        summary.kept += len(files) - len(missing)
+        if not missing:
+            return
+        shared.console.print(styled((str(row), "bold"), f": {', '.join(missing)}"))
+        if stale:
+            shared.console.print(f"measured again, since method or data have changed: {', '.join(stale)}")
+        detector, facts = _fitted(shared, row, fitted)
         for cohort in missing:
             name = f"{row.task.name}-{cohort}-{row.slug}"
-            cell = _measure(shared, detector, tested[cohort], name, picture=files[cohort].with_suffix(".npz"))
+            cell = _measure(
+                shared, detector, tested[cohort].cohort, name, picture=files[cohort].with_suffix(".npz")
+            )
             common = facts | {
                 "suite": shared.suite.name, "task": row.task.name, "cohort": cohort, "label": row.entry.label,
-                "method": detector.method.name, "seed": row.seed, "subjects": row.entry.subjects,
-                "sweep": ";".join(f"{key}={value:g}" for key, value in row.entry.sweep.items()),
+                "seed": row.seed, "subjects": row.entry.subjects, "sweep": ";".join(f"{key}={value:g}" for key, value in row.entry.sweep.items()),
             }  # fmt: skip
-            write_json(files[cohort], rows_of_cell(cell, common, shared.suite.protocol))
+            kept = rows_of_cell(cell, common, shared.suite.protocol)
+            write_json(files[cohort], {"key": keys[cohort]} | kept)
             summary.done += 1
+            summary.again += cohort in stale
     except Exception as error:  # noqa: BLE001 - one row never ends a run
         summary.failed[str(row)] = told(error, shared.out, f"{row.task.name}-{row.slug}")
         shared.console.print(styled(("failed", "red"), f" {row}: {summary.failed[str(row)]}"))
 
 
-def _fitted(shared: _Run, row: _Row) -> tuple[Detector, dict[str, Any]]:
+def _identity(shared: _Run, row: _Row) -> str:
+    """Hash of all that a row's calibrated detector depends on."""
+    from aberra.detector.folder import resolve_model
+
+    if row.entry.detector:
+        return config_hash([file_hash(resolve_model(row.entry.detector) / "detector.toml"), row.learn.hash])
+    return config_hash([shared.suite.method(row.task, row.entry).settings, row.seed, row.learn.hash])
+
+
+def _fitted(shared: _Run, row: _Row, identity: str) -> tuple[Detector, dict[str, Any]]:
     """Train, or take the weights that another row has trained; then calibrate with the row's own question."""
-    from aberra.cohort.splits import split_hash
     from aberra.detector import Detector
 
-    asked = shared.out / "detectors" / row.task.name / row.slug
+    asked = shared.out / "detectors" / row.task.name / f"{row.slug}-{identity[:8]}"
     with peak_memory() as peak:
         if not (asked / "detector.toml").is_file():
             _fit(shared, row, asked)
     detector = Detector.load(asked, device=shared.device)
     facts = {
+        "method": detector.method.name,
+        "family": detector.method.family,
+        "baseline": int(detector.method.baseline),
+        "unit": getattr(detector.question.score, "unit", ""),
         "parameters": sum(weight.numel() for weight in detector.model.parameters()) or None,
         "training_seconds": detector.facts.get("training_seconds"),
         "steps": detector.facts.get("training_steps"),
         "late_gain": detector.facts.get("training_late_gain"),
         "fit_peak_mb": peak.mb,
-        "split_hash": detector.facts.get("split_hash", split_hash(row.learn)),
+        "split_hash": detector.facts.get("split_hash", split_hash(row.learn.cohort)),
     }
     return detector, facts
 
@@ -230,31 +267,22 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
     from aberra.detector import Detector
     from aberra.workflows.calibrate import calibrate
 
-    validation = row.learn.select(split="val")
+    validation = row.learn.cohort.select(split="val")
     if row.entry.detector:
         detector = Detector.load(row.entry.detector, device=shared.device)
         calibrate(detector, validation, out=asked, progress=shared.progress)
         return
     method = shared.suite.method(row.task, row.entry)
-    key = config_hash([method.learnt, row.seed, row.learn.data_hash()])
-    folder = shared.out / "models" / f"{method.model['name']}-{key}"
-    detector = Detector.fit(
-        _plain(method), row.learn, out=folder, seed=row.seed, resume=True, device=shared.device,
-        cache=shared.out / "prepared", calibrated=False, progress=shared.progress,
-    )  # fmt: skip
+    learnt = [method.learns_from, method.learnt, row.seed, row.learn.hash]
+    folder = shared.out / "models" / f"{method.model['name']}-{config_hash(learnt)}"
+    if (folder / "detector.toml").is_file():
+        detector = Detector.load(folder, device=shared.device)
+    else:
+        detector = Detector.fit(
+            method, row.learn.cohort, out=folder, seed=row.seed, resume=True, device=shared.device,
+            cache=shared.out / "prepared", calibrated=False, progress=shared.progress,
+        )  # fmt: skip
     calibrate(detector, validation, method=method, out=asked, progress=shared.progress)
-
-
-def _plain(method: Method) -> Method:
-    """What is learnt, with a cheap question: the same for every row that shares the weights."""
-    from aberra.registry import lookup
-    from aberra.scores import answers
-
-    model = lookup("models", method.model["name"])
-    question = next((name for name in CHEAP if answers(model, lookup("scores", name))), method.score["name"])
-    return Method(
-        name=method.model["name"], score={"name": question}, learns_from=method.learns_from, **method.learnt
-    )
 
 
 def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str, *, picture: Path) -> dict[str, Any]:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     Rows = Sequence[Mapping[str, Any]]
 
-PANELS = 24
+PANELS = 23
 """Most methods of a figure."""
 
-COLUMNS = 8
+COLUMNS = 6
 """Panels beside each other, the scan included."""
 
 
@@ -102,70 +102,97 @@ def _view(volume: Volume) -> Volume:
     return Orient(to="SPL")(volume)
 
 
-def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, name: str) -> Path | None:
-    """Scan and truth, then every method's healthy version over its map, best AP first, on each method's own healthy colour scale.
+def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, cohort: str) -> Path | None:
+    """Scan and truth, then every method's healthy version over its map, best AP first.
 
-    A method without a healthy version has the faded scan in its place.
+    A map's colours go from 0 to its 99.5th percentile in this slice, but not below the 95 % quantile of healthy scans, so that
+    a map that is healthy everywhere stays dark.
 
     Args:
         folder: of the figure.
         pictures: label to picture, all of one cohort.
-        rows: of the task, for the order.
-        name: of task and cohort, for file and title.
+        rows: of the task: the order is that of all its cohorts, AP that of this one.
+        task: for file and title.
+        cohort: for file and title.
     """
     if not pictures:
         return None
+    name = f"{task}-{cohort}"
+    ap = drawing.values_of([row for row in rows if row["cohort"] == cohort], "AP")
     order = [*(label for label in drawing.ordered(rows) if label in pictures)]
     labels = [*order, *(label for label in pictures if label not in order)][:PANELS]
     first = pictures[labels[0]]
+    window = _window(first.scan)
+    rows_shown, columns_shown = first.scan[window].shape
     columns = min(COLUMNS, len(labels) + 1)
     blocks = -(-(len(labels) + 1) // columns)
-    height = first.aspect * first.scan.shape[0] / first.scan.shape[1]
-    figure, axes = drawing.grid(2 * blocks, columns, width=1.45, height=1.45 * height + 0.15)
+    height = first.aspect * rows_shown / columns_shown
+    figure, axes = drawing.grid(2 * blocks, columns, width=1.9, height=1.9 * height + 0.2)
     for axis in axes:
         axis.set_axis_off()
     for place, label in enumerate(["", *labels]):
         block, column = divmod(place, columns)
         upper, lower = (axes[(2 * block + half) * columns + column] for half in (0, 1))
+        picture = pictures[label] if label else first
+        shape = {"aspect": picture.aspect, "interpolation": "nearest"}
         if not label:
-            _grey(upper, first.scan, first.aspect)
-            lower.imshow(
-                first.truth, cmap="gray", vmin=0, vmax=1, aspect=first.aspect, interpolation="nearest"
-            )
-            upper.set_title("scan, truth", fontsize=7, color=drawing.INK)
+            _grey(upper, picture.scan[window], picture.aspect)
+            lower.imshow(picture.truth[window], cmap="gray", vmin=0, vmax=1, **shape)
+            upper.set_title("scan, truth", fontsize=8, color=drawing.INK)
             continue
-        picture = pictures[label]
-        drawn = picture.restored.size > 0
-        _grey(
-            upper, picture.restored if drawn else picture.scan, picture.aspect, alpha=1.0 if drawn else 0.35
-        )
-        low, high = picture.scale
-        lower.imshow(
-            picture.map, cmap="inferno", vmin=low, vmax=max(high, low + 1e-9), aspect=picture.aspect,
-            interpolation="nearest",
-        )  # fmt: skip
-        if picture.truth.any():
-            lower.contour(picture.truth, levels=[0.5], colors="#4de3c1", linewidths=0.6)
-        upper.set_title(_short(label), fontsize=7, color=drawing.INK)
+        if picture.restored.size:
+            _grey(upper, picture.restored[window], picture.aspect)
+        else:
+            upper.set_box_aspect(height)
+            upper.text(
+                0.5, 0.5, "no healthy version", ha="center", va="center", fontsize=7, color=drawing.MUTED,
+                transform=upper.transAxes,
+            )  # fmt: skip
+        lower.imshow(picture.map[window], cmap="inferno", vmin=0.0, vmax=_top(picture), **shape)
+        if picture.truth[window].any():
+            lower.contour(picture.truth[window], levels=[0.5], colors="#4de3c1", linewidths=0.7)
+        reached = f" {ap[label]:.3f}" if label in ap else ""
+        upper.set_title(f"{_short(label)}{reached}", fontsize=8, color=drawing.INK)
     drawing.title(
         figure,
-        f"{name}, case {first.case}: healthy version above (the faded scan where there is none), map below, from the healthy 95 % quantile (black) to twice the 99.9 % (yellow)",
+        f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined",
         fontsize=9,
     )
     return drawing.save(figure, folder / f"strip-{name}.png")
 
 
-def _grey(axis: Any, values: NDArray[np.float32], aspect: float, alpha: float = 1.0) -> None:
+def _window(scan: NDArray[np.float32]) -> tuple[slice, slice]:
+    """The part of a slice that is not background, and a rim."""
+    seen = scan != 0
+    if not seen.any():
+        return slice(None), slice(None)
+    ends = [np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(max(0, int(each[0]) - 2), int(each[-1]) + 3) for each in ends)
+    return rows, columns
+
+
+def _top(picture: Picture) -> float:
+    """Map value of the brightest colour."""
+    inside = picture.map[picture.scan != 0]
+    seen = float(np.percentile(inside, 99.5)) if inside.size else 0.0
+    return max(seen, picture.scale[0], 1e-9)
+
+
+def _grey(axis: Any, values: NDArray[np.float32], aspect: float) -> None:
     seen = values[values != 0]
     low, high = (float(end) for end in np.percentile(seen, [0.5, 99.5])) if seen.size else (0.0, 1.0)
     axis.imshow(
-        values, cmap="gray", vmin=min(low, 0.0), vmax=max(high, low + 1e-6), aspect=aspect, interpolation="nearest",
-        alpha=alpha,
-    )  # fmt: skip
+        values,
+        cmap="gray",
+        vmin=min(low, 0.0),
+        vmax=max(high, low + 1e-6),
+        aspect=aspect,
+        interpolation="nearest",
+    )
 
 
 def _short(label: str) -> str:
     """A label in two lines of a narrow panel."""
     from textwrap import fill
 
-    return fill(label, 20)
+    return fill(label, 22)

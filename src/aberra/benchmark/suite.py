@@ -8,7 +8,7 @@ from importlib.resources import files
 from inspect import signature
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
 from aberra.errors import ConfigError, unknown
@@ -24,17 +24,15 @@ from aberra.options import (
     configured,
     conforming,
 )
+from aberra.prepare.brain_mask import MaskMethod  # noqa: TC001 (options are checked against it)
 from aberra.registry import lookup
 
-BASELINES: tuple[dict[str, Any], ...] = (
-    {"name": "intensity"},
-    {"name": "intensity-unfiltered", "without": ["postprocess.median_mm"]},
-    {"name": "intensity-depth"},
+BASELINES: dict[str, dict[str, Any]] = {
+    "intensity-unfiltered": {"without": ["postprocess.median_mm"]},
     # its common grid has a size of its own; phantoms are in MNI space already, and registering takes seconds a scan
-    {"name": "zmap", "without": ["prepare.size"], "settings": {"prepare.register": "none"}},
-    {"name": "random"},
-)
-"""Rows that every table has."""
+    "zmap": {"without": ["prepare.size"], "settings": {"prepare.register": "none"}},
+}
+"""What a suite's settings must leave of the methods with ``baseline = true``, which every table has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,8 @@ class CohortSpec:
         plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the healthy cohort planted into.
         split: only this split of a manifest.
         channels: columns to read; all that every case has without.
+        mask: how the brain mask of cases without one is found, once, for all methods and for what is judged (a method of
+            :class:`aberra.prepare.brain_mask.BrainMask`); without it every method finds its own, and all but the background is judged.
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
     """
@@ -56,6 +56,7 @@ class CohortSpec:
     plant: dict[str, Any] = field(default_factory=dict)
     split: str = ""
     channels: tuple[str, ...] = ()
+    mask: MaskMethod | Literal[""] = ""
     healthy: bool = False
     most: Maybe = 0
 
@@ -121,6 +122,7 @@ class Suite:
         seeds: of weights and sampling, one repetition each.
         bootstrap: replicates over patients.
         protocol: threshold protocol of masks and of the Dice in the tables.
+        tiny: methods at test size (their ``[tiny]``): a run that shows whether all works, and measures nothing.
         budget: ``steps`` (most optimiser steps of any method) and ``minutes`` (most training time of any method), 0 is no limit.
         settings: ``section.key`` to value for every method that has the key; ``training`` only where a method
             trains by gradient, ``training.slices`` always.
@@ -137,6 +139,7 @@ class Suite:
     seeds: tuple[int, ...] = (0,)
     bootstrap: Annotated[int, Within(1, 100_000)] = 200
     protocol: str = "healthy-fpr-1"
+    tiny: bool = False
     budget: dict[str, NotNegative] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     cohorts: dict[str, CohortSpec]
@@ -149,7 +152,8 @@ class Suite:
         """Load a shipped suite by name or a TOML file.
 
         Besides the attributes a file may say ``catalogue = true`` (every method of the catalogue is a row) and have a ``[grid]`` of
-        ``methods`` × ``scores``. The rows ``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap`` and ``random`` are always there.
+        ``methods`` × ``scores``. The methods
+        with ``baseline = true`` (``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap``, ``random``) are always there.
 
         Args:
             name_or_path: name or file.
@@ -177,10 +181,10 @@ class Suite:
         )
         methods = [row for each in rows for row in _entries(each, path)]
         methods += _grid(**grid, path=path)
-        wanted = list(BASELINES) + ([{"name": name} for name in catalogue()] if whole else [])
-        for each in wanted:
-            if each["name"] not in {row.name for row in methods}:
-                methods += _entries(each, path)
+        there = {row.name for row in methods}
+        for name in catalogue():
+            if name not in there and (whole or Method.load(name).baseline):
+                methods += _entries({"name": name} | BASELINES.get(name, {}), path)
         named = dict[str, dict[str, Any]]
         tasks = [
             _build(Task, {"name": name} | each, path, f"tasks.{name}")
@@ -247,9 +251,8 @@ class Suite:
     @property
     def identity(self) -> str:
         """Hash of everything that results depend on; adding or removing rows, seeds, tasks and columns does not change it."""
-        return config_hash(
-            [asdict(self)[key] for key in ("bootstrap", "protocol", "budget", "settings", "cohorts")]
-        )
+        keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *(["tiny"] if self.tiny else []))
+        return config_hash([asdict(self)[key] for key in keys])
 
     def entries(self, task: Task, only: Sequence[str] = ()) -> list[Entry]:
         """Rows of a task; ``only`` chooses by label, or, where no row is called that, by method.
@@ -276,6 +279,8 @@ class Suite:
             ConfigError: unknown method or setting.
         """
         method = Method.load(entry.name)
+        if self.tiny:
+            method = method.at_test_size()
         common = {
             key: value
             for key, value in (self.settings | task.settings).items()

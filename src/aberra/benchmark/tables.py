@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, Any]]
     Replicates = Mapping[tuple[str, str, str, int], NDArray[np.float64]]
 
-BASELINES = ("intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random", "constant")
-
 FPR = "healthy FPR"
 """Metric of how often healthy cases are flagged."""
 
@@ -58,12 +56,14 @@ class Table:
         header: first column's heading first.
         rows: name and cells of each row.
         caption: what a reader must know.
+        baselines: names of rows in italics.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     caption: str
+    baselines: frozenset[str] = frozenset()
 
 
 def comparison(
@@ -107,10 +107,10 @@ def comparison(
     caption = (
         f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
         f"{seeds} seed(s). {_meaning(chosen, means, protocol)}Italic rows are baselines. "
-        f"{' or '.join(machines)}, {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}."
+        f"{' or '.join(machines)}, {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}.{_versions(chosen)}"
     )
     header = ("method", *(HEADINGS.get(each, each) for each in means), "training s", "s/case", "parameters")
-    return Table(f"{task}: {cohort}", header, tuple(body), caption)
+    return Table(f"{task}: {cohort}", header, tuple(body), caption, _baselines(chosen))
 
 
 def overview(rows: Rows) -> Table:
@@ -145,7 +145,8 @@ def overview(rows: Rows) -> Table:
         header,
         tuple(body),
         "Voxel AP, mean over seeds; rows that ran on every cohort. Mean rank over the cohorts, 1 is best. "
-        f"{left_out} row(s) that did not run on every cohort are left out.",
+        f"{left_out} row(s) that did not run on every cohort are left out.{_versions(chosen)}",
+        _baselines(chosen),
     )
 
 
@@ -173,7 +174,9 @@ def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
         f"{_meaning(chosen, (), '')}"
     )
     header = ("method", *levels, "training s", "s/case", "parameters")
-    return Table(f"{task}: {cohort}, realised false-positive rate", header, tuple(body), caption)
+    return Table(
+        f"{task}: {cohort}, realised false-positive rate", header, tuple(body), caption, _baselines(chosen)
+    )
 
 
 def write_tables(
@@ -237,7 +240,7 @@ def as_markdown(table: Table) -> str:
         "|---" * len(table.header) + "|",
     ]
     for name, cells in table.rows:
-        shown = [f"*{name}*" if name in BASELINES else name]
+        shown = [f"*{name}*" if name in table.baselines else name]
         shown += [(f"**{cell.text}**" if cell.best else cell.text) + _mark(cell) for cell in cells]
         lines.append("| " + " | ".join(shown) + " |")
     return "\n".join([*lines, "", table.caption, ""])
@@ -264,7 +267,7 @@ def as_latex(table: Table) -> str:
         " & ".join(_tex(each) for each in table.header) + r" \\", r"\midrule",
     ]  # fmt: skip
     for name, cells in table.rows:
-        shown = [f"\\textit{{{_tex(name)}}}" if name in BASELINES else _tex(name)]
+        shown = [f"\\textit{{{_tex(name)}}}" if name in table.baselines else _tex(name)]
         for cell in cells:
             text = f"\\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
             shown.append(text + (r"$^\dagger$" if cell.tied and not cell.best else ""))
@@ -277,7 +280,7 @@ def as_html(table: Table) -> str:
     head = "".join(f"<th>{escape(each)}</th>" for each in table.header)
     body = []
     for name, cells in table.rows:
-        kind = ' class="baseline"' if name in BASELINES else ""
+        kind = ' class="baseline"' if name in table.baselines else ""
         shown = ""
         for cell in cells:
             best = ' class="best"' if cell.best else ""
@@ -287,6 +290,18 @@ def as_html(table: Table) -> str:
         f"<section><h2>{escape(table.title)}</h2><div class='wide'><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table></div><p>{escape(table.caption)}</p></section>"
     )
+
+
+def _baselines(rows: Rows) -> frozenset[str]:
+    return frozenset(row["label"] for row in rows if row.get("baseline"))
+
+
+def _versions(rows: Rows) -> str:
+    """A warning where rows are of several versions of the code."""
+    commits = sorted({str(row["commit"]) for row in rows if row.get("commit")})
+    if len(commits) < 2:
+        return ""
+    return f" Rows were measured by {len(commits)} versions of the code: {', '.join(commits)}."
 
 
 def _meaning(rows: Rows, shown: Collection[str], protocol: str) -> str:

@@ -17,7 +17,11 @@ def benchmark(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run of the same suite; finished cells are kept.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with a run of the same suite; finished cells whose method and data are as they were are kept.",
+        ),
     ] = False,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this row, by label or method. Repeatable.")
@@ -37,7 +41,6 @@ def benchmark(
         Path | None,
         typer.Option(
             readable=False,
-            envvar="ABERRA_DATA",
             help="Folder that manifests and lesion masks of the suite lie in.",
         ),
     ] = None,
@@ -63,8 +66,9 @@ def benchmark(
         keep_maps=keep_maps,
     )
     console = screen()
+    again = f" ({summary.again} again: their method or data have changed)" if summary.again else ""
     console.print(
-        f"{summary.done} cell(s) measured, {summary.kept} kept, {len(summary.failed)} row(s) failed, {len(summary.skipped)} task(s) skipped"
+        f"{summary.done} cell(s) measured{again}, {summary.kept} kept, {len(summary.failed)} row(s) failed, {len(summary.skipped)} task(s) skipped"
     )
     for name, reason in summary.failed.items():
         console.print(styled(("failed", "red"), f" {name}: {reason}"))

@@ -64,7 +64,7 @@ def calibrate(
     question = Method.load(method, parse_settings(settings or [])) if method else None
     cohort = Cohort.read(manifest)
     failed: dict[str, str] = {}
-    calibration = detector.calibrate(
+    detector = detector.calibrate(
         cohort.select(split=split) if split else cohort,
         channels=channel,
         group_by=group,
@@ -74,7 +74,8 @@ def calibrate(
         progress=True,
         failed=failed,
     )
-    console = screen()
+    console, calibration = screen(), detector.calibration
+    assert calibration is not None  # noqa: S101 (just made)
     table = Table(
         "protocol", "threshold", title=f"{calibration.n_cases} healthy cases, {calibration.n_voxels:,} voxels"
     )
@@ -85,6 +86,6 @@ def calibrate(
         console.print(f"note: {note}")
     for case, reason in failed.items():
         console.print(styled(("failed", "red"), f" {case}: {reason}"))
-    console.print(f"calibration: {(out or detector.folder or Path(model)) / 'calibration.json'}")
+    console.print(f"calibration: {(detector.folder or Path(model)) / 'calibration.json'}")
     if failed:
         raise typer.Exit(1)

@@ -52,7 +52,7 @@ def edit(
     from aberra.cohort import Cohort
     from aberra.console import screen, styled, warn
     from aberra.detector import Detector
-    from aberra.workflows.edit import edit_cohort
+    from aberra.workflows.edit_cohort import edit_cohort
 
     detector = Detector.load(model, device=device)
     cohort = Cohort.from_paths(paths)

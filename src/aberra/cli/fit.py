@@ -41,7 +41,7 @@ def fit(
             help="Folder of prepared cases, shared between runs; without it they are kept in OUT until done.",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that prepare cases.", min=1)] = 2,
+    workers: Annotated[int, typer.Option(help="Threads that prepare cases.", min=1)] = 2,
 ) -> None:
     """Learn what healthy looks like: prepare the cohort, train, calibrate on held-out healthy cases."""
     from aberra.cohort import Cohort

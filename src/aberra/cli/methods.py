@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+TEXTS = ("learns_from", "family", "reference", "cost", "when", "failure")
+
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method's name; all in a table without it.")] = None,
@@ -16,11 +18,16 @@ def methods(
     from rich.table import Table
 
     from aberra.console import screen, styled
-    from aberra.method import Method, catalogue
+    from aberra.measured import in_words, measured
+    from aberra.method import SECTIONS, Method, catalogue
 
-    found = [Method.load(name)] if name else [Method.load(each) for each in catalogue()]
+    names = [name] if name else list(catalogue())
+    found = [Method.load(each) for each in names]
     if as_json:
-        typer.echo(json.dumps([method.to_dict() for method in found], indent=2))
+        objects = [
+            method.to_dict() | {"measured": measured(each)} for each, method in zip(names, found, strict=True)
+        ]
+        typer.echo(json.dumps(objects, indent=2))
         return
     console = screen(wrap=True)
     if not name:
@@ -39,12 +46,16 @@ def methods(
     (method,) = found
     console.print(styled((method.name, "bold"), f" · {method.title}\n{method.summary}\n"))
     table = Table(show_header=False, box=None, pad_edge=False)
-    for key in ("learns_from", "reference", "cost", "when", "failure", "measured"):
-        if getattr(method, key):
-            table.add_row(styled((key.replace("_", " "), "dim")), getattr(method, key))
-    for deviation in method.deviations:
-        table.add_row(styled(("deviation", "dim")), deviation)
-    for section in ("model", "training", "score", "postprocess", "prepare", "case"):
+    facts = [(key.replace("_", " "), getattr(method, key)) for key in TEXTS]
+    facts += [("measured", in_words(row)) for row in measured(str(name))]
+    facts += [("deviation", text) for text in method.deviations]
+    facts += [
+        ("cannot pass", f"{check}: {why}") for check, why in method.conformance.get("xfail", {}).items()
+    ]
+    for key, text in facts:
+        if text:
+            table.add_row(styled((key, "dim")), text)
+    for section in SECTIONS:
         options = getattr(method, section)
         if options:
             table.add_row(

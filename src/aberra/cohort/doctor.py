@@ -13,7 +13,7 @@ import numpy as np
 
 from aberra.cohort.departures import Finding, compare, departures
 from aberra.cohort.fingerprint import Fingerprint, Measure, case_samples, measure, summarise
-from aberra.cohort.manifest import Case, Cohort
+from aberra.cohort.manifest import Cohort
 from aberra.errors import AberraError, InputError, ManifestError, MismatchError
 from aberra.foreground import constant
 from aberra.io import distinct, files_of, input_hash
@@ -21,6 +21,7 @@ from aberra.io import distinct, files_of, input_hash
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from aberra.cohort.case import Case
     from aberra.volume import Volume
 
 __all__ = ["Finding", "Report", "compare", "examine"]

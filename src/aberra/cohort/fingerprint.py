@@ -14,8 +14,7 @@ import numpy as np
 
 from aberra.errors import ConfigError, MismatchError
 from aberra.failures import refuse
-from aberra.foreground import CUT_AWAY, RIM, nonzero
-from aberra.foreground import rim as rim_of
+from aberra.foreground import CUT_AWAY, body, cut_away, inside_tissue, nonzero
 from aberra.options import NotNegative, Share, checked, complete, conforming
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Fingerprint:
             divided by its own 98th; ``spread``, the 95th percentile of the cases' distances to that profile
             (see :func:`contrast_distance`); and ``zero_fraction``, the median share of exact zeros.
         extent_mm: ``median``, ``p95`` and ``max`` size in mm of the foreground's bounding box along S, P, L.
-        foreground: how the foreground was found (``mask``, ``non-zero``, ``otsu``), with counts.
+        foreground: how the foreground was found (``mask``, ``non-zero``, ``otsu``, ``all``), with counts.
         foreground_fraction: median share of voxels in the foreground.
         has_mask: whether every case came with a mask.
         skull_stripped: a guess; None for images.
@@ -210,9 +209,9 @@ def measure(volume: Volume, *, samples: int = CASE_SAMPLES) -> Measure:
     data = volume.data[:, *(slice(None, None, s) for s in stride)]
     spacing = tuple(size * step for size, step in zip(volume.spacing, stride, strict=True))
     given = None if volume.mask is None else volume.mask[*(slice(None, None, s) for s in stride)]
-    found, rule, zeros, rim = _foreground(data[0], given)
+    found, rule, skull = _foreground(data, given)
     extent = [edge * step for edge, step in zip(_box(found), spacing, strict=True)]
-    stripped, reason = (None, "not a volume") if volume.is_image else _stripped(zeros, rim)
+    stripped, reason = (None, "not a volume") if volume.is_image else skull
     return Measure(
         kind="image" if volume.is_image else "volume",
         channels=volume.channels,
@@ -305,53 +304,24 @@ def _scaled(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _foreground(
     data: NDArray[np.float32], given: NDArray[np.bool] | None
-) -> tuple[NDArray[np.bool], str, float, float]:
-    """Find the foreground of one channel.
+) -> tuple[NDArray[np.bool], str, tuple[bool, str]]:
+    """The foreground (D, H, W) of (C, D, H, W) by the rules that preparation goes by, the rule, and whether the skull is gone, with the reason.
 
-    Returns:
-        The foreground, the rule that gave it, the share of voxels in the largest connected region of
-        background, and the brightness of the outer rim of the rest as a share of its 98th percentile.
+    A brain that was cut out leaves a background of one value and a sharp, bright edge.
     """
-    from scipy import ndimage
-
-    inside = nonzero(data[None])
-    zero = ~inside
-    largest = rim = 0.0
-    if zero.mean() > CUT_AWAY:
-        labels, n = ndimage.label(zero)
-        largest = float(np.bincount(labels.ravel(), minlength=n + 1)[1:].max() / zero.size)
-        rim = rim_of(data, inside)
+    inside = nonzero(data)
+    if cut_away(data[0], inside):
+        stripped = True, "a background of one value meets tissue at a sharp edge"
+    elif inside.mean() > 1 - CUT_AWAY:
+        stripped = False, f"less than {CUT_AWAY:.0%} of the scan is background of one value"
+    else:
+        stripped = False, "the background is of one value, but tissue fades into it as air does"
     if given is not None and given.any():
-        return given, "mask", largest, rim
-    # Air that fades into a zeroed background is non-zero too, but it is not foreground: a dim rim tells.
-    if largest > CUT_AWAY and rim >= RIM:
-        return inside, "non-zero", largest, rim
-    return _otsu(data), "otsu", largest, rim
-
-
-def _otsu(data: NDArray[np.float32]) -> NDArray[np.bool]:
-    """Smooth, threshold after Otsu (1979), drop regions under 1 % of the foreground. All of a constant scan."""
-    from scipy import ndimage
-    from skimage.filters import threshold_otsu
-
-    smooth = ndimage.gaussian_filter(data, [1.0 if n > 2 else 0.0 for n in data.shape])
-    if smooth.min() == smooth.max():
-        return np.ones(data.shape, dtype=bool)
-    found: NDArray[np.bool] = smooth > threshold_otsu(smooth)
-    labels, n = ndimage.label(found)
-    sizes = np.bincount(labels.ravel(), minlength=n + 1)
-    kept = sizes >= 0.01 * found.sum()
-    kept[0] = False
-    return np.asarray(kept[labels], dtype=bool)
-
-
-def _stripped(largest: float, rim: float) -> tuple[bool, str]:
-    """Guess whether the skull is gone: a brain cut out leaves a zeroed surround and a sharp, bright edge."""
-    if largest <= 0.25:
-        return False, "no connected background of exact zeros larger than 25 % of the scan"
-    if rim < RIM:
-        return False, "the background is zero, but tissue fades into it as air does"
-    return True, "a connected background of exact zeros meets tissue at a sharp edge"
+        return given, "mask", stripped
+    if stripped[0]:
+        return inside, "non-zero", stripped
+    found = body(data[0])
+    return (np.ones_like(found), "all", stripped) if inside_tissue(found) else (found, "otsu", stripped)
 
 
 def _standard(volume: Volume) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aberra.cohort.manifest import Case
+    from aberra.cohort.case import Case
 
 AGE_BAND = 10
 """Years in an age group of Mondrian p-values."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from aberra.cohort.manifest import Cohort, with_split
+from aberra.cohort.case import with_split
+from aberra.cohort.manifest import Cohort
 from aberra.errors import ConfigError
 from aberra.files import config_hash
 

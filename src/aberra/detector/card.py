@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aberra.measured import in_words, measured
 from aberra.versions import versions
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def card(detector: Detector) -> str:
         f"- **Reads**: {', '.join(detector.channels)}, as {detector.dims}-D input of {size}",
         f"- **Parameters**: {parameters:,}",
         *(f"- **Deviation**: {deviation}" for deviation in method.deviations),
+        *(f"- **Measured, the method of the catalogue**: {in_words(row)}" for row in measured(method.name)),
         *(
             f"- **{key.replace('_', ' ').capitalize()}**: {value}"
             for key, value in facts.items()

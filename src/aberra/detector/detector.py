@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.detector.postprocess import CaseScore, PostProcess
+from aberra.detector.question import Question
+from aberra.detector.weights import WEIGHTS, weights_hash
 from aberra.errors import CalibrationError, ConfigError, MismatchError
 from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
-from aberra.options import checked, conforming
-from aberra.registry import build
+from aberra.options import conforming
 from aberra.result import Result
+from aberra.versions import versions
 from aberra.volume import expect_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import nn
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aberra.cohort import Case, Cohort
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.detector.calibration import Calibration
+    from aberra.detector.windows import Runner
     from aberra.prepare import Recipe
     from aberra.volume import Volume
 
@@ -56,56 +58,17 @@ class Analysis:
     kinds: NDArray[np.uint8] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a method asks a model, and what is made of the answer.
-
-    Attributes:
-        score: gives the map.
-        postprocess: cleans it.
-        case_question: score that gives the map of the case score; None where it is the same.
-        case_score: one number of that map.
-    """
-
-    score: Any
-    postprocess: PostProcess
-    case_question: Any
-    case_score: CaseScore
-
-    @classmethod
-    def of(cls, method: Method, model: Any) -> Question:
-        """Build what a method asks a model, or the model's class.
-
-        Raises:
-            ConfigError: an option that cannot be.
-            PairingError: the model cannot answer.
-        """
-        from aberra.scores import check_pairing
-
-        case = dict(method.case)
-        other = conforming(case.pop("score", None), dict[str, Any] | None, "case.score")
-        score = build("scores", method.score)
-        question = None if other is None else build("scores", other)
-        for each in (score, question):
-            if each is not None:
-                check_pairing(model, each)
-        return cls(
-            score=score,
-            postprocess=PostProcess(**checked(PostProcess, method.postprocess, "postprocess")),
-            case_question=question,
-            case_score=CaseScore(**checked(CaseScore, case, "case")),
-        )
-
-
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Detector:
     """Learns from healthy scans, then shows where a scan departs from them.
 
-    Use :meth:`fit` or :meth:`load`; the constructor only puts the parts together.
+    Use :meth:`fit` or :meth:`load`; the constructor only puts the parts together. A detector is a value: nothing about it changes,
+    :meth:`with_` and :meth:`asking` make another one of the same model.
 
     Args:
         method: the named pairing.
         recipe: preparation.
-        model: the network or statistical model, with its weights.
+        model: the network or statistical model, with its weights, which nothing may change any more.
         channels: names of the channels it reads, in order.
         dims: 2 (slices) or 3 (patches).
         size: spatial shape of the network's input.
@@ -116,52 +79,56 @@ class Detector:
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: slices or patches at once; None chooses by memory.
 
+    Attributes:
+        question: what the method asks the model.
+        runner: runs the model over whole volumes.
+
     Raises:
         PairingError: the score asks for something that the model cannot do.
     """
 
-    def __init__(
-        self,
-        *,
-        method: Method,
-        recipe: Recipe,
-        model: nn.Module,
-        channels: Sequence[str],
-        dims: int,
-        size: Sequence[int],
-        calibration: Calibration | None = None,
-        fingerprint: Fingerprint | None = None,
-        facts: dict[str, Any] | None = None,
-        folder: Path | None = None,
-        device: str = "auto",
-        batch_size: int | None = None,
-    ) -> None:
+    method: Method
+    recipe: Recipe
+    model: nn.Module
+    channels: Sequence[str]
+    dims: int
+    size: Sequence[int]
+    calibration: Calibration | None = None
+    fingerprint: Fingerprint | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+    question: Question = field(init=False)
+    runner: Runner = field(init=False)
+
+    def __post_init__(self) -> None:
         from aberra.detector.windows import Runner
 
-        self.recipe = recipe
-        self.channels = tuple(channels)
-        self.dims = dims
-        self.size = tuple(size)
-        self.calibration = calibration
-        self.fingerprint = fingerprint
-        self.facts = facts or {}
-        self.folder = folder
-        self.runner = Runner(
-            dims=dims, size=self.size, batch_size=batch_size, device=device, grows=getattr(model, "grows", 0)
+        runner = Runner(
+            dims=self.dims,
+            size=self.size,
+            batch_size=self.batch_size,
+            device=self.device,
+            grows=getattr(self.model, "grows", 0),
         )
-        self.model = self.runner.place(model).eval()
-        recipe.place(device)
-        self._pair(method)
+        self.recipe.place(self.device)
+        parts = {
+            "channels": tuple(self.channels),
+            "size": tuple(self.size),
+            "model": runner.place(self.model).eval(),
+            "question": Question.of(self.method, self.model),
+            "runner": runner,
+        }
+        for name, part in parts.items():
+            object.__setattr__(self, name, part)  # the only place where a frozen value may set its own
 
-    def _pair(self, method: Method) -> None:
-        """Build a method's score, post-processing and case score around the model."""
-        asked = Question.of(method, self.model)
-        self.method = method
-        self.score, self.postprocess = asked.score, asked.postprocess
-        self.case_question, self.case_score = asked.case_question, asked.case_score
+    def with_(self, **changes: Any) -> Detector:
+        """Return a copy with some parts replaced; the model is shared."""
+        return replace(self, **changes)
 
-    def ask(self, method: Method) -> None:
-        """Ask the same model another method's question; the calibration of the old one is dropped.
+    def asking(self, method: Method) -> Detector:
+        """Return the same model asked another method's question, neither calibrated nor saved.
 
         The method's model must be what this detector was fitted as, changed settings aside; what was learnt, and how, stays.
 
@@ -175,48 +142,12 @@ class Detector:
             raise ConfigError(
                 f"{method.name} asks model {method.model}, this detector is {own.model}; fit {method.name} itself"
             )
-        self._pair(replace(method, **own.learnt))
-        self.calibration = None
-        self.folder = None
-        self.__dict__.pop("identity", None)
-
-    # -- learning ---------------------------------------------------------------------------------------------
-
-    @classmethod
-    def fit(cls, method: Method | str | Path, cohort: Cohort, *, out: Path | str, **options: Any) -> Detector:
-        """Learn from a cohort's healthy training cases and save to ``out``.
-
-        See :func:`aberra.workflows.fit.fit` for the options and errors.
-        """
-        from aberra.workflows.fit import fit
-
-        if not isinstance(method, Method):
-            method = Method.load(conforming(method, str | PathLike, "method", "dae"))
-        return fit(method, cohort, out=Path(conforming(out, str | PathLike, "out")), **options)
-
-    # -- files ------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def load(cls, model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:
-        """Load a saved detector by folder, or a shipped one by name (``flair``, ``any-contrast``).
-
-        Raises:
-            ModelError: missing, unfinished, damaged or of another format version.
-        """
-        from aberra.detector.folder import load
-
-        return load(model, device=device, batch_size=batch_size)
-
-    def save(self, folder: Path | str) -> None:
-        """Write ``weights.safetensors``, ``fingerprint.json``, ``calibration.json``, ``card.md`` and, last, ``detector.toml``."""
-        from aberra.detector.folder import save
-
-        save(self, Path(folder))
+        return self.with_(method=replace(method, **own.learnt), calibration=None, folder=None)
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Name, method and fingerprint (hash of weights, recipe and score) that results carry."""
-        weights = file_hash(self.folder / "weights.safetensors") if self.folder else "unsaved"
+        """Name, method and fingerprint (hash of weights, recipe and score) that results carry; saved or not, the fingerprint is the same."""
+        weights = file_hash(self.folder / WEIGHTS) if self.folder else weights_hash(self.model)
         parts = [
             weights,
             self.recipe.fingerprint,
@@ -226,6 +157,36 @@ class Detector:
         ]
         name = self.folder.name if self.folder else self.method.name
         return {"name": name, "method": self.method.name, "fingerprint": config_hash(parts)}
+
+    # -- conveniences: they import upwards, when they are called ---------------------------------------------------
+
+    @classmethod
+    def fit(cls, method: Method | str | Path, cohort: Cohort, *, out: Path | str, **options: Any) -> Detector:
+        """Learn from a cohort's healthy training cases and save to ``out``; options and errors are :func:`aberra.workflows.fit.fit`'s."""
+        from aberra.workflows.fit import fit
+
+        if not isinstance(method, Method):
+            method = Method.load(conforming(method, str | PathLike, "method", "dae"))
+        return fit(method, cohort, out=Path(conforming(out, str | PathLike, "out")), **options)
+
+    def calibrate(self, cohort: Cohort, **options: Any) -> Detector:
+        """Return the detector calibrated on held-out healthy cases, and save it; see :func:`aberra.workflows.calibrate.calibrate`."""
+        from aberra.workflows.calibrate import calibrate
+
+        return calibrate(self, cohort, **options)
+
+    @classmethod
+    def load(cls, model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:
+        """Load a saved detector by folder, or a shipped one by name (``flair``); see :func:`aberra.detector.folder.load`."""
+        from aberra.detector.folder import load
+
+        return load(model, device=device, batch_size=batch_size)
+
+    def save(self, folder: Path | str) -> Detector:
+        """Write the detector's folder and return the detector that lies there; see :func:`aberra.detector.folder.save`."""
+        from aberra.detector.folder import save
+
+        return save(self, Path(folder))
 
     # -- use --------------------------------------------------------------------------------------------------
 
@@ -254,15 +215,15 @@ class Detector:
         mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
         x = torch.from_numpy(np.ascontiguousarray(prepared.data))
         inner = torch.from_numpy(np.ascontiguousarray(mask))
-        scored = self.score(self.model, x, inner, self.runner)
-        judged = self.postprocess.inside(prepared)
-        cleaned = self.postprocess.clean(scored.map.float().cpu().numpy(), judged, prepared.spacing)
-        cleaned = self.postprocess.weigh(cleaned, prepared)
+        scored = self.question.score(self.model, x, inner, self.runner)
+        judged = self.question.postprocess.inside(prepared)
+        cleaned = self.question.postprocess.clean(scored.map.float().cpu().numpy(), judged, prepared.spacing)
+        cleaned = self.question.postprocess.weigh(cleaned, prepared)
         inside = back(judged.astype(np.float32), prepared, volume, order=0) > 0
         values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))
         reduced, within = cleaned, judged
-        if self.case_question is not None:
-            reduced, within = self.case_question(self.model, x, inner, self.runner).map.numpy(), mask
+        if self.question.case_question is not None:
+            reduced, within = self.question.case_question(self.model, x, inner, self.runner).map.numpy(), mask
         restored = None
         if reconstruct and scored.reconstruction is not None:
             restored = back(scored.reconstruction.float().cpu().numpy(), prepared, volume)
@@ -281,7 +242,7 @@ class Detector:
             prepared=prepared,
             map=values.astype(np.float32, copy=False),
             inside=inside,
-            score=self.case_score(reduced, within),
+            score=self.question.case_score(reduced, within),
             reconstruction=restored,
             uncertainty=unsure,
             kinds=kinds,
@@ -309,8 +270,6 @@ class Detector:
             CalibrationError: the detector is not calibrated, so that no threshold can be stated.
             InputError, MismatchError: the scan cannot be used.
         """
-        from aberra.versions import versions
-
         started = perf_counter()
         expect_volume(volume)
         conforming(case, str, "case")
@@ -322,7 +281,7 @@ class Detector:
         name, value = self.calibration.threshold(protocol)
         analysis = self.analyse(volume, reconstruct=True)
         grid = volume.with_(data=analysis.map[None], channels=("anomaly",), mask=None, lesion=None)
-        mask, components = self.postprocess.segment(analysis.map, grid, value)
+        mask, components = self.question.postprocess.segment(analysis.map, grid, value)
         p = self.calibration.p_value(analysis.score, group)
         warnings = [*volume.provenance.get("warnings", []), *analysis.prepared.provenance.get("warnings", [])]
         if p is None:
@@ -392,12 +351,6 @@ class Detector:
             warnings = [*volume.provenance.get("warnings", []), note]
             volume = volume.with_(provenance={**volume.provenance, "warnings": warnings})
         return volume
-
-    def calibrate(self, cohort: Cohort, **options: Any) -> Calibration:
-        """Calibrate on held-out healthy cases; see :func:`aberra.workflows.calibrate.calibrate`."""
-        from aberra.workflows.calibrate import calibrate
-
-        return calibrate(self, cohort, **options)
 
     def _shift_warnings(self, volume: Volume, prepared: Volume) -> list[str]:
         """Say where the scan, without the skull that its preparation took away, departs from what the model has seen."""

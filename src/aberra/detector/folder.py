@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aberra.detector.calibration import Calibration
+from aberra.detector.card import card
+from aberra.detector.detector import Detector
+from aberra.detector.weights import WEIGHTS, state_of
+from aberra.devices import choose_device
 from aberra.errors import AberraError, ModelError, OutputError
 from aberra.files import atomic_path, file_hash, read_json, read_toml, write_json, write_text
 from aberra.method import Method
@@ -22,7 +26,6 @@ from aberra.volume import described
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from aberra.detector import Detector
     from aberra.prepare import Recipe
 
 T = TypeVar("T")
@@ -44,8 +47,6 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     from safetensors.torch import load_file
 
     from aberra.cohort.fingerprint import Fingerprint
-    from aberra.detector import Detector
-    from aberra.devices import choose_device
 
     conforming(device, str, "device")
     choose_device(device)  # before anything is read
@@ -60,7 +61,7 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
             "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
         )
         fit_shape(type(network), saved["dims"], saved["size"])
-    weights = folder / "weights.safetensors"
+    weights = folder / WEIGHTS
     with damage_is_told(weights):
         found = file_hash(weights)
     if saved["hashes"].get(weights.name, found) != found:
@@ -172,8 +173,11 @@ def _recipe(saved: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def save(detector: Detector, folder: Path) -> None:
-    """Write a detector's folder; ``detector.toml`` comes last and makes it whole.
+def save(detector: Detector, folder: Path) -> Detector:
+    """Write weights, ``fingerprint.json``, ``calibration.json``, ``card.md`` and, last, ``detector.toml``, which makes it whole.
+
+    Returns:
+        The detector that lies there.
 
     Raises:
         OutputError: the folder holds something else, or another detector than the one that was loaded from it.
@@ -181,15 +185,10 @@ def save(detector: Detector, folder: Path) -> None:
     import tomli_w
     from safetensors.torch import save_file
 
-    from aberra.detector.card import card
-
     refuse_finished(folder, unless=detector.folder)
     claim(folder, "detector")
-    with atomic_path(folder / "weights.safetensors") as temporary:
-        tensors = {
-            name: tensor.detach().cpu().contiguous() for name, tensor in detector.model.state_dict().items()
-        }
-        save_file(tensors, temporary)
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(state_of(detector.model), temporary)
     if detector.fingerprint is not None:
         write_json(folder / "fingerprint.json", detector.fingerprint.to_json())
     if detector.calibration is not None:
@@ -199,15 +198,15 @@ def save(detector: Detector, folder: Path) -> None:
         "channels": list(detector.channels),
         "dims": detector.dims,
         "size": list(detector.size),
-        "facts": detector.facts,
-        "method": detector.method.to_dict(),
+        "facts": dict(detector.facts),
+        "method": detector.method.record,
         "recipe": {"steps": detector.recipe.to_config(), "state": detector.recipe.state()},
-        "hashes": {"weights.safetensors": file_hash(folder / "weights.safetensors")},
+        "hashes": {WEIGHTS: file_hash(folder / WEIGHTS)},
     }
-    detector.folder = folder
-    detector.__dict__.pop("identity", None)
-    write_text(folder / "card.md", card(detector))
+    saved = detector.with_(folder=folder)
+    write_text(folder / "card.md", card(saved))
     write_text(folder / "detector.toml", tomli_w.dumps(content))
+    return saved
 
 
 def resolve_model(model: Path | str) -> Path:

@@ -53,6 +53,8 @@ class AAE(nn.Module):
     code before dropout, which is the code in use. The original's output is linear instead of tanh: our intensities reach above 1.
     """
 
+    name = "aae"
+
     @configured("model")
     def __init__(
         self,

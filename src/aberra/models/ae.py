@@ -41,6 +41,8 @@ class AE(nn.Module):
     has dropout; the study names it for the dense layers only. The layers' details are those of :mod:`aberra.nets.unified`.
     """
 
+    name = "ae"
+
     @configured("model")
     def __init__(
         self,

@@ -81,6 +81,8 @@ class AnomalySegmenter(nn.Module):
     Many tasks make light work, MICCAI).
     """
 
+    name = "anomaly-segmenter"
+
     @configured("model")
     def __init__(
         self,

@@ -49,6 +49,8 @@ class AnoVAEGAN(VAE):
     Deviation: each turn has a batch of its own, the study's share one. Else as :class:`aberra.models.vae.VAE`.
     """
 
+    name = "anovaegan"
+
     @configured("model")
     def __init__(
         self,

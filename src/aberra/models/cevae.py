@@ -64,6 +64,8 @@ class CeVAE(VAE):
     masked one. No noise in validation.
     """
 
+    name = "cevae"
+
     @configured("model")
     def __init__(
         self,

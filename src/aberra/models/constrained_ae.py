@@ -37,6 +37,8 @@ class ConstrainedAE(AE):
     Deviation: the constraint compares codes before dropout, which would else be its largest part.
     """
 
+    name = "constrained-ae"
+
     @configured("model")
     def __init__(
         self,

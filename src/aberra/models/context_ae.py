@@ -37,6 +37,8 @@ class ContextAE(AE):
         ConfigError: as the autoencoder, or boxes that cannot be drawn.
     """
 
+    name = "context-ae"
+
     @configured("model")
     def __init__(
         self,

@@ -39,6 +39,8 @@ class DAE(nn.Module):
     or brightened, which matters after a short training and on foreign scanners. SiLU instead of the paper's activation.
     """
 
+    name = "dae"
+
     @configured("model")
     def __init__(
         self,

@@ -52,6 +52,8 @@ class DDPM(nn.Module):
     Deviation: small by default (width 32, 1 block a level), so that it trains on a CPU.
     """
 
+    name = "ddpm"
+
     @configured("model")
     def __init__(
         self,

@@ -61,6 +61,8 @@ class DDPMSegmenter(nn.Module):
     above 1. Small by default (width 32), so that it trains on a CPU.
     """
 
+    name = "ddpm-segmenter"
+
     @configured("model")
     def __init__(
         self,

@@ -56,6 +56,8 @@ class DISYRE(nn.Module):
     network predicts the change by default, as :class:`aberra.models.dae.DAE` does.
     """
 
+    name = "disyre"
+
     PREDICTS: tuple[Change, ...] = get_args(Change)
 
     @configured("model")

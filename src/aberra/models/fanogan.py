@@ -52,6 +52,8 @@ class FAnoGAN(nn.Module):
     Deviation: the output is linear by default; our intensities reach above 1. No dropout.
     """
 
+    name = "fanogan"
+
     LATENTS = {"unified": 128, "original": 64}  # noqa: RUF012 (a constant)
 
     @configured("model")

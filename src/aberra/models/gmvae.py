@@ -60,6 +60,8 @@ class GMVAE(nn.Module):
     features. The spatial code has the thesis's 128 numbers a location, the public code 1. Heads give log σ².
     """
 
+    name = "gmvae"
+
     @configured("model")
     def __init__(
         self,

@@ -56,6 +56,8 @@ class GuidedDDPM(DDPM):
     judges by eye.
     """
 
+    name = "guided-ddpm"
+
     @configured("model")
     def __init__(
         self,

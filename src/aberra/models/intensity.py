@@ -22,6 +22,8 @@ class Intensity(nn.Module):
         ConfigError: unknown polarity.
     """
 
+    name = "intensity"
+
     @configured("model")
     def __init__(self, *, polarity: Literal["bright", "dark", "both"] = "bright") -> None:
         super().__init__()

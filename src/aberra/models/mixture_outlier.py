@@ -51,6 +51,8 @@ class MixtureOutlier(nn.Module):
     grey matter (the score's sign has that place); κ = 3 is our choice.
     """
 
+    name = "mixture-outlier"
+
     @configured("model")
     def __init__(
         self,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.errors import ConfigError, TrainingError
+from aberra.errors import ConfigError, NotFittedError, TrainingError
 from aberra.options import Between, Dims, Several, Sigma, Width, configured
 
 if TYPE_CHECKING:
@@ -38,11 +38,14 @@ class OneClassSVM(nn.Module):
 
     Raises:
         ConfigError: ν outside (0, 1), scales that do not ascend from 0 or more, or no voxel to learn from.
+        NotFittedError: asked before :meth:`fit_samples`.
 
     No weights; 2,000·(F + 1) + 2F + 2 numbers with F = 7 features a channel.
 
     Deviation: voxels of the whole brain share one machine; El Azami has one a location, Zimmerer (Z9) one for whole slices.
     """
+
+    name = "ocsvm"
 
     @configured("model")
     def __init__(
@@ -117,6 +120,8 @@ class OneClassSVM(nn.Module):
     def distance(self, features: Tensor) -> Tensor:
         """Score of standardised features: (V, F) to (V,)."""
         used = self.weights > 0
+        if not used.any():
+            raise NotFittedError(self.name)
         support, weights = self.support[used].double(), self.weights[used].double()
         level = (weights / weights.sum()).log()
         parts = []

@@ -8,7 +8,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from aberra.options import Count, Edge, Width, configured
+from aberra.errors import ConfigError, NotFittedError
+from aberra.options import Count, Dims, Edge, Width, configured
 
 RELATIVE_RANK = 1e-9
 """Components with a smaller share of the first one's variance are noise of the arithmetic and are left out."""
@@ -26,20 +27,28 @@ class PCA(nn.Module):
 
     Args:
         channels: C.
-        size: spatial shape S of the input, 2-D or 3-D.
+        dims: 2 (components of slices) or 3 (of volumes, or patches of them).
+        size: spatial shape S of the input.
         components: K; fewer where the samples span less (at most samples − 1), the rest of V is then zero.
 
     Raises:
-        ConfigError: no component.
+        ConfigError: no component, or a size of other dimensions.
+        NotFittedError: asked before :meth:`fit_samples`.
 
     No weights; 16,384·(K + 1) numbers at 128², one channel.
 
     Deviation: intensities as prepared; Saase standardised each voxel after an affine registration.
     """
 
+    name = "pca"
+
     @configured("model")
-    def __init__(self, *, channels: Width, size: Sequence[Edge], components: Count = 128) -> None:
+    def __init__(
+        self, *, channels: Width, dims: Dims = 2, size: Sequence[Edge], components: Count = 128
+    ) -> None:
         super().__init__()
+        if len(size) != dims:
+            raise ConfigError(f"prepare.size={list(size)}: expected {dims} edges, for model.dims={dims}")
         self.mean: Tensor
         self.components: Tensor
         features = channels * prod(size)
@@ -68,6 +77,8 @@ class PCA(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S)."""
+        if not (self.components.any() or self.mean.any()):
+            raise NotFittedError(self.name)
         with torch.autocast(x.device.type, enabled=False):  # a sum over 16,384 pixels needs its digits
             centred = x.float().flatten(1) - self.mean
             restored = self.mean + centred @ self.components.T @ self.components

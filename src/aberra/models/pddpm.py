@@ -55,6 +55,8 @@ class PatchedDDPM(nn.Module):
     Deviation: each box has a noise of its own, fixed and shared by all images; the released code draws one noise an image.
     """
 
+    name = "pddpm"
+
     @configured("model")
     def __init__(
         self,

@@ -20,6 +20,8 @@ class Random(nn.Module):
         seed: of the noise, with the foreground.
     """
 
+    name = "random"
+
     @configured("model")
     def __init__(self, *, seed: int = 0) -> None:
         super().__init__()

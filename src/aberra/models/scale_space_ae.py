@@ -51,6 +51,8 @@ class ScaleSpaceAE(nn.Module):
     what we could read of the original states neither. The low band is compressed like the others.
     """
 
+    name = "scale-space-ae"
+
     @configured("model")
     def __init__(
         self,

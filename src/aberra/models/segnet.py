@@ -64,6 +64,8 @@ class SegNet(nn.Module):
     probability is that of its mean f.
     """
 
+    name = "segnet"
+
     @configured("model")
     def __init__(
         self,

@@ -48,6 +48,8 @@ class SkipAE(nn.Module):
     skips and p, which the authors call intricate to set, are ours.
     """
 
+    name = "skip-ae"
+
     @configured("model")
     def __init__(
         self,

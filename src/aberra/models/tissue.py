@@ -51,6 +51,8 @@ class Tissue(nn.Module):
         MismatchError: a scan that is not on the atlas' grid.
     """
 
+    name = "tissue"
+
     @configured("model")
     def __init__(
         self, *, size: Sequence[int], spacing: AtlasVoxel = 1.0, white_matter: NotNegative = 0.0

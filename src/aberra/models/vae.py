@@ -54,6 +54,8 @@ class VAE(nn.Module):
     Deviation: the second head is log σ², the study's log σ. Else as :class:`aberra.models.ae.AE`.
     """
 
+    name = "vae"
+
     LIKELIHOODS: tuple[Likelihood, ...] = get_args(Likelihood)
 
     @configured("model")

@@ -50,6 +50,8 @@ class VQVAE(nn.Module):
     later work: Dhariwal et al. 2020, Jukebox); the paper leaves them.
     """
 
+    name = "vqvae"
+
     @configured("model")
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from aberra.errors import MismatchError
+from aberra.errors import MismatchError, NotFittedError
 from aberra.options import Edge, NotNegative, Width, configured
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ class ZMap(nn.Module):
 
     Raises:
         MismatchError: a volume on another grid.
+        NotFittedError: asked before :meth:`fit`.
     """
+
+    name = "zmap"
 
     @configured("model")
     def __init__(self, *, channels: Width, size: Sequence[Edge], floor: NotNegative = 0.25) -> None:
@@ -67,6 +70,8 @@ class ZMap(nn.Module):
     def score_volume(self, x: Tensor, mask: Tensor) -> Tensor:
         """Shape (C, D, H, W) to (D, H, W), zero outside the mask and where fewer than two healthy brains reach."""
         self._check(tuple(x.shape[1:]))
+        if not self.count.any():
+            raise NotFittedError(self.name)
         z = ((x - self.mean) / self.std).abs().mean(dim=0)
         return z * mask * (self.count > 1)
 

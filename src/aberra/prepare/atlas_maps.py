@@ -31,6 +31,7 @@ class AtlasMaps:
     moved: the scan stays on its voxels. Maps are zero outside the brain mask.
     """
 
+    name = "atlas-maps"
     version = 1
 
     @configured("atlas-maps")

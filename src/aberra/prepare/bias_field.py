@@ -27,6 +27,7 @@ class BiasField:
         ConfigError: shrink or iterations below 1.
     """
 
+    name = "bias-field"
     version = 1
 
     @configured("bias-field")

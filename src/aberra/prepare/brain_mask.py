@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from aberra.errors import ConfigError, InputError
-from aberra.foreground import CUT_AWAY, RIM, largest, nonzero, rim
+from aberra.foreground import body, cut_away, inside_tissue, nonzero
 from aberra.options import Between, configured
 from aberra.prepare.grid import resample_to, warn
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aberra.volume import Volume
-
-TISSUE_FACE = 0.3
-"""Share of tissue from which a face of the field of view cuts through the body."""
 
 MaskMethod = Literal["auto", "given", "nonzero", "otsu", "deepbet", "strip", "all", "command"]
 
@@ -101,6 +98,7 @@ class BrainMask:
         ConfigError: unknown method, ``fraction`` outside (0, 1), or ``command`` without a program.
     """
 
+    name = "brain-mask"
     version = 3
     device = "auto"
     """Where networks run; set by :meth:`~aberra.prepare.recipe.Recipe.place`, no part of the configuration."""
@@ -173,12 +171,12 @@ class BrainMask:
 
     def _rules(self, volume: Volume) -> Iterator[str]:
         """What to try, in order."""
-        if self.method in {"auto", "deepbet", "strip"} and _cut_away(volume.data[0], nonzero(volume.data)):
+        if self.method in {"auto", "deepbet", "strip"} and cut_away(volume.data[0], nonzero(volume.data)):
             yield "nonzero"
         elif self.method == "auto":
             if _may_be_head(volume):
                 yield "deepbet"
-            yield "all" if _inside_tissue(_head(volume)) else "otsu"
+            yield "all" if inside_tissue(body(volume.data[0])) else "otsu"
         elif self.method == "deepbet":
             yield from ("deepbet", "strip")
         else:
@@ -198,7 +196,7 @@ class BrainMask:
             return self._run(volume)
         if rule == "all":
             return np.ones(volume.shape, dtype=bool)
-        return _head(volume) if rule == "otsu" else nonzero(volume.data)
+        return body(volume.data[0]) if rule == "otsu" else nonzero(volume.data)
 
     def _run(self, volume: Volume) -> NDArray[np.bool]:
         """Let an external program make the mask."""
@@ -241,33 +239,3 @@ def _may_be_head(volume: Volume) -> bool:
     if NOT_MR & {name.lower() for name in said} or NOT_MR_FILES & set(words):
         return False
     return float((volume.data[0] < AIR_HU).mean()) <= AIR_SHARE
-
-
-def _cut_away(data: NDArray[np.float32], inside: NDArray[np.bool]) -> bool:
-    """Whether the background was cut away: much of one value, and a bright rim instead of fading air."""
-    if not inside.any():
-        return True
-    if inside.mean() > 1 - CUT_AWAY:
-        return bool(inside.all() and data.min() == data.max())
-    return rim(data, inside) >= RIM
-
-
-def _inside_tissue(head: NDArray[np.bool]) -> bool:
-    """Whether the field of view is a crop within the body: tissue on at least four of the six faces."""
-    faces = [head.take(end, axis=axis).mean() for axis in range(3) for end in (0, -1)]
-    return int(np.sum(np.array(faces) > TISSUE_FACE)) >= 4
-
-
-def _head(volume: Volume) -> NDArray[np.bool]:
-    """Head or body against air: Otsu's threshold on the smoothed scan, largest region, holes filled."""
-    from scipy.ndimage import binary_fill_holes, gaussian_filter
-    from skimage.filters import threshold_otsu
-
-    smooth = gaussian_filter(volume.data[0], [1.0 if length > 2 else 0.0 for length in volume.shape])
-    if smooth.min() == smooth.max():
-        return np.full(volume.shape, bool(smooth.max() != 0))
-    # half the threshold: Otsu splits bright from dark tissue where there is much of both
-    found = largest(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
-    for index in range(len(found)):
-        found[index] = binary_fill_holes(found[index])
-    return found

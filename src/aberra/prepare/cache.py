@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.console import bars
 from aberra.errors import InputError
 from aberra.failures import told
 from aberra.files import atomic_path, config_hash, read_json, write_json
-from aberra.output import claim, inputs_of, keep_out
+from aberra.output import claim
 from aberra.volume import ON_GRID, Volume
 
 if TYPE_CHECKING:

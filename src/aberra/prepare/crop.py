@@ -27,6 +27,7 @@ class Crop:
         ConfigError: unknown centre, or not three edges of 0 or more.
     """
 
+    name = "crop"
     version = 1
 
     @configured("crop")

@@ -28,6 +28,7 @@ class HistogramMatch:
     hang on the choice of a patient.
     """
 
+    name = "histogram-match"
     version = 1
     REFERENCES = 50
 

@@ -36,6 +36,7 @@ class Normalise:
         ConfigError: unknown method or an empty window.
     """
 
+    name = "normalise"
     version = 1
 
     @configured("normalise")

@@ -26,6 +26,7 @@ class Orient:
         ConfigError: not an orientation.
     """
 
+    name = "orient"
     version = 2
 
     @configured("orient")

@@ -44,6 +44,7 @@ class Register:
         ConfigError: unknown target.
     """
 
+    name = "register"
     version = 3
 
     @configured("register")

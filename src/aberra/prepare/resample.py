@@ -39,6 +39,7 @@ class Resample:
         ConfigError: not three sizes of 0 or more.
     """
 
+    name = "resample"
     version = 2
 
     @configured("resample")

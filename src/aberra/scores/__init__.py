@@ -35,7 +35,10 @@ class Scored:
 
 
 class Score(Protocol):
-    """Asks one question of a model. One whose map is a lesion's probability says so: ``probability = True``."""
+    """Asks one question of a model. One whose map is a lesion's probability says so: ``probability = True``.
+
+    One whose map is a difference of intensities has ``unit = "intensity"``: its mean is an ℓ1 error.
+    """
 
     needs: tuple[str, ...]
 

@@ -43,6 +43,7 @@ class ANDi:
     clipped, since intensities have no fixed range here. The noise of t is the same for every slice.
     """
 
+    name = "andi"
     needs = ("Denoises",)
 
     @configured("score")

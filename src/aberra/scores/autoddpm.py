@@ -63,6 +63,7 @@ class AutoDDPM:
     is one of healthy brains, not the image's own, which a large lesion raises. x̂ is not clipped to [0, 1].
     """
 
+    name = "autoddpm"
     needs = ("Denoises", "HasFeatures")
 
     @configured("score")

@@ -41,6 +41,8 @@ class Combi:
     a sick one, and squares the residual; ours does neither.
     """
 
+    name = "combi"
+
     @configured("score")
     def __init__(
         self,

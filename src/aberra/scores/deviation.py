@@ -30,6 +30,7 @@ class Deviation:
         ConfigError: unknown mode, or another number of modes than channels.
     """
 
+    name = "deviation"
     needs = ("Expects",)
 
     @configured("score")

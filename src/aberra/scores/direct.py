@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Direct:
     """Takes the model's own voxel scores as they are."""
 
+    name = "direct"
     needs = ("ScoresVolume",)
 
     def __call__(self, model: ScoresVolume, x: Tensor, mask: Tensor, run: Runner) -> Scored:

@@ -38,6 +38,8 @@ class Gradient:
     image, so that a score does not depend on the batch. Zimmerer smooths with a kernel of 5 pixels without stating σ.
     """
 
+    name = "gradient"
+
     @configured("score")
     def __init__(
         self, *, of: OfTerm = "elbo", smoothgrad: Count = 1, noise: NotNegative = 0.1, smooth: Sigma = 0.0

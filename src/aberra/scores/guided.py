@@ -78,7 +78,9 @@ class Guided:
     Deviation: mean over channels instead of the sum.
     """
 
+    name = "guided"
     needs = ("Denoises", "JudgesHealth")
+    unit = "intensity"
     ENCODERS = ("ddim", "dpm-solver")
 
     @configured("score")

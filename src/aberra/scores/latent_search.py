@@ -36,6 +36,8 @@ class LatentSearch:
     Deviation: starts at the mean code 0 instead of a random one, so that a map can be repeated and 200 steps do (the paper: 500).
     """
 
+    name = "latent-search"
+
     @configured("score")
     def __init__(
         self,
@@ -50,6 +52,7 @@ class LatentSearch:
         self.rate = rate
         self.feature_weight = feature_weight
         self.mode = mode
+        self.unit = "intensity"
         self.smooth = smooth
         self.needs = ("Generates", "HasCritic") if feature_weight else ("Generates",)
 

@@ -45,6 +45,7 @@ class Mahalanobis:
     a covariance each.
     """
 
+    name = "mahalanobis"
     needs = ("Denoises",)
 
     COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)

@@ -40,6 +40,7 @@ class MonteCarlo:
     The reconstruction is the mean of the draws. Memory does not grow with N.
     """
 
+    name = "monte-carlo"
     needs = ("SamplesReconstructions",)
 
     @configured("score")
@@ -50,6 +51,7 @@ class MonteCarlo:
         if draws < fewest:
             raise ConfigError(f"score.draws={draws}; expected {fewest} or more with of='{of}'")
         self.of = of
+        self.unit = "intensity" if of == "residual" else ""
         self.draws = draws
         self.mode = mode
         self.smooth = smooth

@@ -33,7 +33,9 @@ class MultiScale:
         ConfigError: unknown option or negative smoothing.
     """
 
+    name = "multi-scale"
     needs = ("ReconstructsLevels",)
+    unit = "intensity"
 
     @configured("score")
     def __init__(

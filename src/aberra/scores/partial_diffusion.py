@@ -97,6 +97,7 @@ class PartialDiffusion:
     Deviation: the paper squares the difference.
     """
 
+    name = "partial-diffusion"
     needs: tuple[str, ...] = ("Denoises",)
 
     @configured("score")
@@ -128,6 +129,7 @@ class PartialDiffusion:
             alpha=alpha,
             data_range=data_range,
         )
+        self.unit = self.residual.unit if of == "residual" and not self.perceptual else ""
         if self.perceptual:
             self.needs = ("Denoises", "HasFeatures")
 

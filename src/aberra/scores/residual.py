@@ -41,6 +41,7 @@ class Residual:
     scale and not weighted. SSIM is taken within the slice for 2-D models, in space for 3-D models.
     """
 
+    name = "residual"
     needs = ("Reconstructs",)
     MODES: tuple[Mode, ...] = get_args(Mode)
 
@@ -55,6 +56,7 @@ class Residual:
         data_range: Positive | None = None,
     ) -> None:
         self.mode = mode
+        self.unit = "intensity" if mode in get_args(Sign) else ""
         self.centre = centre
         self.smooth = smooth
         for name, value, modes in (

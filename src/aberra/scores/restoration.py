@@ -68,7 +68,9 @@ class Restoration:
     the image's own reconstruction. The ELBO is taken at the posterior mean. Anisotropic TV. λ is fixed by default.
     """
 
+    name = "restoration"
     needs = ("HasElbo",)
+    unit = "intensity"
 
     SCHEDULES: tuple[Descent, ...] = get_args(Descent)
 

@@ -44,6 +44,7 @@ class Segmentation:
     What the model puts in the lesions' place is returned as reconstruction, where it does. Memory does not grow with N. Deviation: whether the divisor of W32 is N or N − 1 is not published.
     """
 
+    name = "segmentation"
     needs: tuple[str, ...] = ("Segments",)
 
     @configured("score")

@@ -32,6 +32,8 @@ class Term:
         ConfigError: unknown term or a negative κ.
     """
 
+    name = "term"
+
     @configured("score")
     def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative = 1.0) -> None:
         self.of = of

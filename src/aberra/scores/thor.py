@@ -59,6 +59,7 @@ class THOR:
     ``harmonise``, and the new x₀ is noised to the next step at once. x₀ is not clipped to [0, 1].
     """
 
+    name = "thor"
     needs = ("Denoises", "HasFeatures")
 
     @configured("score")

@@ -11,19 +11,20 @@ import numpy as np
 
 from aberra import __version__
 from aberra.cohort import Cohort
+from aberra.cohort.inputs import inputs_of
 from aberra.errors import ConfigError, unknown
 from aberra.files import write_json
-from aberra.output import check_names, inputs_of
+from aberra.output import check_names
 from aberra.synthesis.anatomy import ATLAS, Anatomy
 from aberra.synthesis.artefacts import ARTEFACTS, artefact
 from aberra.synthesis.contrast import CONTRASTS as HEAD_CONTRASTS
 from aberra.synthesis.folder import spread, write_files, write_folder, write_manifest
 from aberra.synthesis.heads import draw_scans, render_head
-from aberra.synthesis.lesions import SOURCES, draw_lesion, plant
+from aberra.synthesis.lesions import draw_lesion, plant
+from aberra.synthesis.parameters import SHAPES, SOURCES
 from aberra.synthesis.phantom import channel_of, draw_channels, render
 from aberra.synthesis.profiles import profiles as known_profiles
 from aberra.synthesis.scans import MappedScan
-from aberra.synthesis.shapes import SHAPES
 from aberra.synthesis.shifts import SHIFTS, shift
 
 if TYPE_CHECKING:

@@ -9,18 +9,15 @@ from scipy.ndimage import gaussian_filter, map_coordinates, median_filter
 
 from aberra.foreground import region
 from aberra.synthesis.fields import smooth_noise
+from aberra.synthesis.parameters import FOREIGN, PATCHES
 from aberra.synthesis.poisson import poisson_blend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from aberra.synthesis.lesions import LesionParameters
+    from aberra.synthesis.parameters import LesionParameters
     from aberra.volume import Volume
 
-FOREIGN = ("foreign", "foreign-shifted")
-"""Sources that take tissue out of another scan."""
-PATCHES = ("patch", *FOREIGN)
-"""Sources that are real tissue."""
 HALF, STEEPNESS = 24 / 255, 255 / 12
 """Of the label ``intensity``: change that counts half, and steepness, in ranges of the scan's intensities (Schlüter et al. 2022, arXiv
 2109.15222, for most objects: x₀ = 24 and k = 1/12, of 255 grey values)."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.cohort.inputs import keep_out
 from aberra.console import bars
 from aberra.files import config_hash, read_json, recorded, tidy, write_text
-from aberra.output import check_held, check_names, claim, keep_out
+from aberra.output import check_held, check_names, claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import binary_erosion, map_coordinates
 
-from aberra.errors import ConfigError, InputError, unknown
+from aberra.errors import ConfigError, InputError
 from aberra.foreground import region
-from aberra.synthesis.filling import FOREIGN, PATCHES, filled, saturated
-from aberra.synthesis.shapes import BOXES, EDGE_MM, SHAPES, soft_shape
+from aberra.synthesis.filling import filled, saturated
+from aberra.synthesis.parameters import (
+    BOXES,
+    EDGE_MM,
+    FOREIGN,
+    PATCHES,
+    LesionParameters,
+)
+from aberra.synthesis.shapes import soft_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +26,6 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
-SOURCES = ("hyper", "hypo", "texture", "patch", "mass", "ventricle", "tumour")
-BLENDS = ("alpha", "poisson", "mixed")
-LABELS = ("binary", "soft", "displacement", "intensity")
 DISPLACES = ("mass", "ventricle", "tumour")
 DARK_TUMOUR = ("t1",)
 """Channels in which a tumour is darker than tissue: it is wet, which T1 shows dark, T2 and FLAIR bright; contrast agent
@@ -31,68 +34,6 @@ MOVED_MM = 1.0
 """Voxels displaced by at least this are truth of a displacing lesion."""
 CORE = 0.8
 """Share of each axis, around the middle, in which boxes have their centre (Tan et al. 2020)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LesionParameters:
-    """Everything that is drawn about a lesion.
-
-    Attributes:
-        shape: ``ellipsoid``, ``blob``, ``tube``, ``box``, ``cube`` or ``mask`` (a real lesion's shape from ``mask_file``).
-        source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from elsewhere in the scan), ``foreign`` (from
-            the same place of another scan), ``foreign-shifted`` (from another place of it), ``mass`` (bright core that pushes tissue away), ``ventricle`` (the fluid at the centre grows) or ``tumour`` (a mass
-            that is dark in :data:`DARK_TUMOUR` and bright in other channels; its truth is the tumour alone, as raters of BraTS
-            outline it, while the truth of ``mass`` is all tissue that moved by a millimetre, too).
-        blend: ``alpha`` (soft edge), or in the gradient domain, for patches and textures, ``poisson`` (the gradients are interpolated) or
-            ``mixed`` (of the two weighted gradients the stronger one; PII), see :func:`aberra.synthesis.poisson.poisson_blend`.
-        label: what :func:`plant` returns besides the binary truth: ``binary``, ``soft`` (membership times ``factor``; of patches 0 where
-            they changed nothing), ``displacement`` (mm) or ``intensity`` (a logistic function of the change, in [0, 1)).
-        centre: index (d, h, w).
-        radius_mm: mean radius.
-        stretch: relative semi-axes.
-        strength: change of intensity, share of the scan's median foreground.
-        offset: where a patch's tissue is taken from: the centre less this index.
-        seed: of shape and texture.
-        mask_file: for shape ``mask``.
-        edge_mm: width of the soft edge; 0 is a hard one.
-        factor: weight α of what is planted, in (0, 1]; 1 − α of the scan stays.
-        scale: enlargement of a patch's tissue.
-        gain: of a patch's intensity.
-    """
-
-    shape: str
-    source: str
-    blend: str
-    label: str
-    centre: tuple[int, int, int]
-    radius_mm: float
-    stretch: tuple[float, float, float]
-    strength: float
-    offset: tuple[int, int, int]
-    seed: int
-    mask_file: str = ""
-    edge_mm: float = EDGE_MM
-    factor: float = 1.0
-    scale: float = 1.0
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("lesion shape", self.shape, SHAPES),
-            ("lesion source", self.source, (*SOURCES, *FOREIGN)),
-            ("lesion blend", self.blend, BLENDS),
-            ("lesion label", self.label, LABELS),
-        ):
-            if value not in known:
-                raise unknown(kind, value, known)
-        if self.blend != "alpha" and self.source not in {"texture", *PATCHES}:
-            raise ConfigError(
-                f"lesion source '{self.source}' with {self.blend} blending: gradients do not see a constant change; use alpha"
-            )
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
 
 
 def draw_lesion(
@@ -291,7 +232,8 @@ def _label(
     if parameters.label == "soft":
         label = alpha * np.float32(parameters.factor)
         patch = parameters.source in PATCHES
-        return label * (after != before).any(axis=0) if patch else label
+        # (1 − α)x + αx is x but for rounding
+        return label * ~np.isclose(after, before, rtol=1e-5, atol=0).all(axis=0) if patch else label
     return truth if parameters.label == "binary" else truth * saturated(after - before, before[:, foreground])
 
 

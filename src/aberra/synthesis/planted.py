@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.errors import ConfigError, unknown
-from aberra.synthesis.filling import FOREIGN, PATCHES
-from aberra.synthesis.lesions import BLENDS, SOURCES, draw_lesion, plant
+from aberra.synthesis.lesions import draw_lesion, plant
+from aberra.synthesis.parameters import BLENDS, FOREIGN, PATCHES, SHAPES, SOURCES
 from aberra.synthesis.profiles import BRIGHT, DARK, TEXTURE
-from aberra.synthesis.shapes import SHAPES
 from aberra.volume import Volume
 
 if TYPE_CHECKING:

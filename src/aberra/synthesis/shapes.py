@@ -9,16 +9,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from aberra.synthesis.fields import smooth_noise
+from aberra.synthesis.parameters import EDGE_MM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from aberra.synthesis.lesions import LesionParameters
-
-BOXES = ("box", "cube")
-SHAPES = ("ellipsoid", "blob", "tube", "mask", *BOXES)
-EDGE_MM = 1.0
-"""Usual width of the soft edge: what partial volume does to a real border."""
+    from aberra.synthesis.parameters import LesionParameters
 
 
 def soft_shape(

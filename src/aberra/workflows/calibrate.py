@@ -11,6 +11,7 @@ import numpy as np
 
 from aberra.cohort import Cohort
 from aberra.cohort.groups import group_value
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
 from aberra.detector.calibration import Calibration, ScoreHistogram
@@ -20,7 +21,7 @@ from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
 from aberra.method import SUPERVISED, Method
 from aberra.options import configured
-from aberra.output import claim, inputs_of, keep_out
+from aberra.output import claim
 from aberra.pretrained import shipped_detectors
 from aberra.training.config import LESION_FREE
 
@@ -46,7 +47,7 @@ def calibrate(
     out: Path | None = None,
     progress: bool = False,
     failed: MutableMapping[str, str] | None = None,
-) -> Calibration:
+) -> Detector:
     """Calibrate a detector on a cohort's healthy cases and save it.
 
     A case that fails does not stop the others; the calibration's notes name it.
@@ -55,17 +56,20 @@ def calibrate(
     left out, too, and ``test`` where there is a ``calibration`` or ``val`` split, so that test cases stay unseen.
 
     Args:
-        detector: gets the new calibration.
+        detector: stays as it is.
         cohort: healthy cases; diseased ones are only used with ``lesions``, and, where there is no healthy one, their
             lesion-free slices by a detector that was trained on such slices.
         channels: manifest columns to read.
         group_by: manifest column for p-values within groups; ``age`` in bands of ten years.
         lesions: also set the threshold ``validation-lesion``: best pooled Dice on the diseased cases.
-        method: ask the model this method's question from now on (its score, post-processing and case score); it must agree
-            with the detector's own method in everything that was learnt.
+        method: ask the model this method's question (its score, post-processing and case score); it must agree with the detector's own
+            method in everything that was learnt.
         out: folder to save the calibrated detector in; None saves where it was loaded from.
         progress: show a progress bar.
         failed: gets case and reason of those that fail.
+
+    Returns:
+        The calibrated detector.
 
     Raises:
         OutputError: ``out`` holds something else.
@@ -77,12 +81,12 @@ def calibrate(
     expect_cohort(cohort)
     failed = {} if failed is None else failed
     _check_target(detector, method, out)
-    identity = config_hash([detector.identity["fingerprint"], method.to_dict() if method else None])
+    identity = config_hash([detector.identity["fingerprint"], method.settings if method else None])
     if out is not None:
         keep_out(out, inputs_of(cohort))
     logs = out or detector.folder
     if method is not None:
-        detector.ask(method)
+        detector = detector.asking(method)
     wanted = list(channels) if channels else None
     chosen = _for_calibration(cohort)
     fresh, notes, lesion_free = _held_out(detector, chosen, wanted, str(cohort.source))
@@ -95,7 +99,7 @@ def calibrate(
     if method is not None:
         supervised = detector.method.learns_from in SUPERVISED
         diseased = [case for case in chosen if supervised and not lesion_free and not case.healthy]
-        tune_score(detector, [*fresh, *_unseen(detector, diseased, wanted)], wanted)
+        detector = tuned(detector, [*fresh, *_unseen(detector, diseased, wanted)], wanted)
     calibration = measure_calibration(
         detector,
         fresh,
@@ -112,12 +116,12 @@ def calibrate(
         diseased = [case for case in chosen if case.lesion is not None]
         value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress, failed=failed, logs=logs)
         calibration = replace(calibration, thresholds=calibration.thresholds | {"validation-lesion": value})
-    detector.calibration = calibration
-    if out is None and detector.folder is not None:
+    detector = detector.with_(calibration=calibration)
+    if out is not None:
+        return detector.save(out)
+    if detector.folder is not None:
         write_json(detector.folder / "calibration.json", calibration.to_json())
-    elif out is not None:
-        detector.save(out)
-    return calibration
+    return detector
 
 
 def _held_out(
@@ -165,14 +169,14 @@ def _check_target(detector: Detector, method: Method | None, out: Path | None) -
         refuse_finished(out)
 
 
-def tune_score(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> None:
-    """Let a score that has settings to find (``tune``) find them on healthy cases; they become part of the method."""
-    tune = getattr(detector.score, "tune", None)
+def tuned(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Detector:
+    """The detector with the settings that its score finds (``tune``) on healthy cases; they become part of the method."""
+    tune = getattr(detector.question.score, "tune", None)
     if tune is None:
-        return
+        return detector
     # one volume at a time: the score decides how many it looks at
-    found = tune(detector.model, _prepared(detector, cases, channels), detector.runner)
-    detector.ask(replace(detector.method, score=detector.method.score | found))
+    settings = tune(detector.model, _prepared(detector, cases, channels), detector.runner)
+    return detector.asking(replace(detector.method, score=detector.method.score | settings))
 
 
 def _prepared(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Iterator[Volume]:
@@ -235,7 +239,7 @@ def measure_calibration(
         group_by=group_by,
         data_hash=config_hash([case.content_hash(list(case.channels)) for case in used]),
         notes=noted,
-        probability=getattr(detector.score, "probability", False),
+        probability=getattr(detector.question.score, "probability", False),
     )
 
 

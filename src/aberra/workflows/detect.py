@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aberra.cohort import Cohort
 from aberra.cohort.groups import group_value
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.console import bars
 from aberra.errors import AberraError, OutputError
 from aberra.failures import told
@@ -25,7 +26,7 @@ from aberra.files import (
     write_text,
     writing,
 )
-from aberra.output import check_held, check_names, claim, inputs_of, keep_out, kind_of
+from aberra.output import check_held, check_names, claim, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -205,13 +206,10 @@ def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Call
             bar.reset(part, description=name, total=None)
             begun += 1
 
-        detector.runner.watch = lambda done, total: bar.update(part, completed=done, total=total)
-        try:
+        with detector.runner.watched(lambda done, total: bar.update(part, completed=done, total=total)):
             yield begin
-            bar.update(whole, completed=cases)
-            bar.remove_task(part)
-        finally:
-            detector.runner.watch = None
+        bar.update(whole, completed=cases)
+        bar.remove_task(part)
 
 
 def _detect_case(

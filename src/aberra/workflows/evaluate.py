@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,38 +16,17 @@ from aberra.failures import refuse, told
 from aberra.files import read_json, reading, write_json, write_text
 from aberra.foreground import region
 from aberra.metrics import figures
-from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
-from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
-from aberra.metrics.kinds import KindOverlap
-from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.paired import compare
-from aberra.metrics.slices import SliceScores
-from aberra.metrics.surface import hd95
 from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
-from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
-from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
 from aberra.options import Within, configured, conforming
 from aberra.output import claim, expect_results
+from aberra.workflows.tally import Compared, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from aberra.cohort import Case
     from aberra.volume import Volume
-
-CASE_BITS = 18
-"""Resolution of a single case's histogram: AP to about 1e-5, 4 MiB."""
-
-LADDER = 16
-"""Thresholds of the FROC curve."""
-
-MIN_VOXELS = 8
-"""Findings below this are dropped in FROC, as in the masks."""
-
-MIN_GROUP = 10
-"""Healthy cases of a group from which its false-positive rate is printed."""
 
 PROTOCOLS = {
     "validation-lesion": "validation lesions",
@@ -59,24 +36,6 @@ PROTOCOLS = {
 """What a threshold was set on, where it was not healthy held-out cases."""
 
 REGION = "manifest mask where given, else all of the scan but its background; lesion voxels always"
-
-
-@dataclass
-class _Tally:
-    """What one pass accumulates; nothing here grows with the number of voxels."""
-
-    bootstrap: PatientBootstrap
-    froc: Froc
-    histogram: VoxelHistogram = field(default_factory=VoxelHistogram)
-    residuals: Residuals = field(default_factory=Residuals)
-    lesions: LesionCounts = field(default_factory=LesionCounts)
-    slices: SliceScores = field(default_factory=SliceScores)
-    reliability: Reliability = field(default_factory=Reliability)
-    uncertainty: UncertaintyQuality = field(default_factory=UncertaintyQuality)
-    pooled: dict[str, Overlap] = field(default_factory=dict)
-    kinds: KindOverlap = field(default_factory=KindOverlap)
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
 @configured("evaluate")
@@ -132,9 +91,8 @@ def evaluate(
     folder = results / "evaluation"
     claim(folder, "evaluation")
     calibration = _calibration(results / "calibration.json")
-    thresholds: dict[str, float] = calibration.get("thresholds", {})
-    tally = _Tally(PatientBootstrap(n_boot, seed), Froc(_ladder(calibration) if curves else []))
-    method, failed = _walk(results, cases, thresholds, tally, progress=progress)
+    tally = Tally(calibration, replicates=n_boot, seed=seed, curves=curves)
+    method, failed = _walk(results, cases, tally, progress=progress)
     if failed and (
         not allow_missing or len(failed) == len(cases)
     ):  # numbers of fewer cases are other numbers
@@ -148,22 +106,14 @@ def evaluate(
         "missing": missing,
         "failed": {case: told(error, results, case) for case, error in failed.items()},
         "region": REGION,
-        "protocols": {name: PROTOCOLS.get(name, "healthy held-out cases") for name in thresholds},
-        "voxel": _voxel(tally, thresholds),
-        "mask": _mask(tally),
-        "raters": _mean(tally, "raters_dice"),
-        "kinds": tally.kinds.summary(FIXED if FIXED in thresholds else calibration.get("default")),
-        "reliability": tally.reliability.summary(replicates=n_boot, seed=seed),
-        "uncertainty": tally.uncertainty.summary(replicates=n_boot, seed=seed),
-        "lesion": _lesion(tally, calibration.get("default")),
-        "slice": tally.slices.summary(replicates=n_boot, seed=seed),
-        "case": _case(tally, n_boot, seed),
+        "protocols": {name: PROTOCOLS.get(name, "healthy held-out cases") for name in tally.thresholds},
+        **tally.summary(),
         "per_case": tally.cases,
         "warnings": tally.warnings,
     }
     if against:
         content["against"] = _against(content, results, against)
-    content["figures"] = [] if not curves else _figures(folder, tally, thresholds, content)
+    content["figures"] = [] if not curves else _figures(folder, tally, content)
     rows = rows_of(content)
     write_json(folder / "metrics.json", content)
     write_text(folder / "table.csv", as_csv(rows))
@@ -174,7 +124,7 @@ def evaluate(
 
 
 def _walk(
-    results: Path, cases: list[Case], thresholds: dict[str, float], tally: _Tally, *, progress: bool
+    results: Path, cases: list[Case], tally: Tally, *, progress: bool
 ) -> tuple[str, dict[str, Exception]]:
     """Read every case once; returns the method and what came of the cases that failed."""
     from rich.progress import track
@@ -186,7 +136,7 @@ def _walk(
         try:
             method, row, found = _read_case(results / case.case, case, tally.warnings, kinds_told=kinds_told)
             pooled = True
-            tally.cases.append(row | (_score_case(case.patient, found, thresholds, tally) if found else {}))
+            tally.cases.append(row | (tally.add(case.patient, found) if found else {}))
         except Exception as error:
             if pooled:  # the pools may hold half of the case
                 raise InputError(f"{case.case}: {told(error, results, case.case)}") from error
@@ -194,22 +144,9 @@ def _walk(
     return method, failed
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What is compared of a case: result and truth on one grid."""
-
-    map: Volume
-    mask: NDArray[np.bool]
-    labels: NDArray[np.uint8]
-    region: NDArray[np.bool]
-    spread: NDArray[np.float32] | None
-    kinds: NDArray[np.generic] | None
-    second: NDArray[np.bool] | None
-
-
 def _read_case(
     folder: Path, case: Case, warnings: dict[str, list[str]], *, kinds_told: bool
-) -> tuple[str, dict[str, Any], _Found | None]:
+) -> tuple[str, dict[str, Any], Compared | None]:
     """A case's method, what its result says, and its arrays, where there is truth."""
     from aberra.io import read_mask
     from aberra.volume import Volume
@@ -248,7 +185,7 @@ def _read_case(
         kept = ~read_mask(case.ignore, found)
         found, mask = found.with_(data=found.data * kept), mask & kept
         labels, judged, second = labels * kept, judged & kept, None if second is None else second & kept
-    return method, row | {"protocol": protocol}, _Found(found, mask, labels, judged, spread, kinds, second)
+    return method, row | {"protocol": protocol}, Compared(found, mask, labels, judged, spread, kinds, second)
 
 
 def _calibration(path: Path) -> dict[str, Any]:
@@ -287,144 +224,6 @@ def _truth(
     return labels, region(scan) | (labels > 0)
 
 
-def _score_case(patient: str, case: _Found, thresholds: dict[str, float], tally: _Tally) -> dict[str, Any]:
-    """Add a case to the pools and return its own metrics."""
-    found, mask, judged = case.map, case.mask, case.region
-    truth = case.labels > 0
-    scores, marks = found.data[0][judged], truth[judged]
-    tally.histogram.add(scores, marks)
-    tally.bootstrap.add(patient, scores, marks)
-    tally.residuals.add(scores, marks)
-    tally.slices.add(patient, found.data[0], truth, judged, found.affine)
-    tally.lesions.add(mask, truth, found.voxel_mm3)
-    tally.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
-    if FIXED in thresholds:  # then the map is a probability
-        tally.reliability.add(patient, scores, marks)
-    if case.spread is not None:
-        tally.uncertainty.add(patient, case.spread[judged], mask[judged], marks)
-    own = VoxelHistogram(CASE_BITS)
-    own.add(scores, marks)
-    curve = own.curve()
-    dice = {}
-    for name, value in thresholds.items():
-        overlap = Overlap.of(scores > value, marks)
-        tally.pooled[name] = tally.pooled.get(name, Overlap()) + overlap
-        dice[name] = overlap.dice if marks.any() else None
-    drawn = Overlap.of(mask, truth)
-    return {
-        "ap": curve.ap,
-        "auroc": curve.auroc,
-        "best_dice": curve.best_dice,
-        "prevalence": curve.prevalence,
-        "dice": dice,
-        "kinds": {} if case.kinds is None else tally.kinds.add(case.kinds[judged], case.labels[judged]),
-        "mask_dice": drawn.dice if truth.any() else None,
-        "mask_jaccard": drawn.jaccard if truth.any() else None,
-        "mask_hd95_mm": hd95(mask, truth, found.spacing),
-        "mask_empty": not mask.any(),
-        "raters_dice": None if case.second is None else Overlap.of(case.second, truth).dice,
-    }
-
-
-def _ladder(calibration: dict[str, Any]) -> list[float]:
-    """Thresholds for FROC: from the healthy 90 % quantile to well above the colour scale, geometrically."""
-    low = calibration.get("thresholds", {}).get("healthy-fpr-10", 0.0)
-    high = calibration.get("scale", {}).get("high", 1.0) * 2
-    low = max(low, high / 1000)
-    return [float(step) for step in np.geomspace(low, high, LADDER)]
-
-
-def _voxel(tally: _Tally, thresholds: dict[str, float]) -> dict[str, Any]:
-    curve = asdict(tally.histogram.curve())
-    replicates = tally.bootstrap.samples() if curve["positives"] else {}
-    curve["intervals"] = tally.bootstrap.intervals(replicates) if replicates else {}
-    # the same patients' weights for every method: what paired tests of pooled metrics need
-    curve["replicates"] = {
-        name: [None if np.isnan(value) else round(float(value), 6) for value in values]
-        for name, values in replicates.items()
-    }
-    at = {}
-    for name, overlap in tally.pooled.items():
-        own = [row["dice"][name] for row in tally.cases if row.get("dice") and row["dice"][name] is not None]
-        at[name] = {
-            "threshold": thresholds[name],
-            "dice": overlap.dice,
-            "sensitivity": overlap.sensitivity,
-            "precision": overlap.precision,
-            "dice_mean": float(np.mean(own)) if own else None,
-            "dice_std": float(np.std(own)) if own else None,
-        }
-    residuals = tally.residuals.summary() | {"histogram": tally.residuals.bins()}
-    return {"pooled": curve, "per_case": _mean(tally, "ap"), "at_threshold": at, "residuals": residuals}
-
-
-def _mask(tally: _Tally) -> dict[str, Any]:
-    """The masks as written, over the cases with lesions: an empty one has Dice and Jaccard 0 and no HD95."""
-    judged = [row for row in tally.cases if row.get("mask_dice") is not None]
-    found: dict[str, Any] = {
-        "protocol": ", ".join(sorted({row["protocol"] for row in judged})),
-        "cases": len(judged),
-        "empty": sum(row["mask_empty"] for row in judged),
-        "empty_healthy": sum(
-            row["mask_empty"] for row in tally.cases if row["label"] == 0 and "mask_empty" in row
-        ),
-    }
-    for name in ("dice", "jaccard", "hd95_mm"):
-        found[name] = _mean(tally, f"mask_{name}")["mean"]
-    return found
-
-
-def _mean(tally: _Tally, name: str) -> dict[str, Any]:
-    """Mean of a figure over the cases that have it."""
-    values = [row[name] for row in tally.cases if row.get(name) is not None]
-    return {"cases": len(values), "mean": float(np.mean(values)) if values else None}
-
-
-def _lesion(tally: _Tally, protocol: str | None) -> dict[str, Any]:
-    return {
-        "protocol": protocol,
-        "overlap": "any voxel; IoU 0.1",
-        **tally.lesions.summary(),
-        "froc": tally.froc.at(FP_RATES),
-        "froc_points": tally.froc.points(),
-    }
-
-
-def _case(tally: _Tally, n_boot: int, seed: int) -> dict[str, Any]:
-    scores = np.array([row["score"] for row in tally.cases], dtype=float)
-    labels = np.array([row["label"] for row in tally.cases], dtype=bool)
-    patients = [row["patient"] for row in tally.cases]
-    found: dict[str, Any] = {"healthy": int((~labels).sum()), "diseased": int(labels.sum())}
-    measures: dict[str, Callable[..., float | None]] = {
-        "auroc": auroc, "ap": average_precision, "fpr_at_95_tpr": fpr_at_tpr,
-    }  # fmt: skip
-    for name, measure in measures.items():
-        value = measure(scores, labels)
-        found[name] = value
-        if value is not None:
-            statistic = partial(_resampled, measure, scores, labels)
-            found[f"{name}_interval"] = bootstrap(statistic, patients, replicates=n_boot, seed=seed)
-    healthy = [row for row in tally.cases if row["label"] == 0 and row["p"] is not None]
-    found["false_positive_rate"] = realised_fpr([row["p"] for row in healthy]) if healthy else []
-    found["false_positive_rate_by_group"] = {
-        f"{column}={value}": realised_fpr([row["p"] for row in healthy if row["groups"].get(column) == value])
-        for column in ("site", "sex")
-        for value in sorted({row["groups"].get(column, "") for row in healthy})
-        if value and sum(row["groups"].get(column) == value for row in healthy) >= MIN_GROUP
-    }
-    return found
-
-
-def _resampled(
-    measure: Callable[..., float | None],
-    scores: NDArray[np.float64],
-    labels: NDArray[np.bool],
-    drawn: NDArray[np.int64],
-) -> float | None:
-    """A case measure of the cases drawn."""
-    return measure(scores[drawn], labels[drawn])
-
-
 def _against(content: dict[str, Any], results: Path, others: Sequence[Path | str]) -> list[dict[str, Any]]:
     """Paired tests of per-patient AP against other evaluated folders."""
     table = {str(results): _per_patient(content)}
@@ -450,8 +249,8 @@ def _per_patient(content: dict[str, Any]) -> dict[str, float]:
     return {patient: float(np.mean(values)) for patient, values in found.items()}
 
 
-def _figures(folder: Path, tally: _Tally, thresholds: dict[str, float], content: dict[str, Any]) -> list[str]:
-    made = figures.voxel_figures(folder, tally.histogram, thresholds, content["voxel"]["pooled"])
+def _figures(folder: Path, tally: Tally, content: dict[str, Any]) -> list[str]:
+    made = figures.voxel_figures(folder, tally.histogram, tally.thresholds, content["voxel"]["pooled"])
     made += figures.froc_figure(folder, content["lesion"]["froc_points"])
     made += figures.reliability_figure(folder, content["reliability"])
     made += figures.sparsification_figure(folder, content["uncertainty"])

@@ -11,6 +11,7 @@ import numpy as np
 
 from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, LearnsFromPlanted, Trains
 from aberra.cohort import Cohort
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
@@ -18,10 +19,10 @@ from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
 from aberra.files import MARK, config_hash, discard, locked, read_mark
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
-from aberra.output import check_held, claim, inputs_of, keep_out
+from aberra.output import check_held, claim
 from aberra.registry import build, named
 from aberra.training.config import LESION_FREE
-from aberra.workflows.calibrate import measure_calibration, tune_score
+from aberra.workflows.calibrate import measure_calibration, tuned
 
 if TYPE_CHECKING:
     from aberra.cohort.fingerprint import Fingerprint
@@ -63,7 +64,8 @@ def fit(
         device: ``auto``, ``cpu`` or ``cuda``.
         cache: folder of prepared cases that other runs share; None keeps them in ``out`` until done.
         workers: threads that prepare cases.
-        calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows with another question.
+        calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows with the question: then
+            a fit, finished or not, of a method that learns the same is the same fit.
         progress: show progress bars.
 
     Raises:
@@ -91,7 +93,9 @@ def fit(
         "training_cases": len(train_cases),
         "validation_cases": len(val_cases),
     }
-    identity = config_hash([method.to_dict(), facts, names])
+    # what is only trained does not depend on the question; texts decide nothing
+    asked = method.settings if calibrated else [method.learns_from, method.learnt]
+    identity = config_hash([asked, facts, names])
     for folder in filter(None, (out, cache)):
         keep_out(folder, inputs_of(cohort))
     if _claim(out, cache, identity, resume=resume, look=True):
@@ -121,7 +125,7 @@ def fit(
     prepared = cache or out / "prepared"
     with locked(out / MARK, shared=True):  # another process may be at the same fit
         claim(prepared, "cache")
-        _learn(
+        training = _learn(
             detector,
             train_cases,
             val_cases,
@@ -133,13 +137,12 @@ def fit(
             workers=workers,
             progress=progress,
         )
+    detector = detector.with_(facts={**detector.facts, **training})
     if len(val_cases) and calibrated:
-        _calibrate(detector, val_cases, names, out, progress=progress)
+        detector = _calibrated(detector, val_cases, names, out, progress=progress)
     check_held(out, identity)
-    if (out / "detector.toml").is_file():  # another process was faster at the same fit
-        detector = Detector.load(out, device=device)
-    else:
-        detector.save(out)
+    faster = (out / "detector.toml").is_file()  # another process was, at the same fit
+    detector = Detector.load(out, device=device) if faster else detector.save(out)
     if cache is None:
         with locked(out / MARK, wait=False) as unused:
             if unused:
@@ -161,16 +164,19 @@ def _chosen(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
     return train, val
 
 
-def _calibrate(detector: Detector, cases: Cohort, names: list[str], out: Path, *, progress: bool) -> None:
-    """Calibrate on the held-out cases, on lesion-free slices where that is all there is."""
-    tune_score(detector, list(cases), names)
+def _calibrated(
+    detector: Detector, cases: Cohort, names: list[str], out: Path, *, progress: bool
+) -> Detector:
+    """The detector, tuned and calibrated on the held-out cases, on lesion-free slices where that is all there is."""
+    detector = tuned(detector, list(cases), names)
     lesion_free = detector.method.training.get("slices") == LESION_FREE
     if detector.method.learns_from in SUPERVISED:
         healthy = cases.select(healthy=True)
         lesion_free, cases = not len(healthy), healthy if len(healthy) else cases
-    detector.calibration = measure_calibration(
+    calibration = measure_calibration(
         detector, cases, names, lesion_free=lesion_free, progress=progress, logs=out
     )
+    return detector.with_(calibration=calibration)
 
 
 def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, Any]], int, tuple[int, ...]]:
@@ -315,13 +321,13 @@ def _learn(
     device: str,
     workers: int,
     progress: bool,
-) -> None:
-    """Train or fit the detector's model, whichever it can; nothing for models that learn nothing."""
+) -> dict[str, Any]:
+    """Train or fit the model of a detector that is not used yet, whichever it can; returns the facts of a training."""
     from aberra.prepare import prepare_cohort
     from aberra.training import Sampler, TrainingConfig, train
 
     if not isinstance(detector.model, Trains | Fits | FitsSamples):
-        return
+        return {}
     options: dict[str, Any] = {
         "channels": list(detector.channels), "workers": workers, "progress": progress, "logs": out
     }  # fmt: skip
@@ -329,12 +335,12 @@ def _learn(
     config = TrainingConfig.from_dict(detector.method.training)
     if isinstance(detector.model, Fits):
         detector.model.fit(map(_lesion_free_part, training) if config.slices == LESION_FREE else training)
-        return
+        return {}
     if isinstance(detector.model, FitsSamples):
         sampler = Sampler(training, config, dims=detector.dims, size=detector.size)
         x, mask = sampler.fixed(config.samples, seed)
         detector.model.fit_samples(x, mask, seed)
-        return
+        return {}
     validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, LearnsFromLesions):
         training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
@@ -358,14 +364,14 @@ def _learn(
         seed=seed,
         progress=progress,
     )
-    detector.facts |= {f"training_{key}": value for key, value in summary.items() if value is not None}
+    return {f"training_{key}": value for key, value in summary.items() if value is not None}
 
 
 def _planted(
     detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, task: Mapping[str, Any]
 ) -> Planted:
     """Samples of prepared healthy volumes with the lesions that the model learns from, or is watched with."""
-    from aberra.synthesis.filling import FOREIGN
+    from aberra.synthesis.parameters import FOREIGN
     from aberra.synthesis.planted import Planted
     from aberra.training import Sampler
 

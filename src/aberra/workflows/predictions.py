@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aberra.cohort import Cohort
+from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.detector.calibration import FIXED, GIVEN, Calibration
 from aberra.detector.postprocess import CaseScore, PostProcess
 from aberra.errors import InputError, MismatchError, OutputError
 from aberra.failures import refuse
 from aberra.files import atomic_path, config_hash, is_empty, write_json
 from aberra.foreground import region
-from aberra.output import check_names, claim, inputs_of, keep_out
+from aberra.output import check_names, claim
 from aberra.result import Result
 from aberra.workflows.detect import FILES, write_scores
 

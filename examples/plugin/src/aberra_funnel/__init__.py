@@ -1,0 +1,1 @@
+"""An example of a package that gives aberra a model and a method."""

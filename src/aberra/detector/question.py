@@ -1,0 +1,54 @@
+"""Question: what a method asks a model, and what is made of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aberra.detector.postprocess import CaseScore, PostProcess
+from aberra.options import checked, conforming
+from aberra.registry import build
+
+if TYPE_CHECKING:
+    from aberra.method import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a method asks a model, and what is made of the answer.
+
+    Attributes:
+        score: gives the map.
+        postprocess: cleans it.
+        case_question: score that gives the map of the case score; None where it is the same.
+        case_score: one number of that map.
+    """
+
+    score: Any
+    postprocess: PostProcess
+    case_question: Any
+    case_score: CaseScore
+
+    @classmethod
+    def of(cls, method: Method, model: Any) -> Question:
+        """Build what a method asks a model, or the model's class.
+
+        Raises:
+            ConfigError: an option that cannot be.
+            PairingError: the model cannot answer.
+        """
+        from aberra.scores import check_pairing
+
+        case = dict(method.case)
+        other = conforming(case.pop("score", None), dict[str, Any] | None, "case.score")
+        score = build("scores", method.score)
+        question = None if other is None else build("scores", other)
+        for each in (score, question):
+            if each is not None:
+                check_pairing(model, each)
+        return cls(
+            score=score,
+            postprocess=PostProcess(**checked(PostProcess, method.postprocess, "postprocess")),
+            case_question=question,
+            case_score=CaseScore(**checked(CaseScore, case, "case")),
+        )

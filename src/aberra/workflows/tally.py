@@ -1,0 +1,243 @@
+"""What one pass over the cases of an evaluation accumulates, and the numbers that come of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aberra.detector.calibration import FIXED
+from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
+from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
+from aberra.metrics.kinds import KindOverlap
+from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
+from aberra.metrics.slices import SliceScores
+from aberra.metrics.surface import hd95
+from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
+from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from aberra.volume import Volume
+
+CASE_BITS = 18
+"""Resolution of a single case's histogram: AP to about 1e-5, 4 MiB."""
+
+LADDER = 16
+"""Thresholds of the FROC curve."""
+
+MIN_VOXELS = 8
+"""Findings below this are dropped in FROC, as in the masks."""
+
+MIN_GROUP = 10
+"""Healthy cases of a group from which its false-positive rate is printed."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared of a case: result and truth on one grid.
+
+    Attributes:
+        map: the anomaly map.
+        mask: as written, shape (D, H, W), like all that follows.
+        labels: label value of the true lesions, 0 elsewhere.
+        region: voxels that are judged.
+        spread: uncertainty; None without.
+        kinds: label values that the result tells; None without.
+        second: mask of a second rater; None without.
+    """
+
+    map: Volume
+    mask: NDArray[np.bool]
+    labels: NDArray[np.uint8]
+    region: NDArray[np.bool]
+    spread: NDArray[np.float32] | None
+    kinds: NDArray[np.generic] | None
+    second: NDArray[np.bool] | None
+
+
+class Tally:
+    """What one pass accumulates; nothing here grows with the number of voxels.
+
+    Args:
+        calibration: of the results, as in ``calibration.json``; may be empty.
+        replicates: of the bootstrap.
+        seed: of bootstrap and tests.
+        curves: count for FROC, too.
+    """
+
+    def __init__(self, calibration: dict[str, Any], *, replicates: int, seed: int, curves: bool) -> None:
+        self.thresholds: dict[str, float] = calibration.get("thresholds", {})
+        self.default: str | None = calibration.get("default")
+        self.replicates = replicates
+        self.seed = seed
+        self.bootstrap = PatientBootstrap(replicates, seed)
+        self.froc = Froc(ladder(calibration) if curves else [])
+        self.histogram = VoxelHistogram()
+        self.residuals = Residuals()
+        self.lesions = LesionCounts()
+        self.slices = SliceScores()
+        self.reliability = Reliability()
+        self.uncertainty = UncertaintyQuality()
+        self.pooled: dict[str, Overlap] = {}
+        self.kinds = KindOverlap()
+        self.cases: list[dict[str, Any]] = []
+        self.warnings: dict[str, list[str]] = {}
+
+    def add(self, patient: str, case: Compared) -> dict[str, Any]:
+        """Add a case to the pools and return its own metrics."""
+        found, mask, judged = case.map, case.mask, case.region
+        truth = case.labels > 0
+        scores, marks = found.data[0][judged], truth[judged]
+        self.histogram.add(scores, marks)
+        self.bootstrap.add(patient, scores, marks)
+        self.residuals.add(scores, marks)
+        self.slices.add(patient, found.data[0], truth, judged, found.affine)
+        self.lesions.add(mask, truth, found.voxel_mm3)
+        self.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
+        if FIXED in self.thresholds:  # then the map is a probability
+            self.reliability.add(patient, scores, marks)
+        if case.spread is not None:
+            self.uncertainty.add(patient, case.spread[judged], mask[judged], marks)
+        own = VoxelHistogram(CASE_BITS)
+        own.add(scores, marks)
+        curve = own.curve()
+        dice = {}
+        for name, value in self.thresholds.items():
+            overlap = Overlap.of(scores > value, marks)
+            self.pooled[name] = self.pooled.get(name, Overlap()) + overlap
+            dice[name] = overlap.dice if marks.any() else None
+        drawn = Overlap.of(mask, truth)
+        return {
+            "ap": curve.ap,
+            "auroc": curve.auroc,
+            "best_dice": curve.best_dice,
+            "prevalence": curve.prevalence,
+            "dice": dice,
+            "kinds": {} if case.kinds is None else self.kinds.add(case.kinds[judged], case.labels[judged]),
+            "mask_dice": drawn.dice if truth.any() else None,
+            "mask_jaccard": drawn.jaccard if truth.any() else None,
+            "mask_hd95_mm": hd95(mask, truth, found.spacing),
+            "mask_empty": not mask.any(),
+            "raters_dice": None if case.second is None else Overlap.of(case.second, truth).dice,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers of all cases, by what is counted."""
+        draws = {"replicates": self.replicates, "seed": self.seed}
+        return {
+            "voxel": self._voxel(),
+            "mask": self._mask(),
+            "raters": self._mean("raters_dice"),
+            "kinds": self.kinds.summary(FIXED if FIXED in self.thresholds else self.default),
+            "reliability": self.reliability.summary(**draws),
+            "uncertainty": self.uncertainty.summary(**draws),
+            "lesion": self._lesion(),
+            "slice": self.slices.summary(**draws),
+            "case": self._case(),
+        }
+
+    def _voxel(self) -> dict[str, Any]:
+        curve = asdict(self.histogram.curve())
+        replicates = self.bootstrap.samples() if curve["positives"] else {}
+        curve["intervals"] = self.bootstrap.intervals(replicates) if replicates else {}
+        # the same patients' weights for every method: what paired tests of pooled metrics need
+        curve["replicates"] = {
+            name: [None if np.isnan(value) else round(float(value), 6) for value in values]
+            for name, values in replicates.items()
+        }
+        at = {}
+        for name, overlap in self.pooled.items():
+            own = [
+                row["dice"][name] for row in self.cases if row.get("dice") and row["dice"][name] is not None
+            ]
+            at[name] = {
+                "threshold": self.thresholds[name],
+                "dice": overlap.dice,
+                "sensitivity": overlap.sensitivity,
+                "precision": overlap.precision,
+                "dice_mean": float(np.mean(own)) if own else None,
+                "dice_std": float(np.std(own)) if own else None,
+            }
+        residuals = self.residuals.summary() | {"histogram": self.residuals.bins()}
+        return {"pooled": curve, "per_case": self._mean("ap"), "at_threshold": at, "residuals": residuals}
+
+    def _mask(self) -> dict[str, Any]:
+        """The masks as written, over the cases with lesions: an empty one has Dice and Jaccard 0 and no HD95."""
+        judged = [row for row in self.cases if row.get("mask_dice") is not None]
+        found: dict[str, Any] = {
+            "protocol": ", ".join(sorted({row["protocol"] for row in judged})),
+            "cases": len(judged),
+            "empty": sum(row["mask_empty"] for row in judged),
+            "empty_healthy": sum(
+                row["mask_empty"] for row in self.cases if row["label"] == 0 and "mask_empty" in row
+            ),
+        }
+        for name in ("dice", "jaccard", "hd95_mm"):
+            found[name] = self._mean(f"mask_{name}")["mean"]
+        return found
+
+    def _mean(self, name: str) -> dict[str, Any]:
+        """Mean of a figure over the cases that have it."""
+        values = [row[name] for row in self.cases if row.get(name) is not None]
+        return {"cases": len(values), "mean": float(np.mean(values)) if values else None}
+
+    def _lesion(self) -> dict[str, Any]:
+        return {
+            "protocol": self.default,
+            "overlap": "any voxel; IoU 0.1",
+            **self.lesions.summary(),
+            "froc": self.froc.at(FP_RATES),
+            "froc_points": self.froc.points(),
+        }
+
+    def _case(self) -> dict[str, Any]:
+        scores = np.array([row["score"] for row in self.cases], dtype=float)
+        labels = np.array([row["label"] for row in self.cases], dtype=bool)
+        patients = [row["patient"] for row in self.cases]
+        found: dict[str, Any] = {"healthy": int((~labels).sum()), "diseased": int(labels.sum())}
+        measures: dict[str, Callable[..., float | None]] = {
+            "auroc": auroc, "ap": average_precision, "fpr_at_95_tpr": fpr_at_tpr,
+        }  # fmt: skip
+        for name, measure in measures.items():
+            value = measure(scores, labels)
+            found[name] = value
+            if value is not None:
+                statistic = partial(_resampled, measure, scores, labels)
+                found[f"{name}_interval"] = bootstrap(
+                    statistic, patients, replicates=self.replicates, seed=self.seed
+                )
+        healthy = [row for row in self.cases if row["label"] == 0 and row["p"] is not None]
+        found["false_positive_rate"] = realised_fpr([row["p"] for row in healthy]) if healthy else []
+        found["false_positive_rate_by_group"] = {
+            f"{column}={value}": realised_fpr(
+                [row["p"] for row in healthy if row["groups"].get(column) == value]
+            )
+            for column in ("site", "sex")
+            for value in sorted({row["groups"].get(column, "") for row in healthy})
+            if value and sum(row["groups"].get(column) == value for row in healthy) >= MIN_GROUP
+        }
+        return found
+
+
+def ladder(calibration: dict[str, Any]) -> list[float]:
+    """Thresholds for FROC: from the healthy 90 % quantile to well above the colour scale, geometrically."""
+    low = calibration.get("thresholds", {}).get("healthy-fpr-10", 0.0)
+    high = calibration.get("scale", {}).get("high", 1.0) * 2
+    low = max(low, high / 1000)
+    return [float(step) for step in np.geomspace(low, high, LADDER)]
+
+
+def _resampled(
+    measure: Callable[..., float | None],
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool],
+    drawn: NDArray[np.int64],
+) -> float | None:
+    """A case measure of the cases drawn."""
+    return measure(scores[drawn], labels[drawn])

@@ -1,0 +1,58 @@
+"""What an evaluation counts, on arrays whose numbers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aberra.volume import Volume
+from aberra.workflows.tally import LADDER, Compared, Tally, ladder
+
+CALIBRATION = {"thresholds": {"healthy-fpr-5": 0.5}, "default": "healthy-fpr-5", "scale": {"high": 1.0}}
+
+
+def _compared(scores, truth, mask):
+    shape = (1, 4, 4)
+    return Compared(
+        map=Volume(data=np.reshape(scores, (1, *shape)).astype(np.float32), affine=np.eye(4)),
+        mask=np.reshape(mask, shape),
+        labels=np.reshape(truth, shape).astype(np.uint8),
+        region=np.ones(shape, dtype=bool),
+        spread=None,
+        kinds=None,
+        second=None,
+    )
+
+
+def test_pools_and_cases():
+    tally = Tally(CALIBRATION, replicates=20, seed=0, curves=False)
+    truth = np.arange(16) < 4
+    above = np.arange(16) < 8  # all four hits and four false alarms
+    row = tally.add("p1", _compared(np.where(above, 0.9, 0.1), truth, truth))
+    tally.cases.append(
+        row
+        | {"case": "a", "patient": "p1", "label": 1, "score": 2.0, "p": 0.1, "groups": {}, "protocol": "x"}
+    )
+    none = np.zeros(16, dtype=bool)
+    row = tally.add("p2", _compared(np.full(16, 0.1), none, none))
+    tally.cases.append(
+        row
+        | {"case": "b", "patient": "p2", "label": 0, "score": 1.0, "p": 0.6, "groups": {}, "protocol": "x"}
+    )
+
+    summary = tally.summary()
+    at = summary["voxel"]["at_threshold"]["healthy-fpr-5"]
+    assert at["dice"] == at["dice_mean"] == pytest.approx(8 / 12)
+    assert (at["sensitivity"], at["precision"]) == (1.0, 0.5)
+    assert summary["voxel"]["pooled"]["positives"] == 4
+    assert summary["mask"] | {"protocol": "x"} == {
+        "protocol": "x", "cases": 1, "empty": 0, "empty_healthy": 1, "dice": 1.0, "jaccard": 1.0, "hd95_mm": 0.0,
+    }  # fmt: skip
+    assert summary["lesion"]["protocol"] == "healthy-fpr-5"
+    assert (summary["case"]["healthy"], summary["case"]["diseased"], summary["case"]["auroc"]) == (1, 1, 1.0)
+
+
+def test_the_ladder_ends_above_the_colour_scale_and_needs_no_calibration():
+    steps = ladder(CALIBRATION | {"thresholds": {"healthy-fpr-10": 0.25}})
+    assert (len(steps), steps[0], steps[-1]) == (LADDER, pytest.approx(0.25), pytest.approx(2.0))
+    assert ladder({})[0] > 0
