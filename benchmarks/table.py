@@ -1,15 +1,22 @@
-"""The rows that the benchmarks of this folder print and keep."""
+"""What the benchmarks of this folder print and keep."""
 
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aberra.files import atomic_path
+from aberra.benchmark.machine import commit
+from aberra.files import atomic_path, read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
+
+PAGES = Path(__file__).parent.parent / "docs" / "explanation"
+"""Pages include the tables in folders here."""
+
+HELD_OUT = 8
+"""Label maps, the last in the order of their names, that no shipped detector is trained on (scripts/train_shipped)."""
 
 
 def show(row: Mapping[str, Any]) -> None:
@@ -25,3 +32,21 @@ def save(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Read what an earlier run has measured, or measure it and keep it."""
+    if not path.is_file():
+        write_json(path, measure())
+    content: dict[str, Any] = read_json(path)
+    return content
+
+
+def as_markdown(header: Sequence[str], lines: Sequence[Sequence[str]], caption: str) -> str:
+    """A Markdown table with its caption below."""
+    shown = ["| " + " | ".join(line) + " |" for line in (header, *lines)]
+    shown.insert(1, "|---" * len(header) + "|")
+    return "\n".join([*shown, "", caption, ""])
+
+
+__all__ = ["HELD_OUT", "PAGES", "as_markdown", "commit", "kept", "save", "show"]

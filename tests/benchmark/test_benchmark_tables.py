@@ -5,7 +5,16 @@ import csv
 import numpy as np
 from study_rows import study
 
-from aberra.benchmark.tables import as_csv, as_html, as_latex, as_markdown, comparison, overview, write_tables
+from aberra.benchmark.tables import (
+    as_csv,
+    as_html,
+    as_latex,
+    as_markdown,
+    comparison,
+    false_positives,
+    overview,
+    write_tables,
+)
 from aberra.metrics.bootstrap import interval
 
 PATIENTS = {("flair", "ms-like"): 9, ("flair", "ms-like-shift"): 9}
@@ -142,14 +151,57 @@ def test_the_overview_ranks_rows_that_ran_everywhere():
     assert table.rows[0][1][-1].text == "1.0"
 
 
+def _healthy():
+    """Realised false-positive rates of two methods on a cohort of healthy cases."""
+    first = study()[0][0] | {"cohort": "healthy", "metric": "healthy FPR", "cases": 40}
+    return [
+        first
+        | {
+            "label": label,
+            "protocol": f"p ≤ {nominal:g}",
+            "value": value,
+            "low": value / 2,
+            "high": 2 * value,
+        }
+        for label, value in (("vae", 0.05), ("dae", 0.1))
+        for nominal in (0.01, 0.05)
+    ]
+
+
+def test_healthy_cases_have_a_table_of_realised_rates():
+    table = false_positives(_healthy(), task="flair", cohort="healthy")
+    assert table.header[:3] == ("method", "p ≤ 0.01", "p ≤ 0.05")
+    assert [(name, cells[1].text) for name, cells in table.rows] == [
+        ("vae", "0.050 [0.025, 0.100]"),
+        ("dae", "0.100 [0.050, 0.200]"),
+    ]
+    assert "40 healthy cases" in table.caption
+
+
+def test_a_training_whose_loss_still_fell_is_marked():
+    rows, replicates, _ = study()
+    for row in rows:
+        row["late_gain"] = {"vae": 0.02, "dae": 0.005, "intensity": None}.get(row["label"], 0.0)
+    table = comparison(
+        rows, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1"
+    )
+    times = {name: cells[-3].text for name, cells in table.rows}
+    assert times.pop("vae") == "60, undertrained"
+    assert set(times.values()) == {"60"}
+    assert "still fell by more than 1%" in table.caption
+    assert "undertrained" not in _table().caption
+
+
 def test_all_formats_and_a_page_are_written(tmp_path):
     rows, replicates, _ = study()
+    rows += _healthy()
     write_tables(tmp_path, rows, replicates, PATIENTS, protocol="healthy-fpr-1")
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     for ending in ("md", "csv", "tex", "html"):
         assert {f"flair-ms-like.{ending}", f"flair-ms-like-shift.{ending}", f"overview.{ending}"} <= names
+        assert f"flair-healthy.{ending}" in names
     page = (tmp_path / "tables" / "index.html").read_text()
-    assert page.count("<table>") == 3
+    assert page.count("<table>") == 4
     assert "http" not in page
 
 

@@ -54,7 +54,7 @@ def test_lesions_by_overlap_iou_and_volume():
     assert summary["recall_overlap"] == 1.0
     assert summary["recall_iou"] == 0.5  # 1 of 8 voxels is IoU .125; 1 of 343 + 343 − 1 is not .1
     assert summary["false_positives_per_scan"] == 0
-    assert [each["lesions"] for each in summary["by_volume"]] == [1, 1, 0, 0]
+    assert [each["lesions"] for each in summary["by_volume"]] == [1, 0, 1, 0, 0]
     counts.add(_volume((3, 6)), _volume(), voxel_mm3=1.0)
     assert counts.summary()["false_positives_per_scan"] == 0.5
     assert counts.summary()["finding_precision"] == pytest.approx(2 / 3)

@@ -123,6 +123,7 @@ def test_a_cohort_gets_each_profile_in_turn(cohort, tmp_path):
     records = [(tmp_path / "sick" / f"{case.case}.json").read_text() for case in sick]
     assert '"ms"' in records[0]
     assert '"tumour"' in records[1]
+    assert [case.groups.get("profile", "") for case in made] == ["", "ms", "", "tumour"]
 
 
 def test_profiles_without_tissue_maps_are_refused(cohort, tmp_path):

@@ -18,6 +18,7 @@ from aberra.models.vae import VAE
 from aberra.training import TrainingConfig, train
 from aberra.training.interrupt import held_back
 from aberra.training.loop import Run
+from aberra.training.metrics import late_gain
 from aberra.training.sampling import Sampler
 from aberra.volume import Volume
 
@@ -189,6 +190,23 @@ def test_the_loss_falls_and_the_best_weights_are_kept(tmp_path):
     losses = [row["loss"] for row in rows if "loss" in row]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
     assert summary["best_validation"] == min(row["validation"] for row in rows if "validation" in row)
+
+
+def test_the_late_gain_is_the_last_fifths_share_of_the_validation_loss():
+    assert late_gain([(20, 2.0), (40, 1.0), (60, 1.5), (80, 1.2), (90, 1.1), (100, 0.9)]) == pytest.approx(
+        0.1
+    )
+    assert late_gain([(50, 1.0), (100, 1.2)]) == 0  # it has stopped falling
+    assert late_gain([(50, -1.0), (100, -1.5)]) == pytest.approx(0.5)
+    assert late_gain([(100, 1.0)]) is None
+    assert late_gain([]) is None
+
+
+def test_a_training_says_how_much_it_still_gained(tmp_path):
+    _, summary = _train(tmp_path, 60, learning_rate=2e-3)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    watched = [(row["step"], row["validation"]) for row in rows if "validation" in row]
+    assert summary["late_gain"] == late_gain(watched)
 
 
 def test_early_stopping(tmp_path):

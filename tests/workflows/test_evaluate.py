@@ -62,6 +62,8 @@ def test_numbers_agree_with_direct_computation(study):
     scores = np.concatenate([each.ravel() for _, each in everything])
     assert found["voxel"]["pooled"]["ap"] == pytest.approx(average_precision_score(truth, scores), abs=1e-6)
     assert found["voxel"]["pooled"]["prevalence"] == pytest.approx(truth.mean())
+    each = [average_precision_score(a.ravel(), b.ravel()) for a, b in everything[:2]]
+    assert found["voxel"]["per_case"] == {"cases": 2, "mean": pytest.approx(np.mean(each), abs=1e-3)}
     assert found["case"]["auroc"] == 1.0
     five_percent = found["case"]["false_positive_rate"][1]
     assert (five_percent["realised"], five_percent["n"]) == (0.5, 2)

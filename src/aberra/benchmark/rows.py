@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "suite", "task", "cohort", "method", "family", "baseline", "unit", "label", "seed", "subjects", "sweep", "metric", "protocol", "value", "low", "high",
-    "cases", "prevalence", "parameters", "steps", "training_seconds", "seconds_per_case", "peak_mb", "commit",
+    "cases", "prevalence", "parameters", "steps", "late_gain", "training_seconds", "seconds_per_case", "peak_mb", "commit",
     "data_hash", "split_hash", "machine", "date",
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ NAMES = {
 """Names in results.csv where they differ from the evaluation's; voxel metrics go without their level."""
 
 HIGHER = (
-    "AP", "AUROC", "⌈Dice⌉", "Dice", "sensitivity", "precision", "Dice per case, mean", "mask Dice", "mask Jaccard",
+    "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "sensitivity", "precision", "Dice per case, mean", "mask Dice", "mask Jaccard",
     "lesion recall", "lesion recall (IoU ≥ 0.1)",
     *(f"lesion recall, {low:g}–{str(f'{top:g}').replace('inf', '∞')} mm³" for low, top in pairwise(BINS_MM3)),
     *(f"lesion FROC recall at {rate:g} FP/scan" for rate in FP_RATES),
@@ -60,6 +60,9 @@ OTHER = (
 METRICS = HIGHER + LOWER + OTHER
 SHOWN_IN_TABLES = ("AP", "⌈Dice⌉", "Dice", "AUROC", "slice AUROC", "case AUROC")
 """Metrics that are columns of the tables where the suite does not say."""
+
+UNDERTRAINED = 0.01
+"""Share by which the validation loss may fall in the last fifth of a training that was long enough."""
 
 Key = tuple[str, str, str, int]
 """Task, cohort, label, seed."""

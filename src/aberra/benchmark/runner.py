@@ -257,6 +257,7 @@ def _fitted(shared: _Run, row: _Row, identity: str) -> tuple[Detector, dict[str,
         "parameters": sum(weight.numel() for weight in detector.model.parameters()) or None,
         "training_seconds": detector.facts.get("training_seconds"),
         "steps": detector.facts.get("training_steps"),
+        "late_gain": detector.facts.get("training_late_gain"),
         "fit_peak_mb": peak.mb,
         "split_hash": detector.facts.get("split_hash", split_hash(row.learn.cohort)),
     }

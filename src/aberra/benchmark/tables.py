@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES, is_plain
+from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES, UNDERTRAINED, is_plain
 from aberra.benchmark.statistics import indistinct, over_seeds
 from aberra.files import write_text
 from aberra.metrics.bootstrap import interval
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, Any]]
     Replicates = Mapping[tuple[str, str, str, int], NDArray[np.float64]]
 
-HEADINGS = {"⌈Dice⌉": "⌈Dice⌉ (oracle)", "healthy FPR": "healthy FPR (p ≤ 0.05)"}
+FPR = "healthy FPR"
+"""Metric of how often healthy cases are flagged."""
+
+HEADINGS = {"⌈Dice⌉": "⌈Dice⌉ (oracle)", FPR: "healthy FPR (p ≤ 0.05)"}
 """Of columns that are not called as their metric."""
 PROTOCOLS = ("", "oracle", "ladder", "mask", "p ≤ 0.05")
 """Protocols of the values shown, beside the suite's."""
@@ -147,6 +150,35 @@ def overview(rows: Rows) -> Table:
     )
 
 
+def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
+    """Share of unseen healthy cases that each method flags at every nominal rate, with its Clopper-Pearson 95 % interval."""
+    chosen = [
+        row
+        for row in rows
+        if (row["task"], row["cohort"], row["metric"]) == (task, cohort, FPR) and is_plain(row)
+    ]
+    levels = list(dict.fromkeys(row["protocol"] for row in chosen))
+    body = []
+    for label in dict.fromkeys(row["label"] for row in chosen):
+        own = [row for row in chosen if row["label"] == label]
+        cells = []
+        for level in levels:
+            at = [row for row in own if row["protocol"] == level]  # one a seed
+            value, low, high = (
+                sum(float(row[key]) for row in at) / len(at) for key in ("value", "low", "high")
+            )
+            cells.append(Cell(f"{value:.3f} [{low:.3f}, {high:.3f}]"))
+        body.append((label, (*cells, *_facts(own[0]))))
+    caption = (
+        f"{chosen[0]['cases']} healthy cases: share with a p-value of at most the nominal rate, and its 95 % interval. "
+        f"{_meaning(chosen, (), '')}"
+    )
+    header = ("method", *levels, "training s", "s/case", "parameters")
+    return Table(
+        f"{task}: {cohort}, realised false-positive rate", header, tuple(body), caption, _baselines(chosen)
+    )
+
+
 def write_tables(
     folder: Path,
     rows: Rows,
@@ -156,7 +188,10 @@ def write_tables(
     protocol: str,
     metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> None:
-    """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything."""
+    """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything.
+
+    Cohorts with lesions are compared; of those without, the table says what share of them is flagged.
+    """
     target = folder / "tables"
     keys = dict.fromkeys(
         (row["task"], row["cohort"]) for row in rows if row["metric"] == "AP" and is_plain(row)
@@ -175,6 +210,14 @@ def write_tables(
     }
     if len(keys) > 1:
         tables = {"overview": overview(rows)} | tables
+    healthy = dict.fromkeys(
+        (row["task"], row["cohort"]) for row in rows if row["metric"] == FPR and is_plain(row)
+    )
+    tables |= {
+        f"{task}-{cohort}": false_positives(rows, task=task, cohort=cohort)
+        for task, cohort in healthy
+        if (task, cohort) not in keys
+    }
     for name, table in tables.items():
         for ending, render in (("md", as_markdown), ("csv", as_csv), ("tex", as_latex)):
             write_text(target / f"{name}.{ending}", render(table))
@@ -267,10 +310,13 @@ def _meaning(rows: Rows, shown: Collection[str], protocol: str) -> str:
     at = [metric for metric in shown if metric in cut]
     said = {
         "AP": "AP pools the voxels; brackets are 95 % intervals over patients. ",
+        "AP per case, mean": "AP per case is the mean over the diseased cases, each by itself. ",
         "AUROC": "AUROC pools the voxels. ",
         "⌈Dice⌉": "⌈Dice⌉ is at the best threshold on these cases, an upper bound. ",
     }
     text = "".join(said.get(metric, "") for metric in shown)
+    if any((row.get("late_gain") or 0) > UNDERTRAINED for row in rows):
+        text += f"undertrained: the validation loss still fell by more than {UNDERTRAINED:.0%} in the last fifth of the steps. "
     if at:
         verb = "is" if len(at) == 1 else "are"
         text += f"{', '.join(at)} {verb} at the threshold {protocol}, set on other, healthy cases. "
@@ -309,10 +355,11 @@ def _cell(
 
 
 def _facts(row: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """Training time, time a case and parameters."""
-    training, parameters = row.get("training_seconds"), row.get("parameters")
+    """Training time and whether it was too short, time a case and parameters."""
+    training, parameters, gain = (row.get(key) for key in ("training_seconds", "parameters", "late_gain"))
+    short = ", undertrained" if gain is not None and gain > UNDERTRAINED else ""
     return (
-        Cell("" if training is None else f"{float(training):.0f}"),
+        Cell("" if training is None else f"{float(training):.0f}{short}"),
         Cell(f"{float(row['seconds_per_case']):.2f}"),
         Cell(f"{int(parameters):,}" if parameters else ""),
     )

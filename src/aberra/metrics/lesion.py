@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-BINS_MM3 = (0.0, 100.0, 1000.0, 10_000.0, float("inf"))
+BINS_MM3 = (0.0, 100.0, 300.0, 1000.0, 10_000.0, float("inf"))
 """Edges of the volume bins."""
 
 IOU = 0.1

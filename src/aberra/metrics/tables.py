@@ -53,6 +53,7 @@ def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
     oracle = f"oracle, t = {pooled['best_threshold'] or 0:.4g}"
     rows = [
         _row("voxel", "AP", pooled["ap"], interval=spread.get("ap")),
+        _row("voxel", "AP per case, mean", voxel["per_case"]["mean"]),
         _row("voxel", "AP of prevalence", pooled["prevalence"]),
         _row("voxel", "AUROC", pooled["auroc"], interval=spread.get("auroc")),
         _row("voxel", "⌈Dice⌉", pooled["best_dice"], oracle, spread.get("best_dice")),

@@ -330,7 +330,7 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
         }
         if plan.profiles and plan.diseased(index):
             volume, found = _painted(plan, index, volume, origin)
-            record |= found
+            record |= found | {"groups": {**origin.groups, "profile": found["profile"]}}
     if plan.diseased(index) and not plan.profiles:
         for _ in range(int(rng.integers(plan.count[0], plan.count[1] + 1))):
             lesion = draw_lesion(

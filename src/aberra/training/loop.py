@@ -69,8 +69,9 @@ def train(
         progress: show a progress bar.
 
     Returns:
-        Steps, best step, best validation loss, seconds and images a second. None in the further processes that several
-        devices need: the first one has the weights to save.
+        Steps, best step, best validation loss, seconds, images a second, and ``late_gain`` (see
+        :func:`aberra.training.metrics.late_gain`). None in the further processes that several devices need: the first one has
+        the weights to save.
 
     Raises:
         TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart, or loss or weights are not finite
@@ -362,6 +363,9 @@ class Run:
             "samples": len(self.sampler),
             "best_step": state.best_step if state.best is not None else None,
             "best_validation": state.best,
+            "late_gain": None
+            if isinstance(self.inner, LearnsInTurns)
+            else metrics.late_gain(metrics.validations(self.metrics)),
             "seconds": round(state.seconds, 1),
             "images_per_second": round(images / state.seconds, 1) if state.seconds else None,
             "device": str(self.fabric.device),

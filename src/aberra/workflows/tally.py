@@ -165,7 +165,7 @@ class Tally:
                 "dice_std": float(np.std(own)) if own else None,
             }
         residuals = self.residuals.summary() | {"histogram": self.residuals.bins()}
-        return {"pooled": curve, "at_threshold": at, "residuals": residuals}
+        return {"pooled": curve, "per_case": self._mean("ap"), "at_threshold": at, "residuals": residuals}
 
     def _mask(self) -> dict[str, Any]:
         """The masks as written, over the cases with lesions: an empty one has Dice and Jaccard 0 and no HD95."""
