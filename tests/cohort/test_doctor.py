@@ -167,7 +167,7 @@ def test_command(scan, manifest, tmp_path):
     model.mkdir()
     (model / "detector.toml").write_text(
         'format = 2\nchannels = ["image"]\ndims = 2\nsize = [16, 16]\n[facts]\n[method]\n[recipe]\n'
-        'steps = [{name = "orient"}, {name = "brain-mask"}]\n'
+        'steps = [{name = "orient"}, {name = "brain-mask"}]\nstate = [{}, {}]\n'
     )
     write_json(model / "fingerprint.json", fingerprint(Cohort.from_paths(good)).to_json())
 
