@@ -24,7 +24,7 @@ GIVEN = "as-given"
 """Protocol of masks that came as masks."""
 
 FIXED = "fixed-0.5"
-"""0.5 of a probability (W31): for maps that are probabilities, and their default."""
+"""0.5 of a probability (Wolleb et al. 2022, arXiv 2112.03145); the default of maps that are probabilities."""
 HEALTHY_PROTOCOLS = {
     "healthy-fpr-1": 0.99,
     "healthy-fpr-5": 0.95,
@@ -34,8 +34,9 @@ HEALTHY_PROTOCOLS = {
 }
 """Protocol name to quantile of the voxels inside the mask of healthy cases, pooled.
 
-``healthy-fpr-5`` is Konukoglu & Glocker's rule as used by Heer (H8), ``healthy-percentile-98`` is Baur's (B92).
-Deviation: H8 searches the threshold by golden section on *training* voxels; ours is the quantile itself, on
+``healthy-fpr-5`` is Konukoglu & Glocker's rule as used by Heer 2021, ``healthy-percentile-98`` that of Baur
+et al. 2018 (arXiv 1804.04488).
+Deviation: Heer searches the threshold by golden section on *training* voxels; ours is the quantile itself, on
 healthy cases that were held out.
 """
 

@@ -1,4 +1,4 @@
-"""Guidance: bend ε̂ towards what another network wants to see (W13)."""
+"""Guidance: bend ε̂ towards what another network wants to see."""
 
 from __future__ import annotations
 

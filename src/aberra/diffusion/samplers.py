@@ -1,4 +1,4 @@
-"""Samplers: from noise to image, from image to noise (W10–W12), in few steps, and exactly there and back.
+"""Samplers: from noise to image, from image to noise, in few steps, and exactly there and back.
 
 ``times`` is a list of steps, as :meth:`aberra.diffusion.schedule.Schedule.times` gives it; a step costs one call of the denoiser
 (two for the coupled sampler). A denoiser maps (x_t, t) to an :class:`~aberra.diffusion.schedule.Estimate`; guidance is inside.
@@ -55,7 +55,7 @@ def sample(
 
 
 def ddim(denoise: Denoise, x: Tensor, times: Sequence[int], schedule: Schedule) -> Tensor:
-    """DDIM, σ = 0 (Song, Meng, Ermon 2021, eq. 12), down, or up where ``times`` ascend: the reverse-ODE encoder (W12).
+    """DDIM, σ = 0 (Song, Meng, Ermon 2021, eq. 12): down, or up (reverse-ODE encoder) where ``times`` ascend.
 
     Going up, ε̂ is taken at the lower step, which is Euler's method backwards and *not* an exact inverse; the error falls with
     the number of steps. At t = 0 the network is asked as at t = 1.
@@ -75,9 +75,10 @@ def ddpm(
     seed: int = 0,
     noise: Noise = GAUSSIAN,
 ) -> Tensor:
-    """Ancestral sampling (Ho, Jain, Abbeel 2020, algorithm 2; W10), also on a subset of the steps (Nichol & Dhariwal 2021, §4).
+    """Ancestral sampling (Ho, Jain, Abbeel 2020, algorithm 2).
 
-    The noise of a step depends on ``seed`` and the step alone and is shared by the batch. No noise at the last step.
+    ``times`` may be a subset of the steps (Nichol & Dhariwal 2021, §4). The noise of a step depends on
+    ``seed`` and the step alone and is shared by the batch. No noise at the last step.
     """
     for t, s in pairwise(times):
         found = denoise(x, t)

@@ -1,4 +1,4 @@
-"""How much noise each step has, and how the three things that a network may predict turn into one another (W14, W15)."""
+"""How much noise each step has, and how the three things that a network may predict turn into one another."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ class Schedule:
     """ᾱ_t of T steps: x_t = √ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, with ᾱ₀ = 1.
 
     Args:
-        kind: ``linear`` (β from 10⁻⁴ to 0.02 at T = 1000, Ho et al. 2020; W15), ``cosine`` (Nichol & Dhariwal 2021, eq. 17) or
-            ``log-snr`` (cosine in continuous time, log signal-to-noise from 15 to −15, as ANDi).
+        kind: ``linear`` (β from 10⁻⁴ to 0.02 at T = 1000, Ho et al. 2020), ``cosine`` (Nichol & Dhariwal
+            2021, eq. 17) or ``log-snr`` (cosine in continuous time, log signal-to-noise from 15 to −15, as
+            ANDi).
         steps: T.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How far the borders of two masks are apart (W64)."""
+"""How far the borders of two masks are apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adversarial autoencoder, plain (B38) and constrained (B26): a critic pulls the codes towards a standard normal."""
+"""Adversarial autoencoder, plain and constrained: a critic pulls the codes towards a standard normal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Autoencoder with a dense or a spatial bottleneck (B20, B21 on the unified network B40)."""
+"""Autoencoder with a dense or a spatial bottleneck."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ class AE(nn.Module):
         return out
 
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Reconstruct ``count`` times with dropout left on (B31): (B, C, S) each, the same units dropped in every image."""
+        """Reconstruct ``count`` times with dropout left on, (B, C, S) each (row "Bayesian AE").
+
+        The same units are dropped in every image.
+        """
         for draw in range(count):
             with drawn(self, draw):
                 yield self.reconstruct(x)

@@ -1,4 +1,4 @@
-"""AnoVAEGAN: a variational autoencoder whose decoder also has to please a critic (B4, B29)."""
+"""AnoVAEGAN: a variational autoencoder whose decoder also has to please a critic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Context-encoding variational autoencoder (B25, Z7, Z8)."""
+"""Context-encoding variational autoencoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Constrained autoencoder: image and reconstruction must have the same code (B23)."""
+"""Constrained autoencoder: image and reconstruction must have the same code."""
 
 from __future__ import annotations
 

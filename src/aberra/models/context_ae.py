@@ -1,4 +1,4 @@
-"""Context autoencoder: fills in boxes that are cut out of its input (B22)."""
+"""Context autoencoder: fills in boxes that are cut out of its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Denoising autoencoder with coarse noise (M1)."""
+"""Denoising autoencoder with coarse noise."""
 
 from __future__ import annotations
 

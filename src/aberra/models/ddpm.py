@@ -1,4 +1,4 @@
-"""Denoising diffusion model of healthy images (W6, W14): one network, many scores."""
+"""Denoising diffusion model of healthy images: one network, many scores."""
 
 from __future__ import annotations
 

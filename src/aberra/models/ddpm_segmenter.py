@@ -1,4 +1,4 @@
-"""Lesion masks by diffusion, as many as are asked for (W1)."""
+"""Lesion masks by diffusion, as many as are asked for."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ STRIDE = 100_003
 class DDPMSegmenter(nn.Module):
     """Takes noise out of a lesion mask while it sees the image; every noise it starts from gives a plausible mask.
 
-    Wolleb, Sandkühler, Bieder, Valmaggia, Cattin 2022, Diffusion Models for Implicit Image Segmentation Ensembles (MIDL, arXiv
-    2112.03145; W1): only the mask is noised, ``x_{b,t} = √ᾱ_t·x_b + √(1 − ᾱ_t)·ε``; the network sees the image's C channels beside it
-    and predicts ε and the variance of the step. The mean of several masks is the segmentation, their variance the uncertainty.
+    Wolleb, Sandkühler, Bieder, Valmaggia, Cattin 2022, Diffusion Models for Implicit Image Segmentation
+    Ensembles (MIDL, arXiv 2112.03145): only the mask is noised, ``x_{b,t} = √ᾱ_t·x_b + √(1 − ᾱ_t)·ε``; the
+    network sees the image's C channels beside it and predicts ε and the variance of the step. The mean of
+    several masks is the segmentation, their variance the uncertainty.
 
     Args:
         channels: C.

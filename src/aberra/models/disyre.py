@@ -1,4 +1,4 @@
-"""Restoration of synthetic anomalies of any severity (M3): cold diffusion with one step."""
+"""Restoration of synthetic anomalies of any severity: cold diffusion with one step."""
 
 from __future__ import annotations
 

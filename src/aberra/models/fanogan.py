@@ -1,4 +1,4 @@
-"""f-AnoGAN: a Wasserstein GAN of healthy images, then an encoder that finds each image's code in it (B30)."""
+"""f-AnoGAN: a Wasserstein GAN of healthy images, then an encoder that finds each image's code in it."""
 
 from __future__ import annotations
 

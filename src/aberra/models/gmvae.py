@@ -1,4 +1,4 @@
-"""Gaussian mixture variational autoencoder with a dense or a spatial code (B27, B28; original network B37)."""
+"""Gaussian mixture variational autoencoder with a dense or a spatial code."""
 
 from __future__ import annotations
 

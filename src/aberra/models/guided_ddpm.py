@@ -1,4 +1,4 @@
-"""A diffusion model of healthy and diseased images, with noise-aware guides and independent checkers (W3, W4, W7–W9)."""
+"""A diffusion model of healthy and diseased images, with noise-aware guides and independent checkers."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ HEALTHY, DISEASED = 0, 1
 class GuidedDDPM(DDPM):
     """Learns all images, and beside them networks that say at any noise level what is in an image; their gradient guides.
 
-    Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306; W3) and Wolleb et al. 2022 (arXiv 2204.02641; W4). A guide sees
-    x_t at a random t, as the diffusion model does, and learns ``class`` (healthy or diseased, cross-entropy), ``area`` (lesion
-    area / foreground area, W30, squared error) or ``mask`` (the lesion, binary cross-entropy). Each guide has a checker of the same kind
-    with its own weights and batches, which sees nearly clean images and never guides: whether an edit attained its aim is for the
-    checker to say, since a guide's gradient may find adversarial changes.
+    Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306) and Wolleb et al. 2022 (arXiv
+    2204.02641). A guide sees x_t at a random t, as the diffusion model does, and learns ``class`` (healthy or
+    diseased, cross-entropy), ``area`` (lesion area / foreground area, squared error) or ``mask`` (the lesion,
+    binary cross-entropy). Each guide has a checker of the same kind with its own weights and batches, which
+    sees nearly clean images and never guides: whether an edit attained its aim is for the checker to say,
+    since a guide's gradient may find adversarial changes.
 
     Args:
         channels: C.
@@ -186,5 +187,5 @@ class GuidedDDPM(DDPM):
 
 
 def area(lesion: Tensor, mask: Tensor) -> Tensor:
-    """Lesion area / foreground area of each sample (W30), (B, 1, S) to (B,)."""
+    """Lesion area / foreground area of each sample, (B, 1, S) to (B,)."""
     return lesion.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)

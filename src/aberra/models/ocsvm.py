@@ -42,7 +42,8 @@ class OneClassSVM(nn.Module):
 
     No weights; 2,000·(F + 1) + 2F + 2 numbers with F = 7 features a channel.
 
-    Deviation: voxels of the whole brain share one machine; El Azami has one a location, Zimmerer (Z9) one for whole slices.
+    Deviation: voxels of the whole brain share one machine; El Azami has one a location, Zimmerer 2022 one for
+    whole slices.
     """
 
     name = "ocsvm"

@@ -1,4 +1,4 @@
-"""Patched diffusion model (M5): a box of noise, the rest of the image as context."""
+"""Patched diffusion model: a box of noise, the rest of the image as context."""
 
 from __future__ import annotations
 

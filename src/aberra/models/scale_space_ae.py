@@ -1,4 +1,4 @@
-"""Scale-space autoencoder: one light autoencoder a band of the Laplacian pyramid (B8, B9)."""
+"""Scale-space autoencoder: one light autoencoder a band of the Laplacian pyramid."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ INNER = 4
 class ScaleSpaceAE(nn.Module):
     """Compresses the frequency bands of a scan one by one, so that detail need not pass through one narrow code.
 
-    Baur, Wiestler, Albarqouni, Navab 2020, "Scale-Space Autoencoders" (MICCAI; B8): with a Gaussian g of 5 taps an axis,
+    Baur, Wiestler, Albarqouni, Navab 2020, "Scale-Space Autoencoders" (MICCAI): with a Gaussian g of 5 taps
+    an axis,
 
         I₀ = x,   Iₖ₊₁ = ↓2(g ∗ Iₖ),   Hₖ = Iₖ − ↑2(Iₖ₊₁)                       (k < K)
         Î_K = f_K(I_K),   Îₖ = ↑2(Îₖ₊₁) + fₖ(Hₖ),   L = Σₖ ‖Iₖ − Îₖ‖₁           (k = 0 … K)
 
-    summed over pixels, mean over the batch. x̂ = Î₀. The levels are compared one by one in the score ``multi-scale`` (B9).
+    summed over pixels, mean over the batch. x̂ = Î₀. The levels are compared one by one in the score
+    ``multi-scale``.
 
     Args:
         channels: C.

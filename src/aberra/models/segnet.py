@@ -1,4 +1,4 @@
-"""SegNet and its two ways of saying that it is unsure (W37–W39)."""
+"""SegNet and its two ways of saying that it is unsure."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class SegNet(nn.Module):
     """Learns lesion masks; an encoder–decoder whose decoder puts values back where max pooling took them from.
 
     Badrinarayanan, Kendall, Cipolla 2017 (arXiv 1511.00561): stages of 3×3 convolution, batch norm and ReLU, as VGG16; binary
-    cross-entropy in the foreground. The baselines of Wolleb 2022 (W37–W39):
+    cross-entropy in the foreground. The baselines of Wolleb 2022:
 
-    - ``dropout`` (W38): Bayesian SegNet (Kendall, Badrinarayanan, Cipolla 2015, arXiv 1511.02680), dropout behind the deepest three
-      stages of encoder and decoder (its "central" variant), left on when several draws are asked for.
-    - ``aleatoric`` (W39): the network also predicts the log-variance s of its logit f and learns
+    - ``dropout``: Bayesian SegNet (Kendall, Badrinarayanan, Cipolla 2015, arXiv 1511.02680), dropout behind
+      the deepest three stages of encoder and decoder (its "central" variant), left on when several draws are
+      asked for.
+    - ``aleatoric``: the network also predicts the log-variance s of its logit f and learns
       ``−log (1/K) Σₖ p(y | f + exp(s/2)·εₖ)``, εₖ standard normal (Kendall & Gal 2017, eq. 12).
 
     Args:

@@ -1,4 +1,4 @@
-"""Skip-autoencoder with dropout on its skips, a Bayesian one with dropout left on (B6, B7)."""
+"""Skip-autoencoder with dropout on its skips, a Bayesian one with dropout left on."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class SkipAE(nn.Module):
     """A convolutional autoencoder whose skips keep detail and whose dropout on the skips keeps it from copying.
 
-    Baur, Wiestler, Albarqouni, Navab 2020, "Bayesian Skip-Autoencoders" (ISBI; B6, B7): with encoder features eₗ at 1/2ˡ of the
-    resolution and masks θₗ ~ Bernoulli(1 − p),
+    Baur, Wiestler, Albarqouni, Navab 2020, "Bayesian Skip-Autoencoders" (ISBI): with encoder features eₗ at
+    1/2ˡ of the resolution and masks θₗ ~ Bernoulli(1 − p),
 
         dₙ = eₙ,   dₗ₋₁ = up([dₗ, θₗ ⊙ eₗ]) where there is a skip, else up(dₗ),   x̂ = conv(d₀),   L = ‖x − x̂‖₁,
 

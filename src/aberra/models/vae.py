@@ -1,4 +1,4 @@
-"""Variational autoencoder (B24, H1–H4, Z1) and its variants: annealed β, masked loss, Gaussian or Laplace output of fixed scale."""
+"""Variational autoencoder: plain, annealed β, masked loss; Gaussian or Laplace output of fixed scale."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class VAE(nn.Module):
         width: filters of the first stage; None is the publication's (32, original 16).
         dropout: on the heads and on the dense layer behind the code; the unified network's 0.2, the original has none.
         kl_weight: β; where it is annealed, its final value.
-        anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021, H2) or ``cyclical`` (it does so again and again, half
-            of each cycle rising, half at its full value; Fu et al. 2019).
+        anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021) or ``cyclical`` (it does so again
+            and again, half of each cycle rising, half at its full value; Fu et al. 2019).
         anneal_steps: training steps until β is reached, or of one cycle; Heer's 2,000.
-        masked: reconstruction loss inside the foreground only (H4).
+        masked: reconstruction loss inside the foreground only (Heer 2021).
         likelihood: ``laplace`` or ``gaussian``.
         scale: c, in normalised intensities.
 

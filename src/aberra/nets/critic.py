@@ -1,4 +1,4 @@
-"""Critics for the Wasserstein distance, of images and of codes, and what they minimise (B43).
+"""Critics for the Wasserstein distance, of images and of codes, and what they minimise.
 
 Arjovsky, Chintala, Bottou 2017 (arXiv 1701.07875); gradient penalty: Gulrajani et al. 2017 (arXiv 1704.00028).
 """
@@ -41,8 +41,9 @@ def critic_turns(steps: int) -> tuple[str, ...]:
 class Critic(nn.Module):
     """One number an image, high for real ones: (B, C, S) to (B,).
 
-    A copy of the comparative study's encoder with layer norm and a dense layer (B40), or of the residual encoder (B37). No batch
-    norm: the gradient penalty is about one image at a time.
+    A copy of the encoder of Baur et al. 2021 (:mod:`aberra.nets.unified`) with layer norm and a dense layer,
+    or of the residual encoder (:mod:`aberra.nets.residual`). No batch norm: the gradient penalty is about one
+    image at a time.
 
     Args:
         channels: C.
@@ -90,7 +91,7 @@ class Critic(nn.Module):
 
 
 def code_critic(latent: int) -> nn.Sequential:
-    """Critic of codes, dense 100, 50, 1 with leaky ReLU (B26): (B, K) to (B,)."""
+    """Critic of codes, dense 100, 50, 1 with leaky ReLU ("Constrained AAE" of the study): (B, K) to (B,)."""
     return nn.Sequential(
         nn.Linear(latent, 100),
         nn.LeakyReLU(SLOPE),

@@ -1,4 +1,4 @@
-"""The networks of the diffusion methods: a U-Net that knows how noisy its input is, and its encoder half (W6–W9).
+"""The networks of the diffusion methods: a U-Net that knows how noisy its input is, and its encoder half.
 
 Ho et al. 2020 and Nichol & Dhariwal 2021, as Wolleb 2022 uses them: the thesis' parameter counts come out to the digit (tested).
 """
@@ -230,7 +230,7 @@ class DiffusionUNet(nn.Module):
 
 
 class DiffusionEncoder(nn.Module):
-    """The encoder half with attention pooling (W7, W8): (B, C, S), (B,) to (B, O).
+    """The encoder half with attention pooling (Dhariwal & Nichol 2021): (B, C, S), (B,) to (B, O).
 
     Args:
         channels: of the input.

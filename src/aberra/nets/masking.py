@@ -1,4 +1,4 @@
-"""Context noise: boxes of an image overwritten, for models that learn to fill them in (B22, B25, Z47)."""
+"""Context noise: boxes of an image overwritten, for models that learn to fill them in."""
 
 from __future__ import annotations
 

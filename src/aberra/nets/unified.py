@@ -1,4 +1,4 @@
-"""The unified encoder and decoder of the comparative study (Baur et al. 2021, arXiv 2004.03271, Fig. 4; B40–B42).
+"""The unified encoder and decoder of the comparative study (Baur et al. 2021, arXiv 2004.03271, Fig. 4).
 
 Deviation: "same" padding is two pixels on both sides, where TensorFlow pads one before and two after (the mirror image of
 the same sampling); batch norm and initial weights are PyTorch's defaults instead of Keras's.

@@ -1,4 +1,4 @@
-"""The network of You's Gaussian mixture VAE (2019), as the comparative study describes it (B37).
+"""The network of You's Gaussian mixture VAE (2019), as Baur et al. 2021 (arXiv 2004.03271) describe it.
 
 Six convolutions 3 of 64 filters with strides 2, 1, 1, 2, 1, 1 and ReLU, no normalisation: the code is a map of a quarter of the
 image's edge. The decoder mirrors them with nearest-neighbour upsampling in place of the strides.

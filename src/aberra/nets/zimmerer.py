@@ -1,4 +1,4 @@
-"""The DCGAN-like network of Zimmerer's VAE and ceVAE (2018, 2019), as the comparative study ran it (B37, Z1).
+"""Zimmerer's DCGAN-like network of VAE and ceVAE (2018, 2019), as Baur et al. 2021 (arXiv 2004.03271) ran it.
 
 Four convolutions 4 with stride 2 and 16, 64, 256, 1024 filters, leaky ReLU, no normalisation; mirrored decoder.
 

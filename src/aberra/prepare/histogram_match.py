@@ -1,4 +1,4 @@
-"""Histogram matching to a reference of the healthy cohort (H14)."""
+"""Histogram matching to a reference of the healthy cohort."""
 
 from __future__ import annotations
 

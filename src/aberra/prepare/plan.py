@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aberra.cohort.fingerprint import Fingerprint  # noqa: TC004  (not an option)
 
 SLICE = 128
-"""In-plane size of the study (B76)."""
+"""In-plane size of the comparative study (Baur et al. 2021, arXiv 2004.03271)."""
 
 PATCH = 64
 """Longest edge of a 3-D patch; a 64³ patch trains on a laptop."""

@@ -1,4 +1,4 @@
-"""BraTS-shaped folders to a cohort: central axial slices, clipped to [0, 1], masks of the tumour classes, split by patient (W26, W30)."""
+"""BraTS-shaped folders to a cohort: central slices, clipped to [0, 1], tumour masks; split by patient."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def brats_cohort(
         ConfigError: a number out of range.
         OutputError: the folder holds another cohort.
 
-    Source: Wolleb 2022, chapters 5 and 7 (W26, W30).
+    Source: Wolleb 2022, chapters 5 and 7; ``tumour_share`` is chapter 8's target (arXiv 2204.02641).
 
     Deviation: the thesis works on slices; ours stay volumes, of which 2-D models take the slices.
     Deviation: the thesis does not say over which voxels the percentiles are taken; here over the brain (not 0 in some channel)

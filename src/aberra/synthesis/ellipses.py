@@ -1,4 +1,4 @@
-"""Ellipses on waves, one of them shrunk: images with a signed truth for every pixel (Wolleb's synthetic set, W25)."""
+"""Ellipses on waves, one of them shrunk: signed truth for every pixel (Wolleb's synthetic set)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def draw_ellipses(seed: int, case: int) -> EllipseParameters:
     thickness N(5, 0.7), rounded; waves of height U(0.2, 0.4) and frequency U(0.2, 0.35) and U(0.35, 0.5). Redrawn until both
     ellipses lie in the frame and their centres at least 120 px apart.
 
-    Source: Wolleb 2022, chapter 6 (W25).
+    Source: Wolleb 2022, chapter 6.
 
     Deviation: the thesis' table draws the first wave's centre at random; as in the public code it is the first ellipse's.
     Deviation: the thesis drops intersecting ellipses; distance and frame are the public code's rules and imply that.

@@ -264,7 +264,7 @@ def _best_dice(
     failed: MutableMapping[str, str],
     logs: Path | None,
 ) -> float:
-    """Threshold of the best pooled Dice on cases with truth (B91)."""
+    """Threshold of the best pooled Dice on cases with truth (Baur et al. 2021, arXiv 2004.03271)."""
     lesion_voxels, all_voxels = ScoreHistogram(), ScoreHistogram()
     errors: dict[str, Exception] = {}
     for _, volume, analysis in _analyses(detector, cases, channels, "threshold", errors, progress=progress):

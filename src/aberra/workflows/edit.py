@@ -1,4 +1,4 @@
-"""Guided editing: change a scan towards a class, a lesion area or a lesion mask, several at once, and check what came of it (W4)."""
+"""Guided editing: change a scan towards a class, lesion area, lesion mask or several; check the outcome."""
 
 from __future__ import annotations
 
