@@ -24,7 +24,7 @@ from aberra.benchmark.machine import commit, machine
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.files import atomic_path
-from aberra.scores.guided import Guided
+from aberra.restore.guided import Guided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ def sweep(detector: Detector, slices: Slices, folder: Path) -> Iterator[dict[str
     well = len(x) - 1
     rows, shown = [], {}
     chosen = ("name", "start", "scale", "reference")
-    own = {key: value for key, value in detector.method.score.items() if key not in chosen}
+    own = {key: value for key, value in detector.method.score["restore"].items() if key not in chosen}
     for start in starts:
         for scale in scales:
             reference, found, _ = answer(detector, x, **own, start=start, scale=scale, reference="round-trip")
@@ -296,9 +296,9 @@ def main() -> None:
     cohort = Cohort.read(given.manifest)
     slices = Slices(detector, cohort.select(split=given.split) if given.split else cohort, given.slices)
     own = {
-        key: detector.method.score[key]
+        key: detector.method.score["restore"][key]
         for key in ("start", "scale")
-        if not isinstance(detector.method.score.get(key, "auto"), str)
+        if not isinstance(detector.method.score["restore"].get(key, "auto"), str)
     }
     start = int(own.get("start", detector.model.process().steps // 2))  # type: ignore[operator,union-attr]
     given.out.mkdir(parents=True, exist_ok=True)

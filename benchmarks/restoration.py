@@ -43,7 +43,7 @@ def main() -> None:
     slices = sum(int(detector.recipe(each).mask.any(axis=(1, 2)).sum()) for each in volumes)
     rows, reference = [], None
     for schedule, steps in SETTINGS:
-        method = Method.load(given.method, {"score.schedule": schedule, "score.steps": steps})
+        method = Method.load(given.method, {"score.restore.schedule": schedule, "score.restore.steps": steps})
         detector = detector.asking(replace(method, postprocess=postprocess))
         histogram, values, started = VoxelHistogram(24), [], perf_counter()
         for volume in volumes:
@@ -59,8 +59,8 @@ def main() -> None:
                 "method": given.method,
                 "schedule": schedule,
                 "steps": steps,
-                "tv": detector.question.score.tv,
-                "length": detector.question.score.length,
+                "tv": detector.question.score.score.restore.tv,
+                "length": detector.question.score.score.restore.length,
                 "AP": round(curve.ap, 4),
                 "best_dice": round(curve.best_dice, 4),
                 "AUROC": round(curve.auroc, 4),

@@ -17,6 +17,7 @@ from aberra.benchmark.machine import commit, machine, peak_memory
 from aberra.detector.windows import Runner
 from aberra.method import Method, parse_settings
 from aberra.registry import build
+from aberra.scores import SmoothedScore
 
 SIZE, DEPTH = 128, 155
 
@@ -36,7 +37,7 @@ def measure(name: str, settings: dict[str, object]) -> dict[str, object]:
     torch.manual_seed(0)
     run = Runner(dims=2, size=(SIZE, SIZE))
     model = run.place(build("models", method.model, channels=1, dims=2, size=(SIZE, SIZE))).eval()
-    score = build("scores", method.score)
+    score = SmoothedScore.of(method.score)
     x, mask = brain()
     warm = slice(DEPTH // 2, DEPTH // 2 + 1)
     score(model, x[:, warm], mask[warm], run)

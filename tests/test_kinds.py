@@ -134,7 +134,7 @@ def test_the_map_is_any_lesion_and_the_uncertainty_that_of_the_sum_or_of_all_cla
     x, mask = torch.rand(1, 2, 8, 8), torch.ones(2, 8, 8, dtype=torch.bool)
     mask[:, :2] = False
     runner = Runner(dims=2, size=(8, 8))
-    found = Segmentation(draws=2)(Draws(), x, mask, runner)
+    found = Segmentation(draws=2)(Draws(), x, mask, runner).inside(mask)
     assert list(found.kinds) == [2, 4]
     for got, expected in (
         (found.map, 0.8),
@@ -144,7 +144,7 @@ def test_the_map_is_any_lesion_and_the_uncertainty_that_of_the_sum_or_of_all_cla
     ):
         torch.testing.assert_close(got[mask], torch.full_like(got[mask], expected))
         assert not got[~mask].any()
-    bits = Segmentation(draws=1, uncertainty="entropy")(Draws(), x, mask, runner).uncertainty
+    bits = Segmentation(draws=1, uncertainty="entropy")(Draws(), x, mask, runner).inside(mask).uncertainty
     expected = -sum(p * np.log2(p) for p in (0.2, 0.4, 0.4))
     torch.testing.assert_close(bits[mask], torch.full_like(bits[mask], expected))
     assert float(entropy(torch.tensor(0.5), torch.tensor(0.5))) == 1

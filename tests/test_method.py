@@ -12,7 +12,7 @@ from aberra.errors import ConfigError, PairingError
 from aberra.method import SECTIONS, Method, catalogue, parse_settings
 from aberra.models.vae import VAE
 from aberra.registry import build, lookup
-from aberra.scores import check_pairing
+from aberra.scores import SmoothedScore, check_pairing
 
 
 def test_the_catalogue_is_documented_and_can_be_built():
@@ -26,7 +26,7 @@ def test_the_catalogue_is_documented_and_can_be_built():
         assert method.summary
         assert method.when
         lookup("models", method.model["name"])
-        build("scores", method.score)
+        SmoothedScore.of(method.score)
 
 
 def test_settings_are_toml_values_or_text():
@@ -146,7 +146,9 @@ def test_a_method_may_start_from_another():
     combi = Method.load("vae-combi")
     assert combi.learnt == vae.learnt
     assert combi.score["name"] == "combi"
-    assert "mode" not in combi.score  # a section with a name replaces the base's
+    assert (
+        Method.load("cevae-combi").score.keys() == combi.score.keys()
+    )  # a section with a name replaces the base's
     assert combi.title != vae.title
     assert combi.learns_from == vae.learns_from
 
@@ -165,6 +167,35 @@ def test_a_file_may_start_from_a_file_beside_it_and_change_single_keys(tmp_path,
     assert method.model == base.model
     with pytest.raises(ConfigError, match="unknown method 'vaes'"):
         Method.load(_files(tmp_path, three='base = "vaes"\n') / "three.toml")
+
+
+def test_tables_of_the_score_are_changed_key_by_key_or_replaced_with_their_name(tmp_path):
+    folder = _files(
+        tmp_path,
+        one='base = "vae-restoration"\n[score.restore]\ntv = 1.0\n[score.compare]\nmode = "positive"\n',
+        two='base = "one.toml"\n[score.restore]\nname = "draws"\n',
+    )
+    base = Method.load("vae-restoration").score
+    one, two = (Method.load(folder / f"{name}.toml").score for name in ("one", "two"))
+    assert one == base | {"restore": base["restore"] | {"tv": 1.0}, "compare": {"mode": "positive"}}
+    assert two == one | {"restore": {"name": "draws"}}
+
+
+def test_settings_reach_into_tables():
+    method = Method.load("vae-restoration", {"score.restore.tv": 1.0, "score.compare.mode": "ssim"})
+    assert method.score["restore"] == Method.load("vae-restoration").score["restore"] | {"tv": 1.0}
+    assert method.score["compare"] == {"mode": "ssim"}
+    assert Method.load("vae-restoration").score["restore"]["tv"] == 0.3
+    for key in ("score", "score.", "score..tv", ".tv", "scores.tv"):
+        with pytest.raises(ConfigError, match="setting"):
+            Method.load("vae", {key: 1})
+
+
+def test_the_question_names_the_restoration():
+    questions = [
+        Method.load(name).question for name in ("vae", "vae-restoration", "vae-combi", "bayesian-ae")
+    ]
+    assert questions == ["residual", "residual (restoration)", "combi", "residual (draws)"]
 
 
 def test_how_a_method_is_tested_is_no_part_of_what_it_is(tmp_path):
@@ -199,7 +230,7 @@ def test_test_size_is_inherited_but_for_sections_that_are_replaced(tmp_path):
     assert one.prepare == {"size": 32}
     assert one.postprocess == {"median_mm": 30.0}
     assert two.model == {"name": "ae", "width": 8, "latent": 4}
-    assert two.score == {"name": "residual", "mode": "positive"}
+    assert two.score == {"name": "residual", "compare": {"mode": "positive"}}
     assert four.training["steps"] == 30
     assert not four.conformance  # of the method that says it only
 

@@ -222,7 +222,7 @@ def test_any_value_of_a_setting_is_refused_before_a_cohort_is_read(section):
         ({"model.network": "orginal"}, "Did you mean 'original'"),
         ({"model.masked": 1}, "model.masked=1: expected true or false"),
         ({"score.smooth": "abc"}, "score.smooth=abc: expected a number"),
-        ({"score.mode": 3}, "score.mode=3: expected 'absolute' or 'positive'"),
+        ({"score.compare.mode": 3}, "score.compare.mode=3: expected 'absolute' or 'positive'"),
         ({"postprocess.median_mm": "abc"}, "postprocess.median_mm=abc: expected a number, as in postprocess.median_mm=3"),
         ({"postprocess.median": 5}, "Did you mean 'median_mm'"),
         ({"case.fraction": 0}, "case.fraction=0: expected a number in (0, 1]"),

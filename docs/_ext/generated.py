@@ -31,7 +31,7 @@ def methods_page() -> str:
             ("Learns from", method.learns_from),
             ("Family", method.family),
             ("Model", f"`{method.model['name']}`"),
-            ("Score", f"`{method.score['name']}`"),
+            ("Score", f"`{method.question}`"),
             ("Reference", method.reference),
             ("Cost", method.cost),
             ("When", method.when),

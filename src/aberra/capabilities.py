@@ -1,4 +1,6 @@
-"""What a score may ask of a model. A model has a capability by having its method; there is no class tree.
+"""What a score may ask of a model, and what may be asked of a score. A capability is had by having its method; there is no class tree.
+
+A score or restoration lists those that it asks of a model in ``needs``.
 
 Shapes: ``B`` batch, ``C`` channels, ``S`` the spatial axes of the network, ``(H, W)`` or ``(D, H, W)``.
 """
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
     from torch.nn import Parameter
 
+    from aberra.detector.windows import Runner
     from aberra.diffusion.schedule import Estimate, Schedule
     from aberra.volume import Volume
 
@@ -225,7 +228,6 @@ class Segments(Protocol):
         """Yield ``count`` maps of lesion probability for ``x``, (B, 1, S) each, in [0, 1].
 
         A model with K values in its attribute ``kinds`` yields the probability of each kind, (B, K, S), with a sum of at most 1.
-        A model whose attribute ``restores`` is true has the method ``restored``, too: the image without the lesions, (B, C, S).
         Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers); a model without
         randomness yields the same map each time.
         """
@@ -259,29 +261,64 @@ class Expects(Protocol):
         ...
 
 
-CAPABILITIES: dict[str, type] = {
-    proto.__name__: proto
-    for proto in (
-        Trains,
-        LearnsInTurns,
-        Fits,
-        FitsSamples,
-        Reconstructs,
-        SamplesReconstructions,
-        ReconstructsLevels,
-        HasPosterior,
-        HasElbo,
-        Generates,
-        HasCritic,
-        LearnsFromLesions,
-        LearnsFromPlanted,
-        Denoises,
-        HasFeatures,
-        JudgesHealth,
-        Segments,
-        PredictsVariance,
-        ScoresVolume,
-        Expects,
-    )
-}
-"""By name: scores list what they need in ``needs``, a tuple of these names."""
+@runtime_checkable
+class TellsKinds(Protocol):
+    """A model that tells kinds of lesion apart.
+
+    Attributes:
+        kinds: their label values in mask files; empty where this one does not.
+    """
+
+    kinds: tuple[int, ...]
+
+
+@runtime_checkable
+class FillsLesions(Protocol):
+    """A model that can say what the image would be without the lesions.
+
+    Attributes:
+        restores: whether this one has learnt it.
+    """
+
+    restores: bool
+
+    def restored(self, x: Tensor) -> Tensor:
+        """The image without lesions, (B, C, S) to (B, C, S)."""
+        ...
+
+
+@runtime_checkable
+class Tunes(Protocol):
+    """A score or restoration that can choose its own settings on validation cases, before calibration."""
+
+    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
+        """Return what was found, as options of the constructor; empty where there is nothing to find. Changes nothing itself.
+
+        Args:
+            model: is asked.
+            volumes: prepared, healthy, and diseased ones for methods that learn from them; read one at a time, as far as asked for.
+            run: maps functions over a volume.
+        """
+        ...
+
+
+@runtime_checkable
+class MapsProbability(Protocol):
+    """A score whose map may be a lesion's probability.
+
+    Attributes:
+        probability: whether it is.
+    """
+
+    probability: bool
+
+
+@runtime_checkable
+class HasUnit(Protocol):
+    """A score that says what its map is measured in.
+
+    Attributes:
+        unit: ``intensity`` for differences of intensities, whose mean is an ℓ1 error; empty for everything else.
+    """
+
+    unit: str

@@ -1,8 +1,8 @@
 """A method is data: one TOML file that pairs a model, a score and post-processing.
 
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
-``base = "vae"`` starts from that method: its own texts and keys win, and a section with a ``name`` of its own replaces the whole
-section. Methods that differ in score, post-processing and case score only share one trained model.
+``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[score]``, with a ``name`` of its own
+replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
 
 What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no method but can be a ``base``,
 and ``@key`` in ``reference`` and ``deviations`` stands for a text of ``catalogue/_texts.toml``.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from aberra.errors import ConfigError, unknown
 from aberra.files import read_toml
+from aberra.former import present_score
 from aberra.options import checked, complete, conforming
 
 SUPERVISED = ("labels", "masks")
@@ -77,7 +78,7 @@ class Method:
         failure: what it is known to miss.
         model: ``name`` and hyper-parameters.
         training: keys of :class:`aberra.training.TrainingConfig`.
-        score: ``name`` and options.
+        score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
         postprocess: keys of :class:`aberra.detector.postprocess.PostProcess`.
         prepare: ``steps`` (a whole recipe) or wishes for :func:`aberra.prepare.plan`.
         case: keys of :class:`aberra.detector.postprocess.CaseScore`.
@@ -105,13 +106,18 @@ class Method:
     tiny: dict[str, dict[str, Any]] = field(default_factory=dict)
     conformance: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "score", present_score(self.score))
+        if isinstance(self.case.get("score"), dict):
+            object.__setattr__(self, "case", self.case | {"score": present_score(self.case["score"])})
+
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Method:
         """Load a method by catalogue name or from a TOML file.
 
         Args:
             name_or_path: ``dae``, or a file: what has a path separator or ends in ``.toml``.
-            overrides: dotted key to value, as in ``{"model.latent": 64}``.
+            overrides: dotted key to value, as in ``{"model.latent": 64, "score.compare.mode": "positive"}``.
 
         Raises:
             ConfigError: unknown name, key or broken TOML.
@@ -147,10 +153,10 @@ class Method:
         """
         content = self.to_dict()
         for key, value in overrides.items():
-            section, _, option = key.partition(".")
-            if section not in SECTIONS or not option:
+            section, *path = key.split(".")
+            if section not in SECTIONS or not all(path) or not path:
                 raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
-            content[section] = content[section] | {option: value}
+            content[section] = _with(content[section], path, value)
         return type(self)(**content)
 
     def at_test_size(self) -> Method:
@@ -173,6 +179,12 @@ class Method:
     def record(self) -> dict[str, Any]:
         """What a detector keeps: all but how the method is tested."""
         return {key: value for key, value in self.to_dict().items() if key not in TESTING}
+
+    @property
+    def question(self) -> str:
+        """The score in words, ``residual (guided)`` where the healthy version is not the model's reconstruction."""
+        restore = self.score.get("restore")
+        return f"{self.score['name']} ({restore['name']})" if restore else str(self.score["name"])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -289,10 +301,24 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     merged: dict[str, Any] = {section: own.get(section, {}) for section in SECTIONS}
     kept = {key: value for key, value in own.get("tiny", {}).items() if "name" not in content.get(key, {})}
     content = {"tiny": {}} | content
+    if "name" in merged["score"]:
+        merged["score"] = present_score(merged["score"])
     for key, value in content.items():
-        merged[key] = merged[key] | value if key in SECTIONS and "name" not in value else value
+        if key not in SECTIONS or "name" in value:
+            merged[key] = value
+        else:
+            merged[key] = _merged(merged[key], value) if key == "score" else merged[key] | value
     merged["tiny"] = _merged(kept, content["tiny"])
     return {key: own[key] for key in INHERITED if key in own} | merged
+
+
+def _with(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A table with the value at a path of keys."""
+    key, *rest = path
+    if rest:
+        below = content.get(key, {})
+        value = _with(below if isinstance(below, dict) else {}, rest, value)
+    return {**content, key: value}
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

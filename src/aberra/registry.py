@@ -1,8 +1,8 @@
-"""Names to code: models, scores and preparation steps, built-in or from plugins.
+"""Names to code: models, scores, restorations and preparation steps, built-in or from plugins.
 
 A component is a class whose keyword arguments *are* its configuration: ``build("scores", {"name":
-"residual", "mode": "positive"})``. A class in ``aberra/models``, ``scores`` or ``prepare`` is known by saying its ``name``; plugins
-register through the entry-point groups ``aberra.models``, ``aberra.scores`` and ``aberra.prepare``.
+"gradient", "of": "kl"})``. A class in ``aberra/models``, ``scores``, ``restore`` or ``prepare`` is known by saying its ``name``;
+plugins register through the entry-point groups ``aberra.models``, ``aberra.scores``, ``aberra.restore`` and ``aberra.prepare``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ from aberra.options import accepted, checked, complete, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["models", "scores", "prepare"]
-SECTIONS: dict[Kind, str] = {"models": "model", "scores": "score", "prepare": "prepare"}
+Kind = Literal["models", "scores", "restore", "prepare"]
+SECTIONS: dict[Kind, str] = {
+    "models": "model",
+    "scores": "score",
+    "restore": "score.restore",
+    "prepare": "prepare",
+}
 """Where a method file has them."""
 
 GIVEN = ("channels", "size")

@@ -7,7 +7,7 @@ import numpy as np
 from aberra.benchmark.statistics import published
 from aberra.method import Method
 
-DIFFERENCES = ("residual", "monte-carlo", "restoration")
+DIFFERENCES = ("residual",)
 """Scores of the study whose map is a difference of images."""
 
 COHORTS = ("ms-like", "ms-like-shift")

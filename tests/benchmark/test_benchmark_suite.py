@@ -5,6 +5,8 @@ import pytest
 from aberra.benchmark.suite import Suite, shipped
 from aberra.errors import ConfigError
 from aberra.method import Method, catalogue
+from aberra.registry import lookup
+from aberra.scores import SmoothedScore, answers
 
 MINIMAL = """
 [cohorts.a]
@@ -31,7 +33,9 @@ def test_shipped_suites_load_and_all_their_methods_can_be_built(name):
         entries = suite.entries(task)
         assert {"intensity", "zmap", "random"} <= {entry.label for entry in entries}
         for entry in entries:
-            assert entry.detector or suite.method(task, entry).model
+            if not entry.detector:
+                method = suite.method(task, entry)
+                assert answers(lookup("models", method.model["name"]), SmoothedScore.of(method.score).score)
 
 
 def test_smoke_has_every_method_of_the_catalogue():
@@ -95,6 +99,22 @@ def test_the_budget_never_raises_the_steps(tmp_path):
     (task,) = suite.tasks
     (entry,) = suite.entries(task, ["vae"])
     assert suite.method(task, entry).training["steps"] == 2000
+
+
+@pytest.mark.parametrize("key", ["score.compare.mode", "score.mode"])
+def test_settings_of_a_comparison_reach_the_scores_that_compare(key, tmp_path):
+    names = ("vae", "vae-restoration", "vae-combi", "vae-kl-gradient", "vae-sampling-variance")
+    rows = "".join(f"[[methods]]\nname = '{name}'\n" for name in names)
+    settings = f"'{key}' = 'positive'\n'score.restore.draws' = 3\n'score.smooth' = 2.0\n"
+    suite = _suite(tmp_path, MINIMAL + "[settings]\n" + settings + rows)
+    (task,) = suite.tasks
+    scores = {entry.label: suite.method(task, entry).score for entry in suite.entries(task)}
+    compared = {name for name in names if scores[name].get("compare") == {"mode": "positive"}}
+    assert compared == {"vae", "vae-restoration", "vae-combi"}
+    assert {name for name in names if scores[name].get("restore", {}).get("draws") == 3} == {
+        "vae-sampling-variance"
+    }
+    assert all(scores[name]["smooth"] == 2.0 for name in names)
 
 
 def test_swept_settings_are_rows_of_their_own(tmp_path):

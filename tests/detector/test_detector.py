@@ -46,7 +46,7 @@ def test_a_model_answers_another_methods_question_and_is_saved_as_that(fitted, t
     plain = detector.analyse(scan).map
 
     asked = detector.calibrate(
-        fresh, method=Method.load("vae-sampling-variance", {"score.draws": 3}), out=tmp_path / "asked"
+        fresh, method=Method.load("vae-sampling-variance", {"score.restore.draws": 3}), out=tmp_path / "asked"
     )
 
     assert detector.method.name == "vae"

@@ -7,14 +7,6 @@ from aberra.detector.windows import Runner
 from aberra.devices import choose_device
 from aberra.errors import ConfigError
 from aberra.models.dae import DAE
-from aberra.scores.residual import Residual
-
-
-class Halver:
-    """Reconstructs half of what it sees."""
-
-    def reconstruct(self, x):
-        return x * 0.5
 
 
 @pytest.mark.parametrize(
@@ -61,16 +53,43 @@ def test_the_batch_size_does_not_change_the_map(dims, size, shape):
     torch.testing.assert_close(one, seven, atol=1e-5, rtol=0)
 
 
-def test_signed_residuals():
-    x = torch.tensor([[[[2.0, -2.0], [4.0, 0.0]]]])
-    mask = torch.ones(1, 2, 2, dtype=torch.bool)
-    run = Runner(dims=2, size=(2, 2))
-    found = {mode: Residual(mode=mode)(Halver(), x, mask, run).map for mode in Residual.MODES}
-    torch.testing.assert_close(found["absolute"][0], torch.tensor([[1.0, 1.0], [2.0, 0.0]]))
-    torch.testing.assert_close(found["positive"][0], torch.tensor([[1.0, 0.0], [2.0, 0.0]]))
-    torch.testing.assert_close(found["negative"][0], torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
-    smooth = Residual(smooth=1.0)(Halver(), x, mask, run).map
-    assert smooth.max() < found["absolute"].max()
+@pytest.mark.parametrize(("dims", "size", "shape"), [(2, (16, 16), (4, 16, 20)), (3, (8, 8, 8), (12, 9, 6))])
+def test_further_volumes_travel_with_the_windows(dims, size, shape):
+    x, other = torch.rand(2, *shape), torch.rand(1, *shape)
+    mask = torch.rand(shape) > 0.3
+
+    def function(batch, beside, inside):
+        assert [each.shape[1] for each in (batch, beside, inside)] == [2, 1, 1]
+        return batch * beside + inside
+
+    run = Runner(dims=dims, size=size)
+    found = run(function, x, mask, also=(other, mask[None].float()))
+    torch.testing.assert_close(found, x * other + mask)
+
+
+def test_windows_are_those_that_a_function_sees():
+    x, other = torch.rand(1, 5, 20, 16), torch.rand(2, 5, 20, 16)
+    mask = torch.zeros(5, 20, 16, dtype=torch.bool)
+    mask[1:4] = True
+    run = Runner(dims=2, size=(16, 16), batch_size=4)
+    seen = []
+    run(lambda batch, beside: seen.append((batch, beside)) or batch, x, mask, also=(other,))
+    windows = list(run.windows(x, mask, also=(other,)))
+    assert [len(batch) for batch, _ in windows] == [4, 2]
+    for ours, theirs in zip(windows, seen, strict=True):
+        assert all(torch.equal(one, two) for one, two in zip(ours, theirs, strict=True))
+    assert list(run.windows(x, torch.zeros_like(mask))) == []
+
+
+@pytest.mark.parametrize(("dims", "size"), [(2, (8, 8)), (3, (8, 8, 8))])
+@pytest.mark.parametrize("grad", [False, True])
+def test_nothing_to_ask_has_as_many_channels_as_an_answer(dims, size, grad):
+    x, mask = torch.rand(2, 9, 10, 11), torch.zeros(9, 10, 11, dtype=torch.bool)
+    found = Runner(dims=dims, size=size)(
+        lambda batch, beside: torch.cat([batch, beside, batch + 1], dim=1), x, mask, also=(x[:1],), grad=grad
+    )
+    assert found.shape == (5, 9, 10, 11)
+    assert not found.any()
 
 
 def test_devices_and_batch_sizes():

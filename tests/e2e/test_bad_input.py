@@ -124,7 +124,7 @@ def test_bad_manifest(kind, text, said, run, job, tmp_path):
         (["fit", "dea"], "Did you mean 'dae'?"),
         (["fit", "dae", "--set", "model.widht=8"], "width"),
         (["fit", "dae", "--set", "training.step=8"], "steps"),
-        (["fit", "dae", "--set", "score.mode=wrong"], "absolute"),
+        (["fit", "dae", "--set", "score.compare.mode=wrong"], "absolute"),
     ],
 )
 def test_bad_settings_name_the_nearest(arguments, said, run, job, tmp_path):

@@ -51,7 +51,7 @@ def test_a_count_and_a_share_take_what_they_mean_and_nothing_else(value):
 @given(st.sampled_from(["smooth", "mode", "centre", "alpha", "data_range", "name", "x"]), ANYTHING)
 def test_a_score_is_built_or_refused(key, value):
     with suppress(ConfigError):
-        build("scores", {"name": "residual", "mode": "structural"} | {key: value})
+        build("scores", {"name": "residual", "compare": {"mode": "structural", key: value}})
 
 
 @SETTINGS

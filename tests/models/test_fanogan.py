@@ -33,7 +33,7 @@ def test_generator_and_critic_look_at_draws_of_the_prior():
 
 @pytest.mark.parametrize(("encoder_loss", "weight"), [("izi", 0.0), ("izif", 2.5)])
 def test_the_encoders_loss_is_the_papers(encoder_loss, weight):
-    model = _model(encoder_loss=encoder_loss, kappa=2.5)
+    model = _model(encoder_loss=encoder_loss, kappa=2.5 if encoder_loss == "izif" else None)
     x = torch.rand(3, 1, 32, 32)
     restored = model.reconstruct(x)
     count = model.features(x).shape[1]
@@ -120,5 +120,7 @@ def test_options():
         _model(output="relu")
     with pytest.raises(ConfigError, match=r"gan_share=1\.0"):
         _model(gan_share=1.0)
+    with pytest.raises(ConfigError, match=r"model\.kappa=1: does nothing with encoder_loss='izi'"):
+        _model(encoder_loss="izi", kappa=1.0)
     with pytest.raises(ConfigError, match="critic_steps=0"):
         _model(critic_steps=0)

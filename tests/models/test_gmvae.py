@@ -250,6 +250,8 @@ def test_codes_of_the_publications():
         ({"clusters": 0}, "clusters=0"),
         ({"latent": 0}, "latent=0"),
         ({"bottleneck": "spatial", "dropout": 0.2}, "dropout=0.2: only the unified network"),
+        ({"network": "original", "bottleneck": "dense"}, "code is spatial; leave it out"),
+        ({"network": "original", "dropout": 0.2}, "dropout=0.2: only the unified network"),
         ({"network": "original", "size": (30, 32)}, "divisible by 4"),
     ],
 )

@@ -181,7 +181,7 @@ def test_the_score_returns_what_is_restored():
     assert Segmentation(probability=False).probability is False
     x, mask = torch.rand(1, 3, 16, 16), torch.ones(3, 16, 16, dtype=torch.bool)
     mask[:, :3] = False
-    scored = Segmentation(draws=2)(model, x, mask, Runner(dims=2, size=(16, 16)))
+    scored = Segmentation(draws=2)(model, x, mask, Runner(dims=2, size=(16, 16))).inside(mask)
     with torch.inference_mode():
         expected = model.restored(x.transpose(0, 1)).transpose(0, 1) * mask
     torch.testing.assert_close(scored.reconstruction, expected)

@@ -7,7 +7,7 @@ from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
 from aberra.models.disyre import DISYRE, plant
 from aberra.nets.diffusion_unet import DiffusionUNet
-from aberra.scores.monte_carlo import MonteCarlo
+from aberra.scores.residual import Residual
 
 SMALL = {"width": 4, "multipliers": (1, 2), "attention": ()}
 
@@ -170,10 +170,12 @@ def test_draws_assume_evenly_spread_severities_and_their_mean_is_the_reconstruct
     assert len(list(_model(timesteps=3).sample_reconstructions(x, 5))) == 5
 
 
-def test_the_published_map_is_monte_carlo_with_four_draws():
+def test_the_published_map_is_the_residual_of_four_draws():
     model, (x, mask) = _model(), _batch(3)
     volume, foreground = x.transpose(0, 1)[0][None], mask[:, 0] > 0
-    scored = MonteCarlo(of="residual", draws=4)(model, volume, foreground, Runner(dims=2, size=(32, 32)))
+    scored = Residual(restore={"name": "draws", "draws": 4})(
+        model, volume, foreground, Runner(dims=2, size=(32, 32))
+    ).inside(foreground)
     expected = torch.stack([(x - each).abs() for each in model.sample_reconstructions(x, 4)]).mean(dim=0)
     torch.testing.assert_close(scored.map, expected[:, 0] * foreground)
     torch.testing.assert_close(scored.reconstruction, model.reconstruct(x)[:, 0][None] * foreground)

@@ -94,7 +94,7 @@ def test_levels_are_combined_at_full_resolution(aggregate, expected, mode, share
     x, mask = torch.rand(2, 3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.bool)
     mask[:, 2:6, 2:6] = True
     run = Runner(dims=2, size=(8, 8))
-    scored = MultiScale(aggregate=aggregate, mode=mode)(Levels(), x, mask, run)
+    scored = MultiScale(aggregate=aggregate, mode=mode)(Levels(), x, mask, run).inside(mask)
     torch.testing.assert_close(scored.map, expected * share * mask)
     torch.testing.assert_close(
         scored.reconstruction, (x - torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)) * mask

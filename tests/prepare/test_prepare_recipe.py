@@ -87,3 +87,17 @@ def test_registration_recovers_a_known_shift_and_scale():
     assert first.shape == second.shape
     overlap = (first.mask & second.mask).sum() / (first.mask | second.mask).sum()
     assert overlap > 0.95
+
+
+def test_a_truncated_learnt_state_is_refused():
+    recipe = Recipe.from_config([{"name": "orient"}, {"name": "histogram-match", "points": 3}])
+    state = [{}, {"reference": [[0.0, 1.0, 2.0]]}]
+    recipe.load_state(state)
+    assert recipe.state() == state
+    for truncated in ([], state[:1], [*state, {}]):
+        with pytest.raises(ConfigError, match=f"{len(truncated)} learnt states of 2 steps"):
+            recipe.load_state(truncated)
+    with pytest.raises(ConfigError, match="reference"):
+        recipe.load_state([{}, {}])
+    with pytest.raises(ConfigError, match="orient: learns nothing"):
+        recipe.load_state([{"reference": []}, state[1]])

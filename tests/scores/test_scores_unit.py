@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from aberra.capabilities import HasUnit
 from aberra.method import Method
-from aberra.registry import build
+from aberra.scores import SmoothedScore
 
 DIFFERENCES = (
     "vae", "dae", "bayesian-vae", "vae-restoration", "anogan", "anoddpm", "ddim-guided", "scale-space-ae", "skip-ae",
@@ -17,7 +18,8 @@ OTHERS = (
 
 
 def unit(name, **overrides):
-    return getattr(build("scores", Method.load(name, overrides).score), "unit", "")
+    score = SmoothedScore.of(Method.load(name, overrides).score).score
+    return score.unit if isinstance(score, HasUnit) else ""
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
@@ -31,7 +33,8 @@ def test_what_is_no_difference_of_images_has_none(name):
 
 
 def test_one_score_may_be_either():
-    assert unit("vae", **{"score.mode": "positive"}) == "intensity"
-    assert unit("vae", **{"score.mode": "ssim"}) == ""
-    assert unit("anoddpm", **{"score.mode": "perceptual"}) == ""
-    assert unit("anoddpm", **{"score.of": "variance", "score.draws": 2}) == ""
+    assert unit("vae", **{"score.compare.mode": "positive"}) == "intensity"
+    assert unit("vae", **{"score.compare.mode": "ssim"}) == ""
+    assert unit("anoddpm", **{"score.compare.mode": "perceptual"}) == ""
+    assert unit("autoddpm", **{"score.compare.weighted": False}) == "intensity"
+    assert unit("vae-sampling-variance") == ""

@@ -14,7 +14,7 @@ from aberra.scores.term import Term
 @pytest.mark.parametrize("of", ["reconstruction", "kl", "elbo"])
 def test_each_slice_has_the_models_term_everywhere_in_the_mask(of, linear):
     model, x, mask, run = linear
-    found = Term(of=of)(model, x, mask, run).map
+    found = Term(of=of)(model, x, mask, run).inside(mask).map
     reconstruction, kl = (each.detach() for each in model.elbo_terms(x.transpose(0, 1)))
     expected = {"reconstruction": reconstruction, "kl": kl, "elbo": reconstruction + kl}[of]
     torch.testing.assert_close(found, (expected[:, None, None] * mask))
@@ -29,7 +29,7 @@ def test_each_slice_has_the_models_term_everywhere_in_the_mask(of, linear):
 def test_image_and_feature_distance(linear):
     model, x, mask, run = linear
     model.features = lambda image: image.flatten(1)[:, :4] * 3
-    found = Term(of="image-feature", kappa=0.5)(model, x, mask, run).map
+    found = Term(of="image-feature", kappa=0.5)(model, x, mask, run).inside(mask).map
     batch = x.transpose(0, 1)
     difference = (batch - model.reconstruct(batch)).flatten(1).detach()
     expected = (difference**2).mean(dim=1) + 0.5 * ((3 * difference[:, :4]) ** 2).mean(dim=1)
@@ -48,6 +48,6 @@ def test_windows_of_a_3d_model_are_blended():
 def test_what_it_needs_and_refuses(linear):
     with pytest.raises(PairingError, match="HasCritic"):
         check_pairing(VAE, Term(of="image-feature"))
-    for options in ({"of": "prior"}, {"kappa": -1.0}):
+    for options in ({"of": "prior"}, {"of": "image-feature", "kappa": -1.0}, {"kappa": 0.5}):
         with pytest.raises(ConfigError):
             Term(**options)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +71,24 @@ def test_a_stream_gives_a_step_the_same_batch_whenever_it_is_asked(source):
         torch.testing.assert_close(one, two)
     assert batches[0][0].shape == (4, 1, 32, 32, 32)
     assert not torch.equal(batches[0][0], batches[1][0])
+
+
+class _Numbers:
+    """Blocks of three samples that hold the samples' numbers; they take time to draw."""
+
+    samples = 3
+
+    def block(self, number):
+        time.sleep(0.002)
+        rows = np.arange(3 * number, 3 * number + 3)[:, None]
+        return rows.astype(np.float16), rows > 0, rows.astype(np.uint8)
+
+
+def test_threads_share_a_stream():
+    stream = Stream(_Numbers(), ahead=0)
+    with ThreadPoolExecutor(4) as pool:
+        batches = list(pool.map(lambda step: stream.draw([0, step, 0], 2), range(20)))
+    assert torch.cat([x for x, *_ in batches]).flatten().tolist() == list(range(40))
 
 
 def test_drawn_ahead_is_what_is_drawn_here(source):

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -16,7 +17,8 @@ from aberra.models.dae import DAE
 from aberra.models.vae import VAE
 from aberra.training import TrainingConfig, train
 from aberra.training.interrupt import held_back
-from aberra.training.loop import late_gain
+from aberra.training.loop import Run
+from aberra.training.metrics import late_gain
 from aberra.training.sampling import Sampler
 from aberra.volume import Volume
 
@@ -38,7 +40,7 @@ def _cohort(count=3, shape=(6, 32, 32), lesion=False):
     return found
 
 
-def _train(folder, steps, *, model=VAE, **options):
+def _train(folder, steps, *, model=VAE, workers=None, **options):
     torch.manual_seed(0)
     size = (32, 32)
     network = model(
@@ -51,7 +53,15 @@ def _train(folder, steps, *, model=VAE, **options):
         )
     )
     summary = train(
-        network, _cohort(), config, folder, validation=_cohort(1), dims=2, size=size, device="cpu"
+        network,
+        _cohort(),
+        config,
+        folder,
+        validation=_cohort(1),
+        dims=2,
+        size=size,
+        device="cpu",
+        workers=workers,
     )
     return network, summary
 
@@ -84,6 +94,94 @@ def test_resuming_is_bit_for_bit(options, model, tmp_path):
     assert sorted({*steps}) == [1, 2, 3, 4, 5, 6]
     assert (tmp_path / "b" / "loss.png").is_file()
     assert (tmp_path / "b" / "reconstructions.png").is_file()
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}])
+def test_what_is_learnt_does_not_depend_on_the_workers(options, tmp_path):
+    (alone, _), (helped, _) = (
+        _train(tmp_path / str(workers), 6, workers=workers, flip=0.5, gamma=0.2, **options)
+        for workers in (0, 2)
+    )
+    assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == (tmp_path / "2" / "metrics.jsonl").read_bytes()
+    for name, weight in alone.state_dict().items():
+        assert torch.equal(helped.state_dict()[name], weight), name
+
+
+def test_an_error_while_drawing_ahead_is_raised_as_itself(tmp_path, monkeypatch):
+    real = Sampler.draw
+
+    def lost(self, seed, count):
+        if seed[1] == 4:
+            raise OSError("the disk is gone")
+        return real(self, seed, count)
+
+    monkeypatch.setattr(Sampler, "draw", lost)
+    with pytest.raises(OSError, match="the disk is gone"):
+        _train(tmp_path, 10, workers=2)
+    assert load_file(tmp_path / "checkpoint.safetensors")  # of step 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("aberra-draw")]
+
+
+class _Linear(torch.nn.Module):
+    """Its gradient is the mean of what it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def loss(self, x, mask, generator):
+        del mask, generator
+        return {"loss": (self.weight * x).mean()}
+
+
+def test_accumulated_batches_count_as_one(tmp_path):
+    config = TrainingConfig(steps=3, batch_size=4, accumulate=3)
+    run = Run(
+        _Linear(), _cohort(), config, tmp_path, validation=(), dims=2, size=(32, 32), device="cpu", seed=5
+    )
+    batches = list(run.batches())
+    assert len({batch[0].sum().item() for batch in batches}) == 9  # no batch comes twice
+    losses = run._turn(0, "", iter(batches))
+    expected = torch.cat([x for x, _ in batches[:3]]).mean()
+    torch.testing.assert_close(run.inner.weight.grad[0], expected)
+    torch.testing.assert_close(losses["loss"], expected)
+    assert run.go(progress=False)["steps"] == 3
+
+
+@pytest.mark.parametrize(("ema", "copies"), [(0.0, 1), (0.9, 3)])
+def test_weights_are_put_aside_only_where_they_are_exchanged(ema, copies, tmp_path, monkeypatch):
+    """One copy is the best weights; moving averages are kept in another and take the place of the current ones."""
+    real, calls = Run._weights, []
+    monkeypatch.setattr(Run, "_weights", lambda self: calls.append(1) or real(self))
+    _train(tmp_path, 2, ema=ema)
+    assert len(calls) == copies
+
+
+class _Convolved(torch.nn.Module):
+    def __init__(self, **options):
+        del options
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 1, 1))
+
+    def loss(self, x, mask, generator):
+        del mask, generator
+        return {"loss": (self.net(x) - x).square().mean()}
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of torch's own compiler
+def test_compiled_networks_learn_the_same(tmp_path, monkeypatch):
+    """Traced and differentiated ahead of time, but without the minute that generating C++ takes."""
+    real, calls = torch.nn.Module.compile, []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self: calls.append(self) or real(self, backend="aot_eager")
+    )
+    (plain, _), (compiled, _) = (
+        _train(tmp_path / choice, 4, model=_Convolved, compile=choice) for choice in ("off", "on")
+    )
+    assert calls == [compiled.net]
+    assert compiled.net._compiled_call_impl is None  # in use it is as it was
+    for name, weight in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], weight)
 
 
 def test_the_loss_falls_and_the_best_weights_are_kept(tmp_path):
@@ -365,9 +463,9 @@ torch.manual_seed(0)
 model = VAE(channels=1, size=(32, 32), width=4, latent=8)
 folder, steps, devices = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 config = TrainingConfig(steps=steps, batch_size=4, checkpoint_every=5, log_every=1, ema=0.9, validate_every=4, devices=devices)
-train(model, data, config, folder, validation=data[:1], dims=2, size=(32, 32), device="cpu")
+summary = train(model, data, config, folder, validation=data[:1], dims=2, size=(32, 32), device="cpu")
 with (folder / "returned").open("a") as file:
-    file.write("x")
+    file.write("nothing " if summary is None else "weights ")
 """
 """A training in a process of its own."""
 
@@ -410,8 +508,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_together_and_one_returns(tmp_path):
+def test_two_processes_train_together_and_one_has_the_weights_to_save(tmp_path):
     assert _child(tmp_path / "run", 8, devices=2).wait() == 0
-    assert (tmp_path / "run" / "returned").read_text() == "x"
+    assert sorted((tmp_path / "run" / "returned").read_text().split()) == ["nothing", "weights"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))

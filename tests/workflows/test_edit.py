@@ -57,7 +57,11 @@ def scan():
 @pytest.fixture
 def detector(tmp_path):
     made = Detector(
-        method=Method(name="known", model={"name": "guided-ddpm"}, score={"name": "guided"}),
+        method=Method(
+            name="known",
+            model={"name": "guided-ddpm"},
+            score={"name": "residual", "restore": {"name": "guided"}},
+        ),
         recipe=Recipe.from_config([{"name": "normalise", "method": "zscore"}]),
         model=Known(),
         channels=["image"],

@@ -62,7 +62,7 @@ def test_texts_are_no_part_of_a_fits_identity_but_all_settings_are(manifest, tmp
     for key, value in (
         ("model.width", 8),
         ("training.steps", 5),
-        ("score.mode", "positive"),
+        ("score.compare.mode", "positive"),
         ("case.reduce", "max"),
     ):
         other = method.overridden({key: value})
@@ -74,7 +74,7 @@ def test_what_is_only_trained_does_not_depend_on_the_question(manifest, tmp_path
     out, cohort = tmp_path / "model", Cohort.read(manifest)
     method = Method.load("dae", SMALL)
     trained = Detector.fit(method, cohort, out=out, workers=1, calibrated=False)
-    other = method.overridden({"score.mode": "positive"})
+    other = method.overridden({"score.compare.mode": "positive"})
     again = Detector.fit(other, cohort, out=out, workers=1, calibrated=False, resume=True)
     assert again.identity == trained.identity
     with pytest.raises(OutputError, match="finished detector already"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aberra.benchmark.cohorts import MissingDataError, share_of, task_cohorts
 from aberra.benchmark.machine import commit, machine, peak_memory
 from aberra.benchmark.rows import read_cells, results_csv, rows_of_cell
+from aberra.capabilities import HasUnit
 from aberra.cohort.splits import split_hash
 from aberra.console import screen, styled
 from aberra.errors import AberraError, OutputError
@@ -247,11 +248,12 @@ def _fitted(shared: _Run, row: _Row, identity: str) -> tuple[Detector, dict[str,
         if not (asked / "detector.toml").is_file():
             _fit(shared, row, asked)
     detector = Detector.load(asked, device=shared.device)
+    score = detector.question.score.score
     facts = {
         "method": detector.method.name,
         "family": detector.method.family,
         "baseline": int(detector.method.baseline),
-        "unit": getattr(detector.question.score, "unit", ""),
+        "unit": score.unit if isinstance(score, HasUnit) else "",
         "parameters": sum(weight.numel() for weight in detector.model.parameters()) or None,
         "training_seconds": detector.facts.get("training_seconds"),
         "steps": detector.facts.get("training_steps"),

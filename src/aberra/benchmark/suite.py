@@ -313,7 +313,10 @@ def _applies(method: Method, key: str) -> bool:
         # which slices are healthy is a fact of the cohort, not of the optimiser
         return bool(method.training) or option == "slices"
     if section == "score":
-        return option in signature(lookup("scores", method.score["name"])).parameters
+        from aberra.scores import options_of
+
+        known = options_of(method.score)
+        return not known.isdisjoint({option, f"restore.{option}", f"compare.{option}"})
     return True
 
 
@@ -353,8 +356,8 @@ def _grid(
 ) -> list[Entry]:
     """Every score of a grid with every method of it, where the model has what the score needs."""
     from aberra.errors import PairingError
-    from aberra.registry import build
-    from aberra.scores import check_pairing
+    from aberra.former import present_score
+    from aberra.scores import SmoothedScore, check_pairing
 
     found = []
     for name in methods:
@@ -362,7 +365,10 @@ def _grid(
             score = dict(each)
             label = score.pop("label", score.get("name", ""))
             try:
-                check_pairing(lookup("models", Method.load(name).model["name"]), build("scores", score))
+                check_pairing(
+                    lookup("models", Method.load(name).model["name"]),
+                    SmoothedScore.of(present_score(score)).score,
+                )
             except PairingError:
                 continue
             found += _entries({"name": name, "label": f"{name}{CELL}{label}", "score": score}, path)

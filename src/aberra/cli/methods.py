@@ -37,7 +37,7 @@ def methods(
                 styled((method.name, "bold")),
                 method.learns_from,
                 method.model["name"],
-                method.score["name"],
+                method.question,
                 method.title,
             )
         console.print(table)

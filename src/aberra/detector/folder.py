@@ -15,6 +15,7 @@ from aberra.detector.weights import WEIGHTS, state_of
 from aberra.devices import choose_device
 from aberra.errors import AberraError, ModelError, OutputError
 from aberra.files import atomic_path, file_hash, read_json, read_toml, write_json, write_text
+from aberra.former import present_method
 from aberra.method import Method
 from aberra.options import Count, Dims, Edge, accepted, checked, complete, conforming
 from aberra.output import claim, kind_of
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
     from aberra.prepare import Recipe
 
 T = TypeVar("T")
-FORMAT = 2
+FORMAT = 3
 """Version of the folder's layout and of what its numbers mean; 1 filtered by voxels, so that its thresholds are of other maps."""
+
+READ = (2, 3)
+"""Versions that can be read; 2 has methods of the form that :mod:`aberra.former` knows."""
 
 
 def load(model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:
@@ -55,7 +59,9 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     source = folder / "detector.toml"
     with damage_is_told(source):
         saved = _contents(source)
-        method = Method.from_dict(saved["method"], source)
+        method = Method.from_dict(
+            present_method(saved["method"]) if saved["format"] < FORMAT else saved["method"], source
+        )
         recipe = _recipe(saved)
         network = build(
             "models", method.model, channels=len(saved["channels"]), dims=saved["dims"], size=saved["size"]
@@ -92,9 +98,9 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
 def _contents(source: Path) -> dict[str, Any]:
     """What ``detector.toml`` holds, checked; keys that only a newer version knows are left out."""
     content = read_toml(source)
-    if content.get("format") != FORMAT:
+    if content.get("format") not in READ:
         raise ModelError(
-            f"{source.parent}: format {content.get('format')}, this version of aberra reads {FORMAT}; fit it again"
+            f"{source.parent}: format {content.get('format')}, this version of aberra reads {' and '.join(map(str, READ))}; fit it again"
         )
     known = {key: value for key, value in content.items() if key in accepted(Saved)}
     return vars(Saved(**complete(Saved, checked(Saved, known), "detector")))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from aberra.detector.postprocess import CaseScore, PostProcess
 from aberra.options import checked, conforming
-from aberra.registry import build
 
 if TYPE_CHECKING:
     from aberra.method import Method
+    from aberra.scores import SmoothedScore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,9 @@ class Question:
         case_score: one number of that map.
     """
 
-    score: Any
+    score: SmoothedScore
     postprocess: PostProcess
-    case_question: Any
+    case_question: SmoothedScore | None
     case_score: CaseScore
 
     @classmethod
@@ -37,15 +37,15 @@ class Question:
             ConfigError: an option that cannot be.
             PairingError: the model cannot answer.
         """
-        from aberra.scores import check_pairing
+        from aberra.scores import SmoothedScore, check_pairing
 
         case = dict(method.case)
         other = conforming(case.pop("score", None), dict[str, Any] | None, "case.score")
-        score = build("scores", method.score)
-        question = None if other is None else build("scores", other)
+        score = SmoothedScore.of(method.score)
+        question = None if other is None else SmoothedScore.of(other)
         for each in (score, question):
             if each is not None:
-                check_pairing(model, each)
+                check_pairing(model, each.score)
         return cls(
             score=score,
             postprocess=PostProcess(**checked(PostProcess, method.postprocess, "postprocess")),

@@ -89,23 +89,72 @@ class Runner:
             self._watch = None
 
     def __call__(
-        self, function: Callable[[Tensor], Tensor], x: Tensor, mask: Tensor, *, grad: bool = False
+        self,
+        function: Callable[..., Tensor],
+        x: Tensor,
+        mask: Tensor,
+        *,
+        also: Sequence[Tensor] = (),
+        grad: bool = False,
     ) -> Tensor:
         """Apply ``function`` everywhere.
 
         Args:
-            function: maps (B, C, S) to (B, K, S).
+            function: maps (B, C, S), and (B, Cᵢ, S) of each of ``also``, to (B, K, S).
             x: shape (C, D, H, W).
             mask: foreground, shape (D, H, W), bool.
+            also: further volumes on the same grid, (Cᵢ, D, H, W) each.
             grad: keep autograd on inside ``function`` (gradient scores).
 
         Returns:
             Shape (K, D, H, W) on the CPU, zero where no window with foreground reaches.
         """
+        function = _parted(function, x, also)
+        x = torch.cat([x, *also])
         if self.grows and self.dims == 3 and bool(mask.any()):
             box, shape = self._grown(mask)
             if prod(shape) <= LARGEST:
                 return self._whole(function, x, box, shape, grad=grad)
+        padded, corners, starts, before = self._layout(x, mask)
+        weight = self._weight([len(each) > 1 for each in starts])
+        total: Tensor | None = None
+        weights = torch.zeros(padded.shape[1:])
+        for batch, values in self._batches(function, padded, corners, grad=grad):
+            if total is None:
+                total = torch.zeros((values.shape[1], *padded.shape[1:]))
+            for corner, value in zip(batch, values, strict=True):
+                box = self._box(corner)
+                total[(slice(None), *box)] += value.reshape(-1, *self.window) * weight
+                weights[box] += weight
+        if total is None:  # nothing to ask; only the function knows how many channels its answer would have
+            empty = torch.zeros((1, len(x), *self.size), device=self.device)
+            return torch.zeros((self._apply(function, empty, grad=grad).shape[1], *x.shape[1:]))
+        total /= weights.clamp(min=1e-12)
+        inner = tuple(slice(low, low + length) for low, length in zip(before, x.shape[1:], strict=True))
+        return total[(slice(None), *inner)]
+
+    def windows(
+        self, x: Tensor, mask: Tensor, *, also: Sequence[Tensor] = ()
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the slices or windows with foreground as :meth:`__call__` lays them out, in batches on the CPU.
+
+        Args:
+            x: shape (C, D, H, W).
+            mask: foreground, shape (D, H, W), bool.
+            also: further volumes on the same grid.
+
+        Yields:
+            (B, C, S), and (B, Cᵢ, S) of each of ``also``.
+        """
+        padded, corners, _, _ = self._layout(torch.cat([x, *also]), mask)
+        widths = [len(each) for each in (x, *also)]
+        for first in range(0, len(corners), self.batch_size):
+            yield torch.split(self._cut(padded, corners[first : first + self.batch_size]), widths, dim=1)
+
+    def _layout(
+        self, x: Tensor, mask: Tensor
+    ) -> tuple[Tensor, list[tuple[int, ...]], list[list[int]], list[int]]:
+        """The volume padded to at least a window, corners of windows with foreground, all starts an axis, and what was padded before."""
         pads = [max(0, window - length) for window, length in zip(self.window, x.shape[1:], strict=True)]
         before = [pad // 2 for pad in pads]
         padding = [
@@ -118,22 +167,14 @@ class Runner:
             _starts(length, window, self.overlap)
             for length, window in zip(padded.shape[1:], self.window, strict=True)
         ]
-        weight = self._weight([len(each) > 1 for each in starts])
         corners = [corner for corner in product(*starts) if bool(inside[self._box(corner)].any())]
-        total: Tensor | None = None
-        weights = torch.zeros(padded.shape[1:])
-        for batch, values in self._batches(function, padded, corners, grad=grad):
-            if total is None:
-                total = torch.zeros((values.shape[1], *padded.shape[1:]))
-            for corner, value in zip(batch, values, strict=True):
-                box = self._box(corner)
-                total[(slice(None), *box)] += value.reshape(-1, *self.window) * weight
-                weights[box] += weight
-        if total is None:
-            return torch.zeros_like(x)
-        total /= weights.clamp(min=1e-12)
-        inner = tuple(slice(low, low + length) for low, length in zip(before, x.shape[1:], strict=True))
-        return total[(slice(None), *inner)]
+        return padded, corners, starts, before
+
+    def _cut(self, padded: Tensor, corners: Sequence[tuple[int, ...]]) -> Tensor:
+        """Windows of a padded volume (C, D, H, W), (B, C, S)."""
+        return torch.stack(
+            [padded[(slice(None), *self._box(corner))].reshape(-1, *self.size) for corner in corners]
+        )
 
     def _grown(self, mask: Tensor) -> tuple[tuple[slice, ...], tuple[int, ...]]:
         """The foreground's box, with a margin where there is room, and the shape of the window that holds it."""
@@ -182,11 +223,8 @@ class Runner:
         done = 0
         while done < len(corners):
             batch = corners[done : done + self.batch_size]
-            x = torch.stack(
-                [padded[(slice(None), *self._box(corner))].reshape(-1, *self.size) for corner in batch]
-            )
             try:
-                values = self._apply(function, x.to(self.device), grad=grad)
+                values = self._apply(function, self._cut(padded, batch).to(self.device), grad=grad)
             except torch.cuda.OutOfMemoryError as error:
                 if self.batch_size == 1:
                     raise ConfigError(
@@ -222,6 +260,14 @@ class Runner:
                 ramp = torch.hann_window(edge + 2, periodic=False)[1:-1]
                 weight *= ramp.reshape([-1 if other == axis else 1 for other in range(3)])
         return weight
+
+
+def _parted(function: Callable[..., Tensor], x: Tensor, also: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of several volumes as one of their channels."""
+    if not also:
+        return function
+    widths = [len(each) for each in (x, *also)]
+    return lambda batch: function(*torch.split(batch, widths, dim=1))
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:

@@ -32,7 +32,7 @@ class DISYRE(nn.Module):
     of a diffusion model is replaced by an anomaly whose shape m, texture x_fp and bias are drawn independently:
     ``x_t = x + α·m·(x_fp − x) + b·m·[intensity class of x chosen]``. f(x_t, t) → x learns with ``E ‖f(x_t, t) − x‖²`` in the foreground.
     The severity ``max(α, max |bias|)`` becomes the step ``t = argmin |√ᾱ_{T−t} − severity|`` of a linear schedule of T steps: t = 0 is
-    the image itself, t = T wholly foreign. The published map is :class:`aberra.scores.monte_carlo.MonteCarlo` with four draws: the mean
+    the image itself, t = T wholly foreign. The published map is :class:`aberra.restore.draws.Draws` with four draws: the mean
     over four severities of ``|x − f(x, t)|``.
 
     Args:

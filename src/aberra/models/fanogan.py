@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from aberra.errors import ConfigError
 from aberra.nets import dense
 from aberra.nets.critic import NETWORKS, Critic, Network, critic_loss, critic_turns
 from aberra.options import Between, Dims, Edge, Few, NotNegative, Width, configured
@@ -42,7 +43,7 @@ class FAnoGAN(nn.Module):
         critic_steps: turns of the critic for one of the generator.
         penalty: λ of the gradient penalty.
         encoder_loss: ``izif``, or ``izi``, its first term alone.
-        kappa: κ.
+        kappa: κ, by default 1; only with ``izif``.
         code: ``tanh`` keeps the encoder's codes in (−1, 1), where the prior is dense (the study's code), or ``linear`` (Schlegl's).
         output: ``linear``, or ``sigmoid``, for images in [0, 1] (the study's code).
 
@@ -70,7 +71,7 @@ class FAnoGAN(nn.Module):
         critic_steps: Few = 5,
         penalty: NotNegative = 10.0,
         encoder_loss: Literal["izi", "izif"] = "izif",
-        kappa: NotNegative = 1.0,
+        kappa: NotNegative | None = None,
         code: Literal["linear", "tanh"] = "tanh",
         output: Literal["linear", "sigmoid"] = "linear",
     ) -> None:
@@ -80,7 +81,11 @@ class FAnoGAN(nn.Module):
         self.gan_share = gan_share
         self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
-        self.kappa = kappa if encoder_loss == "izif" else 0.0
+        if encoder_loss == "izi" and kappa is not None:
+            raise ConfigError(
+                f"model.kappa={kappa:g}: does nothing with encoder_loss='izi', only with izif; leave it out"
+            )
+        self.kappa = {"izi": 0.0, "izif": 1.0}[encoder_loss] if kappa is None else kappa
         reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
         bounded = nn.Tanh() if code == "tanh" else nn.Identity()
         self.encoder = nn.Sequential(reads, nn.Linear(reads.features, self.latent), bounded)

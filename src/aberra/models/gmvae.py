@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
+from aberra.errors import ConfigError
 from aberra.models.vae import kl_to_standard_normal, posterior_sample
 from aberra.nets import dense, you
 from aberra.nets.unified import Decoder, Encoder, conv
@@ -43,9 +44,8 @@ class GMVAE(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: ``unified`` (the study's) or ``original`` (You's, :mod:`aberra.nets.you`; its code is spatial whatever
-            ``bottleneck`` says).
-        bottleneck: ``dense`` or ``spatial`` (8×8 locations at 128²; original 32×32).
+        network: ``unified`` (the study's) or ``original`` (You's, :mod:`aberra.nets.you`; its code is spatial).
+        bottleneck: ``dense`` (default) or ``spatial`` (8×8 locations at 128²), of the unified network; the original's has 32×32.
         latent: Z, numbers of the dense code or of each location; None is the publication's 128 (original 1).
         width: filters of the first stage; None is the publication's (32, original 64).
         clusters: K.
@@ -70,7 +70,7 @@ class GMVAE(nn.Module):
         dims: Dims = 2,
         size: Sequence[Edge],
         network: Literal["unified", "original"] = "unified",
-        bottleneck: Literal["dense", "spatial"] = "dense",
+        bottleneck: Literal["dense", "spatial"] | None = None,
         latent: Width | None = None,
         width: Width | None = None,
         clusters: Few = 9,
@@ -83,6 +83,8 @@ class GMVAE(nn.Module):
         self.cluster_floor = cluster_floor
         shape: dict[str, Any] = {"channels": channels, "dims": dims}
         spatial = network == "original" or bottleneck == "spatial"
+        if network == "original" and bottleneck == "dense":
+            raise ConfigError("model.bottleneck=dense: the original network's code is spatial; leave it out")
         drop = dense.dropout_of(dropout, there=not spatial)
         if network == "original":
             latent = latent or 1

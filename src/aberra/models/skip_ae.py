@@ -29,7 +29,7 @@ class SkipAE(nn.Module):
         dₙ = eₙ,   dₗ₋₁ = up([dₗ, θₗ ⊙ eₗ]) where there is a skip, else up(dₗ),   x̂ = conv(d₀),   L = ‖x − x̂‖₁,
 
     summed over pixels, mean over the batch. Left on in use, the masks give draws x̂₁, x̂₂, … (:meth:`sample_reconstructions`);
-    their mean residual and their variance are the score ``monte-carlo``.
+    their mean residual is restoration ``draws``, their spread the score ``spread``.
 
     Args:
         channels: C.

@@ -102,18 +102,18 @@ class Recipe:
         return [step.state() if hasattr(step, "state") else {} for step in self.steps]
 
     def load_state(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Take learnt state back; none at all leaves the steps as they are.
+        """Take back what :meth:`state` gave.
 
         Raises:
-            ConfigError: it is not of these steps.
+            ConfigError: it is not of these steps, or a step's is missing.
         """
-        if state and len(state) != len(self.steps):
+        if len(state) != len(self.steps):
             raise ConfigError(f"{len(state)} learnt states of {len(self.steps)} steps of preparation")
-        for step, config, entry in zip(self.steps, self.config, state, strict=bool(state)):
-            if entry and not hasattr(step, "load_state"):
+        for step, config, entry in zip(self.steps, self.config, state, strict=True):
+            if hasattr(step, "load_state"):
+                step.load_state(entry)
+            elif entry:
                 raise ConfigError(f"{config['name']}: learns nothing, but has a state")
-            if entry:
-                step.load_state(entry)  # type: ignore[attr-defined]
 
 
 def _name(volume: Volume) -> str:

@@ -1,4 +1,4 @@
-"""ANDi: where the model's next step differs from the step that leads back to the scan, over many noise levels (M4)."""
+"""ANDi: where the model's next step differs from the step that leads back to the scan, over many noise levels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from aberra.capabilities import Denoises
 from aberra.diffusion.samplers import GAUSSIAN
 from aberra.errors import ConfigError
-from aberra.options import Count, Sigma, Step, configured
+from aberra.options import Count, Step, configured
 from aberra.scores import Scored
-from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.capabilities import Denoises
     from aberra.detector.windows import Runner
 
 SMALLEST = 1e-20
@@ -34,7 +33,6 @@ class ANDi:
         low: smallest t; published 25.
         calls: how many t, evenly spread from ``high`` to ``low``; published: every t, --set score.calls=101.
         noise: ``gaussian`` (released configuration, whatever the model was trained with) or ``training`` (the model's own kind).
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
         ConfigError: unknown noise, or a range of t that is empty or, in use, beyond the model's last step.
@@ -44,7 +42,7 @@ class ANDi:
     """
 
     name = "andi"
-    needs = ("Denoises",)
+    needs = (Denoises,)
 
     @configured("score")
     def __init__(
@@ -54,14 +52,12 @@ class ANDi:
         low: Step = 25,
         calls: Count = 25,
         noise: Literal["gaussian", "training"] = "gaussian",
-        smooth: Sigma = 0.0,
     ) -> None:
         if low > high:
             raise ConfigError(f"score: low={low}, high={high}; expected 1 ≤ low ≤ high")
         spread = torch.linspace(high, low, min(calls, high - low + 1), dtype=torch.float64).round()
         self.times = [int(each) for each in spread]
         self.noise = noise
-        self.smooth = smooth
 
     def __call__(self, model: Denoises, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
@@ -69,7 +65,7 @@ class ANDi:
         if self.times[0] > steps:
             raise ConfigError(f"score.high={self.times[0]}; the model's last step is {steps}")
         found = run(lambda batch: self.aggregate(model, batch), x, mask)
-        return Scored(smoothed(found[0], mask, sigma=self.smooth, dims=run.dims))
+        return Scored(found[0])
 
     def aggregate(self, model: Denoises, x: Tensor) -> Tensor:
         """The map of a batch: (B, C, S) to (B, 1, S)."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from aberra.capabilities import Expects
+from aberra.compare.difference import Sign, signed
 from aberra.errors import ConfigError
 from aberra.options import configured
 from aberra.scores import Scored
-from aberra.scores.residual import Sign, signed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.capabilities import Expects
     from aberra.detector.windows import Runner
 
 
@@ -31,7 +31,7 @@ class Deviation:
     """
 
     name = "deviation"
-    needs = ("Expects",)
+    needs = (Expects,)
 
     @configured("score")
     def __init__(self, *, mode: Sign | Sequence[Sign] = "absolute") -> None:
@@ -47,4 +47,4 @@ class Deviation:
             mean, spread = model.expect(place, mask.to(run.device))
             z = (place - mean) / spread
             found = torch.stack([signed(each, mode) for each, mode in zip(z, modes, strict=True)]).mean(dim=0)
-        return Scored(found.cpu() * mask, mean.cpu() * mask)
+        return Scored(found.cpu(), mean.cpu())

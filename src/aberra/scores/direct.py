@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from aberra.capabilities import ScoresVolume
 from aberra.scores import Scored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.capabilities import ScoresVolume
     from aberra.detector.windows import Runner
 
 
@@ -19,10 +19,10 @@ class Direct:
     """Takes the model's own voxel scores as they are."""
 
     name = "direct"
-    needs = ("ScoresVolume",)
+    needs = (ScoresVolume,)
 
     def __call__(self, model: ScoresVolume, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
         with torch.inference_mode():
             found = model.score_volume(x.to(run.device), mask.to(run.device)).cpu()
-        return Scored(found.clamp(min=0) * mask)
+        return Scored(found.clamp(min=0))

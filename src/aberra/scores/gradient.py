@@ -1,4 +1,4 @@
-"""How fast a term of the model's objective changes with each pixel (B36, B53, Z27–Z29, Z48, Z49)."""
+"""How fast a term of the model's objective changes with each pixel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aberra.diffusion.noise import shared
-from aberra.options import Count, NotNegative, Sigma, configured
+from aberra.options import Count, NotNegative, configured
 from aberra.scores import Scored
-from aberra.scores.smoothing import smoothed
 from aberra.scores.terms import OfTerm, needs_of, term
 
 if TYPE_CHECKING:
@@ -21,18 +20,17 @@ if TYPE_CHECKING:
 class Gradient:
     """``|∂term/∂x|``, mean over channels: the direction to normality points away from what is anomalous.
 
-    Zimmerer et al. 2019 (IPMI and MIDL; Z27–Z29), Baur et al. 2021 (B53). One backward pass, no optimisation. SmoothGrad (Smilkov
-    et al. 2017, Z48) averages the signed gradients at x + σε_n over n runs and takes the absolute value afterwards.
+    Zimmerer et al. 2019 (IPMI and MIDL), Baur et al. 2021. One backward pass, no optimisation. SmoothGrad (Smilkov
+    et al. 2017) averages the signed gradients at x + σε_n over n runs and takes the absolute value afterwards.
 
     Args:
         of: ``reconstruction`` (−log p(x|z) at the posterior mean; Σ``|x − x̂|`` where the model has no likelihood), ``kl`` or ``elbo``
             (their sum, unweighted).
         smoothgrad: runs; 1 is the plain gradient without noise.
         noise: σ of the noise in normalised intensities; used with two or more runs.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
-        ConfigError: unknown term, no run, or negative noise or smoothing.
+        ConfigError: unknown term, no run, or negative noise.
 
     Deviation: the noise of each run is drawn anew; the publication's helper adds it up over the runs. It is the same for every
     image, so that a score does not depend on the batch. Zimmerer smooths with a kernel of 5 pixels without stating σ.
@@ -41,23 +39,16 @@ class Gradient:
     name = "gradient"
 
     @configured("score")
-    def __init__(
-        self, *, of: OfTerm = "elbo", smoothgrad: Count = 1, noise: NotNegative = 0.1, smooth: Sigma = 0.0
-    ) -> None:
+    def __init__(self, *, of: OfTerm = "elbo", smoothgrad: Count = 1, noise: NotNegative = 0.1) -> None:
         self.of = of
         self.smoothgrad = smoothgrad
         self.noise = noise
-        self.smooth = smooth
         self.needs = needs_of(of)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W). There is no reconstruction: it would cost a pass more."""
         found = run(lambda batch: self.gradient(model, batch).abs(), x, mask, grad=True)
-        return Scored(self.finish(found, mask, run.dims))
-
-    def finish(self, found: Tensor, mask: Tensor, dims: int) -> Tensor:
-        """Absolute gradient (C, D, H, W) to the map (D, H, W)."""
-        return smoothed(found.mean(dim=0), mask, sigma=self.smooth, dims=dims)
+        return Scored(found.mean(dim=0))
 
     def gradient(self, model: Any, x: Tensor) -> Tensor:
         """Signed gradient, averaged over the runs: (B, C, S) to (B, C, S). Needs autograd."""

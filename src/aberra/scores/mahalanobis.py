@@ -1,22 +1,23 @@
-"""How unlikely a scan is among its own reconstructions (multi-sample Mahalanobis distance)."""
+"""How unlikely a scan is among its own healthy versions (multi-sample Mahalanobis distance)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 
-from aberra.diffusion.samplers import Sampler
-from aberra.options import Positive, Sigma, Step, Within, configured
+from aberra.options import Positive, configured
 from aberra.scores import Scored
-from aberra.scores.partial_diffusion import Chain, Draws
-from aberra.scores.smoothing import smoothed
+from aberra.scores.residual import tuned
+from aberra.scores.spread import several
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
-    from aberra.capabilities import Denoises
     from aberra.detector.windows import Runner
+    from aberra.volume import Volume
 
 Covariance = Literal["full", "diagonal"]
 
@@ -29,57 +30,53 @@ class Mahalanobis:
     covariance of all foreground pixels of the slice (its ablation: the diagonal), ε² = 10⁻² in the released code.
 
     Args:
-        start: step up to which noise is added; published 500.
-        steps: calls of the network a draw, evenly spread from ``start`` down.
-        sampler: ``ddpm``, ``ddim`` or ``dpm-solver``.
-        draws: N, reconstructions with different noise; memory grows with it.
+        restore: how the draws are made, as in :class:`aberra.scores.residual.Residual`; it must give two or more, and memory grows
+            with them. By default ten by partial diffusion from step 500 (published start) in ten DDIM steps.
         covariance: ``full``, or ``diagonal``, which is ``|x − mean| / √(variance + ε²)``.
         epsilon: ε, in prepared intensities: the deviation below which a pixel's variance is not believed.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
-        ConfigError: unknown option, fewer than 2 draws, ε not above 0, or negative smoothing.
+        ConfigError: unknown option, a restoration that gives one healthy version, or ε not above 0.
 
-    Deviation: the paper's model is conditioned on an encoding of the scan (cDDPM) and reconstructs in one step; here it is partial
-    diffusion by any denoiser. A pixel whose contribution to dᵀΣ⁻¹d is negative gets 0 (the released code: not a number). Channels have
+    Deviation: the paper's model is conditioned on an encoding of the scan (cDDPM) and reconstructs in one step; here it is any
+    restoration that draws. A pixel whose contribution to dᵀΣ⁻¹d is negative gets 0 (the released code: not a number). Channels have
     a covariance each.
     """
 
     name = "mahalanobis"
-    needs = ("Denoises",)
-
+    RESTORE: ClassVar[dict[str, Any]] = {
+        "name": "partial-diffusion", "start": 500, "steps": 10, "sampler": "ddim", "draws": 10, "average": False
+    }  # fmt: skip
     COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
     @configured("score")
     def __init__(
         self,
         *,
-        start: Step = 500,
-        steps: Step = 10,
-        sampler: Sampler = "ddim",
-        draws: Annotated[int, Within(2, 1000)] = 10,
+        restore: dict[str, Any] | None = None,
         covariance: Covariance = "full",
         epsilon: Positive = 0.1,
-        smooth: Sigma = 0.0,
     ) -> None:
-        self.chain = Chain(start, steps, sampler)
-        self.draws = draws
+        self.options = restore or self.RESTORE
+        self.restore = several(self.options)
         self.covariance = covariance
         self.epsilon = epsilon
-        self.smooth = smooth
+        self.needs = self.restore.needs
 
-    def __call__(self, model: Denoises, x: Tensor, mask: Tensor, run: Runner) -> Scored:
+    def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
-        # the mask travels with the batch: the covariance is one of foreground pixels
-        found = run(lambda batch: self._distances(model, batch), torch.cat([x, mask[None].to(x)]), mask)
-        restored, values = found[: len(x)], found[len(x) :].mean(dim=0)
-        return Scored(smoothed(values, mask, sigma=self.smooth, dims=run.dims), restored * mask)
+        found = run(
+            lambda batch, inside: self._distances(model, batch, inside),
+            x,
+            mask,
+            also=(mask[None].to(x),),
+            grad=self.restore.grad,
+        )
+        return Scored(found[len(x) :].mean(dim=0), found[: len(x)])
 
-    def _distances(self, model: Denoises, batch: Tensor) -> Tensor:
-        """Image and mask (B, C + 1, S) to mean of the draws and distance (B, 2C, S)."""
-        x, inside = batch[:, :-1], batch[:, -1:]
-        draws = Draws(model, self.chain, self.draws)
-        every = torch.stack(list(draws.sample_reconstructions(x, self.draws)), dim=2).float()
+    def _distances(self, model: Any, x: Tensor, inside: Tensor) -> Tensor:
+        """Mean of the draws and distance, (B, 2C, S), of a batch (B, C, S) and its mask (B, 1, S): Σ is one of foreground pixels."""
+        every = torch.stack([version.image.float() for version in self.restore(model, x)], dim=2)
         mean = every.mean(dim=2)
         with torch.autocast(x.device.type, enabled=False):
             spread = ((every - mean.unsqueeze(2)) * inside.unsqueeze(2)).flatten(3)
@@ -96,3 +93,7 @@ class Mahalanobis:
         weights: Tensor = torch.linalg.solve(inner, spread @ difference.unsqueeze(-1))
         whitened = (difference - (spread.mT @ weights).squeeze(-1)) / ridge
         return (difference * whitened).clamp(min=0).sqrt()
+
+    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
+        """Settings that the restoration finds on healthy cases (:class:`aberra.capabilities.Tunes`)."""
+        return tuned(self.restore, self.options, model, volumes, run)

@@ -1,4 +1,4 @@
-"""Differences at several scales (B9, B56)."""
+"""Differences at several scales."""
 
 from __future__ import annotations
 
@@ -6,51 +6,44 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from aberra.capabilities import ReconstructsLevels
+from aberra.compare.difference import Sign, signed
 from aberra.nets.pyramid import expand
-from aberra.options import Sigma, configured
+from aberra.options import configured
 from aberra.scores import Scored
-from aberra.scores.residual import Sign, signed
-from aberra.scores.smoothing import smoothed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aberra.capabilities import ReconstructsLevels
     from aberra.detector.windows import Runner
 
 
 class MultiScale:
     """r = mean or maximum over k of ↑(Rₖ), Rₖ = ``|Iₖ − Îₖ|`` being the residual of pyramid level k; mean over channels.
 
-    Baur et al. 2020, "Scale-Space Autoencoders" (MICCAI): coarse levels find large lesions, fine ones small lesions (B9).
+    Baur et al. 2020, "Scale-Space Autoencoders" (MICCAI): coarse levels find large lesions, fine ones small lesions.
 
     Args:
         aggregate: ``mean`` or ``max`` over the levels.
-        mode: sign of the residual, as in :class:`aberra.scores.residual.Residual`: ``absolute``, ``positive`` or ``negative``.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
+        mode: sign of the residual, as in :class:`aberra.compare.comparison.Comparison`: ``absolute``, ``positive`` or ``negative``.
 
     Raises:
-        ConfigError: unknown option or negative smoothing.
+        ConfigError: unknown option.
     """
 
     name = "multi-scale"
-    needs = ("ReconstructsLevels",)
+    needs = (ReconstructsLevels,)
     unit = "intensity"
 
     @configured("score")
-    def __init__(
-        self, *, aggregate: Literal["mean", "max"] = "mean", mode: Sign = "absolute", smooth: Sigma = 0.0
-    ) -> None:
+    def __init__(self, *, aggregate: Literal["mean", "max"] = "mean", mode: Sign = "absolute") -> None:
         self.aggregate = aggregate
         self.mode = mode
-        self.smooth = smooth
 
     def __call__(self, model: ReconstructsLevels, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
         found = run(lambda batch: self._aggregated(model, batch), x, mask)
-        restored, values = found[: len(x)], found[len(x) :]
-        values = smoothed(values.mean(dim=0), mask, sigma=self.smooth, dims=run.dims)
-        return Scored(values, restored * mask)
+        return Scored(found[len(x) :].mean(dim=0), found[: len(x)])
 
     def _aggregated(self, model: ReconstructsLevels, x: Tensor) -> Tensor:
         """The finest reconstruction and the score, stacked: (B, C, S) to (B, 2C, S)."""

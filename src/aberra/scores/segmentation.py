@@ -1,4 +1,4 @@
-"""Lesion probability and how sure the model is of it (W31, W32)."""
+"""Lesion probability and how sure the model is of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from aberra.capabilities import FillsLesions, PredictsVariance, Segments, TellsKinds
 from aberra.errors import ConfigError
 from aberra.options import Count, configured
 from aberra.scores import Scored
@@ -22,30 +23,30 @@ SURE = 1e-5
 
 
 class Segmentation:
-    """The mean of N lesion masks, ``p = (1/N) Σₙ pₙ``; the map is a probability and has the threshold ``fixed-0.5`` (W31).
+    """The mean of N lesion masks, ``p = (1/N) Σₙ pₙ``; the map is a probability and has the threshold ``fixed-0.5``.
 
-    Wolleb et al. 2022 (MIDL, arXiv 2112.03145; W1) of masks that diffusion draws, Kendall, Badrinarayanan, Cipolla 2015 (arXiv
-    1511.02680; W38) of masks with dropout left on. An empty mask is a valid answer. Of a model that tells K kinds of lesion apart, p is the
+    Wolleb et al. 2022 (MIDL, arXiv 2112.03145) of masks that diffusion draws, Kendall, Badrinarayanan, Cipolla 2015 (arXiv
+    1511.02680) of masks with dropout left on. An empty mask is a valid answer. Of a model that tells K kinds of lesion apart, p is the
     probability of any lesion, the sum of the kinds' means, and the variance that of the sum.
 
     Args:
         draws: N.
-        uncertainty: ``variance`` over the draws, divisor N (W32); ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), with K kinds that of the K + 1
-            classes; needs one draw only; or ``aleatoric``, the variance of the logit that the model itself predicts (W39).
+        uncertainty: ``variance`` over the draws, divisor N; ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), with K kinds that of the K + 1
+            classes; needs one draw only; or ``aleatoric``, the variance of the logit that the model itself predicts.
         probability: the map is a lesion's probability and has the threshold ``fixed-0.5``; off for models that learnt something else in
             [0, 1], as the weight of what was planted (``model.label``).
-        intensity: weight w of the intensity baseline (M0): the map is ``σ(logit p + w · x)``, x the prepared intensity, mean over
+        intensity: weight w of the intensity baseline: the map is ``σ(logit p + w · x)``, x the prepared intensity, mean over
             channels, so that p counts as evidence beside brightness (w > 0) or darkness (w < 0). It needs intensities whose 0 is the
             usual tissue, as ``interdecile`` makes them. 0, the default, leaves p as it is.
 
     Raises:
         ConfigError: unknown uncertainty, no draw, or one draw and its variance.
 
-    What the model puts in the lesions' place is returned as reconstruction, where it does. Memory does not grow with N. Deviation: whether the divisor of W32 is N or N − 1 is not published.
+    What the model puts in the lesions' place is returned as reconstruction, where it does. Memory does not grow with N. Deviation: whether the divisor of the variance is N or N − 1 is not published.
     """
 
     name = "segmentation"
-    needs: tuple[str, ...] = ("Segments",)
+    needs: tuple[type, ...] = (Segments,)
 
     @configured("score")
     def __init__(
@@ -66,21 +67,21 @@ class Segmentation:
         self.intensity = intensity
         self.probability = probability and not intensity
         if uncertainty == "aleatoric":
-            self.needs = ("Segments", "PredictsVariance")
+            self.needs = (Segments, PredictsVariance)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
-        kinds: tuple[int, ...] = getattr(model, "kinds", ())
+        kinds = model.kinds if isinstance(model, TellsKinds) else ()
         found = run(lambda batch: self._accumulate(model, batch), x, mask)
-        if not mask.any():  # nothing was asked: the channels are not the model's
-            found = found.new_zeros(((len(kinds) or 1) + 1, *mask.shape))
-        means, spread = found[:-1].clamp(0, 1) * mask, found[-1].clamp(min=0) * mask
+        means, spread = found[:-1].clamp(0, 1), found[-1].clamp(min=0)
         p = means.sum(dim=0).clamp(max=1)
         if self.intensity:
-            p = torch.sigmoid(p.logit(eps=SURE) + self.intensity * x.float().mean(dim=0)) * mask
+            p = torch.sigmoid(p.logit(eps=SURE) + self.intensity * x.float().mean(dim=0))
         return Scored(
             p,
-            reconstruction=run(model.restored, x, mask) * mask if getattr(model, "restores", False) else None,
+            reconstruction=run(model.restored, x, mask)
+            if isinstance(model, FillsLesions) and model.restores
+            else None,
             uncertainty=entropy(*means) if self.uncertainty == "entropy" else spread,
             kinds=dict(zip(kinds, means, strict=True)) if kinds else None,
         )

@@ -1,9 +1,11 @@
-"""What the model says of a slice as a whole: a term of its objective (Z35–Z37, H9), or f-AnoGAN's image score (B30)."""
+"""What the model says of a slice as a whole: a term of its objective, or f-AnoGAN's image score."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from aberra.capabilities import HasCritic, Reconstructs
+from aberra.errors import ConfigError
 from aberra.options import NotNegative, configured
 from aberra.scores import Scored
 from aberra.scores.terms import OfTerm, needs_of, term
@@ -26,19 +28,23 @@ class Term:
     Args:
         of: ``reconstruction``, ``kl`` or ``elbo`` (:mod:`aberra.scores.terms`), sums over pixels or latent dimensions; or
             ``image-feature``, Schlegl et al. 2019: ‖x − x̂‖² / n + κ·‖f(x) − f(x̂)‖² / n_f with the critic's features f.
-        kappa: κ.
+        kappa: κ, by default 1; only with ``image-feature``.
 
     Raises:
-        ConfigError: unknown term or a negative κ.
+        ConfigError: unknown term, a negative κ, or κ with another term.
     """
 
     name = "term"
 
     @configured("score")
-    def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative = 1.0) -> None:
+    def __init__(self, *, of: OfTerm | ImageFeature = "elbo", kappa: NotNegative | None = None) -> None:
         self.of = of
-        self.kappa = kappa
-        self.needs = ("Reconstructs", "HasCritic") if of == IMAGE_FEATURE else needs_of(of)
+        if of != IMAGE_FEATURE and kappa is not None:
+            raise ConfigError(
+                f"score.kappa={kappa:g}: does nothing with of='{of}', only with image-feature; leave it out"
+            )
+        self.kappa = 1.0 if kappa is None else kappa
+        self.needs = (Reconstructs, HasCritic) if of == IMAGE_FEATURE else needs_of(of)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
@@ -47,7 +53,7 @@ class Term:
             value = self._value(model, batch).reshape(-1, *[1] * (batch.ndim - 1))
             return value.expand(-1, 1, *batch.shape[2:])
 
-        return Scored(run(spread, x, mask)[0].clamp(min=0) * mask)
+        return Scored(run(spread, x, mask)[0].clamp(min=0))
 
     def _value(self, model: Any, x: Tensor) -> Tensor:
         """(B, C, S) to (B,)."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from aberra.capabilities import HasElbo, Reconstructs
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 OfTerm = Literal["reconstruction", "kl", "elbo"]
 
 
-def needs_of(of: str) -> tuple[str, ...]:
+def needs_of(of: str) -> tuple[type, ...]:
     """Capabilities that a term asks for."""
-    return ("Reconstructs",) if of == "reconstruction" else ("HasElbo",)
+    return (Reconstructs,) if of == "reconstruction" else (HasElbo,)
 
 
 def term(model: Any, x: Tensor, of: str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -190,6 +191,7 @@ class Stream:
         self.pool: ProcessPoolExecutor | None = None
         self.waiting: dict[int, Future[Arrays]] = {}
         self.current: tuple[int, Arrays] | None = None
+        self.lock = Lock()
 
     def __len__(self) -> int:
         """Samples of a block: there is no epoch."""
@@ -214,9 +216,10 @@ class Stream:
         import torch
 
         rows = []
-        for number in range(first, first + count):
-            block, index = divmod(number, self.source.samples)
-            rows.append([part[index] for part in self._block(block)])
+        with self.lock:  # several threads may ask
+            for number in range(first, first + count):
+                block, index = divmod(number, self.source.samples)
+                rows.append([part[index] for part in self._block(block)])
         return tuple(torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*rows, strict=True))
 
     def _block(self, number: int) -> Arrays:

@@ -17,7 +17,8 @@ from aberra.detector import Detector
 from aberra.errors import AberraError, NotFittedError
 from aberra.method import Method
 from aberra.options import accepted
-from aberra.registry import GIVEN, build
+from aberra.registry import GIVEN, build, lookup
+from aberra.scores import SmoothedScore
 from aberra.testing.bench import Grid, regrid
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def use_changes_nothing(subject: Subject) -> None:
     detector, scan = subject.detector, regrid(subject.scan, "as it is")
     asked, seen = deepcopy(detector.method.to_dict()), _arrays(scan)
     asks = detector.question
-    parts = (asks.score, asks.postprocess, asks.case_score, detector.model)
+    score = asks.score.score
+    parts = (score, getattr(score, "restore", asks), asks.postprocess, asks.case_score, detector.model)
     options = deepcopy([_plain(part) for part in parts])
     detector.detect(scan)
     _that(subject.full.to_dict() == full and subject.method.to_dict() == small, "the method was changed")
@@ -207,7 +209,16 @@ def arguments_round_trip(subject: Subject) -> None:
     given = {"channels": len(saved["channels"]), "size": saved["size"], "dims": saved["dims"]}
     for kind, cls, config in (
         ("models", subject.model, subject.method.model),
-        ("scores", subject.score, subject.method.score),
+        (
+            "scores",
+            subject.score,
+            {key: value for key, value in subject.method.score.items() if key != "smooth"},
+        ),
+        *(
+            ("restore", lookup("restore", each["name"]), each)
+            for each in [subject.method.score.get("restore")]
+            if each
+        ),
     ):
         known = given if kind == "models" else {}
         built = build(kind, config, **known)  # type: ignore[arg-type]
@@ -261,21 +272,32 @@ def _takes_dims(subject: Subject) -> bool:
 def tuning_is_idempotent(subject: Subject) -> None:
     """What a score finds on healthy cases, it finds again; and once it is set, there is nothing left to find."""
     detector = subject.detector
-    free = {key: "auto" for key, (kind, _) in accepted(subject.score).items() if "'auto'" in str(kind)}
+    free = subject.method.score | _automatic(subject.score)
+    if "restore" in free:
+        free["restore"] = free["restore"] | _automatic(lookup("restore", free["restore"]["name"]))
     volumes = [detector.recipe(scan) for scan in subject.bench.unseen[:2]]
 
     def tune(config: dict[str, Any]) -> dict[str, Any]:
-        score = build("scores", config)
+        score: Any = SmoothedScore.of(config).score
         return dict(score.tune(detector.model, iter(volumes), detector.runner))
 
-    found = tune(subject.method.score | free)
-    _that(found.keys() >= free.keys(), f"'auto' is left in {sorted(free.keys() - found.keys())}")
-    _that(tune(subject.method.score | free) == found, "another answer the second time")
-    _that(tune(subject.method.score | found).items() <= found.items(), "changes what was set")
+    found = tune(free)
+    _that("'auto'" not in str(free | found), f"'auto' is left in {free | found}")
+    _that(tune(free) == found, "another answer the second time")
+    _that(tune(free | found).items() <= found.items(), "changes what was set")
+
+
+def _automatic(component: type[Any]) -> dict[str, str]:
+    """Options of a score or restoration that can be found, all to be found."""
+    return {key: "auto" for key, (kind, _) in accepted(component).items() if "'auto'" in str(kind)}
 
 
 def _tunes(subject: Subject) -> bool:
-    return hasattr(subject.score, "tune")
+    """Whether the score has settings to find, or the restoration that it asks."""
+    restore = subject.method.score.get("restore")
+    if restore is not None:
+        return hasattr(lookup("restore", restore["name"]), "tune")
+    return hasattr(subject.score, "tune") and not hasattr(subject.score, "RESTORE")
 
 
 APPLIES: dict[Callable[[Subject], None], Callable[[Subject], bool]] = {

@@ -9,7 +9,7 @@ import torch
 from aberra.capabilities import LearnsInTurns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -22,6 +22,9 @@ class Adams:
     A parameter of two players, such as a decoder that is a generator, too, has moments of its own in each. In shared ones the
     smaller gradient (a critic's, beside that of a sum over pixels) would count for next to nothing.
 
+    Weight decay is decoupled from the gradient (AdamW: Loshchilov and Hutter 2019, Algorithm 2) and leaves norms and
+    biases alone; without decay AdamW is Adam. On CUDA all parameters move in one fused kernel.
+
     Args:
         model: on its device.
         config: settings.
@@ -29,15 +32,16 @@ class Adams:
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         players = model.players() if isinstance(model, LearnsInTurns) else {"": model.parameters()}
+        self.parameters = {name: list(parameters) for name, parameters in players.items()}
         self.each = {
-            name: torch.optim.Adam(
-                list(parameters),
+            name: torch.optim.AdamW(
+                _groups(parameters, config.weight_decay),
                 lr=config.learning_rate,
                 betas=(config.beta1, config.beta2),
-                weight_decay=config.weight_decay,
                 amsgrad=config.amsgrad,
+                fused=True if parameters and parameters[0].is_cuda else None,
             )
-            for name, parameters in players.items()
+            for name, parameters in self.parameters.items()
         }
 
     def set_rate(self, rate: float) -> None:
@@ -47,30 +51,43 @@ class Adams:
                 group["lr"] = rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments by number, parameters numbered from one player to the next."""
+        """Moments by number: parameters are numbered in the model's order, from one player to the next."""
+        numbers = self._numbers()
         return {
             "state": {
-                first + index: slot
-                for first, adam in self._numbered()
-                for index, slot in adam.state_dict()["state"].items()
+                numbers[name][parameter]: adam.state[parameter]
+                for name, adam in self.each.items()
+                for parameter in self.parameters[name]
+                if parameter in adam.state
             }
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave."""
-        for first, adam in self._numbered():
-            count = len(adam.param_groups[0]["params"])
+        numbers = self._numbers()
+        for name, adam in self.each.items():
+            # Adam itself numbers by group
+            order = [parameter for group in adam.param_groups for parameter in group["params"]]
             moments = {
-                number - first: slot
-                for number, slot in state["state"].items()
-                if first <= number < first + count
+                index: state["state"][numbers[name][parameter]]
+                for index, parameter in enumerate(order)
+                if numbers[name][parameter] in state["state"]
             }
             adam.load_state_dict(adam.state_dict() | {"state": moments})
 
-    def _numbered(self) -> list[tuple[int, torch.optim.Adam]]:
-        """Each Adam behind the number of its first parameter."""
-        numbered, first = [], 0
-        for adam in self.each.values():
-            numbered.append((first, adam))
-            first += len(adam.param_groups[0]["params"])
-        return numbered
+    def _numbers(self) -> dict[str, dict[nn.Parameter, int]]:
+        """Each player's parameters and their numbers."""
+        numbers, first = {}, 0
+        for name, parameters in self.parameters.items():
+            numbers[name] = {parameter: first + index for index, parameter in enumerate(parameters)}
+            first += len(parameters)
+        return numbers
+
+
+def _groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Weights of layers, which decay, and norms and biases, which have one axis and do not."""
+    if not decay:
+        return [{"params": parameters, "weight_decay": 0.0}]
+    layers = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    return [{"params": layers, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]

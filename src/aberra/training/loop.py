@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
+from contextlib import closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from aberra.capabilities import LearnsFromLesions, LearnsInTurns
-from aberra.errors import ConfigError, TrainingError
-from aberra.files import record, write_text, writing
-from aberra.training import checkpoint, plots
+from aberra.capabilities import LearnsInTurns
+from aberra.errors import TrainingError
+from aberra.training import checkpoint, hardware, metrics, plots
 from aberra.training.adams import Adams
+from aberra.training.ahead import ahead
 from aberra.training.interrupt import held_back
-from aberra.training.sampling import Draws, Sampler
+from aberra.training.sampling import samplers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import Generator, Tensor, nn
 
+    from aberra.training.ahead import Batches
     from aberra.training.config import TrainingConfig
+    from aberra.training.sampling import Draws
     from aberra.volume import Volume
 
 VALIDATION_SEED = 20_210_000
@@ -44,14 +45,14 @@ def train(
     size: Sequence[int],
     device: str = "auto",
     seed: int = 0,
+    workers: int | None = None,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Train a model that has a ``loss``; leaves the chosen weights in it.
 
     The chosen weights are those of the lowest validation loss (or error, see :data:`WATCHED`), else the last; moving averages where ``ema`` is on.
     ``folder`` gets ``checkpoint.safetensors``, ``metrics.jsonl``, ``loss.png`` and ``reconstructions.png``.
-    An interrupted run goes on from its checkpoint; Ctrl-C is answered after the step under way. With several devices only
-    the first process returns: the others end here, so that the caller saves once.
+    An interrupted run goes on from its checkpoint; Ctrl-C is answered after the step under way.
 
     Args:
         model: see :class:`aberra.capabilities.Trains`.
@@ -63,10 +64,14 @@ def train(
         size: spatial shape S of a sample.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of sampling and noise.
+        workers: threads that draw batches ahead; None chooses (:func:`aberra.training.ahead.enough`). What is learnt does
+            not depend on it.
         progress: show a progress bar.
 
     Returns:
-        Steps, best step, best validation loss, seconds, images a second, and ``late_gain`` (see :func:`late_gain`).
+        Steps, best step, best validation loss, seconds, images a second, and ``late_gain`` (see
+        :func:`aberra.training.metrics.late_gain`). None in the further processes that several devices need: the first one has
+        the weights to save.
 
     Raises:
         TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart, or loss or weights are not finite
@@ -74,12 +79,19 @@ def train(
         ConfigError: several devices for a model that learns in turns.
     """
     run = Run(
-        model, data, config, folder, validation=validation, dims=dims, size=size, device=device, seed=seed
+        model,
+        data,
+        config,
+        folder,
+        validation=validation,
+        dims=dims,
+        size=size,
+        device=device,
+        seed=seed,
+        workers=workers,
     )
     summary = run.go(progress=progress)
-    if run.fabric.global_rank:
-        raise SystemExit
-    return summary
+    return None if run.fabric.global_rank else summary
 
 
 class Run:
@@ -97,65 +109,41 @@ class Run:
         size: Sequence[int],
         device: str,
         seed: int,
+        workers: int | None = None,
     ) -> None:
-        from lightning.fabric import Fabric
-
-        from aberra.devices import choose_device
-
         self.config = config
         self.folder = folder
         self.seed = seed
-        kinds: Sequence[int] = getattr(model, "kinds", ())
-        sampling: dict[str, Any] = {
-            "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds
-        }  # fmt: skip
-        self.sampler = data if isinstance(data, Draws) else Sampler(data, config, **sampling)
-        if kinds and isinstance(self.sampler, Sampler) and not self.sampler.diseased:
-            raise TrainingError(
-                f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; "
-                f"the masks have {_labels(self.sampler.volumes)}"
-            )
-        self.watched: Draws | None = None
-        if len(validation):
-            self.watched = (
-                validation if isinstance(validation, Draws) else Sampler(validation, config, **sampling)
-            )
-        chosen = choose_device(device)
-        kind = chosen.type
-        precision: Any = config.precision
-        if precision == "auto":
-            precision = "bf16-mixed" if kind == "cuda" else "32-true"
-        if isinstance(model, LearnsInTurns) and config.devices > 1:
-            raise ConfigError(
-                f"training.devices={config.devices}: a model that learns in turns (a GAN) trains on one device"
-            )
-        one = chosen.index is not None and config.devices == 1
-        devices: Any = [chosen.index] if one else config.devices
-        self.fabric = Fabric(accelerator=kind, devices=devices, precision=precision)
-        if config.devices > 1:
-            self.fabric.launch()
-        self.format = torch.channels_last if dims == 2 else torch.contiguous_format
-        self.inner = model.to(self.fabric.device)
-        if dims == 2:
-            self.inner = self.inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.workers = workers
+        self.sampler, self.watched = samplers(model, data, validation, config, dims=dims, size=size)
+        self.fabric = hardware.fabric(model, config, device)
+        self.inner = hardware.place(model, self.fabric.device, dims)
         self.adams = Adams(self.inner, config)
         folder.mkdir(parents=True, exist_ok=True)
-        resumed = checkpoint.load(folder, self.inner, self.adams)
-        self.state, self.shadows = resumed or (checkpoint.Progress(), {})
-        for name, weights in self.shadows.items():
-            self.shadows[name] = {key: tensor.to(self.fabric.device) for key, tensor in weights.items()}
-        if config.ema and "ema" not in self.shadows:
-            self.shadows["ema"] = self._weights()
+        self.metrics = folder / "metrics.jsonl"
+        self.state, self.shadows = self._resumed()
+        self.kept = self.state.step
+        if hardware.compiles(self.inner, config, self.fabric.device):
+            hardware.compile_networks(self.inner)
         self.model: Any
         self.model, *wrapped = self.fabric.setup(self.inner, *self.adams.each.values())
         self.optimizers = dict(zip(self.adams.each, wrapped, strict=True))
         self.model.mark_forward_method("loss")
-        self.metrics = folder / "metrics.jsonl"
-        self.kept = self.state.step
-        if self.fabric.global_rank == 0:
-            self._trim_metrics()
-        epoch = math.ceil(len(self.sampler) / config.batch_size)
+        epoch = math.ceil(len(self.sampler) / (config.batch_size * config.accumulate))
         self.every = config.validate_every or min(500, max(50, epoch))
+
+    def _resumed(self) -> tuple[checkpoint.Progress, dict[str, dict[str, Tensor]]]:
+        """Where the checkpoint left off, or the beginning; with the sets of weights kept beside the current ones."""
+        state, shadows = checkpoint.load(self.folder, self.inner, self.adams) or (checkpoint.Progress(), {})
+        shadows = {
+            name: {key: tensor.to(self.fabric.device) for key, tensor in weights.items()}
+            for name, weights in shadows.items()
+        }
+        if self.config.ema and "ema" not in shadows:
+            shadows["ema"] = self._weights()
+        if self.fabric.global_rank == 0:
+            metrics.trim(self.metrics, state.step)
+        return state, shadows
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -176,18 +164,20 @@ class Run:
         with (
             Progress(*columns, disable=not progress or bool(self.fabric.global_rank)) as bar,
             held_back() as interrupted,
+            closing(self.batches()) as batches,
         ):
             task = bar.add_task("", total=self.config.steps, completed=first, speed="", loss="")
             while self.state.step < self.config.steps and not self._stopped():
-                loss = self._step()
+                loss = self._step(batches)
                 self.state.seconds = before + perf_counter() - started
                 if self.state.step % self.every == 0 or self.state.step == self.config.steps:
                     self._validate()
                 if self.state.step % self.config.checkpoint_every == 0:
                     self._save()
                 if loss is not None:
-                    images = (self.state.step - first) * self.config.batch_size * self.config.devices
-                    speed = f"{images / (perf_counter() - started):.0f} images/s"
+                    speed = (
+                        f"{self._images(self.state.step - first) / (perf_counter() - started):.0f} images/s"
+                    )
                     bar.update(task, completed=self.state.step, speed=speed, loss=f"loss {loss:.4g}")
                 if interrupted():
                     self._save()
@@ -198,7 +188,27 @@ class Run:
         self._save()
         return self._finish()
 
-    def _step(self) -> float | None:
+    def batches(self) -> Batches:
+        """The batches of all steps to come, in the order in which the turns take them."""
+        return ahead(self._drawn, self._seeds(), self.workers)
+
+    def _drawn(self, seed: Sequence[int]) -> tuple[Tensor, ...]:
+        """A batch; for CUDA in pinned memory, from where it is sent while the GPU computes."""
+        batch, device = self.sampler.draw(seed, self.config.batch_size), self.fabric.device
+        if device.type != "cuda":
+            return batch
+        with torch.cuda.device(device):  # a new thread's is the first
+            return tuple(part.pin_memory() for part in batch)
+
+    def _seeds(self) -> Iterator[Sequence[int]]:
+        """Of the batches: seed of the run, step, rank, and where there is more than one batch a step its number."""
+        for step in range(self.state.step, self.config.steps):
+            for turn in range(len(self._turns(step))):
+                for part in range(self.config.accumulate):
+                    numbers = [turn, part] if part else [turn] if turn else []
+                    yield [self.seed, step, self.fabric.global_rank, *numbers]
+
+    def _step(self, batches: Batches) -> float | None:
         """Take one step (every player's turn of it, for models that learn in turns); return the loss where it was logged."""
         config, step = self.config, self.state.step
         self.adams.set_rate(config.rate(step, self.state.cuts))
@@ -211,11 +221,11 @@ class Run:
         looked = logged or step == 0 or self.fabric.device.type == "cpu"
         values: dict[str, float] = {}
         for index, turn in enumerate(self._turns(step)):
-            losses = self._turn(index, turn)
+            losses = self._turn(index, turn, batches)
             prefix = f"{turn}_" if turn else ""
             if looked:
-                values |= {f"{prefix}{name}": float(value.detach()) for name, value in losses.items()}
-                values["loss"] = float(losses["loss"].detach())
+                values |= {f"{prefix}{name}": float(value) for name, value in losses.items()}
+                values["loss"] = float(losses["loss"])
             if any(not math.isfinite(value) for value in values.values()):
                 raise self._diverged(step + 1, f"the loss is not finite ({values})")
             self.optimizers[turn].step()
@@ -234,36 +244,47 @@ class Run:
             return self.inner.turns(step / self.config.steps)
         return ("",)
 
-    def _turn(self, index: int, turn: str) -> dict[str, Tensor]:
-        """Draw a batch and leave the gradients of one turn in the parameters that move in it."""
-        step, rank = self.state.step, self.fabric.global_rank
-        seed = [self.seed, step, rank, *([index] if index else [])]
-        x, mask, *truth = (
-            each.to(self.fabric.device) for each in self.sampler.draw(seed, self.config.batch_size)
-        )
-        generator = self._generator(step, rank, index)
+    def _turn(self, index: int, turn: str, batches: Batches) -> dict[str, Tensor]:
+        """Leave the gradients of one turn in the parameters that move in it; return its mean losses, without graph."""
+        parts, optimizer = self.config.accumulate, self.optimizers[turn]
         self.model.train()
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
         if isinstance(self.inner, LearnsInTurns):
-            moving = {id(each) for each in self.inner.players()[turn]}
-            for each in self.inner.parameters():
-                each.requires_grad_(id(each) in moving)
-        losses: dict[str, Tensor] = self.model.loss(
-            x, mask, generator, *([turn] if turn else []), **_with_truth(truth)
-        )
-        optimizer = self.optimizers[turn]
-        optimizer.zero_grad()
-        self.fabric.backward(losses["loss"])
+            moving = {id(parameter) for parameter in self.inner.players()[turn]}
+            for parameter in self.inner.parameters():
+                parameter.requires_grad_(id(parameter) in moving)
+        means: dict[str, Tensor] = {}
+        for part in range(parts):
+            batch = next(batches)
+            generator = self._generator(self.state.step, self.fabric.global_rank, index, part)
+            with self.fabric.no_backward_sync(self.model, enabled=part + 1 < parts):
+                losses = self._losses(batch, generator, *([turn] if turn else []))
+                if not part:
+                    optimizer.zero_grad()
+                self.fabric.backward(losses["loss"] / parts)
+            for name, value in losses.items():
+                means[name] = means.get(name, 0) + value.detach() / parts
         if self.config.clip:
             self.fabric.clip_gradients(self.model, optimizer, max_norm=self.config.clip)
+        return means
+
+    def _losses(self, batch: Sequence[Tensor], generator: Generator, *turn: str) -> dict[str, Tensor]:
+        """The model's losses of a batch, on its device."""
+        x, mask, *truth = (part.to(self.fabric.device, non_blocking=True) for part in batch)
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        losses: dict[str, Tensor] = self.model.loss(x, mask, generator, *turn, **_with_truth(truth))
         return losses
 
-    def _generator(self, step: int, rank: int, turn: int = 0) -> Generator:
-        """Seed all randomness of a turn, dropout's global generator included."""
-        number = ((self.seed * 1_000_003 + step) * 64 + rank + turn * 2**48) % 2**63
+    def _generator(self, step: int, rank: int, turn: int = 0, part: int = 0) -> Generator:
+        """Seed all randomness of a batch, dropout's global generator included."""
+        number = ((self.seed * 1_000_003 + step) * 64 + rank + turn * 2**48 + part * 2**56) % 2**63
         torch.manual_seed(number)
         return torch.Generator(self.fabric.device).manual_seed(number)
+
+    def _images(self, steps: int) -> int:
+        """Samples that all devices see in so many steps."""
+        config = self.config
+        return steps * config.batch_size * config.accumulate * config.devices
 
     def _stopped(self) -> bool:
         config, state = self.config, self.state
@@ -288,8 +309,8 @@ class Run:
         """Measure the validation loss with fixed samples and fixed noise; remember the best weights."""
         if self.watched is None:
             return
-        current = self._weights()
-        if self.config.ema:
+        current = self._weights() if self.config.ema else None
+        if current:
             self.inner.load_state_dict(self.shadows["ema"])
         self.model.eval()
         samples = self.watched.fixed(self.config.validation_samples, self.seed)
@@ -297,10 +318,10 @@ class Run:
         total, size = 0.0, self.config.batch_size
         generator = torch.Generator(self.fabric.device).manual_seed(VALIDATION_SEED)
         for start in range(0, count, size):
-            x, mask, *truth = (each[start : start + size].to(self.fabric.device) for each in samples)
-            losses = self.model.loss(x, mask, generator, **_with_truth(truth))
+            batch = [part[start : start + size] for part in samples]
+            losses = self._losses(batch, generator)
             watched = next(name for name in WATCHED if name in losses)
-            total += float(losses[watched]) * len(x)
+            total += float(losses[watched]) * len(batch[0])
         value = self.fabric.broadcast(total / count)  # one answer for all processes, or they stop apart
         state = self.state
         if not math.isfinite(value):
@@ -317,12 +338,14 @@ class Run:
             state.stale += 1
             if self.config.schedule == "plateau" and state.stale % self.config.plateau == 0:
                 state.cuts += 1
-        self.inner.load_state_dict(current)
+        if current:
+            self.inner.load_state_dict(current)
         self._log({"step": state.step, "validation": value})
 
     @torch.no_grad()
     def _finish(self) -> dict[str, Any]:
         """Put the chosen weights into the model, draw the pictures and sum up."""
+        hardware.forget_compiled(self.inner)
         chosen = self.shadows.get("best") or self.shadows.get("ema")
         if chosen:
             self.inner.load_state_dict(chosen)
@@ -334,13 +357,15 @@ class Run:
                 x, *_ = (self.watched or self.sampler).fixed(8, self.seed)
                 plots.reconstruction_grid(self.folder, x, reconstruct(x.to(self.fabric.device)).float().cpu())
         state = self.state
-        images = state.step * self.config.batch_size * self.config.devices
+        images = self._images(state.step)
         return {
             "steps": state.step,
             "samples": len(self.sampler),
             "best_step": state.best_step if state.best is not None else None,
             "best_validation": state.best,
-            "late_gain": None if isinstance(self.inner, LearnsInTurns) else late_gain(self._validations()),
+            "late_gain": None
+            if isinstance(self.inner, LearnsInTurns)
+            else metrics.late_gain(metrics.validations(self.metrics)),
             "seconds": round(state.seconds, 1),
             "images_per_second": round(images / state.seconds, 1) if state.seconds else None,
             "device": str(self.fabric.device),
@@ -372,53 +397,9 @@ class Run:
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.fabric.global_rank == 0:
-            with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-
-    def _validations(self) -> list[tuple[int, float]]:
-        """Step and validation loss of every evaluation so far."""
-        if not self.metrics.is_file():
-            return []
-        rows = map(json.loads, self.metrics.read_text(encoding="utf-8").splitlines())
-        return [(row["step"], row["validation"]) for row in rows if "validation" in row]
-
-    def _trim_metrics(self) -> None:
-        """Drop lines of steps that the checkpoint does not know (and a half-written last line)."""
-        record(self.metrics)
-        if not self.metrics.is_file():
-            return
-        kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                known = json.loads(line)["step"] <= self.state.step
-            except (json.JSONDecodeError, KeyError):
-                known = False
-            if known:
-                kept.append(line + "\n")
-        write_text(self.metrics, "".join(kept))
-
-
-def late_gain(validations: Sequence[tuple[int, float]]) -> float | None:
-    """By what share of itself the best validation loss fell in the last fifth of the steps; None where it cannot be told.
-
-    Not for models that learn in turns, whose losses cannot be compared from stage to stage.
-    """
-    steps = max((step for step, _ in validations), default=0)
-    before = [loss for step, loss in validations if step <= 0.8 * steps]
-    after = [loss for step, loss in validations if step > 0.8 * steps]
-    if not before or not after or not min(before):
-        return None
-    return (min(before) - min(*before, *after)) / abs(min(before))
+            metrics.add(self.metrics, row)
 
 
 def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
     """The keywords of models that learn from lesions, and from the images without them; nothing for the others."""
     return dict(zip(("lesion", "healthy"), truth, strict=False))
-
-
-def _labels(data: Sequence[Volume]) -> str:
-    """The label values of all lesion masks, for messages."""
-    found = {
-        int(value) for volume in data if (labels := volume.labels) is not None for value in np.unique(labels)
-    }
-    return ", ".join(map(str, sorted(found - {0}))) or "none"

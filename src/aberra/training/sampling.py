@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from aberra.capabilities import LearnsFromLesions, TellsKinds
 from aberra.errors import TrainingError
 from aberra.training.config import LESION_FREE
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from aberra.training.config import TrainingConfig
     from aberra.volume import Volume
@@ -31,7 +33,14 @@ class Draws(Protocol):
         ...
 
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Random samples that depend on ``seed`` alone: seed of the run, step, rank."""
+        """Random samples that depend on ``seed`` alone.
+
+        Args:
+            seed: of the run, then step, rank and what tells apart several batches of a step.
+            count: B.
+
+        Several threads may ask at a time, and not quite in order.
+        """
         ...
 
     def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
@@ -161,7 +170,9 @@ class Sampler:
         sample = self._window(arrays, low)
         if self.middles:
             sample += self._partner(index, low, rng)
-        return self._augmented(sample, rng) if augment else sample
+        if not augment:
+            return sample
+        return _changed(sample, *self._change(rng), images=(0, -2) if self.middles else (0,))
 
     def _window(
         self, arrays: Sequence[NDArray[np.generic]], low: Sequence[int]
@@ -199,28 +210,76 @@ class Sampler:
         middle = [min(0, each) for each in _middle(volume.shape, self.size)]
         return np.stack(np.unravel_index(places, good.shape), axis=1) + middle
 
-    def _augmented(
-        self, sample: tuple[NDArray[np.float32], ...], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], ...]:
-        """Mirror left and right (W), change gain and gamma; draws are made whether used or not."""
+    def _change(self, rng: np.random.Generator) -> tuple[bool, float, float]:
+        """Draw an augmentation: whether to mirror, gain and γ (1 where off); the same draws whether used or not."""
         config = self.config
         mirrored, gain, gamma = rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
-        if mirrored < config.flip:
-            sample = tuple(array[..., ::-1] for array in sample)
-        arrays = list(sample)
-        for place in (0, -2) if self.middles else (0,):
-            data = arrays[place]
-            if config.gamma:
-                top = max(float(data.max()), 1e-6)
-                data = np.sign(data) * top * (np.abs(data) / top) ** np.exp(gamma * config.gamma)
-            if config.gain:
-                data = data * (1 + gain * config.gain)
-            arrays[place] = data
-        return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in arrays)
+        return mirrored < config.flip, 1 + gain * config.gain, np.exp(gamma * config.gamma)
 
     @staticmethod
     def _stack(samples: list[tuple[NDArray[np.float32], ...]]) -> tuple[torch.Tensor, ...]:
         return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
+
+
+def samplers(
+    model: nn.Module,
+    data: Sequence[Volume] | Draws,
+    validation: Sequence[Volume] | Draws,
+    config: TrainingConfig,
+    *,
+    dims: int,
+    size: Sequence[int],
+) -> tuple[Draws, Draws | None]:
+    """What a model learns from, and what it is watched with, where there is something.
+
+    Raises:
+        TrainingError: nothing to learn from, or no lesion of a kind that the model is to tell apart.
+    """
+    kinds: Sequence[int] = model.kinds if isinstance(model, TellsKinds) else ()
+    options: dict[str, Any] = {
+        "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds
+    }  # fmt: skip
+    learnt = data if isinstance(data, Draws) else Sampler(data, config, **options)
+    if kinds and isinstance(learnt, Sampler) and not learnt.diseased:
+        raise TrainingError(
+            f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; "
+            f"the masks have {_labels(learnt.volumes)}"
+        )
+    if not len(validation):
+        return learnt, None
+    return learnt, validation if isinstance(validation, Draws) else Sampler(validation, config, **options)
+
+
+def _labels(volumes: Sequence[Volume]) -> str:
+    """The label values of all lesion masks, for messages."""
+    values = {
+        int(value)
+        for volume in volumes
+        if (labels := volume.labels) is not None
+        for value in np.unique(labels)
+    }
+    return ", ".join(map(str, sorted(values - {0}))) or "none"
+
+
+def _changed(
+    sample: tuple[NDArray[np.float32], ...],
+    mirror: bool,
+    gain: float,
+    gamma: float,
+    *,
+    images: Sequence[int],
+) -> tuple[NDArray[np.float32], ...]:
+    """Mirror left and right (W); change γ, then gain, of the arrays that are ``images``."""
+    if mirror:
+        sample = tuple(array[..., ::-1] for array in sample)
+    arrays: list[NDArray[np.floating]] = list(sample)
+    for place in images:
+        data = arrays[place]
+        if gamma != 1:
+            top = max(float(data.max()), 1e-6)
+            data = np.sign(data) * top * (np.abs(data) / top) ** gamma
+        arrays[place] = data * gain if gain != 1 else data
+    return tuple(np.ascontiguousarray(array, dtype=np.float32) for array in arrays)
 
 
 def _middle_of(volume: Volume) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aberra.capabilities import MapsProbability, Tunes
 from aberra.cohort import Cohort
 from aberra.cohort.groups import group_value
 from aberra.cohort.inputs import inputs_of, keep_out
@@ -170,12 +171,12 @@ def _check_target(detector: Detector, method: Method | None, out: Path | None) -
 
 
 def tuned(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Detector:
-    """The detector with the settings that its score finds (``tune``) on healthy cases; they become part of the method."""
-    tune = getattr(detector.question.score, "tune", None)
-    if tune is None:
+    """The detector with the settings that its score finds (:class:`aberra.capabilities.Tunes`); they become part of the method."""
+    score = detector.question.score.score
+    if not isinstance(score, Tunes):
         return detector
     # one volume at a time: the score decides how many it looks at
-    settings = tune(detector.model, _prepared(detector, cases, channels), detector.runner)
+    settings = score.tune(detector.model, _prepared(detector, cases, channels), detector.runner)
     return detector.asking(replace(detector.method, score=detector.method.score | settings))
 
 
@@ -232,6 +233,7 @@ def measure_calibration(
             "voxel thresholds from lesion-free slices of diseased cases; these give no case scores, so p-values need healthy cases"
         )
         scores, groups = [], None
+    score = detector.question.score.score
     return Calibration.from_healthy(
         voxels,
         scores,
@@ -239,7 +241,7 @@ def measure_calibration(
         group_by=group_by,
         data_hash=config_hash([case.content_hash(list(case.channels)) for case in used]),
         notes=noted,
-        probability=getattr(detector.question.score, "probability", False),
+        probability=isinstance(score, MapsProbability) and score.probability,
     )
 
 

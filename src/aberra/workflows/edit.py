@@ -178,7 +178,7 @@ def edit(
     )
     path = _Path(model, aims, start=start, steps=steps, sampler=sampler)
     where = torch.from_numpy(chosen)
-    edited = detector.runner(path, torch.cat([x, extra]), where, grad=True)
+    edited = detector.runner(path, x, where, also=(extra[:1], extra[1:]), grad=True)
     edited = torch.where(where, edited, x)
     difference = (edited - x).numpy()
 
@@ -206,8 +206,7 @@ class _Path:
         self.answers: dict[str, list[Tensor]] = {}
 
     @torch.no_grad()
-    def __call__(self, batch: Tensor) -> Tensor:
-        x, mask, inside = batch[:, :-2], batch[:, -2:-1], batch[:, -1:]
+    def __call__(self, x: Tensor, mask: Tensor, inside: Tensor) -> Tensor:
         decode = guided(
             self.model.denoise, lambda noisy, t: self._objective(noisy, t, mask, inside), self.process
         )

@@ -72,6 +72,7 @@ def fit(
         OutputError: ``out`` holds another detector or another unfinished fit.
         TrainingError: no case to learn from, or truth is missing that the method learns from.
         ConfigError: the method's settings cannot work.
+        SystemExit: this is a further process of a training on several devices; the first one goes on and saves.
     """
     from aberra.cohort.fingerprint import fingerprint as measure
     from aberra.cohort.splits import split_by_patient, split_hash
@@ -137,6 +138,8 @@ def fit(
             workers=workers,
             progress=progress,
         )
+    if training is None:
+        raise SystemExit
     detector = detector.with_(facts={**detector.facts, **training})
     if len(val_cases) and calibrated:
         detector = _calibrated(detector, val_cases, names, out, progress=progress)
@@ -321,8 +324,12 @@ def _learn(
     device: str,
     workers: int,
     progress: bool,
-) -> dict[str, Any]:
-    """Train or fit the model of a detector that is not used yet, whichever it can; returns the facts of a training."""
+) -> dict[str, Any] | None:
+    """Train or fit the model of a detector that is not used yet, whichever it can; nothing for models that learn nothing.
+
+    Returns:
+        The facts of a training; None in the further processes of one on several devices, which have nothing left to do.
+    """
     from aberra.prepare import prepare_cohort
     from aberra.training import Sampler, TrainingConfig, train
 
@@ -364,6 +371,8 @@ def _learn(
         seed=seed,
         progress=progress,
     )
+    if summary is None:
+        return None
     return {f"training_{key}": value for key, value in summary.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Gaussian smoothing of maps, shared by the scores (Z25, Z49)."""
+"""Gaussian smoothing of maps."""
 
 from __future__ import annotations
 

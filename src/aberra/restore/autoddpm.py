@@ -1,25 +1,25 @@
-"""AutoDDPM: mask what a coarse reconstruction changes, paint it over, compare (M5)."""
+"""AutoDDPM: mask what a coarse reconstruction changes, paint it over."""
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
+from aberra.capabilities import Denoises, HasFeatures
+from aberra.compare.perceptual import perceptual_distance
 from aberra.diffusion.samplers import Sampler, sample
 from aberra.errors import ConfigError
-from aberra.options import Few, Positive, Reach, Sigma, Step, configured
-from aberra.scores import Scored
-from aberra.scores.partial_diffusion import Chain
-from aberra.scores.perceptual import perceptual_distance
-from aberra.scores.restoration import AUTO, Auto, healthy_slabs
-from aberra.scores.smoothing import smoothed
+from aberra.options import Few, Positive, Reach, Step, configured
+from aberra.restore import Restored, Restores
+from aberra.restore.healthy import AUTO, Auto, healthy_quantile, healthy_slabs
+from aberra.restore.partial_diffusion import Chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -34,13 +34,14 @@ PUBLISHED = 0.13
 """τ where there were no healthy cases to learn it from."""
 
 
-class AutoDDPM:
-    """``|x − x̂₂|·m``: m = perceptual distance × residual of x̂, x̂₂ = x painted over where m > τ; mean over channels.
+class AutoDDPM(Restores):
+    """x̂₂ = x painted over where m > τ; the evidence is m = perceptual distance × residual of a coarse x̂.
 
-    Bercea, Neumayr, Rueckert, Schnabel 2023, "Mask, Stitch, and Re-Sample" (arXiv 2305.19643): x̂ is denoised from step ``start``; m is
-    its :func:`aberra.scores.perceptual.perceptual_distance` to x times ``min(|x − x̂| / scale, 1)``. Where m > τ, dilated, x̂ is noised to
+    Bercea, Neumayr, Rueckert, Schnabel 2023, "Mask, Stitch, and Re-Sample" (arXiv 2305.19643): the map is
+    ``|x − x̂₂|·m``, an absolute comparison that is ``weighted``. x̂ is denoised from step ``start``; m is its
+    :func:`aberra.compare.perceptual.perceptual_distance` to x times ``min(|x − x̂| / scale, 1)``. Where m > τ, dilated, x̂ is noised to
     step ``inpaint_start`` and denoised again, and after each step the rest is put back from x at the same noise; a step is repeated
-    ``resamples`` times so that the parts grow together (RePaint). Outside the mask x̂₂ is x, and the map zero.
+    ``resamples`` times so that the parts grow together (RePaint). Where m ≤ τ, x̂₂ is x.
 
     Args:
         start: step up to which noise is added for x̂; published 200 of 1000.
@@ -54,7 +55,6 @@ class AutoDDPM:
         scale: of the residual. ``auto``: its 95 % quantile on healthy validation cases, that of the image itself (as in the
             released code) where there were none.
         dilate: edge of the square, or cube, that the mask is dilated with, in prepared pixels, odd; 1 is off.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
         ConfigError: unknown option or a number out of range; a start beyond the model's last step.
@@ -64,9 +64,10 @@ class AutoDDPM:
     """
 
     name = "autoddpm"
-    needs = ("Denoises", "HasFeatures")
+    needs = (Denoises, HasFeatures)
+    has_evidence = True
 
-    @configured("score")
+    @configured("score.restore")
     def __init__(
         self,
         *,
@@ -79,30 +80,21 @@ class AutoDDPM:
         threshold: Positive | Auto = AUTO,
         scale: Positive | Auto = AUTO,
         dilate: Reach = 3,
-        smooth: Sigma = 0.0,
     ) -> None:
         self.threshold = None if isinstance(threshold, str) else threshold
         self.scale = None if isinstance(scale, str) else scale
         if dilate % 2 == 0:
-            raise ConfigError(f"score.dilate={dilate}: expected an odd edge")
+            raise ConfigError(f"score.restore.dilate={dilate}: expected an odd edge")
         self.chain = Chain(start, steps, sampler)
         self.inpainting = Chain(inpaint_start, inpaint_steps, sampler)
         self.resamples = resamples
         self.dilate = dilate
-        self.smooth = smooth
 
-    def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
-        """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
-
-        def both(batch: Tensor) -> Tensor:
-            coarse = self.chain(model, batch)
-            suspect = self.suspicion(*self._evidence(model, batch, coarse))
-            restored = self.inpaint(model, batch, coarse, self.masked(suspect))
-            values = (batch - restored).abs().mean(dim=1, keepdim=True) * suspect
-            return torch.cat([restored, values], dim=1)
-
-        found = run(both, x, mask)
-        return Scored(smoothed(found[-1], mask, sigma=self.smooth, dims=run.dims), found[:-1] * mask)
+    def __call__(self, model: Any, x: Tensor) -> Iterator[Restored]:
+        """Yield one healthy version of a batch (B, C, S)."""
+        coarse = self.chain(model, x)
+        suspect = self.suspicion(*self._evidence(model, x, coarse))
+        yield Restored(self.inpaint(model, x, coarse, self.masked(suspect)), evidence=suspect)
 
     def _evidence(self, model: Any, x: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """Perceptual distance and absolute residual of x̂, each (B, 1, S)."""
@@ -141,27 +133,23 @@ class AutoDDPM:
                     now = _raised(process, now, s, t, model.noise(seed * 300_007 + t, x))
         return now
 
-    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, float]:
-        """Learn the residual's scale and τ from prepared healthy volumes where they are ``auto``; they become part of the method."""
+    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
+        """Learn the residual's scale and τ from prepared healthy volumes where they are ``auto``."""
         if self.scale is not None and self.threshold is not None:
             return {}
         slabs = healthy_slabs(volumes, run)
         if slabs is None:
             return {}
         x, mask = slabs
-        found = run(
+        distance, residual = run(
             lambda batch: torch.cat(self._evidence(model, batch, self.chain(model, batch)), dim=1), x, mask
         )[:, mask]
-        if self.scale is None:
-            self.scale = healthy_quantile(found[1], QUANTILE)
-        if self.threshold is None:
-            self.threshold = healthy_quantile(self.suspicion(found[0], found[1]), QUANTILE)
-        return {"scale": self.scale, "threshold": self.threshold}
-
-
-def healthy_quantile(values: Tensor, share: float) -> float:
-    """Quantile of any number of values, above 0."""
-    return max(float(np.quantile(values.numpy(), share)), 1e-6)
+        chosen = copy(self)
+        if chosen.scale is None:
+            chosen.scale = healthy_quantile(residual, QUANTILE)
+        if chosen.threshold is None:
+            chosen.threshold = healthy_quantile(chosen.suspicion(distance, residual), QUANTILE)
+        return {"scale": chosen.scale, "threshold": chosen.threshold}
 
 
 def _raised(process: Schedule, now: Tensor, s: int, t: int, noise: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""THOR: while it denoises, put the scan back where nothing was anomalous so far (M5)."""
+"""THOR: while it denoises, put the scan back where nothing was anomalous so far."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from aberra.capabilities import Denoises, HasFeatures
+from aberra.compare.perceptual import perceptual_distance
 from aberra.diffusion.samplers import Sampler, sample
 from aberra.errors import ConfigError
 from aberra.options import Positive, Reach, Sigma, Step, configured
-from aberra.scores import Scored
-from aberra.scores.autoddpm import healthy_quantile
-from aberra.scores.partial_diffusion import Chain
-from aberra.scores.perceptual import perceptual_distance
-from aberra.scores.restoration import AUTO, Auto, healthy_slabs
-from aberra.scores.smoothing import smoothed
+from aberra.restore import Restored, Restores
+from aberra.restore.healthy import AUTO, Auto, healthy_quantile, healthy_slabs
+from aberra.restore.partial_diffusion import Chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -33,12 +32,13 @@ EDGE = 128
 """Pixels of the published images, which ``blur`` and ``reach`` refer to."""
 
 
-class THOR:
-    """Harmonic mean over a few steps t of m_t = perceptual distance × ``|x − x̂₀(t)|``, on a way down that m_t guides.
+class THOR(Restores):
+    """x̂ at the end of a way down that m_t = perceptual distance × ``|x − x̂₀(t)|`` guides; the evidence is the harmonic mean of m_t.
 
     Bercea, Wiestler, Rueckert, Schnabel 2024, "Diffusion models with implicit guidance for medical anomaly detection" (arXiv
     2403.08464): at the steps ``harmonise``, M = m_t closed and dilated, averaged with itself and clipped to [0, 1]; then
-    x₀ ← M·x̂₀ + (1 − M)·x is noised again with the noise of the start, and the way goes on.
+    x₀ ← M·x̂₀ + (1 − M)·x is noised again with the noise of the start, and the way goes on. Its map is the evidence,
+    ``compare = {mode = "evidence"}``.
 
     Args:
         start: step up to which noise is added; published 350 of 1000.
@@ -49,7 +49,6 @@ class THOR:
             the image's own maximum (as in the released code) where there were none.
         blur: σ of a Gaussian over the perceptual distance, in pixels of an image with a longest edge of 128; published 2.
         reach: edge of the square, or cube, that closes and dilates, in the same pixels, odd; published 13.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
         ConfigError: unknown option or a number out of range; a start beyond the model's last step.
@@ -60,9 +59,10 @@ class THOR:
     """
 
     name = "thor"
-    needs = ("Denoises", "HasFeatures")
+    needs = (Denoises, HasFeatures)
+    has_evidence = True
 
-    @configured("score")
+    @configured("score.restore")
     def __init__(
         self,
         *,
@@ -73,30 +73,23 @@ class THOR:
         scale: Positive | Auto = AUTO,
         blur: Sigma = 2.0,
         reach: Reach = 13,
-        smooth: Sigma = 0.0,
     ) -> None:
         self.chain = Chain(start, steps, sampler)
         self.harmonise = tuple(harmonise)
         self.scale = None if isinstance(scale, str) else scale
         if not self.harmonise or not all(t <= start for t in self.harmonise):
             raise ConfigError(
-                f"score.harmonise={list(self.harmonise)}; expected steps from 1 to the start, {start}"
+                f"score.restore.harmonise={list(self.harmonise)}; expected steps from 1 to the start, {start}"
             )
         if reach % 2 == 0:
-            raise ConfigError(f"score.reach={reach}: expected an odd edge")
+            raise ConfigError(f"score.restore.reach={reach}: expected an odd edge")
         self.blur = blur
         self.reach = reach
-        self.smooth = smooth
 
-    def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
-        """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
-
-        def both(batch: Tensor) -> Tensor:
-            restored, maps = self.go(model, batch)
-            return torch.cat([restored, harmonic_mean(maps)], dim=1)
-
-        found = run(both, x, mask)
-        return Scored(smoothed(found[-1], mask, sigma=self.smooth, dims=run.dims), found[:-1] * mask)
+    def __call__(self, model: Any, x: Tensor) -> Iterator[Restored]:
+        """Yield one healthy version of a batch (B, C, S)."""
+        restored, maps = self.go(model, x)
+        yield Restored(restored, evidence=harmonic_mean(maps))
 
     def go(self, model: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         """x̂ of a batch (B, C, S), and m_t of every harmonised step, (B, N, S)."""
@@ -138,15 +131,14 @@ class THOR:
         grown = grey_dilation(grey_closing(scaled, size, mode="nearest"), size, mode="nearest")
         return torch.from_numpy((grown + scaled) / 2).to(difference)
 
-    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, float]:
-        """Learn the scale from prepared healthy volumes where it is ``auto``; it becomes part of the method."""
+    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
+        """Learn the scale from prepared healthy volumes where it is ``auto``."""
         slabs = None if self.scale is not None else healthy_slabs(volumes, run)
         if slabs is None:
             return {}
         x, mask = slabs
         found = run(lambda batch: self.go(model, batch)[1].amax(dim=1, keepdim=True), x, mask)
-        self.scale = healthy_quantile(found[0][mask], QUANTILE)
-        return {"scale": self.scale}
+        return {"scale": healthy_quantile(found[0][mask], QUANTILE)}
 
 
 def harmonic_mean(maps: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ from aberra.detector.windows import Runner
 from aberra.diffusion.schedule import Estimate, Schedule
 from aberra.errors import ConfigError, PairingError
 from aberra.models.ddpm import DDPM
+from aberra.restore.guided import Guided
 from aberra.scores import check_pairing
-from aberra.scores.guided import Guided
+from aberra.scores.residual import Residual
 from aberra.volume import Volume
 
 SIZE = (8, 8)
@@ -43,6 +44,11 @@ class Known(torch.nn.Module):
 
     def checked_healthy(self, x):
         return torch.nn.functional.logsigmoid(-8 * (x[:, 0, 0, 0] - 0.5))
+
+
+def _residual(**options):
+    """Guided by the options, compared as published."""
+    return Residual(restore={"name": "guided", **options})
 
 
 @pytest.fixture
@@ -123,7 +129,7 @@ def test_guidance_raises_the_probability_of_healthy_where_it_lies_and_nowhere_el
 )
 def test_against_the_round_trip_only_guidance_is_on_the_map(sampler, calls, image):
     model = Known()
-    score = Guided(sampler=sampler, steps=10, start=500, scale=5.0, reference="round-trip")
+    score = _residual(sampler=sampler, steps=10, start=500, scale=5.0, reference="round-trip")
     volume, mask = image.transpose(0, 1), torch.ones(3, *SIZE, dtype=torch.bool)
     found = score(model, volume, mask, Runner(dims=2, size=SIZE, batch_size=4, device="cpu"))
     assert len(model.calls) == calls
@@ -136,7 +142,7 @@ def test_against_the_round_trip_only_guidance_is_on_the_map(sampler, calls, imag
 
 def test_a_scan_without_foreground_has_an_empty_map(image):
     volume, mask = image.transpose(0, 1), torch.zeros(3, *SIZE, dtype=torch.bool)
-    score = Guided(steps=5, start=500, reference="round-trip")
+    score = _residual(steps=5, start=500, reference="round-trip")
     found = score(Known(), volume, mask, Runner(dims=2, size=SIZE, device="cpu"))
     assert found.map.shape == mask.shape
     assert found.map.abs().max() == 0
@@ -162,7 +168,7 @@ def test_clipping_keeps_each_image_in_its_own_range(image):
 @pytest.mark.parametrize("sampler", ["ddim", "coupled", "ddpm"])
 def test_the_map_does_not_depend_on_the_batch(sampler, image):
     volume, mask = image.transpose(0, 1), torch.ones(3, *SIZE, dtype=torch.bool)
-    score = Guided(sampler=sampler, steps=5, start=500, scale=5.0)
+    score = _residual(sampler=sampler, steps=5, start=500, scale=5.0)
     one, three = (
         score(Known(), volume, mask, Runner(dims=2, size=SIZE, batch_size=batch, device="cpu")).map
         for batch in (1, 3)
@@ -192,6 +198,9 @@ def test_tuning_takes_the_smallest_edit_that_convinces_the_checker(image, valida
         flipped.append(bool((model.checked_healthy(edited) > torch.tensor(0.5).log()).all()))
     assert not all(flipped)  # or the test could not fail
     assert found == {"start": 500, "scale": (1.0, 10.0, 100.0)[flipped.index(True)]}
+    score = _residual(steps=10, start=500)
+    assert score.tune(model, [validation], run) == {"restore": {"name": "guided", "steps": 10} | found}
+    assert score.restore.scale is None  # nothing is changed in place
     assert Guided(start=400, scale=3.0).tune(model, [validation], run) == {}
 
 

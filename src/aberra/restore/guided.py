@@ -1,24 +1,24 @@
-"""The healthy counterpart by guided diffusion: encode the scan, decode it towards *healthy*, compare (W3, W46)."""
+"""The healthy counterpart by guided diffusion: encode the scan, decode it towards *healthy*."""
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 
+from aberra.capabilities import Denoises, JudgesHealth
 from aberra.diffusion.guidance import guided, held, refined, without_classifier
 from aberra.diffusion.samplers import coupled, sample
 from aberra.errors import ConfigError
-from aberra.options import Count, Maybe, NotNegative, Sigma, Step, Within, configured
-from aberra.scores import Scored
-from aberra.scores.residual import Sign, signed
-from aberra.scores.restoration import AUTO, Auto
-from aberra.scores.smoothing import smoothed
+from aberra.options import Count, Maybe, NotNegative, Step, Within, configured
+from aberra.restore import Restored, Restores
+from aberra.restore.healthy import AUTO, Auto
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -45,12 +45,12 @@ SLICES = 16
 """Healthy and diseased validation slices that ``tune`` looks at, each."""
 
 
-class Guided:
-    """Map ``|r − x_h|``, mean over channels; x_h is decoded from the scan's own noise under guidance towards *healthy*, r is the scan.
+class Guided(Restores):
+    """x_h, decoded from the scan's own noise under guidance towards *healthy*; the published map is ``|r − x_h|``, r the scan.
 
     Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306): DDIM encoding to step L, DDIM decoding with
     ``ε̂ = ε − s·√(1 − ᾱ_t)·∇ log p(healthy | x_t)``. Their ablation ``sampler = "ddpm"`` draws noise to step L instead of encoding and
-    goes down with DDPM steps (W46).
+    goes down with DDPM steps.
 
     Args:
         sampler: ``ddim`` (published), ``dpm-solver`` (second order), ``coupled`` (exact inverse, two calls a step) or ``ddpm``.
@@ -69,21 +69,19 @@ class Guided:
         reference: r: ``scan`` (published) or ``round-trip``, the scan encoded and decoded without guidance from the same noise, so that
             only what guidance changed is on the map and not what a few steps lose; ``steps`` further calls, none for ``coupled``, whose
             round trip is the scan.
-        mode: sign of the map, as in :class:`aberra.scores.residual.Residual`: ``absolute``, ``positive`` or ``negative``.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
         ConfigError: unknown option or a number out of range.
 
-    Deviation: mean over channels instead of the sum.
+    Deviation: our comparison takes the mean over channels instead of the sum.
     """
 
     name = "guided"
-    needs = ("Denoises", "JudgesHealth")
-    unit = "intensity"
+    needs = (Denoises, JudgesHealth)
+    grad = True
     ENCODERS = ("ddim", "dpm-solver")
 
-    @configured("score")
+    @configured("score.restore")
     def __init__(
         self,
         *,
@@ -99,20 +97,18 @@ class Guided:
         condition: Literal["none", "healthy", "source-then-healthy"] = "none",
         clip: bool = False,
         reference: Literal["scan", "round-trip"] = "scan",
-        mode: Sign = "absolute",
-        smooth: Sigma = 0.0,
     ) -> None:
         if sampler not in self.ENCODERS and (encoder or encode_steps):
             raise ConfigError(
-                f"score.encoder and score.encode_steps with sampler='{sampler}', which has its own way to noise; expected neither"
+                f"score.restore.encoder and score.restore.encode_steps with sampler='{sampler}', which has its own way to noise; expected neither"
             )
         if guide_steps > 1 and (sampler != "ddim" or guidance != "classifier"):
             raise ConfigError(
-                f"score.guide_steps={guide_steps} with sampler='{sampler}', guidance='{guidance}'; expected ddim and classifier, or 1"
+                f"score.restore.guide_steps={guide_steps} with sampler='{sampler}', guidance='{guidance}'; expected ddim and classifier, or 1"
             )
         if reference == "round-trip" and guidance == "none" and condition != "source-then-healthy":
             raise ConfigError(
-                f"score.reference='round-trip' without guidance and with condition='{condition}' compares the same two images; "
+                f"score.restore.reference='round-trip' without guidance and with condition='{condition}' compares the same two images; "
                 "expected guidance, condition='source-then-healthy' or reference='scan'"
             )
         self.sampler = sampler
@@ -127,16 +123,11 @@ class Guided:
         self.condition = condition
         self.clip = clip
         self.reference = reference
-        self.mode = mode
-        self.smooth = smooth
 
-    def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
-        """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
-        # the guide needs its gradient; everything else is without
-        found = run(lambda batch: torch.cat(self.pair(model, batch), dim=1), x, mask, grad=True)
-        reference, restored = found[: len(x)], found[-len(x) :]
-        values = signed(reference - restored, self.mode).mean(dim=0)
-        return Scored(smoothed(values, mask, sigma=self.smooth, dims=run.dims), restored * mask)
+    def __call__(self, model: Any, x: Tensor) -> Iterator[Restored]:
+        """Yield one healthy version of a batch (B, C, S). The guide needs its gradient; everything else is without."""
+        reference, restored = self.pair(model, x)
+        yield Restored(restored, reference)
 
     def counterpart(self, model: Any, x: Tensor) -> Tensor:
         """Healthy version of a batch (B, C, S)."""
@@ -193,7 +184,7 @@ class Guided:
 
     # -- choosing L and s ------------------------------------------------------------------------------------------
 
-    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, float]:
+    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
         """Choose L and s where they are ``auto``: the smallest edit that does its work, on validation cases only.
 
         Only diseased slices count that the checker, which never guides, takes for diseased; change is against the round trip without
@@ -211,15 +202,15 @@ class Guided:
         weights = FREE_SCALES if self.guidance == "free" else SCALES
         scales = [self.scale] if self.scale is not None else list(weights)
         if not len(healthy) or not len(sick):  # nothing to choose by
-            self.start, self.scale = starts[-1], scales[-1]
-            return {"start": self.start, "scale": self.scale}
+            return {"start": starts[-1], "scale": scales[-1]}
         tried: list[_Trial] = []
         bound = IDENTITY * float(healthy.abs().mean())
         for start in starts:
             for scale in scales:
-                self.start, self.scale = start, scale
-                kept, _ = self._edit(model, healthy, run)
-                change, told = self._edit(model, sick, run)
+                trial = copy(self)
+                trial.start, trial.scale = start, scale
+                kept, _ = _edit(trial, model, healthy, run)
+                change, told = _edit(trial, model, sick, run)
                 tried.append(_Trial(start, scale, kept <= bound, change, told))
         safe = [each for each in tried if each.safe] or tried
         working = [each for each in safe if each.flipped >= FLIPPED]
@@ -228,16 +219,7 @@ class Guided:
             if working
             else max(safe, key=lambda each: each.told.mean())
         )
-        self.start, self.scale = best.start, best.scale
-        return {"start": self.start, "scale": self.scale}
-
-    def _edit(self, model: Any, x: Tensor, run: Runner) -> tuple[float, Tensor]:
-        """Mean absolute change of slices (B, C, S) by guidance, and the checker's log p(healthy) afterwards, (B,)."""
-        parts = [
-            self.pair(model, part.to(run.device), "round-trip") for part in torch.split(x, run.batch_size)
-        ]
-        plain, changed = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
-        return float((plain - changed).abs().mean()), _told(model, changed, run)
+        return {"start": best.start, "scale": best.scale}
 
 
 @dataclass(frozen=True)
@@ -254,6 +236,13 @@ class _Trial:
     def flipped(self) -> float:
         """Share that the checker finds healthy."""
         return float((self.told > HEALTHY).float().mean())
+
+
+def _edit(way: Guided, model: Any, x: Tensor, run: Runner) -> tuple[float, Tensor]:
+    """Mean absolute change of slices (B, C, S) by guidance, and the checker's log p(healthy) afterwards, (B,)."""
+    parts = [way.pair(model, part.to(run.device), "round-trip") for part in torch.split(x, run.batch_size)]
+    plain, changed = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
+    return float((plain - changed).abs().mean()), _told(model, changed, run)
 
 
 @torch.no_grad()
@@ -274,22 +263,16 @@ def _slices(volumes: Iterable[Volume], run: Runner) -> tuple[Tensor, Tensor]:
         lesion = (
             torch.zeros(volume.shape) if volume.lesion is None else torch.from_numpy(volume.lesion).float()
         )
-        windows: list[Tensor] = []
+        windows = run.windows(x, inside > 0, also=(inside[None], lesion[None]))
+        image, full, touched = (torch.cat(parts) for parts in zip(*windows, strict=True))
+        share = full.flatten(1).mean(dim=1)
+        chosen = share >= 0.5 * share.max()
+        image, diseased = image[chosen], touched[chosen].flatten(1).amax(dim=1) > 0
+        for into, each in ((healthy, image[~diseased]), (sick, image[diseased])):
+            into.extend(_evenly(each, 4))
+    return tuple(_evenly(torch.stack(each), SLICES) if each else torch.zeros(0) for each in (healthy, sick))  # type: ignore[return-value]
 
-        def keep(batch: Tensor, into: list[Tensor] = windows) -> Tensor:
-            into.append(batch.cpu())
-            return batch
 
-        run(keep, torch.cat([x, inside[None], lesion[None]]), inside > 0)
-        every = torch.cat(windows)
-        full = every[:, -2].flatten(1).mean(dim=1)
-        every = every[full >= 0.5 * full.max()]
-        touched = every[:, -1].flatten(1).amax(dim=1) > 0
-        for into, chosen in ((healthy, every[~touched]), (sick, every[touched])):
-            into.extend(chosen[torch.linspace(0, len(chosen) - 1, min(4, len(chosen))).long(), :-2])
-    empty = torch.zeros(0)
-    picked = [
-        torch.stack(each)[torch.linspace(0, len(each) - 1, min(SLICES, len(each))).long()] if each else empty
-        for each in (healthy, sick)
-    ]
-    return picked[0], picked[1]
+def _evenly(x: Tensor, count: int) -> Tensor:
+    """At most so many of the first axis, evenly spread."""
+    return x[torch.linspace(0, len(x) - 1, min(count, len(x))).long()]

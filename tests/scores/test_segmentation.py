@@ -36,7 +36,8 @@ def scan():
 
 
 def _score(score, model, scan):
-    return score(model, *scan, Runner(dims=2, size=(8, 8)))
+    x, mask = scan
+    return score(model, x, mask, Runner(dims=2, size=(8, 8))).inside(mask)
 
 
 def test_mean_and_population_variance_of_the_draws(scan):

@@ -1,33 +1,27 @@
-"""Restoration: move the image itself to where the model finds it likely; what had to move was anomalous (B33, B34, B54, Z21)."""
+"""Restoration: move the image itself to where the model finds it likely; what had to move was anomalous."""
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
 import torch
 
-from aberra.options import Count, NotNegative, Positive, Sigma, configured
-from aberra.scores import Scored
-from aberra.scores.residual import Sign, signed
-from aberra.scores.smoothing import smoothed
+from aberra.capabilities import HasElbo
+from aberra.options import Count, NotNegative, Positive, configured
+from aberra.restore import Restored, Restores
+from aberra.restore.healthy import Auto, healthy_slabs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
     from aberra.detector.windows import Runner
     from aberra.volume import Volume
 
-Auto = Literal["auto"]
-AUTO: Auto = "auto"
 GRID = (0.0, 0.1, 0.2, 0.5, 1.0)
 """Values of λ that ``tune`` tries."""
-
-HEALTHY_SLICES = 16
-"""Slices or windows that ``tune`` restores for each λ, at most."""
-
 
 DUAL_STEPS = 10
 """Of the proximal map; 30 change the map's correlation with the published 500 steps by less than 0.001."""
@@ -35,8 +29,8 @@ DUAL_STEPS = 10
 Descent = Literal["decreasing", "constant"]
 
 
-class Restoration:
-    """x̂ = argmin −ELBO(x̂) + λ·TV(x̂ − x), by gradient descent from x̂ = x; the map is ``|x − x̂|``, mean over channels.
+class Restoration(Restores):
+    """x̂ = argmin −ELBO(x̂) + λ·TV(x̂ − x), by gradient descent from x̂ = x.
 
     You, Tezcan, Chen, Konukoglu 2019 (MIDL, PMLR 102): the posterior of the healthy image, log p(x̂) bounded by the ELBO and
     p(x|x̂) ∝ exp(−λ·TV(x̂ − x)). Baur et al. 2021 (arXiv 2004.03271), rows "(restoration)", 500 iterations.
@@ -51,12 +45,10 @@ class Restoration:
             of TV; published).
         steps: n; 50, published 500. A step is one forward and one backward pass.
         length: sum of the step sizes; published 0.5.
-        tv: λ; structures of a radius below about 2λ pixels are held, so 0.3 lets all but single pixels move. ``auto``: You's rule
-            (B54), the one of 0, 0.1, 0.2, 0.5 and 1 with the least mean ``|x − x̂|`` on healthy validation cases; 0.3 where there
+        tv: λ; structures of a radius below about 2λ pixels are held, so 0.3 lets all but single pixels move. ``auto``: You's rule,
+            the one of 0, 0.1, 0.2, 0.5 and 1 with the least mean ``|x − x̂|`` on healthy validation cases; 0.3 where there
             were none. With TV of the difference to the original a larger λ always moves less, so the rule takes the largest.
         kl_weight: weight of the KL term in the ELBO.
-        mode: sign of the map, as in :class:`aberra.scores.residual.Residual`: ``absolute``, ``positive`` or ``negative``.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
 
     Raises:
         ConfigError: unknown option or a number out of range.
@@ -69,12 +61,12 @@ class Restoration:
     """
 
     name = "restoration"
-    needs = ("HasElbo",)
-    unit = "intensity"
+    needs = (HasElbo,)
+    grad = True
 
     SCHEDULES: tuple[Descent, ...] = get_args(Descent)
 
-    @configured("score")
+    @configured("score.restore")
     def __init__(
         self,
         *,
@@ -83,8 +75,6 @@ class Restoration:
         length: Positive = 0.5,
         tv: NotNegative | Auto = 0.3,
         kl_weight: NotNegative = 1.0,
-        mode: Sign = "absolute",
-        smooth: Sigma = 0.0,
     ) -> None:
         self.auto = isinstance(tv, str)
         self.tv = 0.3 if isinstance(tv, str) else tv
@@ -92,14 +82,10 @@ class Restoration:
         self.steps = steps
         self.length = length
         self.kl_weight = kl_weight
-        self.mode = mode
-        self.smooth = smooth
 
-    def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
-        """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
-        restored = run(lambda batch: self.restore(model, batch), x, mask, grad=True)
-        values = signed(x - restored, self.mode).mean(dim=0)
-        return Scored(smoothed(values, mask, sigma=self.smooth, dims=run.dims), restored * mask)
+    def __call__(self, model: HasElbo, x: Tensor) -> Iterator[Restored]:
+        """Yield one healthy version of a batch (B, C, S). Needs autograd."""
+        yield Restored(self.restore(model, x))
 
     def restore(self, model: Any, x: Tensor) -> Tensor:
         """Restore a batch (B, C, S). Needs autograd; memory does not grow with the number of steps."""
@@ -128,21 +114,22 @@ class Restoration:
         value: Tensor = reconstruction + self.kl_weight * kl
         return value
 
-    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, float]:
-        """Choose λ on prepared healthy volumes where it is ``auto``; what is found becomes part of the method."""
+    def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
+        """Choose λ on prepared healthy volumes where it is ``auto``."""
         if not self.auto:
             return {}
-        slices = healthy_slabs(volumes, run)
-        if slices is None:
+        slabs = healthy_slabs(volumes, run)
+        if slabs is None:
             return {"tv": self.tv}
-        x, mask = slices
-        found = {}
-        for tv in GRID:
-            self.tv = tv
-            restored = run(lambda batch: self.restore(model, batch), x, mask, grad=True)
-            found[tv] = float((x - restored).abs()[:, mask].mean())
-        self.tv = min(found, key=lambda tv: found[tv])
-        return {"tv": self.tv}
+        x, mask = slabs
+
+        def moved(tv: float) -> float:
+            trial = copy(self)
+            trial.tv = tv
+            restored = run(lambda batch: trial.restore(model, batch), x, mask, grad=True)
+            return float((x - restored).abs()[:, mask].mean())
+
+        return {"tv": min(GRID, key=moved)}
 
 
 def total_variation(x: Tensor) -> Tensor:
@@ -184,20 +171,3 @@ def _steps_transposed(steps: list[Tensor]) -> Tensor:
         edge = torch.zeros_like(step.narrow(axis, 0, 1))
         parts.append(-step.diff(dim=axis, prepend=edge, append=edge))
     return torch.stack(parts).sum(dim=0)
-
-
-def healthy_slabs(volumes: Iterable[Volume], run: Runner) -> tuple[Tensor, Tensor] | None:
-    """Slabs (C, D, H, W) of up to four healthy volumes around their fullest slice, one behind the other, with their mask."""
-    data, masks = [], []
-    each = max(1, HEALTHY_SLICES // 4) if run.dims == 2 else run.window[0]
-    for volume, _ in zip(volumes, range(4), strict=False):
-        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else np.asarray(volume.mask)
-        if not mask.any():
-            continue
-        middle = int(mask.sum(axis=(1, 2)).argmax())
-        low = min(max(0, middle - each // 2), max(0, volume.shape[0] - each))
-        data.append(torch.from_numpy(np.ascontiguousarray(volume.data[:, low : low + each])))
-        masks.append(torch.from_numpy(np.ascontiguousarray(mask[low : low + each])))
-    if not data or len({part.shape[2:] for part in data}) > 1:
-        return (data[0], masks[0]) if data else None
-    return torch.cat(data, dim=1), torch.cat(masks)

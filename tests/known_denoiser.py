@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from aberra.detector.windows import Runner
 from aberra.diffusion.noise import shared
 from aberra.diffusion.schedule import Estimate, Schedule
 
@@ -38,3 +40,27 @@ class KnownDenoiser:
         both = torch.cat([x, 1 - x], dim=1)
         pool = torch.nn.functional.avg_pool2d if x.ndim == 4 else torch.nn.functional.avg_pool3d
         return [both, pool(both, 2)]
+
+
+SIZE = 16
+
+
+@pytest.fixture
+def brain():
+    """Its denoiser, five slices of a smooth mean image, a mask that leaves out a rim, and what runs it."""
+    coarse = torch.rand((1, 1, 4, 4), generator=torch.Generator().manual_seed(0))
+    mean = 0.3 + 0.4 * torch.nn.functional.interpolate(
+        coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=False
+    )
+    x = mean[0].unsqueeze(1).expand(1, 5, SIZE, SIZE).clone()
+    mask = torch.ones(5, SIZE, SIZE, dtype=torch.bool)
+    mask[:, 0] = False
+    return KnownDenoiser(mean), x, mask, Runner(dims=2, size=(SIZE, SIZE))
+
+
+def with_lesion(x):
+    """The slices with a bright square, and where it is."""
+    sick, lesion = x.clone(), torch.zeros(x.shape[1:], dtype=torch.bool)
+    lesion[:, 5:10, 6:11] = True
+    sick[:, lesion] += 0.4
+    return sick, lesion

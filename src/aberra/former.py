@@ -1,0 +1,108 @@
+"""What method files and detectors of earlier versions say, in the words of this one.
+
+Scores were one axis once: ``restoration``, ``guided`` and the like each had a ``mode`` of their own. Now the score is ``residual``, with a
+table ``restore`` and a table ``compare``. Files of either form are read; only the present one is written::
+
+    {name = "restoration", tv = 0.3, mode = "positive"}
+    {name = "residual", restore = {name = "restoration", tv = 0.3}, compare = {mode = "positive"}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RESTORATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "monte-carlo": ("draws", {}),
+    "restoration": ("restoration", {}),
+    "latent-search": ("latent-search", {}),
+    "partial-diffusion": ("partial-diffusion", {}),
+    "guided": ("guided", {}),
+    "autoddpm": ("autoddpm", {"weighted": True}),
+    "thor": ("thor", {"mode": "evidence"}),
+}
+"""Score that was, to its restoration and comparison."""
+
+COMPARISON = ("mode", "centre", "alpha", "data_range")
+"""Options of scores that are the comparison's now."""
+
+CHAIN = ("start", "steps", "sampler", "draws")
+"""Options of the score ``mahalanobis`` that are its restoration's now."""
+
+RESTORES = ("residual", "spread", "combi", "mahalanobis")
+"""Scores with a restoration."""
+
+
+IDLE = (
+    ("gmvae", {"network": "original"}, "bottleneck"),
+    ("fanogan", {"encoder_loss": "izi"}, "kappa"),
+)
+"""Model, its settings, and an option that does nothing with them: set beside them it was ignored once, and is refused now."""
+
+
+def present_method(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The method of a saved detector without options that did nothing. Its score is seen to by :class:`aberra.method.Method`."""
+    model = config.get("model")
+    if not isinstance(model, Mapping):
+        return dict(config)
+    idle = {
+        option
+        for name, settings, option in IDLE
+        if model.get("name") == name and all(model.get(key) == value for key, value in settings.items())
+    }
+    return {**config, "model": {key: value for key, value in model.items() if key not in idle}}
+
+
+def present_score(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A score's configuration in the present form; what is present already, or not known, stays as it is."""
+    score = dict(config)
+    if not all(isinstance(score.get(table, {}), Mapping) for table in ("restore", "compare")):
+        return score
+    if not isinstance(score.get("name"), str):
+        return score
+    if score["name"] in RESTORATIONS:
+        restore, compare = RESTORATIONS[score["name"]]
+        score |= {"name": "residual", "restore": {"name": restore}}
+        score |= {"compare": compare} if compare else {}
+    if score["name"] not in RESTORES:
+        return score
+    score = _by_aim(score)
+    for table, keys in (("compare", COMPARISON), ("restore", _restore_options(score))):
+        moved = {key: score.pop(key) for key in keys if key in score}
+        if moved:
+            score[table] = dict(score.get(table) or _default(score, table)) | moved
+    if score["name"] == "spread" and score.get("restore", {}).get("name") == "partial-diffusion":
+        score["restore"] = {"average": False} | score["restore"]
+    return score
+
+
+def _by_aim(score: dict[str, Any]) -> dict[str, Any]:
+    """The option ``of`` said once whether many versions are compared with the scan, or with each other."""
+    if score.get("of") == "residual":
+        return {key: value for key, value in score.items() if key != "of"} | {"name": "residual"}
+    if score["name"] == "residual" and score.get("of") in ("variance", "std"):
+        return {key: value for key, value in score.items() if key not in ("compare", *COMPARISON)} | {
+            "name": "spread"
+        }
+    return score
+
+
+def _restore_options(score: Mapping[str, Any]) -> tuple[str, ...]:
+    """Options outside the table ``restore`` that may belong into it."""
+    if score["name"] == "mahalanobis":
+        return CHAIN
+    outside = set(score) - {"name", "restore", "compare", "smooth", "of"}
+    if not outside or score["name"] == "combi":
+        return ()
+    from aberra.options import accepted
+    from aberra.registry import lookup
+
+    name = (score.get("restore") or _default(score, "restore")).get("name")
+    return tuple(accepted(lookup("restore", name))) if isinstance(name, str) else ()
+
+
+def _default(score: Mapping[str, Any], table: str) -> dict[str, Any]:
+    """A table of a score that does not say it."""
+    from aberra.registry import lookup
+
+    return dict(lookup("scores", score["name"]).RESTORE) if table == "restore" else {}

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import pytest
+
+from aberra.errors import ConfigError
+from aberra.former import present_method, present_score
+from aberra.method import Method
+from aberra.scores import SmoothedScore
+
+SCORES = [
+    (
+        {"name": "residual", "mode": "positive", "centre": True, "smooth": 1.0},
+        {"name": "residual", "compare": {"mode": "positive", "centre": True}, "smooth": 1.0},
+    ),
+    (
+        {"name": "residual", "mode": "structural", "alpha": 0.5, "data_range": 2.0},
+        {"name": "residual", "compare": {"mode": "structural", "alpha": 0.5, "data_range": 2.0}},
+    ),
+    (
+        {"name": "restoration", "tv": 0.3, "mode": "negative"},
+        {"name": "residual", "restore": {"name": "restoration", "tv": 0.3}, "compare": {"mode": "negative"}},
+    ),
+    (
+        {"name": "latent-search", "steps": 5, "feature_weight": 0.0},
+        {"name": "residual", "restore": {"name": "latent-search", "steps": 5, "feature_weight": 0.0}},
+    ),
+    (
+        {"name": "guided", "start": 250, "scale": 3.0},
+        {"name": "residual", "restore": {"name": "guided", "start": 250, "scale": 3.0}},
+    ),
+    (
+        {"name": "autoddpm", "start": 100, "scale": 0.2, "smooth": 2.0},
+        {
+            "name": "residual",
+            "restore": {"name": "autoddpm", "start": 100, "scale": 0.2},
+            "compare": {"weighted": True},
+            "smooth": 2.0,
+        },
+    ),
+    (
+        {"name": "thor", "harmonise": [100]},
+        {"name": "residual", "restore": {"name": "thor", "harmonise": [100]}, "compare": {"mode": "evidence"}},
+    ),
+    (
+        {"name": "monte-carlo", "draws": 3, "mode": "positive"},
+        {"name": "residual", "restore": {"name": "draws", "draws": 3}, "compare": {"mode": "positive"}},
+    ),
+    (
+        {"name": "monte-carlo", "of": "std", "draws": 3, "mode": "absolute"},
+        {"name": "spread", "of": "std", "restore": {"name": "draws", "draws": 3}},
+    ),
+    ({"name": "monte-carlo", "of": "residual"}, {"name": "residual", "restore": {"name": "draws"}}),
+    (
+        {"name": "partial-diffusion", "start": 100, "draws": 2, "mode": "perceptual"},
+        {
+            "name": "residual",
+            "restore": {"name": "partial-diffusion", "start": 100, "draws": 2},
+            "compare": {"mode": "perceptual"},
+        },
+    ),
+    (
+        {"name": "partial-diffusion", "of": "variance", "draws": 2},
+        {
+            "name": "spread",
+            "of": "variance",
+            "restore": {"name": "partial-diffusion", "draws": 2, "average": False},
+        },
+    ),
+    (
+        {"name": "combi", "of": "kl", "mode": "positive", "smooth": 1.0},
+        {"name": "combi", "of": "kl", "compare": {"mode": "positive"}, "smooth": 1.0},
+    ),
+    (
+        {"name": "mahalanobis", "draws": 4, "epsilon": 0.2},
+        {
+            "name": "mahalanobis",
+            "epsilon": 0.2,
+            "restore": {
+                "name": "partial-diffusion",
+                "start": 500,
+                "steps": 10,
+                "sampler": "ddim",
+                "draws": 4,
+                "average": False,
+            },
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("former", "present"), SCORES)
+def test_former_scores_are_read_as_present_ones_and_these_stay_as_they_are(former, present):
+    assert present_score(former) == present
+    assert present_score(present) == present
+    SmoothedScore.of(present)
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        {"name": "gradient", "of": "kl"},
+        {"name": "segmentation", "draws": 2},
+        {"name": "multi-scale", "mode": "positive"},
+        {"name": "deviation", "mode": ["positive"]},
+        {"name": "mine", "mode": "positive"},
+        {"name": 3},
+        {},
+        {"name": "residual", "compare": "ssim", "mode": "ssim"},
+        {"name": "residual", "restore": {"steps": 3}},
+    ],
+)
+def test_what_is_not_of_the_former_form_stays_as_it_is(score):
+    assert present_score(score) == score
+
+
+def test_the_given_table_is_not_changed():
+    score = {"name": "residual", "mode": "positive", "compare": {"centre": True}}
+    assert present_score(score)["compare"] == {"centre": True, "mode": "positive"}
+    assert score == {"name": "residual", "mode": "positive", "compare": {"centre": True}}
+
+
+def test_a_mistyped_option_is_still_named_as_the_scores_own():
+    with pytest.raises(ConfigError, match="unknown option of residual: 'moed'"):
+        SmoothedScore.of(present_score({"name": "residual", "moed": "positive"}))
+
+
+def test_method_files_and_settings_of_the_former_form_are_read(tmp_path):
+    base, own = tmp_path / "base.toml", tmp_path / "own.toml"
+    base.write_text('[model]\nname = "vae"\n[score]\nname = "restoration"\ntv = 0.2\nmode = "positive"\n')
+    own.write_text('base = "base.toml"\n[score]\nlength = 0.1\nmode = "negative"\n')
+    restore = {"name": "restoration", "tv": 0.2, "length": 0.1}
+    assert Method.load(own).score == {"name": "residual", "restore": restore, "compare": {"mode": "negative"}}
+    assert Method.load("irvae", {"score.tv": 1.0}).score["restore"]["tv"] == 1.0
+    assert Method.load("bayesian-vae", {"score.of": "std"}).score == {
+        "name": "spread", "of": "std", "restore": {"name": "draws", "draws": 100}
+    }  # fmt: skip
+    assert Method.load("vae-sampling-variance", {"score.of": "residual"}).score["name"] == "residual"
+    case = Method.load("vae", {"case.score": {"name": "monte-carlo", "draws": 2}}).case
+    assert case["score"] == {"name": "residual", "restore": {"name": "draws", "draws": 2}}
+
+
+def test_a_saved_detectors_idle_options_are_left_out():
+    gmvae = {"name": "gmvae", "network": "original", "bottleneck": "dense", "clusters": 3}
+    assert present_method({"model": gmvae, "title": "x"}) == {
+        "model": {"name": "gmvae", "network": "original", "clusters": 3}, "title": "x"
+    }  # fmt: skip
+    fanogan = {"name": "fanogan", "encoder_loss": "izi", "kappa": 1.0}
+    assert present_method({"model": fanogan})["model"] == {"name": "fanogan", "encoder_loss": "izi"}
+    for model in (gmvae | {"network": "unified"}, fanogan | {"encoder_loss": "izif"}, {"name": "vae"}):
+        assert present_method({"model": model})["model"] == model
+    assert present_method({"model": "damaged"}) == {"model": "damaged"}
