@@ -71,7 +71,7 @@ def summary(scores: Sequence[dict[str, float]], calibration: Calibration) -> lis
     healthy = np.array(calibration.scores)
     spread = 1.4826 * float(np.median(np.abs(healthy - np.median(healthy))))
     rows = []
-    for what in scores[0]:
+    for what in sorted(scores[0], key=lambda each: each != "none"):  # as it is first
         p = np.array([calibration.p_value(each[what]) for each in scores], dtype=float)
         name, _, severity = what.partition(", ")
         rises = [(each[what] - each["none"]) / spread for each in scores]

@@ -102,12 +102,10 @@ def comparison(
         body.append((label, (*cells, *_facts(own[0]))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
-    dates = sorted({row["date"] for row in chosen})
-    machines = sorted({row["machine"] for row in chosen})
     caption = (
         f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
         f"{seeds} seed(s). {_meaning(chosen, means, protocol)}Italic rows are baselines. "
-        f"{' or '.join(machines)}, {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}.{_versions(chosen)}"
+        f"{_where(chosen)}"
     )
     header = ("method", *(HEADINGS.get(each, each) for each in means), "training s", "s/case", "parameters")
     return Table(f"{task}: {cohort}", header, tuple(body), caption, _baselines(chosen))
@@ -171,7 +169,7 @@ def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
         body.append((label, (*cells, *_facts(own[0]))))
     caption = (
         f"{chosen[0]['cases']} healthy cases: share with a p-value of at most the nominal rate, and its 95 % interval. "
-        f"{_meaning(chosen, (), '')}"
+        f"{_meaning(chosen, (), '')}{_where(chosen)}"
     )
     header = ("method", *levels, "training s", "s/case", "parameters")
     return Table(
@@ -294,6 +292,12 @@ def as_html(table: Table) -> str:
 
 def _baselines(rows: Rows) -> frozenset[str]:
     return frozenset(row["label"] for row in rows if row.get("baseline"))
+
+
+def _where(rows: Rows) -> str:
+    """Machines, the first and the last date, and a warning where the code was not one."""
+    machines, dates = (sorted({row[key] for row in rows}) for key in ("machine", "date"))
+    return f"{' or '.join(machines)}, {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}.{_versions(rows)}"
 
 
 def _versions(rows: Rows) -> str:
