@@ -200,10 +200,8 @@ def test_the_model_offers_what_can_be_planted():
     from typing import get_args
 
     from aberra.models.anomaly_segmenter import Blend, Label, Shape, Source
-    from aberra.synthesis.filling import FOREIGN
-    from aberra.synthesis.lesions import BLENDS, SOURCES
+    from aberra.synthesis.parameters import BLENDS, FOREIGN, SHAPES, SOURCES
     from aberra.synthesis.planted import TARGETS
-    from aberra.synthesis.shapes import SHAPES
 
     assert set(get_args(Source)) == {*SOURCES, *FOREIGN}
     assert set(get_args(Shape)) == {*SHAPES} - {"mask"}  # which needs a file
