@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from table import HELD_OUT, PAGES, as_markdown, commit, kept, save
+from table import PAGES, as_markdown, commit, held_out, kept, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def cohort_of(channel: str, data: Path, work: Path, cases: int) -> Cohort:
     if channel == "t1":
         cohort = Cohort.read(data / "ixi" / "manifest.csv").select(split="test", healthy=True)
     else:
-        heads = sorted(str(path) for path in (data / "anatomy").glob("*.nii.gz"))[-HELD_OUT:]
+        heads = [str(path) for path in held_out(data / "anatomy")]
         made = write_cohort(
             work / f"drawn-{channel}-{cases}",
             cases=cases,
@@ -123,8 +123,6 @@ def main() -> None:
     """Measure, print, keep."""
     import torch
 
-    from aberra.files import write_text
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -141,11 +139,8 @@ def main() -> None:
     rows = [
         row for what in options.detectors for row in measured(what, options.data, options.work, options.cases)
     ]
-    table = as_table(rows)
-    print(table)
-    save(rows, options.out)
-    if options.page:
-        write_text(PAGES / "shipped" / "artefacts.txt", table)
+    page = PAGES / "shipped" / "artefacts.txt" if options.page else None
+    publish(rows, as_table(rows), options.out, page)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from shipped import average_precision
+from table import held_out
 
 PROFILES = ("ms", "wmh", "tumour", "stroke")
-HELD_OUT = 8
 SEED = 11
 SPACING = 1.5
 LARGE_ML = 1.0
@@ -20,7 +21,7 @@ LARGE_ML = 1.0
 def main() -> None:
     """Draw the cases, healthy ones between them, and print AUROC of the case score and mean voxel AP."""
     import torch
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import roc_auc_score
 
     from aberra.detector import Detector
     from aberra.synthesis.anatomy import Anatomy
@@ -34,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     detector = Detector.load("flair")
-    heads = [Anatomy.read(path) for path in sorted(options.anatomy.glob("*.nii.gz"))[-HELD_OUT:]]
+    heads = [Anatomy.read(path) for path in held_out(options.anatomy)]
     scores, volumes, precision = [], [], []
     for number in range(options.cases):
         profiles = [PROFILES[number // 2 % len(PROFILES)]] if number % 2 else []
@@ -46,7 +47,7 @@ def main() -> None:
         scores.append(found.score)
         volumes.append(scan.lesion.sum() * scan.voxel_mm3 / 1000)
         if profiles:
-            precision.append(average_precision_score(scan.lesion[found.inside], found.map[found.inside]))
+            precision.append(average_precision(found.map[found.inside], scan.lesion[found.inside]))
     score, volume = np.array(scores), np.array(volumes)
     clear = (volume == 0) | (volume > LARGE_ML)
     print(f"{len(score)} cases, {(volume > 0).sum()} with lesions")

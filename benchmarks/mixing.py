@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from shipped import average_precision, detector_of
+from table import held_out
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
-HELD_OUT = 8
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     detector = detector_of(options.what, options.contrast)
-    anatomies = [Anatomy.read(path) for path in sorted(options.anatomy.glob("*.nii.gz"))[-HELD_OUT:]]
+    anatomies = [Anatomy.read(path) for path in held_out(options.anatomy)]
     names = sorted(profiles())
     found: dict[str, list[list[float]]] = {name: [] for name in names}
     for number in range(options.cases):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from table import HELD_OUT, PAGES, as_markdown, commit, kept, save
+from table import PAGES, as_markdown, commit, held_out, kept, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +97,7 @@ def drawn(anatomy: Path, work: Path, *, cases: int, diseased: bool) -> Cohort:
     from aberra.cohort import Cohort
     from aberra.synthesis import write_cohort
 
-    heads = sorted(str(path) for path in anatomy.glob("*.nii.gz"))[-HELD_OUT:]
+    heads = [str(path) for path in held_out(anatomy)]
     name = "diseased" if diseased else "healthy"
     manifest = write_cohort(
         work / f"{name}-{cases}",
@@ -210,8 +210,6 @@ def main() -> None:
     """Measure, print, keep."""
     import torch
 
-    from aberra.files import write_text
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -229,11 +227,8 @@ def main() -> None:
     healthy = drawn(options.anatomy, options.work, cases=options.healthy, diseased=False)
     diseased = drawn(options.anatomy, options.work, cases=options.diseased, diseased=True)
     rows = [row for what in options.detectors for row in measured(what, healthy, diseased, options.work)]
-    table = as_table(rows)
-    print(table)
-    save(rows, options.out)
-    if options.page:
-        write_text(PAGES / "shipped" / "small-lesions.txt", table)
+    page = PAGES / "shipped" / "small-lesions.txt" if options.page else None
+    publish(rows, as_table(rows), options.out, page)
 
 
 if __name__ == "__main__":

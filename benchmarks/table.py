@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aberra.benchmark.machine import commit
-from aberra.files import atomic_path, read_json, write_json
+from aberra.files import atomic_path, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,11 @@ PAGES = Path(__file__).parent.parent / "docs" / "explanation"
 
 HELD_OUT = 8
 """Label maps, the last in the order of their names, that no shipped detector is trained on (scripts/train_shipped)."""
+
+
+def held_out(anatomy: Path) -> list[Path]:
+    """Files of these label maps in a folder."""
+    return sorted(anatomy.glob("*.nii.gz"))[-HELD_OUT:]
 
 
 def show(row: Mapping[str, Any]) -> None:
@@ -34,6 +39,14 @@ def save(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
         writer.writerows(rows)
 
 
+def publish(rows: Sequence[Mapping[str, Any]], table: str, out: Path | None, page: Path | None) -> None:
+    """Print a table; write its rows as CSV and itself where a page includes it, as far as that is asked for."""
+    print(table)
+    save(rows, out)
+    if page is not None:
+        write_text(page, table)
+
+
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Read what an earlier run has measured, or measure it and keep it."""
     if not path.is_file():
@@ -49,4 +62,4 @@ def as_markdown(header: Sequence[str], lines: Sequence[Sequence[str]], caption: 
     return "\n".join([*shown, "", caption, ""])
 
 
-__all__ = ["HELD_OUT", "PAGES", "as_markdown", "commit", "kept", "save", "show"]
+__all__ = ["PAGES", "as_markdown", "commit", "held_out", "kept", "publish", "save", "show"]

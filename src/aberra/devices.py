@@ -1,6 +1,8 @@
-"""Where models run: the CPU, or one GPU."""
+"""Where models run: the CPU, or one GPU; how many cores there are."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
@@ -35,3 +37,8 @@ def choose_device(wish: str = "auto") -> torch.device:
             what = str(error).splitlines()[0]
             raise ConfigError(f"device {device}: cannot be used ({what}); use --device cpu") from error
     return device
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -80,7 +80,7 @@ def test_as_many_workers_as_keep_up(drawing, computing, cores, workers):
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, {"MainThread"}), (4, {"MainThread", "aberra-draw"})])
 def test_the_first_batches_tell_whether_threads_are_worth_it(cores, threads, monkeypatch):
-    monkeypatch.setattr(room, "_cores", lambda: cores)
+    monkeypatch.setattr(room, "cores", lambda: cores)
     names = []
 
     def draw(seed):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from contextlib import contextmanager
@@ -44,9 +43,11 @@ def machine() -> str:
     """The GPU's name, or the processor and the number of cores."""
     import torch
 
+    from aberra.devices import cores
+
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, no GPU"
+    return f"{platform.machine()}, {cores()} cores, no GPU"
 
 
 @dataclass

@@ -41,7 +41,7 @@ class AtlasMaps:
     def __call__(self, volume: Volume) -> Volume:
         """Return the scan with three more channels; a registration that failed is a warning."""
         to_scan, fact, why = locate(volume)
-        return noted(with_maps(volume, to_scan), fact | {"target": "mni152"}, why)
+        return noted(with_maps(volume, to_scan), fact, why)
 
 
 def with_maps(volume: Volume, to_scan: NDArray[np.float64]) -> Volume:

@@ -63,14 +63,14 @@ class Register:
         # an affine scales little: the scan's voxels are thinned out by about the ratio of the spacings
         data = smoothed(volume.data, (self.spacing / step for step in volume.spacing))
         moved = regrid(volume, to_scan @ grid, shape, data=data)
-        return noted(moved, fact | {"target": self.target}, why)
+        return noted(moved, fact, why)
 
 
 def locate(volume: Volume) -> tuple[NDArray[np.float64], dict[str, Any], str]:
     """Find where MNI152 lies in a scan.
 
     Returns:
-        The affine from atlas mm to scan mm (RAS+), ``overlap`` of the brain masks and whether that is ``ok``, and why it is not.
+        The affine from atlas mm to scan mm (RAS+), the ``target`` and ``overlap`` of the brain masks and whether that is ``ok``, and why it is not.
     """
     from aberra.prepare.resample import Resample
 
@@ -86,7 +86,7 @@ def locate(volume: Volume) -> tuple[NDArray[np.float64], dict[str, Any], str]:
     overlap = 2 * float((here & inside).sum()) / float(here.sum() + inside.sum())
     ok = not failed and overlap >= OVERLAP
     why = failed or f"the brain masks overlap by {overlap:.2f}, expected {OVERLAP} or more"
-    return to_scan, {"overlap": round(overlap, 3), "ok": ok}, "" if ok else why
+    return to_scan, {"target": "mni152", "overlap": round(overlap, 3), "ok": ok}, "" if ok else why
 
 
 def noted(volume: Volume, fact: dict[str, Any], why: str) -> Volume:

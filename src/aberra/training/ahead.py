@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -10,6 +9,8 @@ from math import ceil
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from aberra.devices import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -52,7 +53,7 @@ def ahead(draw: Callable[[Seed], Sample], seeds: Iterable[Seed], workers: int | 
             yield batch
             drawing.append(drawn - started)
             computing.append(perf_counter() - drawn)
-        workers = enough(median(drawing), median(computing), _cores()) if drawing else 0
+        workers = enough(median(drawing), median(computing), cores()) if drawing else 0
     if not workers:
         yield from map(draw, seeds)
         return
@@ -79,8 +80,3 @@ def enough(drawing: float, computing: float, cores: int) -> int:
     if drawing < NEGLIGIBLE * (drawing + computing):
         return 0
     return min(ceil(drawing / max(computing, 1e-9)), cores - 1, MOST)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
