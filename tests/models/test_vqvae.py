@@ -9,7 +9,9 @@ from aberra.models.vqvae import VQVAE
 
 def _model(**options):
     torch.manual_seed(0)
-    return VQVAE(**({"channels": 1, "size": (32, 32), "width": 4, "words": 16, "latent": 5} | options)).eval()
+    return VQVAE(
+        **({"channels": 1, "size": (32, 32), "network": {"width": 4}, "words": 16, "latent": 5} | options)
+    ).eval()
 
 
 def _generator():

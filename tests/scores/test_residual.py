@@ -189,7 +189,9 @@ PUBLISHED = {
 @pytest.mark.parametrize("restore", PUBLISHED)
 def test_the_published_pairs_run_on_a_ddpm_in_three_dimensions(restore):
     torch.manual_seed(0)
-    model = DDPM(channels=2, dims=3, size=(8, 8, 8), width=4, multipliers=(1, 2), attention=()).eval()
+    model = DDPM(
+        channels=2, dims=3, size=(8, 8, 8), network={"width": 4, "multipliers": (1, 2), "attention": ()}
+    ).eval()
     x, mask = torch.rand(2, 8, 8, 8), torch.ones(8, 8, 8, dtype=torch.bool)
     score = Residual(restore={"name": restore, **RESTORES[restore]}, compare=PUBLISHED[restore])
     found = score(model, x, mask, Runner(dims=3, size=(8, 8, 8)))

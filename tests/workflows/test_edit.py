@@ -26,7 +26,7 @@ class Known(GuidedDDPM):
 
     def __init__(self):
         super().__init__(
-            channels=1, size=(SIZE, SIZE), width=8, multipliers=(1, 2), attention=(), guide_width=8,
+            channels=1, size=(SIZE, SIZE), network={"width": 8, "multipliers": (1, 2), "attention": ()}, guide_width=8,
             guides=("class", "area", "mask"),
         )  # fmt: skip
 

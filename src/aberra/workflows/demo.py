@@ -57,7 +57,7 @@ def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:
         method = Method.load(
             "dae",
             {
-                "model.width": SCRATCH["width"],
+                "model.network.width": SCRATCH["width"],
                 "training.steps": SCRATCH["steps"],
                 "prepare.size": SCRATCH["size"],
             },
