@@ -142,11 +142,9 @@ def _networked(options: Mapping[str, Any], model: object) -> dict[str, Any]:
     former = {key: options[key] for key in NETWORK[str(model)] if key in options}
     bottleneck = former.pop("bottleneck", None)
     if isinstance(bottleneck, str) and table.get("name") != "you":  # whose code is a map
-        table = {"name": BOTTLENECK.get(bottleneck, bottleneck)} | {
-            key: value for key, value in table.items() if key != "name"
-        }
+        table["name"] = BOTTLENECK.get(bottleneck, bottleneck)
         if bottleneck == "spatial" and model != "gmvae":
-            table = {"dropout": 0.2} | table
+            table.setdefault("dropout", 0.2)
     table |= former
     kept = {key: value for key, value in options.items() if key not in (*NETWORK[str(model)], "network")}
     return kept | ({"network": table} if table else {})

@@ -56,7 +56,7 @@ class Network(ABC):
 
     name: ClassVar[str]
     channels: int
-    dims: int = 2
+    dims: int
     size: Sequence[int]
 
     @property

@@ -17,7 +17,7 @@ from aberra.detector import Detector
 from aberra.errors import AberraError, NotFittedError
 from aberra.method import Method
 from aberra.options import accepted
-from aberra.registry import GIVEN, build, lookup
+from aberra.registry import GIVEN, build, lookup, network_of
 from aberra.scores import SmoothedScore
 from aberra.testing.bench import Grid, regrid
 
@@ -215,12 +215,15 @@ def arguments_round_trip(subject: Subject) -> None:
             {key: value for key, value in subject.method.score.items() if key != "smooth"},
         ),
         *(
-            ("restore", lookup("restore", each["name"]), each)
-            for each in [subject.method.score.get("restore")]
+            (kind, lookup(kind, each["name"]), each)  # type: ignore[arg-type]
+            for kind, each in (
+                ("restore", subject.method.score.get("restore")),
+                ("networks", _network(subject)),
+            )
             if each
         ),
     ):
-        known = given if kind == "models" else {}
+        known = given if kind in ("models", "networks") else {}
         built = build(kind, config, **known)  # type: ignore[arg-type]
         options = {key: default for key, (_, default) in accepted(cls).items() if _spelt(key, default)}
         text = tomli_w.dumps(options | config)
@@ -229,6 +232,13 @@ def arguments_round_trip(subject: Subject) -> None:
             _plain(again) == _plain(built),
             f"{cls.__name__} is another one after its options went through TOML",
         )
+
+
+def _network(subject: Subject) -> dict[str, Any] | None:
+    """The table of the model's network, if it has one."""
+    if not hasattr(subject.model, "NETWORK"):
+        return None
+    return network_of(subject.model, subject.method.model.get("network"))
 
 
 def _spelt(key: str, default: Any) -> bool:
