@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from aberra.batch import Batch
 from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError
 from aberra.models.vae import VAE, kl_to_standard_normal
@@ -45,7 +46,7 @@ def test_a_loss_takes_one_step_of_the_schedule():
     model = _model(kl_weight=1.0, anneal="monotonic", anneal_steps=2)
     x = torch.rand(2, 1, 32, 32)
     for beta in (0.0, 0.5, 1.0, 1.0):
-        found = model.loss(x, torch.ones_like(x), _seeded())
+        found = model.loss(Batch(x, torch.ones_like(x), _seeded()))
         torch.testing.assert_close(found["loss"], found["reconstruction"] + beta * found["kl"])
 
 
@@ -63,16 +64,16 @@ def test_the_masked_loss_does_not_see_the_background():
     x, mask = torch.rand(2, 2, 32, 32), torch.zeros(2, 1, 32, 32)
     mask[..., 8:20, 8:20] = 1
     model = _model(channels=2, masked=True).eval()
-    before = model.loss(x, mask, _seeded())["reconstruction"]
+    before = model.loss(Batch(x, mask, _seeded()))["reconstruction"]
     assert before > 0
     decode = model.decode
     model.decode = lambda z: decode(z) + 5 * (1 - mask)
-    torch.testing.assert_close(model.loss(x, mask, _seeded())["reconstruction"], before)
+    torch.testing.assert_close(model.loss(Batch(x, mask, _seeded()))["reconstruction"], before)
     model.decode = lambda z: decode(z) + 5 * mask
-    assert model.loss(x, mask, _seeded())["reconstruction"] > before
+    assert model.loss(Batch(x, mask, _seeded()))["reconstruction"] > before
     model.masked = False
-    everywhere = model.loss(x, torch.ones_like(mask), _seeded())["reconstruction"]
-    torch.testing.assert_close(model.loss(x, mask, _seeded())["reconstruction"], everywhere)
+    everywhere = model.loss(Batch(x, torch.ones_like(mask), _seeded()))["reconstruction"]
+    torch.testing.assert_close(model.loss(Batch(x, mask, _seeded()))["reconstruction"], everywhere)
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])
@@ -114,7 +115,7 @@ def test_elbo_terms_are_the_losses_pieces(likelihood):
     x = torch.rand(3, 1, 32, 32, requires_grad=True)
     reconstruction, kl = model.elbo_terms(x)
     assert reconstruction.shape == kl.shape == (3,)
-    found = model.loss(x, torch.ones_like(x), _seeded())
+    found = model.loss(Batch(x, torch.ones_like(x), _seeded()))
     torch.testing.assert_close(found["reconstruction"], reconstruction.mean())
     torch.testing.assert_close(found["kl"], kl.mean())
     torch.testing.assert_close(found["loss"], reconstruction.mean() + 0.2 * kl.mean())

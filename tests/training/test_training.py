@@ -129,9 +129,8 @@ class _Linear(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
 
-    def loss(self, x, mask, generator):
-        del mask, generator
-        return {"loss": (self.weight * x).mean()}
+    def loss(self, batch):
+        return {"loss": (self.weight * batch.x).mean()}
 
 
 def test_accumulated_batches_count_as_one(tmp_path):
@@ -163,9 +162,8 @@ class _Convolved(torch.nn.Module):
         super().__init__()
         self.net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 1, 1))
 
-    def loss(self, x, mask, generator):
-        del mask, generator
-        return {"loss": (self.net(x) - x).square().mean()}
+    def loss(self, batch):
+        return {"loss": (self.net(batch.x) - batch.x).square().mean()}
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of torch's own compiler
@@ -218,9 +216,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_weights_kept(tmp_pat
     class Breaks(VAE):
         calls = 0
 
-        def loss(self, x, mask, generator):
+        def loss(self, batch):
             Breaks.calls += self.training
-            losses = super().loss(x, mask, generator)
+            losses = super().loss(batch)
             return {name: value * (float("nan") if Breaks.calls > 4 else 1) for name, value in losses.items()}
 
     with pytest.raises(TrainingError, match="not finite"):
@@ -233,8 +231,8 @@ def test_a_gradient_that_is_not_finite_does_not_reach_the_checkpoint(tmp_path):
     class Breaks(VAE):
         calls = 0
 
-        def loss(self, x, mask, generator):
-            losses = super().loss(x, mask, generator)
+        def loss(self, batch):
+            losses = super().loss(batch)
             Breaks.calls += self.training
             if Breaks.calls == 6:  # adds 0 to the loss and NaN to its gradient, on a step that is saved
                 losses["loss"] = losses["loss"] + (next(self.parameters()) * 0).sum().abs().sqrt()
@@ -255,12 +253,12 @@ def test_ctrl_c_is_answered_between_steps(moment, tmp_path, capsys):
     class Interrupted(VAE):
         calls = 0
 
-        def loss(self, x, mask, generator):
+        def loss(self, batch):
             if self.training == (moment == "in a step"):
                 Interrupted.calls += 1
                 if Interrupted.calls == 4:
                     signal.raise_signal(signal.SIGINT)
-            return super().loss(x, mask, generator)
+            return super().loss(batch)
 
     straight, _ = _train(tmp_path / "a", 10, ema=0.9)
     with pytest.raises(KeyboardInterrupt):
@@ -397,8 +395,8 @@ def test_the_partner_of_a_single_case_is_its_mirror_image():
 
 def test_validation_watches_the_error_of_models_that_have_one(tmp_path):
     class Erring(VAE):
-        def loss(self, x, mask, generator):
-            losses = super().loss(x, mask, generator)
+        def loss(self, batch):
+            losses = super().loss(batch)
             return losses if self.training else losses | {"error": losses["loss"] * 0 + 0.25}
 
     _, summary = _train(tmp_path, 4, model=Erring)
@@ -513,3 +511,21 @@ def test_two_processes_train_together_and_one_has_the_weights_to_save(tmp_path):
     assert sorted((tmp_path / "run" / "returned").read_text().split()) == ["nothing", "weights"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))
+
+
+def test_a_loss_is_told_how_far_the_training_is(tmp_path):
+    """The same in both batches of a step, and after it in validation."""
+    seen = []
+
+    class Curious(VAE):
+        def loss(self, batch):
+            seen.append((self.training, batch.step, batch.progress, batch.turn, batch.lesion))
+            return super().loss(batch)
+
+    _train(tmp_path, 4, model=Curious, accumulate=2, validate_every=4)
+    steps = [step for training, step, *_ in seen if training]
+    assert steps == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert {step for training, step, *_ in seen if not training} == {4}
+    assert all(
+        progress == step / 4 and (turn, lesion) == ("", None) for _, step, progress, turn, lesion in seen
+    )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
+    from aberra.batch import Batch
+
 Network = Literal["unified", "original"]
 Anneal = Literal["none", "monotonic", "cyclical"]
 Likelihood = Literal["laplace", "gaussian"]
@@ -121,11 +123,12 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(x)
         return self.negative_log_likelihood(x, self.decode(mean)), kl_to_standard_normal(mean, log_variance)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative ELBO, one posterior sample an image."""
-        mean, log_variance = self.encode(x)
-        restored = self.decode(posterior_sample(mean, log_variance, generator))
-        reconstruction = self.negative_log_likelihood(x, restored, mask if self.masked else None).mean()
+        mean, log_variance = self.encode(batch.x)
+        restored = self.decode(posterior_sample(mean, log_variance, batch.generator))
+        mask = batch.mask if self.masked else None
+        reconstruction = self.negative_log_likelihood(batch.x, restored, mask).mean()
         kl = kl_to_standard_normal(mean, log_variance).mean()
         return {"loss": reconstruction + self.beta() * kl, "reconstruction": reconstruction, "kl": kl}
 
