@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aberra.batch import Batch
     from aberra.detector.windows import Runner
+    from aberra.diffusion.samplers import Sampler
     from aberra.diffusion.schedule import Estimate, Schedule
     from aberra.volume import Volume
 
@@ -112,6 +113,15 @@ class Reconstructs(Protocol):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S), deterministic."""
+        ...
+
+
+@runtime_checkable
+class RestoresBoxes(Protocol):
+    """Takes noise out of one box of an image at a time, the rest of it in plain sight."""
+
+    def restore_boxes(self, x: Tensor, start: int) -> Tensor:
+        """The image with every box noised to step ``start`` and restored: (B, C, S) to (B, C, S)."""
         ...
 
 
@@ -230,6 +240,21 @@ class Segments(Protocol):
         Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers); a model without
         randomness yields the same map each time.
         """
+        ...
+
+
+@runtime_checkable
+class SegmentsInSteps(Protocol):
+    """Draws lesion masks out of noise."""
+
+    def process(self) -> Schedule:
+        """The schedule of the noise."""
+        ...
+
+    def segmentations(
+        self, x: Tensor, count: int, *, steps: int | None = None, sampler: Sampler = "ddpm"
+    ) -> Iterator[Tensor]:
+        """As of :class:`Segments`, each in ``steps`` calls of the network, at most T; None is T."""
         ...
 
 

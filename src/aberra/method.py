@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from aberra.errors import ConfigError, unknown
 from aberra.files import read_toml
-from aberra.former import present_score
+from aberra.former import present_method, present_score, successor
 from aberra.options import checked, complete, conforming
 
 SUPERVISED = ("labels", "masks")
@@ -107,9 +107,10 @@ class Method:
     conformance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "score", present_score(self.score))
-        if isinstance(self.case.get("score"), dict):
-            object.__setattr__(self, "case", self.case | {"score": present_score(self.case["score"])})
+        model = self.model.get("name")
+        present = present_method({section: getattr(self, section) for section in SECTIONS}, model)
+        for section, table in {**present, "tiny": present_method(self.tiny, model)}.items():
+            object.__setattr__(self, section, table)
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Method:
@@ -149,13 +150,15 @@ class Method:
         """Return a copy with dotted keys set.
 
         Raises:
-            ConfigError: a key does not begin with a section.
+            ConfigError: a key does not begin with a section, or is of an earlier version.
         """
         content = self.to_dict()
         for key, value in overrides.items():
             section, *path = key.split(".")
             if section not in SECTIONS or not all(path) or not path:
                 raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
+            if section == "model" and (now := successor(self.model.get("name"), path[0])):
+                raise ConfigError(f"{key}: is {now} now")
             content[section] = _with(content[section], path, value)
         return type(self)(**content)
 

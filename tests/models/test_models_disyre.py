@@ -160,13 +160,12 @@ def test_a_bias_reaches_whole_classes_of_intensity():
     assert choices == {(0, 1), (1, 0), (1, 1)}
 
 
-def test_draws_assume_evenly_spread_severities_and_their_mean_is_the_reconstruction():
+def test_draws_assume_evenly_spread_severities():
     model, (x, _) = _model(), _batch(3)
     draws = list(model.sample_reconstructions(x, 4))
     for draw, t in zip(draws, (100, 75, 50, 25), strict=True):
         torch.testing.assert_close(draw, model.restore(x, torch.full((3,), t)))
     assert not torch.allclose(draws[0], draws[3])
-    torch.testing.assert_close(model.reconstruct(x), torch.stack(draws).mean(dim=0))
     # never fewer draws than were asked for, even beyond T
     assert len(list(_model(timesteps=3).sample_reconstructions(x, 5))) == 5
 
@@ -179,7 +178,8 @@ def test_the_published_map_is_the_residual_of_four_draws():
     ).inside(foreground)
     expected = torch.stack([(x - each).abs() for each in model.sample_reconstructions(x, 4)]).mean(dim=0)
     torch.testing.assert_close(scored.map, expected[:, 0] * foreground)
-    torch.testing.assert_close(scored.reconstruction, model.reconstruct(x)[:, 0][None] * foreground)
+    mean = torch.stack(list(model.sample_reconstructions(x, 4))).mean(dim=0)
+    torch.testing.assert_close(scored.reconstruction, mean[:, 0][None] * foreground)
 
 
 def test_the_loss_is_the_error_in_the_foreground_told_the_severity():

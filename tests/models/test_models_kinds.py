@@ -28,7 +28,6 @@ def _segmenter(**options):
         "width": 4,
         "multipliers": (1, 2),
         "timesteps": 20,
-        "sampling_steps": 4,
     }
     return DDPMSegmenter(**(small | options))
 
