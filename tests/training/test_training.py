@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from aberra.errors import ConfigError, TrainingError
 from aberra.models.dae import DAE
@@ -66,11 +68,24 @@ def _train(folder, steps, *, model=VAE, workers=None, **options):
     return network, summary
 
 
+ANNEALED = partial(VAE, anneal="monotonic", anneal_steps=5)
+
+
+def _with_counters(checkpoint):
+    """Make a checkpoint one of an earlier version, whose VAEs counted their steps themselves."""
+    with safe_open(checkpoint, framework="pt") as file:
+        facts = file.metadata()
+    tensors = load_file(checkpoint)
+    counters = {f"{name.partition('.')[0]}.updates" for name in tensors} - {"optimizer.updates"}
+    save_file(tensors | {name: torch.tensor(4) for name in counters}, checkpoint, metadata=facts)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"ema": 0.9, "clip": 1.0, "schedule": "cosine", "warmup": 2, "amsgrad": True}]
 )
-@pytest.mark.parametrize("model", [VAE, DAE])
-def test_resuming_is_bit_for_bit(options, model, tmp_path):
+@pytest.mark.parametrize("model", [VAE, ANNEALED, DAE], ids=["vae", "annealed", "dae"])
+@pytest.mark.parametrize("former", [False, True])
+def test_resuming_is_bit_for_bit(options, model, former, tmp_path):
     straight, _ = _train(tmp_path / "a", 6, model=model, **options)
     # the cosine schedule depends on the number of steps, so the first part is interrupted rather than shortened
     with pytest.MonkeyPatch.context() as patch:
@@ -84,6 +99,8 @@ def test_resuming_is_bit_for_bit(options, model, tmp_path):
         patch.setattr(Sampler, "draw", interrupted)
         with pytest.raises(KeyboardInterrupt):
             _train(tmp_path / "b", 6, model=model, **options)
+    if former:
+        _with_counters(tmp_path / "b" / "checkpoint.safetensors")
     resumed, summary = _train(tmp_path / "b", 6, model=model, **options)
     assert summary["steps"] == 6
     for name, weight in straight.state_dict().items():
