@@ -20,7 +20,10 @@ Method files and saved detectors are read as they were written; a setting of a u
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 RESTORATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "monte-carlo": ("draws", {}),
@@ -69,6 +72,9 @@ IDLE = (
 )
 """Model, its settings, and an option that does nothing with them: set beside them it was ignored once, and is refused now."""
 
+
+BUFFERS = ("updates",)
+"""State of models that is none any more: the VAE counted its training steps, which are the training's now."""
 
 USE: dict[str, dict[str, str]] = {
     "ddpm-segmenter": {"sampling_steps": "score.steps", "sampler": "score.sampler"},
@@ -148,6 +154,12 @@ def _networked(options: Mapping[str, Any], model: object) -> dict[str, Any]:
     table |= former
     kept = {key: value for key, value in options.items() if key not in (*NETWORK[str(model)], "network")}
     return kept | ({"network": table} if table else {})
+
+
+def present_weights(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Saved tensors of a model without those that it had once."""
+    former = set(BUFFERS) - model.state_dict().keys()
+    return {name: tensor for name, tensor in tensors.items() if name not in former}
 
 
 def without_idle(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.diffusion.noise import draw, shared
 from aberra.errors import ConfigError
 from aberra.method import Method
@@ -84,7 +85,7 @@ def test_the_loss_is_the_error_in_the_box_alone(norm):
     model = _model(loss_norm=norm, noise="gaussian")
     x = torch.rand(16, 1, 32, 32)
     seen = _spied(model)
-    found = model.loss(x, torch.ones_like(x), torch.Generator().manual_seed(3))["loss"]
+    found = model.loss(Batch(x, torch.ones_like(x), torch.Generator().manual_seed(3)))["loss"]
     ((shown, t),) = seen
     generator = torch.Generator().manual_seed(3)
     picks = torch.randint(4, (16,), generator=generator)
@@ -97,7 +98,7 @@ def test_the_loss_is_the_error_in_the_box_alone(norm):
     torch.testing.assert_close(found, error.abs().mean() if norm == "l1" else error.square().mean())
     # what it says outside the box does not matter
     _spied(model, answer=lambda shown: torch.where(inside, 0.0, shown + 100))
-    torch.testing.assert_close(model.loss(x, x, torch.Generator().manual_seed(3))["loss"], found)
+    torch.testing.assert_close(model.loss(Batch(x, x, torch.Generator().manual_seed(3)))["loss"], found)
 
 
 def test_it_is_deterministic_and_independent_of_the_batch():
@@ -115,9 +116,9 @@ def test_it_works_in_3d_with_noise_that_does():
     model = _model((8, 16, 16), noise="pyramid", channels=2)
     x = torch.rand(2, 2, 8, 16, 16)
     assert model.restore_boxes(x, 500).shape == x.shape
-    assert model.loss(x, x[:, :1], torch.Generator().manual_seed(0))["loss"] > 0
+    assert model.loss(Batch(x, x[:, :1], torch.Generator().manual_seed(0)))["loss"] > 0
     with pytest.raises(ConfigError, match="2-D"):
-        _model((8, 16, 16)).loss(x[:, :1], x[:, :1], torch.Generator())
+        _model((8, 16, 16)).loss(Batch(x[:, :1], x[:, :1], torch.Generator()))
 
 
 def test_it_has_the_networks_parameters_and_saves_no_boxes():

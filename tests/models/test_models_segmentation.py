@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from aberra.batch import Batch
 from aberra.capabilities import Denoises, LearnsFromLesions, PredictsVariance, Segments, Trains
 from aberra.errors import ConfigError
 from aberra.models.ddpm_segmenter import DDPMSegmenter
@@ -48,7 +49,7 @@ def test_what_they_can_do(make, dims):
     assert isinstance(model, Segments)
     assert not isinstance(model, Denoises)  # a mask is not a healthy image
     x, mask, lesion = _batch(dims)
-    loss = model.loss(x, mask, _seed(), lesion=lesion)["loss"]
+    loss = model.loss(Batch(x, mask, _seed(), lesion=lesion))["loss"]
     loss.backward()
     assert all(each.grad is not None for each in model.parameters())
     with torch.inference_mode():
@@ -113,12 +114,12 @@ def test_the_loss_is_that_of_the_foreground():
     x, _, lesion = _batch()
     mask = torch.zeros_like(lesion)
     mask[..., :8, :] = 1
-    found = model.loss(x, mask, _seed(), lesion=lesion)["loss"]
+    found = model.loss(Batch(x, mask, _seed(), lesion=lesion))["loss"]
     expected = F.binary_cross_entropy_with_logits(model(x)[..., :8, :], lesion[..., :8, :])
     torch.testing.assert_close(found, expected)
     other = lesion.clone()
     other[..., 8:, :] = 1 - other[..., 8:, :]
-    torch.testing.assert_close(model.loss(x, mask, _seed(), lesion=other)["loss"], found)
+    torch.testing.assert_close(model.loss(Batch(x, mask, _seed(), lesion=other))["loss"], found)
 
 
 def test_the_sampled_loss_without_spread_is_cross_entropy_and_with_it_an_integral():
@@ -144,7 +145,7 @@ def test_only_a_model_that_predicts_variance_is_asked_for_it():
     variance = model.predicted_variance(x)
     assert variance.shape == lesion.shape
     torch.testing.assert_close(variance.log(), model(x)[:, 1:])
-    model.loss(x, mask, _seed(), lesion=lesion)["loss"].backward()
+    model.loss(Batch(x, mask, _seed(), lesion=lesion))["loss"].backward()
     with pytest.raises(ConfigError, match=r"aleatoric=true"):
         _segnet().predicted_variance(x)
 

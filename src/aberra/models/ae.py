@@ -15,7 +15,7 @@ from aberra.options import Dims, Edge, Width, configured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
 
 
 class AE(nn.Module):
@@ -80,8 +80,7 @@ class AE(nn.Module):
             with drawn(self, draw):
                 yield self.reconstruct(x)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error, summed over pixels, mean over the batch. The mask is not used, as in the study."""
-        del mask, generator
-        error = F.l1_loss(self.reconstruct(x), x, reduction="sum") / len(x)
+        error = F.l1_loss(self.reconstruct(batch.x), batch.x, reduction="sum") / len(batch.x)
         return {"loss": error}

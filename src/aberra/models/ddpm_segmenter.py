@@ -17,8 +17,7 @@ from aberra.options import Width, configured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
-
+    from aberra.batch import Batch
     from aberra.diffusion.samplers import Denoise
     from aberra.diffusion.schedule import Estimate, Schedule
 
@@ -83,9 +82,10 @@ class DDPMSegmenter(nn.Module):
         """The mask itself, (B, 1, S)."""
         return lesion
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the mask
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The diffusion loss of the lesion mask, beside the image; with kinds ``lesion`` has label values."""
-        return self.masks.diffusion_loss(2 * one_hot(lesion, self.kinds) - 1, generator, context=x)
+        masks = 2 * one_hot(batch.truth, self.kinds) - 1
+        return self.masks.diffusion_loss(masks, batch.generator, context=batch.x)
 
 
 class MaskDiffusion(DDPM):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
+    from aberra.batch import Batch
+
 
 Change = Literal["change", "image"]
 
@@ -102,9 +104,10 @@ class DISYRE(nn.Module):
 
     # -- learning --------------------------------------------------------------------------------------------------
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the restored image in the foreground."""
-        sick, severity = self.corrupt(x, mask, generator)
+        x, mask = batch.x, batch.mask
+        sick, severity = self.corrupt(x, mask, batch.generator)
         error = (self.restore(sick, self.step(severity)).float() - x).square() * mask
         return {"loss": error.sum() / (mask.sum() * x.shape[1]).clamp(min=1)}
 

@@ -18,7 +18,7 @@ from aberra.options import Edge, ShareAboveZero, ShareBelowOne, configured
 from aberra.registry import network_of
 
 if TYPE_CHECKING:
-    from torch import Generator
+    from aberra.batch import Batch
 
 
 class PatchedDDPM(nn.Module):
@@ -82,9 +82,9 @@ class PatchedDDPM(nn.Module):
             total = total + box * self.ddpm.denoise(torch.where(box > 0, noisy, x), start).image
         return total / self.boxes.sum(dim=0)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the image
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the predicted image in one box an image, drawn from the grid, at a random step."""
-        ddpm = self.ddpm
+        ddpm, x, generator = self.ddpm, batch.x, batch.generator
         picks = torch.randint(len(self.boxes), (len(x),), generator=generator, device=x.device)
         t = torch.randint(1, ddpm.schedule.steps + 1, (len(x),), generator=generator, device=x.device)
         box = self.boxes[picks]
