@@ -179,6 +179,16 @@ def test_tests_of_a_former_method_file_are_read_too():
     assert method.at_test_size().score["restore"] == PDDPM | {"start": 100}
 
 
+def test_a_former_file_over_a_present_one_is_asked_as_it_says(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('base = "pddpm"\n[model]\nstart = 250\n')
+    assert Method.load(own).score["restore"] == PDDPM | {"start": 250}
+    own.write_text('base = "ddpm-segmentation"\n[model]\nsampling_steps = 100\n')
+    assert Method.load(own).score == Method.load("ddpm-segmentation", {"score.steps": 100}).score
+    own.write_text('base = "disyre"\n[model]\nseverities = 6\n')
+    assert Method.load(own).score == Method.load("disyre").score  # its draws are the score's own
+
+
 def test_a_former_setting_is_refused_with_its_present_name():
     for name, key, now in (
         ("pddpm", "start", "score.restore.start"),

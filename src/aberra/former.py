@@ -116,26 +116,27 @@ def present_method(sections: Mapping[str, Any], model: object) -> dict[str, Any]
         sections: name to table; others than ``model``, ``score`` and ``case`` stay as they are.
         model: name of the model.
     """
-    present = dict(sections)
+    present, model = dict(sections), model if isinstance(model, str) else ""
     if isinstance(present.get("case", {}).get("score"), Mapping):
         present["case"] = present["case"] | {"score": present_score(present["case"]["score"])}
     options, score = _networked(present.get("model", {}), model), present_score(present.get("score", {}))
-    in_use = USE.get(model, {}) if isinstance(model, str) else {}
-    moved = {key.rpartition(".")[2]: options.pop(old) for old, key in in_use.items() if old in options}
+    moved = {
+        key.rpartition(".")[2]: options.pop(old) for old, key in USE.get(model, {}).items() if old in options
+    }
     asks, restore = score.get("name"), score.get("restore", {})
     if model == "ddpm-segmenter":
-        score = moved | score if asks in (None, "segmentation") else score
+        score = score | moved if asks in (None, "segmentation") else score
     elif model in RECONSTRUCTED and isinstance(restore, Mapping):
         if asks in ("residual", "combi") and restore.get("name", "reconstruct") == "reconstruct":
-            score["restore"] = RECONSTRUCTED[str(model)] | moved
-        elif asks is None and moved:
-            score["restore"] = moved | dict(restore)
+            score["restore"] = RECONSTRUCTED[model] | moved
+        elif moved and (asks is None or restore.get("name") == "patched-diffusion"):
+            score["restore"] = dict(restore) | moved
     return present | {
         key: table for key, table in (("model", options), ("score", score)) if key in present or table
     }
 
 
-def _networked(options: Mapping[str, Any], model: object) -> dict[str, Any]:
+def _networked(options: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Options of a model with those of its network in a table."""
     if model not in NETWORK:
         return dict(options)
@@ -144,15 +145,15 @@ def _networked(options: Mapping[str, Any], model: object) -> dict[str, Any]:
         return dict(options)
     table: dict[str, Any] = {"name": network} if isinstance(network, str) else dict(network)
     if table.get("name") == "original" and model in ORIGINAL:
-        table["name"] = ORIGINAL[str(model)]
-    former = {key: options[key] for key in NETWORK[str(model)] if key in options}
+        table["name"] = ORIGINAL[model]
+    former = {key: options[key] for key in NETWORK[model] if key in options}
     bottleneck = former.pop("bottleneck", None)
     if isinstance(bottleneck, str) and table.get("name") != "you":  # whose code is a map
         table["name"] = BOTTLENECK.get(bottleneck, bottleneck)
         if bottleneck == "spatial" and model != "gmvae":
             table.setdefault("dropout", 0.2)
     table |= former
-    kept = {key: value for key, value in options.items() if key not in (*NETWORK[str(model)], "network")}
+    kept = {key: value for key, value in options.items() if key not in (*NETWORK[model], "network")}
     return kept | ({"network": table} if table else {})
 
 

@@ -132,8 +132,9 @@ def named(kind: Kind, config: Mapping[str, Any]) -> tuple[type[Any], dict[str, A
         raise ConfigError(f"[{SECTIONS[kind]}] needs a 'name' of text; got {shown(dict(config))}")
     cls = lookup(kind, name)
     where = name if kind == "prepare" else SECTIONS[kind]
+    title = f"network {name}" if kind == "networks" else name
     given = (*GIVEN, "dims") if kind == "networks" else GIVEN
-    options = checked(cls, options, where, title=name, given=given)
+    options = checked(cls, options, where, title=title, given=given)
     if hasattr(cls, "NETWORK"):
         named("networks", network_of(cls, options.get("network")))
     return cls, options

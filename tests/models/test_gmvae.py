@@ -253,7 +253,7 @@ def test_codes_of_the_publications():
         ({"network": "unet"}, "takes residual or unified or unified-spatial or you or zimmerer only"),
         ({"clusters": 0}, "clusters=0"),
         ({"latent": 0}, "latent=0"),
-        ({"network": {"name": "you", "dropout": 0.2}}, "unknown option of you: 'dropout'"),
+        ({"network": {"name": "you", "dropout": 0.2}}, "unknown option of network you: 'dropout'"),
         ({"network": "you", "size": (30, 32)}, "divisible by 4"),
     ],
 )

@@ -144,7 +144,7 @@ def test_zimmerers_network_in_two_and_three_dimensions(dims, size):
         ({"network": "zimerer"}, "Did you mean 'zimmerer'"),
         ({"scale": 0.0}, "scale=0"),
         ({"anneal_steps": 0}, "anneal_steps=0"),
-        ({"network": {"name": "zimmerer", "dropout": 0.2}}, "unknown option of zimmerer: 'dropout'"),
+        ({"network": {"name": "zimmerer", "dropout": 0.2}}, "unknown option of network zimmerer: 'dropout'"),
         ({"network": "you"}, "VAE takes residual or unified or zimmerer only"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_table_changes_the_models_own_network_or_names_another(model, choice, 
         (AE, Codes, "unet", "takes residual or unified or unified-spatial or you or zimmerer only"),
         (DAE, UNet, "diffusion-unet", "DAE takes unet only"),
         (VAE, VectorCodes, "unifed", "unknown model.network 'unifed'. Did you mean 'unified'"),
-        (VAE, VectorCodes, {"depth": 2}, "unknown option of unified: 'depth'"),
+        (VAE, VectorCodes, {"depth": 2}, "unknown option of network unified: 'depth'"),
         (VAE, VectorCodes, {"width": 0}, "model.network.width=0"),
     ],
 )
