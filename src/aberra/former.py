@@ -7,7 +7,8 @@ table ``restore`` and a table ``compare``. Files of either form are read; only t
     {name = "residual", restore = {name = "restoration", tv = 0.3}, compare = {mode = "positive"}}
 
 What a model is only asked with (steps of a sampler, where to start, how many severities) were options of three models. Now they are the
-score's, so that changing one asks for no new training.
+score's, so that changing one asks for no new training. Whether slices or volumes are looked at (``dims``) was an option of the model, too,
+and is one of the preparation.
 
 Method files and saved detectors are read as they were written; a setting of a user's (``--set``) is refused with the name that it has now.
 """
@@ -67,6 +68,8 @@ RECONSTRUCTED: dict[str, dict[str, Any]] = {
 
 def successor(model: object, option: str) -> str | None:
     """Where a former option of a model is now; None for what never was one, or still is."""
+    if option == "dims":
+        return "prepare.dims"
     return USE.get(model, {}).get(option) if isinstance(model, str) else None
 
 
@@ -74,13 +77,15 @@ def present_method(sections: Mapping[str, Any], model: object) -> dict[str, Any]
     """Sections of a method, or of changes to one, in the present form.
 
     Args:
-        sections: name to table; others than ``model``, ``score`` and ``case`` stay as they are.
+        sections: name to table; others than ``model``, ``prepare``, ``score`` and ``case`` stay as they are.
         model: name of the model.
     """
     present = dict(sections)
     if isinstance(present.get("case", {}).get("score"), Mapping):
         present["case"] = present["case"] | {"score": present_score(present["case"]["score"])}
     options, score = dict(present.get("model", {})), present_score(present.get("score", {}))
+    if "dims" in options:
+        present["prepare"] = dict(present.get("prepare", {})) | {"dims": options.pop("dims")}
     moved = {
         key.rpartition(".")[2]: options.pop(option)
         for option in list(options)
