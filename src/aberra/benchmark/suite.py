@@ -356,7 +356,6 @@ def _grid(
 ) -> list[Entry]:
     """Every score of a grid with every method of it, where the model has what the score needs."""
     from aberra.errors import PairingError
-    from aberra.former import present_score
     from aberra.scores import SmoothedScore, check_pairing
 
     found = []
@@ -365,10 +364,8 @@ def _grid(
             score = dict(each)
             label = score.pop("label", score.get("name", ""))
             try:
-                check_pairing(
-                    lookup("models", Method.load(name).model["name"]),
-                    SmoothedScore.of(present_score(score)).score,
-                )
+                method = replace(Method.load(name), score=score)
+                check_pairing(lookup("models", method.model["name"]), SmoothedScore.of(method.score).score)
             except PairingError:
                 continue
             found += _entries({"name": name, "label": f"{name}{CELL}{label}", "score": score}, path)
