@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 PAGES = Path(__file__).parent.parent / "docs" / "explanation"
 """Pages include the tables in folders here."""
 
-HELD_OUT = 8
-"""Label maps, the last in the order of their names, that no shipped detector is trained on (scripts/train_shipped)."""
-
-
-def held_out(anatomy: Path) -> list[Path]:
-    """Files of these label maps in a folder."""
-    return sorted(anatomy.glob("*.nii.gz"))[-HELD_OUT:]
-
 
 def show(row: Mapping[str, Any]) -> None:
     """Print a row when it is measured."""
@@ -62,4 +54,4 @@ def as_markdown(header: Sequence[str], lines: Sequence[Sequence[str]], caption: 
     return "\n".join([*shown, "", caption, ""])
 
 
-__all__ = ["PAGES", "as_markdown", "commit", "held_out", "kept", "publish", "save", "show"]
+__all__ = ["PAGES", "as_markdown", "commit", "kept", "publish", "save", "show"]

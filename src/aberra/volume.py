@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from os import PathLike
@@ -191,6 +191,13 @@ class Volume:
         if "lesion" in changes:
             changes.setdefault("kinds", None)
         return replace(self, **changes)
+
+    def moved(self, move: Callable[[NDArray[Any]], NDArray[Any]], **changes: Any) -> Volume:
+        """Return a copy whose mask, lesion and kinds, (D, H, W) each, went through ``move``, with other fields replaced."""
+        arrays = {name: getattr(self, name) for name in ON_GRID}
+        return self.with_(
+            **{name: None if array is None else move(array) for name, array in arrays.items()}, **changes
+        )
 
     def same_grid(self, other: Volume, *, tolerance: float = 1e-3) -> bool:
         """Whether both share shape and affine (within ``tolerance`` mm)."""

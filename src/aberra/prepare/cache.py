@@ -130,17 +130,10 @@ def _prepare(case: Case, recipe: Recipe, target: Path, channels: list[str]) -> N
         temporary.mkdir()
         np.save(temporary / "data.npy", volume.data)
         for name in ON_GRID:
-            array = getattr(volume, name)
-            if array is not None:
+            if (array := getattr(volume, name)) is not None:
                 np.save(temporary / f"{name}.npy", array)
-        write_json(
-            temporary / "meta.json",
-            {
-                "affine": volume.affine.tolist(),
-                "channels": list(volume.channels),
-                "provenance": dict(volume.provenance),
-            },
-        )
+        meta = {"affine": volume.affine.tolist(), "channels": list(volume.channels)}
+        write_json(temporary / "meta.json", meta | {"provenance": dict(volume.provenance)})
 
 
 def _load(folder: Path) -> Volume:
@@ -149,9 +142,5 @@ def _load(folder: Path) -> Volume:
         name: np.load(folder / f"{name}.npy", mmap_mode="r") if (folder / f"{name}.npy").is_file() else None
         for name in ("data", *ON_GRID)
     }
-    return Volume.stored(
-        affine=np.array(meta["affine"]),
-        channels=tuple(meta["channels"]),
-        provenance=meta["provenance"],
-        **arrays,
-    )
+    meta |= {"affine": np.array(meta["affine"]), "channels": tuple(meta["channels"])}
+    return Volume.stored(**meta, **arrays)

@@ -82,13 +82,12 @@ class Resample:
 
 def smoothed(data: NDArray[np.float32], ratio: Iterable[float]) -> NDArray[np.float32]:
     """Smooth (C, D, H, W) along the axes that will be thinned out by ``ratio`` (new voxel over old), against aliasing."""
-    from scipy.ndimage import gaussian_filter1d
+    from scipy.ndimage import gaussian_filter
 
-    for axis, wanted in enumerate(ratio, start=1):
-        factor = min(wanted, data.shape[axis])  # one voxel is the least that is left of an axis
-        if factor > 1:
-            data = gaussian_filter1d(data, np.sqrt(factor**2 - 1) / FWHM, axis=axis, mode="nearest")
-    return data
+    # one voxel is the least that is left of an axis
+    factors = [max(1, min(wanted, length)) for wanted, length in zip(ratio, data.shape[1:], strict=True)]
+    widths = [np.sqrt(factor**2 - 1) / FWHM for factor in factors]
+    return np.asarray(gaussian_filter(data, (0, *widths), mode="nearest")) if any(widths) else data
 
 
 def _mm(edges: Iterable[float]) -> str:
