@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from os import PathLike
@@ -130,6 +130,11 @@ class Volume:
         return float(d), float(h), float(w)
 
     @property
+    def grid(self) -> str:
+        """Shape and voxel size in words: ``(20, 30, 40) at 1 × 1 × 4 mm``."""
+        return f"{self.shape} at {mm(self.spacing)}"
+
+    @property
     def standard(self) -> str:
         """Axis codes that ``prepare`` and fingerprints turn it to: ``SPL``; of a 2-D image such that D is the axis across it."""
         return SLICES[self.orientation[self.shape.index(1)]] if self.is_image else SPL
@@ -243,6 +248,11 @@ def expect_path(given: object, asked: str) -> Path:
     if not isinstance(given, str | PathLike):
         raise InputError(f"{asked}: expected a path, got {described(given)}")
     return Path(given)
+
+
+def mm(lengths: Iterable[float]) -> str:
+    """Lengths in words: ``1 × 1 × 4 mm``."""
+    return " × ".join(f"{length:.3g}" for length in lengths) + " mm"
 
 
 def described(given: object) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort import Cohort
-from aberra.cohort.case import with_split
 from aberra.errors import ConfigError
 from aberra.foreground import region
 from aberra.output import claim
@@ -80,7 +79,7 @@ def task_cohorts(
                 f"{', '.join(sorted(both)[:5])}"
             )
     cases = [
-        replace(with_split(case, split), case=f"{split}-{case.case}", patient=f"{split}-{case.patient}")
+        replace(case, split=split, case=f"{split}-{case.case}", patient=f"{split}-{case.patient}")
         for split, part in (("train", train), ("val", validation))
         for case in part
     ]

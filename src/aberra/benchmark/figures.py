@@ -11,7 +11,7 @@ import numpy as np
 
 from aberra.benchmark import drawing
 from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, score_grid, sweep
-from aberra.benchmark.rows import M0, is_plain
+from aberra.benchmark.rows import M0, is_plain, means
 from aberra.benchmark.strips import Picture, strip
 from aberra.metrics.voxel import Residuals
 
@@ -102,7 +102,8 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
     figure, axes = drawing.grid(1, len(cohorts), width=4.6, height=0.22 * len(labels) + 1.9, left_only=True)
     for axis, cohort in zip(axes, cohorts, strict=True):
         own = [row for row in rows if row["cohort"] == cohort]
-        values, spread = drawing.values_of(own, "AP"), _spread(own)
+        values = means(own, "AP")
+        spread = {row["label"]: (float(row["low"]), float(row["high"])) for row in _with_interval(own)}
         prevalence = float(own[0]["prevalence"] or 0)
         floor = 0.5 * min([value for value in (prevalence, *values.values()) if value > 0], default=0.01)
         for place, label in enumerate(labels):
@@ -217,23 +218,18 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
             if not points:
                 continue
             shares = sorted(points)
-            means = [float(np.mean(points[share])) for share in shares]
             style = ("o-", "s--", "^-.", "D:")[index % 4]
+            values = [float(np.mean(points[share])) for share in shares]
             axis.plot(
-                [100 * share for share in shares],
-                means,
-                style,
-                label=method,
-                color=colours[method],
-                ms=5,
+                [100 * share for share in shares], values, style, label=method, color=colours[method], ms=5
             )
             for share in shares:
                 if len(points[share]) > 1:  # seeds
                     ends = min(points[share]), max(points[share])
                     axis.plot([100 * share] * 2, ends, color=colours[method], lw=1)
-        intervals = _intervals(own, colours)
-        for share, low, high, colour in intervals:
-            axis.plot([100 * share] * 2, [low, high], color=colour, lw=1, alpha=0.6)
+        for row in _with_interval(own):
+            ends = float(row["low"]), float(row["high"])
+            axis.plot([100 * float(row["subjects"])] * 2, ends, color=colours[row["method"]], lw=1, alpha=0.6)
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
         axis.set(xlabel="% of the training subjects", ylabel="AP", xlim=(0, 105))
         axis.set_ylim(bottom=0)
@@ -242,17 +238,6 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
     lines = "95 % intervals over patients, one training each" if seeds == 1 else f"range of {seeds} seeds"
     drawing.title(figure, f"AP against the share of training subjects; vertical lines: {lines}", fontsize=10)
     return drawing.save(figure, folder / "subjects.png")
-
-
-def _intervals(rows: Rows, colours: Mapping[str, str]) -> list[tuple[float, float, float, str]]:
-    """Share, ends and colour of the intervals of one seed; none of several."""
-    if len({row["seed"] for row in rows}) > 1:
-        return []
-    return [
-        (float(row["subjects"]), float(row["low"]), float(row["high"]), colours[row["method"]])
-        for row in rows
-        if row.get("low") is not None
-    ]
 
 
 def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
@@ -267,7 +252,7 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
     )
     for axis, cohort in zip(axes, pairs, strict=True):
         own, moved = (
-            drawing.values_of([row for row in rows if row["cohort"] == each], "l1-RE_N")
+            means([row for row in rows if row["cohort"] == each], "l1-RE_N")
             for each in (cohort, cohort + SHIFTED)
         )
         ratios = {label: moved[label] / own[label] for label in own if label in moved and own[label]}
@@ -291,12 +276,8 @@ def _floor(counts: NDArray[np.float64], log: NDArray[np.float64]) -> float:
     return float(log[min(int(np.searchsorted(share, 0.01)), len(log) - 1)])
 
 
-def _spread(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Interval of AP by label; none where there are several seeds, whose mean it need not hold."""
+def _with_interval(rows: Rows) -> list[Mapping[str, Any]]:
+    """Rows that have an interval; none where there are several seeds, whose mean it need not hold."""
     if len({row["seed"] for row in rows}) > 1:
-        return {}
-    return {
-        row["label"]: (float(row["low"]), float(row["high"]))
-        for row in rows
-        if row["metric"] == "AP" and row.get("low") is not None
-    }
+        return []
+    return [row for row in rows if row.get("low") is not None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.rows import CELL, M0, is_plain
+from aberra.benchmark.rows import CELL, M0, is_plain, means
 from aberra.benchmark.statistics import correlations, kendall, published
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def sweep(folder: Path, rows: Rows) -> Path | None:
             axis.plot(
                 *zip(*sorted(drawn), strict=True), "o-", color=colour, ms=4, lw=1.2, label=label or method
             )
-        for label, value in drawing.values_of([row for row in there if is_plain(row)], "AP").items():
+        for label, value in means([row for row in there if is_plain(row)], "AP").items():
             if label in (M0, method):
                 axis.axhline(value, color=drawing.MUTED, ls=":", lw=1)
                 axis.annotate(
@@ -123,11 +123,11 @@ def _steps(count: int) -> NDArray[np.float64]:
 def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
     """AP against the error of normal voxels, of anomalous ones and the distance of their histograms (study, section on fidelity)."""
     rows = [row for row in rows if _is_error(row)]
-    ap = drawing.values_of(rows, "AP")
+    ap = means(rows, "AP")
     panels = [
         (metric, values)
         for metric in FIDELITY[2:]
-        if len(values := {k: v for k, v in drawing.values_of(rows, metric).items() if k in ap}) > 2
+        if len(values := {k: v for k, v in means(rows, metric).items() if k in ap}) > 2
     ]
     if not panels:
         return None
@@ -165,7 +165,7 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
         len(GRID_METRICS), len(cohorts), width=0.62 * len(models) + 1.8, height=0.3 * len(scores) + 0.9
     )
     for axis, (metric, cohort) in zip(axes, product(GRID_METRICS, cohorts), strict=True):
-        values = drawing.values_of([row for row in rows if row["cohort"] == cohort], metric)
+        values = means([row for row in rows if row["cohort"] == cohort], metric)
         matrix = np.full((len(scores), len(models)), np.nan)
         for label, (model, score) in cells.items():
             matrix[scores.index(score), models.index(model)] = values.get(label, np.nan)
@@ -193,7 +193,7 @@ def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
 def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
     """Our rank of each of the study's methods against its rank there, with Kendall's τ."""
     theirs = published()["baur2021"]["AUPRC"][data_set]
-    ours = {label: value for label, value in drawing.values_of(rows, "AP").items() if label in theirs}
+    ours = {label: value for label, value in means(rows, "AP").items() if label in theirs}
     found = kendall(ours, theirs)
     if found is None:
         return None

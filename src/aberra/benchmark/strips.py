@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
+from aberra.benchmark.rows import means
 from aberra.files import atomic_path
 from aberra.prepare.orient import Orient
 
@@ -118,7 +119,7 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
     if not pictures:
         return None
     name = f"{task}-{cohort}"
-    ap = drawing.values_of([row for row in rows if row["cohort"] == cohort], "AP")
+    ap = means([row for row in rows if row["cohort"] == cohort], "AP")
     order = [*(label for label in drawing.ordered(rows) if label in pictures)]
     labels = [*order, *(label for label in pictures if label not in order)][:PANELS]
     first = pictures[labels[0]]

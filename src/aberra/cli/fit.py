@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Device
+
 
 def fit(
     method: Annotated[
@@ -33,7 +35,7 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run of the same settings stopped.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     cache: Annotated[
         Path | None,
         typer.Option(

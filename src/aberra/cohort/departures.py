@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.cohort.fingerprint import contrast_distance, of_volume
+from aberra.volume import mm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,7 +122,7 @@ def _geometry(seen: Fingerprint, model: Fingerprint) -> Iterator[Finding]:
         yield Finding(
             level="warn",
             topic="spacing",
-            what=f"voxels of {_mm(spacing)} (S, P, L), the model's data have {_mm(usual)}",
+            what=f"voxels of {mm(spacing)} (S, P, L), the model's data have {mm(usual)}",
             remedy="it is resampled, but thin lesions are lost; calibrate on healthy scans of this protocol"
             if coarser
             else "it is resampled, finer detail is not used; calibrate on healthy scans of this protocol",
@@ -177,7 +178,3 @@ def _intensities(seen: Fingerprint, model: Fingerprint, mine: str, theirs: str) 
             remedy="check that it is the same sequence, prepared the same way (skull, bias field); else calibrate "
             "on healthy scans of this kind or fit a model on them",
         )
-
-
-def _mm(values: Sequence[float]) -> str:
-    return " × ".join(f"{value:.3g}" for value in values) + " mm"

@@ -17,7 +17,7 @@ from aberra.errors import CalibrationError, ConfigError, MismatchError
 from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
 from aberra.options import conforming
-from aberra.result import Result
+from aberra.result import Result, grid_facts
 from aberra.versions import versions
 from aberra.volume import expect_volume
 
@@ -148,13 +148,8 @@ class Detector:
     def identity(self) -> dict[str, str]:
         """Name, method and fingerprint (hash of weights, recipe and score) that results carry; saved or not, the fingerprint is the same."""
         weights = file_hash(self.folder / WEIGHTS) if self.folder else weights_hash(self.model)
-        parts = [
-            weights,
-            self.recipe.fingerprint,
-            self.method.score,
-            self.method.postprocess,
-            self.method.case,
-        ]
+        method = self.method
+        parts = [weights, self.recipe.fingerprint, method.score, method.postprocess, method.case]
         name = self.folder.name if self.folder else self.method.name
         return {"name": name, "method": self.method.name, "fingerprint": config_hash(parts)}
 
@@ -287,7 +282,7 @@ class Detector:
         if p is None:
             warnings.append("no p-value: the calibration has no healthy case scores")
         warnings += self._shift_warnings(volume, analysis.prepared)
-        restored, unsure = analysis.reconstruction, analysis.uncertainty
+        restored, unsure, known = analysis.reconstruction, analysis.uncertainty, analysis.prepared.provenance
         return Result(
             case=case,
             paths=paths or {},
@@ -305,17 +300,8 @@ class Detector:
             warnings=list(dict.fromkeys(warnings)),
             seconds=round(perf_counter() - started, 3),
             model=self.identity,
-            input={
-                "shape": list(volume.shape),
-                "affine": volume.affine.tolist(),
-                "spacing_mm": [round(step, 5) for step in volume.spacing],
-                "orientation": volume.orientation,
-                **{
-                    key: analysis.prepared.provenance[key]
-                    for key in ("brain_mask", "registration")
-                    if key in analysis.prepared.provenance
-                },
-            },
+            input=grid_facts(volume)
+            | {key: known[key] for key in ("brain_mask", "registration") if key in known},
             versions=versions(),
         )
 

@@ -94,8 +94,3 @@ def grid_of(path: Path | str) -> Grid:
         raise
     except Exception as error:
         raise InputError(f"{path}: the header cannot be read ({error}); copy the file again") from error
-
-
-def described(volume: Volume) -> str:
-    """A grid in words: ``(20, 30, 40) at 1×1×4 mm``."""
-    return f"{volume.shape} at {'×'.join(f'{step:.3g}' for step in volume.spacing)} mm"

@@ -98,7 +98,7 @@ def voxel_figures(
     _save(figure, folder / "dice.png")
 
     figure, axes = _figure("Scores of normal and anomalous voxels", "score", "share of voxels")
-    top = float(_quantile(scores, hits, 0.995))
+    top = float(np.quantile(scores, 0.995, weights=hits, method="inverted_cdf"))
     bins = np.linspace(0, max(top, 1e-6), 80)
     for weights, colour, label in ((misses, MUTED, "normal"), (hits, WARM, "anomalous")):
         counts, _ = np.histogram(scores, bins, weights=weights / weights.sum())
@@ -214,9 +214,3 @@ def _thinned(values: NDArray[np.floating]) -> NDArray[np.int64]:
     """Indices of about :data:`POINTS` points spread evenly over rising values."""
     targets = np.linspace(values[0], values[-1], POINTS)
     return np.unique(np.clip(np.searchsorted(values, targets), 0, len(values) - 1))
-
-
-def _quantile(scores: NDArray[np.float32], weights: NDArray[np.float64], q: float) -> float:
-    order = np.argsort(scores)
-    cumulated = weights[order].cumsum()
-    return float(scores[order][int(np.searchsorted(cumulated, q * cumulated[-1]))])

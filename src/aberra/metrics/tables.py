@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, Any
 
 from aberra.console import screen, styled
@@ -23,26 +21,26 @@ def _row(
     level: str, metric: str, value: float | None, protocol: str | None = "", interval: Any = None
 ) -> dict[str, Any]:
     low, high = interval or (None, None)
-    return {
-        "level": level,
-        "metric": metric,
-        "protocol": protocol or "",
-        "value": value,
-        "low": low,
-        "high": high,
-    }
+    return dict(zip(COLUMNS, (level, metric, protocol or "", value, low, high), strict=True))
 
 
 def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Flatten into one row a metric; what is not defined for these cases is left out."""
+    slices = content["slice"]
     rows = [
         *_voxel_rows(content["voxel"]),
         *_mask_rows(content["mask"]),
         _row("mask", f"Dice of two raters (n = {content['raters']['cases']})", content["raters"]["mean"]),
-        *_kind_rows(content["kinds"]),
+        *(
+            _row("voxel", f"{label}, kind {value}", found[name], found["protocol"])
+            for value, found in content["kinds"].items()
+            for name, label in (("dice", "Dice"), ("dice_mean", "Dice per case, mean"))
+        ),
         *_reliability_rows(content["reliability"], content["uncertainty"], content["mask"]["protocol"]),
         *_lesion_rows(content["lesion"]),
-        *_slice_rows(content["slice"]),
+        _row("slice", "AUROC", slices["auroc"], interval=slices.get("auroc_interval")),
+        _row("slice", "AUROC, matched by position", slices["position_matched_auroc"]),
+        _row("slice", "AP", slices["ap"], interval=slices.get("ap_interval")),
         *_case_rows(content["case"]),
     ]
     return [row for row in rows if row["value"] is not None]
@@ -60,11 +58,10 @@ def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     for protocol, values in voxel["at_threshold"].items():
         rows += [
-            _row("voxel", "Dice", values["dice"], protocol),
-            _row("voxel", "sensitivity", values["sensitivity"], protocol),
-            _row("voxel", "precision", values["precision"], protocol),
-            _row("voxel", "Dice per case, mean", values["dice_mean"], protocol),
+            _row("voxel", name, values[name.lower()], protocol)
+            for name in ("Dice", "sensitivity", "precision")
         ]
+        rows.append(_row("voxel", "Dice per case, mean", values["dice_mean"], protocol))
     residuals = voxel["residuals"]
     return [
         *rows,
@@ -81,14 +78,6 @@ def _mask_rows(mask: dict[str, Any]) -> list[dict[str, Any]]:
         _row("mask", f"Jaccard (n = {cases})", mask["jaccard"], protocol),
         _row("mask", f"HD95, mm (n = {cases - empty})", mask["hd95_mm"], protocol),
         _row("mask", f"empty masks of {cases} cases with lesions", empty if cases else None, protocol),
-    ]
-
-
-def _kind_rows(kinds: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        _row("voxel", f"{label}, kind {value}", found[name], found["protocol"])
-        for value, found in kinds.items()
-        for name, label in (("dice", "Dice"), ("dice_mean", "Dice per case, mean"))
     ]
 
 
@@ -131,14 +120,6 @@ def _lesion_rows(lesion: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _slice_rows(slices: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        _row("slice", "AUROC", slices["auroc"], interval=slices.get("auroc_interval")),
-        _row("slice", "AUROC, matched by position", slices["position_matched_auroc"]),
-        _row("slice", "AP", slices["ap"], interval=slices.get("ap_interval")),
-    ]
-
-
 def _case_rows(case: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [
         _row("case", label, case[name], interval=case.get(f"{name}_interval"))
@@ -154,15 +135,6 @@ def _case_rows(case: dict[str, Any]) -> list[dict[str, Any]]:
         )
         for row in case["false_positive_rate"]
     ]
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Comma-separated, with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -153,11 +153,11 @@ def regrid(
 def window(array: NDArray[Any], low: Sequence[int], shape: Sequence[int]) -> NDArray[Any]:
     """Cut a box that begins at ``low`` out of (..., D, H, W); zeros where it reaches beyond."""
     out = np.zeros((*array.shape[:-3], *shape), dtype=array.dtype)
-    source, target = [], []
+    source, target = ([slice(None)] * (array.ndim - 3) for _ in range(2))
     for start, edge, length in zip(low, shape, array.shape[-3:], strict=True):
         source.append(slice(max(0, start), max(0, min(length, start + edge))))
         target.append(slice(source[-1].start - start, source[-1].stop - start))
-    out[..., *target] = array[..., *source]
+    out[tuple(target)] = array[tuple(source)]
     return out
 
 

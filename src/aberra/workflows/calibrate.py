@@ -11,7 +11,6 @@ import numpy as np
 
 from aberra.capabilities import MapsProbability, Tunes
 from aberra.cohort import Cohort
-from aberra.cohort.groups import group_value
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
@@ -91,7 +90,7 @@ def calibrate(
     wanted = list(channels) if channels else None
     chosen = _for_calibration(cohort)
     fresh, notes, lesion_free = _held_out(detector, chosen, wanted, str(cohort.source))
-    groups = [group_value(case, group_by) for case in fresh] if group_by else None
+    groups = [case.group(group_by) for case in fresh] if group_by else None
     if groups is not None and not any(groups):
         raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
     if out is not None:

@@ -269,16 +269,8 @@ def _units(prepared: Volume, volume: Volume) -> NDArray[np.float32]:
     from aberra.prepare import back
 
     there = back(prepared.data, prepared, volume)
-    judged = (
-        back(
-            np.ones(prepared.shape, np.float32)
-            if prepared.mask is None
-            else prepared.mask.astype(np.float32),
-            prepared,
-            volume,
-        )
-        > 0.99
-    )
+    inside = np.ones(prepared.shape) if prepared.mask is None else prepared.mask
+    judged = back(inside.astype(np.float32), prepared, volume) > 0.99
     slopes = []
     for original, normalised in zip(volume.data, there, strict=True):
         a, b = normalised[judged], original[judged]

@@ -225,10 +225,9 @@ def _channels(cohort: Cohort, channels: Sequence[str] | None) -> list[str]:
                 f"{cohort.source}: not every case has {', '.join(sorted(missing))}; columns: {', '.join(cohort.channel_names)}"
             )
         return list(channels)
-    complete = [name for name in cohort.channel_names if all(name in case.channels for case in cohort)]
-    if not complete:
+    if not cohort.common_channels:
         raise MismatchError(f"{cohort.source}: no channel that every case has; choose one with --channel")
-    return complete
+    return list(cohort.common_channels)
 
 
 def _usable(cohort: Cohort, split: str, *, lesion_free: bool) -> Cohort:

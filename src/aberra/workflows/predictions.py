@@ -12,12 +12,12 @@ from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.detector.calibration import FIXED, GIVEN, Calibration
 from aberra.detector.postprocess import CaseScore, PostProcess
-from aberra.errors import InputError, MismatchError, OutputError
+from aberra.errors import InputError, MismatchError, OutputError, shortlist
 from aberra.failures import refuse
 from aberra.files import atomic_path, config_hash, is_empty, write_json
 from aberra.foreground import region
 from aberra.output import check_names, claim
-from aberra.result import Result
+from aberra.result import Result, grid_facts
 from aberra.workflows.detect import FILES, write_scores
 
 if TYPE_CHECKING:
@@ -68,14 +68,15 @@ def import_predictions(
 
     folder, out = Path(folder), Path(out)
     cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
-    if split:
-        cohort = cohort.select(split=split)
-    files = {case.case: _file(folder, case.case) for case in cohort}
+    cohort = cohort.select(split=split)
+    files = {
+        case.case: next((path for end in SUFFIXES if (path := folder / f"{case.case}{end}").is_file()), None)
+        for case in cohort
+    }
     missing = [name for name, path in files.items() if path is None]
     if len(missing) == len(files) or (missing and not allow_missing):
-        listed = ", ".join(missing[:10]) + (" ..." if len(missing) > 10 else "")
         raise InputError(
-            f"{folder}: no prediction for {len(missing)} case(s): {listed}; expected <case>.nii.gz, named as in the manifest's column "
+            f"{folder}: no prediction for {len(missing)} case(s): {shortlist(missing, 10)}; expected <case>.nii.gz, named as in the manifest's column "
             "'case'. To leave them out: --allow-missing"
         )
     given = [path for path in files.values() if path is not None]
@@ -109,13 +110,6 @@ def import_predictions(
         write_json(temporary / "calibration.json", calibration.to_json())
         write_scores(temporary, cohort, {})
     return done
-
-
-def _file(folder: Path, case: str) -> Path | None:
-    return next(
-        (path for suffix in SUFFIXES if (path := folder / f"{case}{suffix}").is_file()),
-        None,
-    )
 
 
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
@@ -166,12 +160,6 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
             *([note] if note else []),
         ],
         model={"name": name, "method": "imported", "fingerprint": "imported"},
-        input={
-            "sha256": case.content_hash([channel]),
-            "shape": list(scan.shape),
-            "affine": scan.affine.tolist(),
-            "spacing_mm": [round(step, 5) for step in scan.spacing],
-            "orientation": scan.orientation,
-        },
+        input={"sha256": case.content_hash([channel])} | grid_facts(scan),
         versions=versions(),
     )
