@@ -60,7 +60,7 @@ def sniff(path: Path | str) -> Format:
 
 def is_scan(path: Path | str) -> bool:
     """Whether a file or folder can be read as one scan, judged by its first bytes."""
-    return attempt(sniff, path) is not None
+    return attempt(sniff, Path(path)) is not None
 
 
 def sniff_file(path: Path) -> Format | None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Case
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii", ".nii.gz")
+"""Of predictions; where there are both, the last counts."""
 
 
 def import_predictions(
@@ -69,19 +70,16 @@ def import_predictions(
     folder, out = Path(folder), Path(out)
     cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
     cohort = cohort.select(split=split)
-    files = {
-        case.case: next((path for end in SUFFIXES if (path := folder / f"{case.case}{end}").is_file()), None)
-        for case in cohort
-    }
-    missing = [name for name, path in files.items() if path is None]
-    if len(missing) == len(files) or (missing and not allow_missing):
+    names = [case.case for case in cohort]
+    files = {name: path for name in names for end in SUFFIXES if (path := folder / f"{name}{end}").is_file()}
+    missing = [name for name in names if name not in files]
+    if not files or (missing and not allow_missing):
         raise InputError(
             f"{folder}: no prediction for {len(missing)} case(s): {shortlist(missing, 10)}; expected <case>.nii.gz, named as in the manifest's column "
             "'case'. To leave them out: --allow-missing"
         )
-    given = [path for path in files.values() if path is not None]
-    check_names((case.case for case in cohort), FILES)
-    keep_out(out, [*inputs_of(cohort), *given])
+    check_names(names, FILES)
+    keep_out(out, [*inputs_of(cohort), *files.values()])
     out = Path(os.path.realpath(out))
     if out.exists() and not (out.is_dir() and is_empty(out)):
         raise OutputError(f"{out}: the folder is not empty; choose another --out")
@@ -95,21 +93,20 @@ def import_predictions(
         default=protocol,
         notes=["imported predictions: nothing was calibrated"],
     )
-    done = [case.case for case in cohort if files[case.case] is not None]
+    chosen = [case for case in cohort if case.case in files]
     failed: dict[str, Exception] = {}
     with atomic_path(out) as temporary:
         claim(temporary, "results", identity=config_hash(["imported", str(folder.resolve()), protocol]))
-        for case in track(cohort, description="importing", disable=not progress):
-            path = files[case.case]
-            if path is not None:
-                try:
-                    _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
-                except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
-                    failed[case.case] = error
+        for case in track(chosen, description="importing", disable=not progress):
+            try:
+                result = _result(case, files[case.case], protocol, labels, folder.name)
+                result.save(temporary / case.case)
+            except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
+                failed[case.case] = error
         refuse(failed, "imported")
         write_json(temporary / "calibration.json", calibration.to_json())
         write_scores(temporary, cohort, {})
-    return done
+    return list(files)
 
 
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
