@@ -164,6 +164,12 @@ def show(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> N
             f"healthy cases at nominal {row['nominal']:.0%}: {row['flagged']} of {row['n']} flagged, realised {row['realised']:.1%}, "
             f"{verdict} the binomial range {row['expected'][0]:.1%} – {row['expected'][1]:.1%}"
         )
+    if content["case"]["unresolved"]:
+        levels = ", ".join(f"{level:.0%}" for level in content["case"]["unresolved"])
+        needed = round(1 / min(content["case"]["unresolved"])) - 1
+        console.print(
+            f"nominal {levels}: not shown, {content['case']['calibration_cases']} calibration case(s) cannot resolve it; {needed} would"
+        )
     for row in content.get("against", []):
         console.print(
             f"AP per patient, {row['method']} − this: {row['difference']:+.3f} (n = {row['n']}, p = {row['p']:.3f}, Holm {row['p_holm']:.3f})"

@@ -9,7 +9,7 @@ import numpy as np
 
 from aberra.detector.calibration import FIXED
 from aberra.metrics.bootstrap import PatientBootstrap, with_intervals
-from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
+from aberra.metrics.case import LEVELS, auroc, average_precision, fpr_at_tpr, realised_fpr, resolved
 from aberra.metrics.kinds import KindOverlap
 from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.slices import SliceScores
@@ -73,6 +73,8 @@ class Tally:
     def __init__(self, calibration: dict[str, Any], *, replicates: int, seed: int, curves: bool) -> None:
         self.thresholds: dict[str, float] = calibration.get("thresholds", {})
         self.default: str | None = calibration.get("default")
+        self.calibrated = len(calibration.get("scores", []))
+        self.groups = {name: len(scores) for name, scores in calibration.get("groups", {}).items()}
         self.replicates = replicates
         self.seed = seed
         self.bootstrap = PatientBootstrap(replicates, seed)
@@ -206,14 +208,17 @@ class Tally:
             statistics, patients, replicates=self.replicates, seed=self.seed
         )
         healthy = [row for row in self.cases if row["label"] == 0 and row["p"] is not None]
-        found["false_positive_rate"] = realised_fpr([row["p"] for row in healthy]) if healthy else []
+        found["calibration_cases"] = self.calibrated
+        found["false_positive_rate"] = (
+            realised_fpr([row["p"] for row in healthy], self.calibrated) if healthy else []
+        )
+        found["unresolved"] = [level for level in LEVELS if healthy and not resolved(level, self.calibrated)]
         found["false_positive_rate_by_group"] = {
-            f"{column}={value}": realised_fpr(
-                [row["p"] for row in healthy if row["groups"].get(column) == value]
-            )
+            f"{column}={value}": realised_fpr(own, self.groups.get(value, self.calibrated))
             for column in ("site", "sex")
             for value in sorted({row["groups"].get(column, "") for row in healthy})
-            if value and sum(row["groups"].get(column) == value for row in healthy) >= MIN_GROUP
+            if value
+            and len(own := [row["p"] for row in healthy if row["groups"].get(column) == value]) >= MIN_GROUP
         }
         return found
 
