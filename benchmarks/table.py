@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aberra.benchmark.machine import commit
-from aberra.files import atomic_path, read_json, write_json, write_text
+from aberra.files import csv_text, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +22,8 @@ def show(row: Mapping[str, Any]) -> None:
 
 def save(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
     """Write rows of the same keys as CSV, whole or not at all; nothing where no path is given."""
-    if path is None:
-        return
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    if path is not None:
+        write_text(path, csv_text(list(rows[0]), rows))
 
 
 def publish(rows: Sequence[Mapping[str, Any]], table: str, out: Path | None, page: Path | None) -> None:

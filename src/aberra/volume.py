@@ -159,6 +159,11 @@ class Volume:
         return self.lesion.astype(np.uint8)
 
     @property
+    def judged(self) -> NDArray[np.bool]:
+        """The mask, or every voxel where there is none, shape (D, H, W)."""
+        return np.ones(self.shape, dtype=bool) if self.mask is None else self.mask
+
+    @property
     def is_image(self) -> bool:
         """Whether this is a 2-D image (one axis of length 1)."""
         return 1 in self.shape

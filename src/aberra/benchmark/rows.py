@@ -14,7 +14,7 @@ from aberra.metrics.lesion import BINS_MM3, FP_RATES
 from aberra.metrics.tables import SHOWN, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -184,12 +184,10 @@ def read_cells(out: Path) -> Cells:
     return cells
 
 
-def results_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV."""
-    return csv_text(
-        COLUMNS,
-        (
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-            for row in rows
-        ),
+def results_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
+    """Rows as CSV, numbers with six digits."""
+    short = (
+        {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+        for row in rows
     )
+    return csv_text(columns, short)

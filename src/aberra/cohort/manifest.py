@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, overload
 
 from aberra.cohort.case import Case
@@ -51,9 +51,6 @@ class Cohort(Sequence[Case]):
 
     def __len__(self) -> int:
         return len(self.cases)
-
-    def __iter__(self) -> Iterator[Case]:
-        return iter(self.cases)
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -207,7 +207,7 @@ class Detector:
                 f"the model reads {len(self.channels)}: {', '.join(self.channels)}"
             )
         prepared = self.recipe(volume)
-        mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+        mask = prepared.judged
         x = torch.from_numpy(np.ascontiguousarray(prepared.data))
         inner = torch.from_numpy(np.ascontiguousarray(mask))
         scored = self.question.score(self.model, x, inner, self.runner)
@@ -326,6 +326,8 @@ class Detector:
                 f"{case.case}: the model reads {', '.join(self.channels)}; this case has {', '.join(available)}. "
                 "Name the column to read with --channel"
             )
+        from aberra.prepare.grid import warn
+
         volume = case.read(wanted)
         if (
             channels is None
@@ -333,9 +335,7 @@ class Detector:
             and wanted != ["image"]
             and self.channels != ("image",)
         ):
-            note = f"the model was fitted on '{self.channels[0]}', this is '{wanted[0]}'"
-            warnings = [*volume.provenance.get("warnings", []), note]
-            volume = volume.with_(provenance={**volume.provenance, "warnings": warnings})
+            return warn(volume, f"the model was fitted on '{self.channels[0]}', this is '{wanted[0]}'")
         return volume
 
     def _shift_warnings(self, volume: Volume, prepared: Volume) -> list[str]:

@@ -96,7 +96,7 @@ class PostProcess:
 
     def inside(self, prepared: Volume) -> NDArray[np.bool]:
         """The mask without its rim, shape (D, H, W); the whole mask where erosion would leave nothing."""
-        mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+        mask = prepared.judged
         if not self.erode_mm or mask.all():
             return mask
         eroded = _depth(mask, prepared.spacing) > self.erode_mm

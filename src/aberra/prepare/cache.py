@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, overload
 
@@ -50,9 +50,6 @@ class PreparedCohort(Sequence[Volume]):
 
     def __len__(self) -> int:
         return len(self.folders)
-
-    def __iter__(self) -> Iterator[Volume]:
-        return (_load(folder) for folder in self.folders)
 
 
 def prepare_cohort(

@@ -20,6 +20,7 @@ from aberra.errors import CalibrationError, InputError
 from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
 from aberra.method import SUPERVISED, Method
+from aberra.metrics.voxel import VoxelHistogram
 from aberra.options import configured
 from aberra.output import claim
 from aberra.pretrained import shipped_detectors
@@ -264,19 +265,17 @@ def _best_dice(
     logs: Path | None,
 ) -> float:
     """Threshold of the best pooled Dice on cases with truth (Baur et al. 2021, arXiv 2004.03271)."""
-    lesion_voxels, all_voxels = ScoreHistogram(), ScoreHistogram()
+    histogram = VoxelHistogram()
     errors: dict[str, Exception] = {}
     for _, volume, analysis in _analyses(detector, cases, channels, "threshold", errors, progress=progress):
         truth = np.zeros(volume.shape, dtype=bool) if volume.lesion is None else volume.lesion
-        all_voxels.add(analysis.map[analysis.inside | truth])
-        lesion_voxels.add(analysis.map[truth])
+        judged = analysis.inside | truth
+        histogram.add(analysis.map[judged], truth[judged])
     failed.update({case: told(error, logs, case) for case, error in errors.items()})
-    if not lesion_voxels.total:
+    best = histogram.curve().best_threshold
+    if best is None:
         raise CalibrationError("--lesions: no case of the manifest has lesion voxels")
-    above = all_voxels.counts[::-1].cumsum()[::-1]
-    hits = lesion_voxels.counts[::-1].cumsum()[::-1]
-    dice = 2 * hits / np.maximum(above + lesion_voxels.total, 1)
-    return ScoreHistogram.edge(int(dice.argmax()))
+    return best
 
 
 def _analyses(

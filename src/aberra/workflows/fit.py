@@ -279,8 +279,8 @@ class _Labelled(Sequence["Volume"]):
         volume = self.prepared[index]
         if volume.lesion is not None:
             return volume
-        everywhere = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
-        return volume.with_(lesion=np.zeros_like(everywhere) if self.cases[index].healthy else everywhere)
+        healthy = self.cases[index].healthy
+        return volume.with_(lesion=np.zeros_like(volume.judged) if healthy else volume.judged)
 
 
 def _check_options(method: Method) -> None:
@@ -393,5 +393,4 @@ def _lesion_free_part(volume: Volume) -> Volume:
     """Take slices with lesion voxels out of the mask: what training by samples never draws, no other model may see."""
     if volume.lesion is None:
         return volume
-    mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
-    return volume.with_(mask=mask & ~volume.lesion.any(axis=(1, 2), keepdims=True))
+    return volume.with_(mask=volume.judged & ~volume.lesion.any(axis=(1, 2), keepdims=True))
