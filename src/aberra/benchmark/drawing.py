@@ -84,6 +84,16 @@ def grid(
     return figure, axes
 
 
+def logarithmic(axis: Any, formatter: Any = "{x:g}", subs: Sequence[float] = (1, 3), **options: Any) -> None:
+    """A logarithmic axis of x with few, plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(**options) if options else LogLocator(subs=subs))
+    axis.xaxis.set_major_formatter(formatter)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
 def title(figure: Any, text: str, fontsize: float = 12) -> None:
     """Write a figure's title at the left, in as many lines as its width needs."""
     from textwrap import fill

@@ -90,8 +90,6 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
 
     The axis is logarithmic, since APs go over two orders of magnitude and most methods are near the prevalence.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     rows = [row for row in rows if row["metric"] == "AP" and row["value"] is not None]
     cohorts = list(dict.fromkeys(row["cohort"] for row in rows))
     if not cohorts:
@@ -116,11 +114,8 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
         axis.axvline(prevalence, color=drawing.MUTED, ls=":", lw=1.2, label=f"prevalence {prevalence:.4f}")
         if M0 in values:
             axis.axvline(values[M0], color=drawing.INK, ls="--", lw=1, label=f"M0 {values[M0]:.3f}")
-        axis.set_xscale("log")
+        drawing.logarithmic(axis)
         axis.set_xlim(floor, 1)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(cohort, loc="left", fontsize=11)
         axis.set_xlabel("AP")
         axis.legend(fontsize=8, loc="lower right", facecolor="white", edgecolor="none", framealpha=1)
@@ -140,9 +135,8 @@ def residual_histograms(
 
     Each of the two is normalised by itself, over what is drawn; how many voxels are zero, and left out, is said beside it.
     """
-    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+    from matplotlib.ticker import LogFormatterSciNotation
 
-    powers = LogFormatterSciNotation(labelOnlyBase=True)
     shown = {
         label: each
         for label, each in histograms.items()
@@ -176,11 +170,10 @@ def residual_histograms(
                 0.03, 0.95 - 0.13 * line, f"{1 - above / counts.sum():.0%} zero", color=colour, fontsize=6.5,
                 ha="left", va="top", transform=axis.transAxes,
             )  # fmt: skip
-        axis.set_xscale("log")
-        wide = bins[-1] - bins[0] > np.log2(20)  # less than that need not have two powers of ten
-        axis.xaxis.set_major_locator(LogLocator(numticks=4) if wide else LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(powers if wide else "{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        if bins[-1] - bins[0] > np.log2(20):  # less than that need not have two powers of ten
+            drawing.logarithmic(axis, LogFormatterSciNotation(labelOnlyBase=True), numticks=4)
+        else:
+            drawing.logarithmic(axis, subs=(1, 2, 5))
         axis.set_title(label, fontsize=8.5, loc="left")
         axis.set_yticks([])
         axis.tick_params(labelsize=7)

@@ -179,11 +179,5 @@ def _top(picture: Picture) -> float:
 def _grey(axis: Any, values: NDArray[np.float32], aspect: float) -> None:
     seen = values[values != 0]
     low, high = (float(end) for end in np.percentile(seen, [0.5, 99.5])) if seen.size else (0.0, 1.0)
-    axis.imshow(
-        values,
-        cmap="gray",
-        vmin=min(low, 0.0),
-        vmax=max(high, low + 1e-6),
-        aspect=aspect,
-        interpolation="nearest",
-    )
+    ends = {"vmin": min(low, 0.0), "vmax": max(high, low + 1e-6)}
+    axis.imshow(values, cmap="gray", aspect=aspect, interpolation="nearest", **ends)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -165,19 +165,6 @@ class HeadSource:
         return tuple(window(array, low, self.size) for array in (volume.data, mask[None], labels[None]))
 
 
-class Blocks(Protocol):
-    """Draws samples by the block; a block depends on its number alone."""
-
-    @property
-    def samples(self) -> int:
-        """Of a block."""
-        ...
-
-    def block(self, number: int) -> Arrays:
-        """Intensities (N, C, *S), foreground and label values, (N, 1, *S) each."""
-        ...
-
-
 class Stream:
     """Samples of blocks in their order, so that a batch depends on its step alone; the next blocks are drawn in another process meanwhile.
 
@@ -186,7 +173,7 @@ class Stream:
         ahead: blocks that are drawn ahead; 0 draws here, when one is asked for.
     """
 
-    def __init__(self, source: Blocks, *, ahead: int = 2) -> None:
+    def __init__(self, source: HeadSource, *, ahead: int = 2) -> None:
         self.source = source
         self.ahead = ahead
         self.pool: ProcessPoolExecutor | None = None
