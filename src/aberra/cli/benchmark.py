@@ -57,16 +57,9 @@ def benchmark(
     from aberra.method import parse_settings
 
     summary = run(
-        Suite.load(suite, parse_settings(settings or [])),
-        out,
-        resume=resume,
-        only=only or (),
-        tasks=task or (),
-        seeds=seeds,
-        data=data,
-        device=device,
-        keep_maps=keep_maps,
-    )
+        Suite.load(suite, parse_settings(settings or [])), out, resume=resume, only=only or (),
+        tasks=task or (), seeds=seeds, data=data, device=device, keep_maps=keep_maps,
+    )  # fmt: skip
     console = screen()
     again = f" ({summary.again} again: their method or data have changed)" if summary.again else ""
     console.print(

@@ -65,15 +65,9 @@ def calibrate(
     cohort = Cohort.read(manifest)
     failed: dict[str, str] = {}
     detector = detector.calibrate(
-        cohort.select(split=split),
-        channels=channel,
-        group_by=group,
-        lesions=lesions,
-        method=question,
-        out=out,
-        progress=True,
-        failed=failed,
-    )
+        cohort.select(split=split), channels=channel, group_by=group, lesions=lesions, method=question,
+        out=out, progress=True, failed=failed,
+    )  # fmt: skip
     console, calibration = screen(), detector.calibration
     assert calibration is not None  # noqa: S101 (just made)
     table = Table(

@@ -69,14 +69,8 @@ def detect(
         console.print(f"detector {choice.why}")
     detector = Detector.load(model, device=device, batch_size=batch_size)
     summary = detect_cohort(
-        detector,
-        cohort,
-        out=out,
-        channels=channel,
-        protocol=threshold,
-        overwrite=overwrite,
-        progress=True,
-    )
+        detector, cohort, out=out, channels=channel, protocol=threshold, overwrite=overwrite, progress=True
+    )  # fmt: skip
     console.print(
         f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
     )

@@ -59,22 +59,10 @@ def edit(
     warn(cohort.warnings)
     failed: dict[str, str] = {}
     done = edit_cohort(
-        detector,
-        cohort.select(split=split),
-        out=out,
-        towards=towards,
-        area=area,
-        mask=mask,
-        draw=draw,
-        radius_mm=radius,
-        weights=weight or [],
-        start=start,
-        steps=steps,
-        sampler=sampler,
-        channels=channel,
-        progress=True,
-        failed=failed,
-    )
+        detector, cohort.select(split=split), out=out, towards=towards, area=area, mask=mask, draw=draw,
+        radius_mm=radius, weights=weight or [], start=start, steps=steps, sampler=sampler, channels=channel,
+        progress=True, failed=failed,
+    )  # fmt: skip
     console = screen()
     for case, attained in done.items():
         told = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in attained.items())

@@ -56,17 +56,9 @@ def fit(
     choose_device(device)  # before the data are read
     cohort = Cohort.read(manifest)
     detector = Detector.fit(
-        chosen,
-        cohort,
-        out=out,
-        channels=channel,
-        seed=seed,
-        resume=resume,
-        device=device,
-        cache=cache,
-        workers=workers,
-        progress=True,
-    )
+        chosen, cohort, out=out, channels=channel, seed=seed, resume=resume, device=device, cache=cache,
+        workers=workers, progress=True,
+    )  # fmt: skip
     console = screen()
     console.print(f"detector: {out}")
     if detector.calibration is None:

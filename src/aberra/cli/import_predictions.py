@@ -33,12 +33,7 @@ def import_predictions(
     from aberra.workflows.predictions import import_predictions as run
 
     done = run(
-        folder,
-        manifest,
-        out=out,
-        split=split,
-        probabilities=probabilities,
-        labels=label or None,
+        folder, manifest, out=out, split=split, probabilities=probabilities, labels=label or None,
         allow_missing=allow_missing,
-    )
+    )  # fmt: skip
     screen().print(f"{len(done)} prediction(s) imported: {out}\nnext: aberra evaluate {out} {manifest}")

@@ -232,17 +232,10 @@ def with_lesion(scan: Volume, source: str) -> tuple[Volume, NDArray[np.bool]]:
     depth = distance_transform_edt(inside, sampling=scan.spacing)
     d, h, w = (int(index) for index in np.unravel_index(depth.argmax(), depth.shape))
     lesion = LesionParameters(
-        shape="ellipsoid",
-        source=source,
-        blend="alpha",
-        label="binary",
-        centre=(d, h, w),
-        radius_mm=min(18.0, float(depth.max())),
-        stretch=(1.0, 1.0, 1.0),
-        strength=0.8,
-        offset=(0, 0, 0),
+        shape="ellipsoid", source=source, blend="alpha", label="binary", centre=(d, h, w),
+        radius_mm=min(18.0, float(depth.max())), stretch=(1.0, 1.0, 1.0), strength=0.8, offset=(0, 0, 0),
         seed=1,
-    )
+    )  # fmt: skip
     planted = plant(scan, lesion)[0]
     if planted.lesion is None:
         raise AssertionError("a lesion was planted, but the scan has none")

@@ -282,23 +282,10 @@ APPLIES: dict[Callable[[Subject], None], Callable[[Subject], bool]] = {
 """Checks that are of some methods only."""
 
 ALL: tuple[Callable[[Subject], None], ...] = (
-    same_seed_same_map,
-    saved_is_loaded,
-    map_on_the_scans_grid,
-    orientation,
-    batch_size,
-    batch_size_exact,
-    degenerate_scans,
-    lesion_is_local,
-    lesion_changes_its_slices,
-    case_score_rises,
-    unfitted,
-    use_changes_nothing,
-    arguments_round_trip,
-    two_channels,
-    other_dimensions,
-    tuning_is_idempotent,
-)
+    same_seed_same_map, saved_is_loaded, map_on_the_scans_grid, orientation, batch_size, batch_size_exact,
+    degenerate_scans, lesion_is_local, lesion_changes_its_slices, case_score_rises, unfitted,
+    use_changes_nothing, arguments_round_trip, two_channels, other_dimensions, tuning_is_idempotent,
+)  # fmt: skip
 
 
 def _that(holds: Any, message: str) -> None:

@@ -102,17 +102,9 @@ def calibrate(
         diseased = [case for case in chosen if supervised and not lesion_free and not case.healthy]
         detector = tuned(detector, [*fresh, *_unseen(detector, diseased, wanted)], wanted)
     calibration = measure_calibration(
-        detector,
-        fresh,
-        wanted,
-        lesion_free=lesion_free,
-        groups=groups,
-        group_by=group_by or "",
-        notes=notes,
-        progress=progress,
-        failed=failed,
-        logs=logs,
-    )
+        detector, fresh, wanted, lesion_free=lesion_free, groups=groups, group_by=group_by or "", notes=notes,
+        progress=progress, failed=failed, logs=logs,
+    )  # fmt: skip
     if lesions:
         diseased = [case for case in chosen if case.lesion is not None]
         value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress, failed=failed, logs=logs)

@@ -85,14 +85,9 @@ def import_predictions(
         raise OutputError(f"{out}: the folder is not empty; choose another --out")
     protocol = FIXED if probabilities else GIVEN
     calibration = Calibration(
-        thresholds={protocol: 0.5},
-        scores=[],
-        scale={"low": 0.0, "high": 1.0},
-        n_cases=0,
-        n_voxels=0,
-        default=protocol,
-        notes=["imported predictions: nothing was calibrated"],
-    )
+        thresholds={protocol: 0.5}, scores=[], scale={"low": 0.0, "high": 1.0}, n_cases=0, n_voxels=0,
+        default=protocol, notes=["imported predictions: nothing was calibrated"],
+    )  # fmt: skip
     chosen = [case for case in cohort if case.case in files]
     failed: dict[str, Exception] = {}
     with atomic_path(out) as temporary:
