@@ -54,25 +54,19 @@ def write_figures(
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         whole = [row for row in own if is_plain(row)]
-        drawn += [
-            ap_points(target, whole, task),
-            domain_shift(target, whole, task),
-            score_grid(target, whole, task),
-        ]
+        drawn += [draw(target, whole, task) for draw in (ap_points, domain_shift, score_grid)]
         plain = {row["label"] for row in whole}
         for cohort in dict.fromkeys(row["cohort"] for row in whole):
+            wanted = {(task, cohort, label, 0): label for label in plain}
             seen = {
-                key[2]: Picture.load(path)
-                for key, path in (pictures or {}).items()
-                if key[:2] == (task, cohort) and key[2] in plain and not key[3]
+                wanted[key]: Picture.load(path) for key, path in (pictures or {}).items() if key in wanted
             }
             drawn.append(strip(target, seen, whole, task, cohort))
         for cohort in dict.fromkeys(row["cohort"] for row in whole if row["metric"] == "AP"):
             there = [row for row in whole if row["cohort"] == cohort]
             name = f"{task}-{cohort}"
-            bins = {
-                key[2]: value for key, value in histograms.items() if key[:2] == (task, cohort) and not key[3]
-            }
+            place = task, cohort
+            bins = {key[2]: each for key, each in histograms.items() if key[:2] == place and not key[3]}
             kept = {label: bins[label] for label in drawing.ordered(there) if label in bins}
             drawn += [
                 residual_histograms(target, kept, name),
@@ -240,9 +234,8 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
     if not pairs:
         return None
     colour = drawing.colours(rows)
-    figure, axes = drawing.grid(
-        1, len(pairs), width=5.4, height=0.27 * len({row["label"] for row in rows}) + 1.6
-    )
+    height = 0.27 * len({row["label"] for row in rows}) + 1.6
+    figure, axes = drawing.grid(1, len(pairs), width=5.4, height=height)
     for axis, cohort in zip(axes, pairs, strict=True):
         own, moved = (
             means([row for row in rows if row["cohort"] == each], "l1-RE_N")

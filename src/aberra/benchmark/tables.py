@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES, UNDERTRAINED, is_plain, means
@@ -117,11 +118,8 @@ def overview(rows: Rows) -> Table:
         key: means([row for row in chosen if (row["task"], row["cohort"]) == key], "AP", PROTOCOLS)
         for key in cohorts
     }
-    labels = [
-        label
-        for label in dict.fromkeys(row["label"] for row in chosen)
-        if all(label in values[key] for key in cohorts)
-    ]
+    named = dict.fromkeys(row["label"] for row in chosen)
+    labels = [label for label in named if all(label in values[key] for key in cohorts)]
     ranks = {
         label: sum(1 + sum(values[key][other] > values[key][label] for other in labels) for key in cohorts)
         / max(1, len(cohorts))
@@ -160,9 +158,7 @@ def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
         cells = []
         for level in levels:
             at = [row for row in own if row["protocol"] == level]  # one a seed
-            value, low, high = (
-                sum(float(row[key]) for row in at) / len(at) for key in ("value", "low", "high")
-            )
+            value, low, high = (fmean(float(row[key]) for row in at) for key in ("value", "low", "high"))
             cells.append(Cell(f"{value:.3f} [{low:.3f}, {high:.3f}]"))
         body.append((label, (*cells, *_facts(own[0]))))
     caption = (
@@ -189,8 +185,10 @@ def write_tables(
     Cohorts with lesions are compared; of those without, the table says what share of them is flagged.
     """
     target = folder / "tables"
-    keys = dict.fromkeys(
-        (row["task"], row["cohort"]) for row in rows if row["metric"] == "AP" and is_plain(row)
+    plain = [row for row in rows if is_plain(row)]
+    keys, healthy = (
+        dict.fromkeys((row["task"], row["cohort"]) for row in plain if row["metric"] == metric)
+        for metric in ("AP", FPR)
     )
     tables = {
         f"{task}-{cohort}": comparison(
@@ -206,9 +204,6 @@ def write_tables(
     }
     if len(keys) > 1:
         tables = {"overview": overview(rows)} | tables
-    healthy = dict.fromkeys(
-        (row["task"], row["cohort"]) for row in rows if row["metric"] == FPR and is_plain(row)
-    )
     tables |= {
         f"{task}-{cohort}": false_positives(rows, task=task, cohort=cohort)
         for task, cohort in healthy
@@ -229,12 +224,7 @@ def write_tables(
 
 def as_markdown(table: Table) -> str:
     """Render: the best in bold, ties with †, baselines in italics."""
-    lines = [
-        f"**{table.title}**",
-        "",
-        "| " + " | ".join(table.header) + " |",
-        "|---" * len(table.header) + "|",
-    ]
+    lines = [f"**{table.title}**", "", f"| {' | '.join(table.header)} |", "|---" * len(table.header) + "|"]
     for name, cells in table.rows:
         shown = [f"*{name}*" if name in table.baselines else name]
         shown += [(f"**{cell.text}**" if cell.best else cell.text) + _mark(cell) for cell in cells]

@@ -134,11 +134,9 @@ def _open(source: Cohort | list[Path]) -> _Seen:
 
 def _wanted(case: Case, model: Fingerprint | None, channels: Sequence[str] | None) -> list[str]:
     """The channels to read: those asked for, else the model's where the case has them, else all."""
-    if channels:
-        return list(channels)
-    if model is not None and all(name in case.channels for name in model.channels):
+    if not channels and model is not None and all(name in case.channels for name in model.channels):
         return list(model.channels)
-    return list(case.channels)
+    return list(channels or case.channels)
 
 
 def _case(
@@ -176,12 +174,10 @@ def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
         return
     for name, channel in zip(volume.channels, volume.data, strict=True):
         if _like_labels(channel):
+            values = f"{len(np.unique(channel))} different values, all whole numbers"
+            what = f"{case.case}: {name} looks like a label map: {values}"
             seen.add(
-                "warn",
-                "intensity",
-                f"{case.case}: {name} looks like a label map: {len(np.unique(channel))} different values, all whole numbers",
-                "make sure that it is the scan, not its segmentation",
-                [case.case],
+                "warn", "intensity", what, "make sure that it is the scan, not its segmentation", [case.case]
             )
     if taken.foreground_fraction < NEARLY_EMPTY:
         what = f"{case.case}: only {taken.foreground_fraction:.2%} of the scan is foreground"
@@ -219,12 +215,9 @@ def _describe(seen: _Seen) -> Fingerprint | None:
         seen.add("error", "dimensions", *_parted(error))
         return None
     unread = len(seen.cases) - len(seen.measures)
-    seen.add(
-        "ok",
-        "format",
-        f"{seen.name}: {found.n_cases} {found.kind}(s), {', '.join(names)}, stored as {_counted(found.dtypes)}"
-        + (f"; {unread} unreadable" if unread else ""),
-    )
+    rest = f"; {unread} unreadable" if unread else ""
+    what = f"{seen.name}: {found.n_cases} {found.kind}(s), {', '.join(names)}, stored as {_counted(found.dtypes)}"
+    seen.add("ok", "format", what + rest)
     _labels(seen)
     _geometry(seen, found)
     for name in names:
@@ -244,12 +237,9 @@ def _labels(seen: _Seen) -> None:
     patients = len({case.patient for case in seen.cases})
     truth = sum(case.lesion is not None for case in seen.cases)
     splits = Counter(case.split for case in seen.cases if case.split)
-    seen.add(
-        "ok",
-        "cohort",
-        f"{len(seen.cases)} case(s) of {patients} patient(s): {counts}; {truth} with truth"
-        + (f"; splits {_counted(splits)}" if splits else ""),
-    )
+    rest = f"; splits {_counted(splits)}" if splits else ""
+    what = f"{len(seen.cases)} case(s) of {patients} patient(s): {counts}; {truth} with truth"
+    seen.add("ok", "cohort", what + rest)
 
 
 def _geometry(seen: _Seen, found: Fingerprint) -> None:
