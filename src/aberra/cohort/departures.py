@@ -135,13 +135,10 @@ def _intensities(seen: Fingerprint, model: Fingerprint, mine: str, theirs: str) 
     name = mine if mine == theirs else f"{mine} (read as {theirs})"
     hounsfield = [fp.percentile(ch, 1) < HOUNSFIELD for fp, ch in ((seen, mine), (model, theirs))]
     if hounsfield[0] != hounsfield[1]:
-        yield Finding(
-            level="warn",
-            topic="scale",
-            what=f"{name}: {'looks' if hounsfield[0] else 'does not look'} like CT in Hounsfield units, "
-            f"the model's data {'do' if hounsfield[1] else 'do not'}",
-            remedy="export with the rescale slope and intercept applied, or use a model of this modality",
-        )
+        looks, others = ("looks", "do not") if hounsfield[0] else ("does not look", "do")
+        what = f"{name}: {looks} like CT in Hounsfield units, the model's data {others}"
+        remedy = "export with the rescale slope and intercept applied, or use a model of this modality"
+        yield Finding(level="warn", topic="scale", what=what, remedy=remedy)
         return
     distance = contrast_distance(seen, model, mine, theirs)
     limit = max(CONTRAST, 1.5 * float(model.intensity[theirs]["spread"]))

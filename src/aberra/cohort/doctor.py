@@ -221,13 +221,10 @@ def _describe(seen: _Seen) -> Fingerprint | None:
     _labels(seen)
     _geometry(seen, found)
     for name in names:
-        seen.add(
-            "ok",
-            "intensity",
-            f"{name}: foreground {found.percentile(name, 0.5):.4g} to {found.percentile(name, 99.5):.4g} "
-            f"(0.5 to 99.5 %), median {found.percentile(name, 50):.4g}, "
-            f"{found.intensity[name]['zero_fraction']:.0%} exact zeros",
-        )
+        low, median, high = (f"{found.percentile(name, level):.4g}" for level in (0.5, 50, 99.5))
+        zeros = f"{found.intensity[name]['zero_fraction']:.0%} exact zeros"
+        what = f"{name}: foreground {low} to {high} (0.5 to 99.5 %), median {median}, {zeros}"
+        seen.add("ok", "intensity", what)
     return found
 
 
@@ -262,13 +259,9 @@ def _geometry(seen: _Seen, found: Fingerprint) -> None:
         what = f"voxel edges differ up to {wide:.1f}-fold between cases"
         seen.add("info", "spacing", what, "they are resampled; report results by protocol")
     extent = " × ".join(f"{value:.0f}" for value in found.extent_mm["median"])
-    seen.add(
-        "ok",
-        "coverage",
-        f"foreground {extent} mm (S, P, L), {found.foreground_fraction:.0%} of the grid "
-        f"({_counted(found.foreground)}); skull-stripped: {'yes' if found.skull_stripped else 'no'}, a guess: "
-        f"{found.skull_reason}",
-    )
+    share = f"{found.foreground_fraction:.0%} of the grid ({_counted(found.foreground)})"
+    skull = f"skull-stripped: {'yes' if found.skull_stripped else 'no'}, a guess: {found.skull_reason}"
+    seen.add("ok", "coverage", f"foreground {extent} mm (S, P, L), {share}; {skull}")
 
 
 def _against(seen: _Seen, model: Fingerprint) -> None:

@@ -73,15 +73,9 @@ class Cohort(Sequence[Case]):
             raise MismatchError(
                 f"{self.source}: no split '{split}'; there are: {', '.join(sorted(splits)) or 'none'}"
             )
-        return Cohort(
-            (
-                case
-                for case in self
-                if (split is None or case.split == split) and (healthy is None or case.healthy == healthy)
-            ),
-            self.source,
-            self.warnings,
-        )
+        cases = (case for case in self if healthy is None or case.healthy == healthy)
+        chosen = (case for case in cases if split is None or case.split == split)
+        return Cohort(chosen, self.source, self.warnings)
 
     def data_hash(self, channels: Sequence[str] | None = None) -> str:
         """Hash of names and contents of all cases; the order does not matter."""

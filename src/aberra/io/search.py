@@ -103,15 +103,10 @@ def named(groups: Sequence[Sequence[Path]], warnings: list[str]) -> list[tuple[s
                 )
         found.append((name, first))
     names = [name for name, _ in found]
-    return [
-        (
-            case_name(Path(real(path).parent.name, path.name))
-            if names.count(name) > 1 and _whose(path)
-            else name,
-            path,
-        )
-        for name, path in found
-    ]
+    for index, (name, path) in enumerate(found):
+        if names.count(name) > 1 and _whose(path):
+            found[index] = case_name(Path(real(path).parent.name, path.name)), path
+    return found
 
 
 def case_name(path: Path) -> str:

@@ -58,7 +58,7 @@ def voxel_figures(
     scores = (used.astype(np.uint32) << histogram.shift).view(np.float32)
     true, false = hits.cumsum(), misses.cumsum()
     recall, rate = true / true[-1], false / false[-1]
-    whole = {"xlim": (0, 1), "ylim": (0, 1.02)}
+    whole: dict[str, Any] = {"xlim": (0, 1), "ylim": (0, 1.02)}
 
     figure, axes = _figure("Precision and recall, all voxels", "recall", "precision")
     pick = _thinned(recall)

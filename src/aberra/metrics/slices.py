@@ -45,10 +45,8 @@ class SliceScores:
     ) -> None:
         """Add a case: arrays (D, H, W) on the scan's grid."""
         axis = values.shape.index(1) if 1 in values.shape else superior_axis(affine)
-        values, (truth, region) = (
-            np.moveaxis(values, axis, 0),
-            (np.moveaxis(m, axis, 0) for m in (truth, region)),
-        )
+        values = np.moveaxis(values, axis, 0)
+        truth, region = (np.moveaxis(marks, axis, 0) for marks in (truth, region))
         area = region.sum(axis=(1, 2))
         lesion = (truth & region).sum(axis=(1, 2))
         used = np.flatnonzero((area > MIN_SHARE * area.max()) & ((lesion == 0) | (lesion >= LESION_VOXELS)))

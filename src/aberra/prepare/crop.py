@@ -46,10 +46,8 @@ class Crop:
         box: tuple[slice, ...] = tuple(slice(0, length) for length in volume.shape)
         if self.centre == "mask" and volume.mask is not None and volume.mask.any():
             box = box_of(volume.mask)
-        low = [
-            (part.start + part.stop - edge) // 2 if edge else 0
-            for part, edge in zip(box, self.shape, strict=True)
-        ]
+        parts = zip(box, self.shape, strict=True)
+        low = [(part.start + part.stop - edge) // 2 if edge else 0 for part, edge in parts]
         shape = tuple(edge or length for edge, length in zip(self.shape, volume.shape, strict=True))
         if np.prod(shape) > max(LARGEST, int(np.prod(volume.shape))):
             raise InputError(
@@ -67,8 +65,8 @@ class Crop:
         if volume.mask is not None and cropped.mask is not None:
             lost = 1 - cropped.mask.sum() / max(1, volume.mask.sum())
             if lost > 1e-3:
-                return warn(
-                    cropped,
-                    f"{lost:.1%} of the foreground lies outside the model's field of view and is not judged",
+                note = (
+                    f"{lost:.1%} of the foreground lies outside the model's field of view and is not judged"
                 )
+                return warn(cropped, note)
         return cropped

@@ -231,10 +231,7 @@ def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *,
     """Write missing cases in parallel, then the manifest."""
     cases: list[Case | None] = [*origin] if origin else [None] * plan.cases
     names = [case.case if case else f"phantom-{index:04d}" for index, case in enumerate(cases)]
-    jobs = {
-        name: partial(_write_case, folder, plan, index, name, cases[index])
-        for index, name in enumerate(names)
-    }
+    jobs = {name: partial(_write_case, folder, plan, i, name, cases[i]) for i, name in enumerate(names)}
     inputs = [Path(path) for path in plan.masks]
     if origin:
         inputs += inputs_of(Cohort(origin))

@@ -253,12 +253,8 @@ def _deformed(
         )
         far = np.linalg.norm(offset, axis=-1, keepdims=True)
         # tissue at the border looks as far inwards as it was pushed, decaying over a radius and a half
-        push = (
-            lesion.mass
-            * np.exp(-((far / (1.6 * lesion.radius)) ** 2))
-            * offset
-            / np.maximum(far, lesion.radius)
-        )
+        decay = lesion.mass * np.exp(-((far / (1.6 * lesion.radius)) ** 2))
+        push = decay * offset / np.maximum(far, lesion.radius)
         where[..., :] -= (push @ turn) / np.array(head.scale) * (np.array((1, 1, -1)) if head.mirror else 1)
     return (look(where, box) if pushing else labels), centres
 

@@ -91,10 +91,8 @@ def draw_lesion(
     elif boxed or source == "foreign-shifted":  # from anywhere in the foreground
         offset = [int(index) for index in centre - places[rng.integers(len(places))]]
     else:
-        reach = [
-            max(1, round(3 * radius / step)) if length > 1 else 0
-            for step, length in zip(volume.spacing, volume.shape, strict=True)
-        ]
+        axes = zip(volume.spacing, volume.shape, strict=True)
+        reach = [max(1, round(3 * radius / step)) if length > 1 else 0 for step, length in axes]
         offset = [int(rng.integers(-each, each + 1)) if each else 0 for each in reach]
     if blends:
         blend = str(rng.choice(list(blends)))
@@ -253,10 +251,8 @@ def _core(
     foreground: NDArray[np.bool], radius_mm: float, spacing: tuple[float, float, float]
 ) -> NDArray[np.bool]:
     """Foreground whose surroundings are foreground, too, so that most of the lesion lies inside."""
-    size = [
-        max(1, 2 * round(0.8 * radius_mm / step) + 1) if length > 1 else 1
-        for step, length in zip(spacing, foreground.shape, strict=True)
-    ]
+    axes = zip(spacing, foreground.shape, strict=True)
+    size = [max(1, 2 * round(0.8 * radius_mm / step) + 1) if length > 1 else 1 for step, length in axes]
     core = foreground
     for axis, edge in enumerate(size):
         line = np.ones([edge if other == axis else 1 for other in range(3)], dtype=bool)

@@ -28,12 +28,8 @@ def soft_shape(
     half = [
         int(np.ceil(reach / step)) if length > 1 else 0 for step, length in zip(spacing, shape, strict=True)
     ]
-    points = np.stack(
-        np.meshgrid(
-            *[(np.arange(-each, each + 1) * step) for each, step in zip(half, spacing, strict=True)],
-            indexing="ij",
-        )
-    ).astype(np.float32)
+    axes = [np.arange(-each, each + 1) * step for each, step in zip(half, spacing, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
     rng = np.random.default_rng([parameters.seed, 3])
     if parameters.shape == "mask":
         depth = _from_file(parameters, points, rng)

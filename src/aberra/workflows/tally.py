@@ -173,9 +173,7 @@ class Tally:
             "protocol": ", ".join(sorted({row["protocol"] for row in judged})),
             "cases": len(judged),
             "empty": sum(row["mask_empty"] for row in judged),
-            "empty_healthy": sum(
-                row["mask_empty"] for row in self.cases if row["label"] == 0 and "mask_empty" in row
-            ),
+            "empty_healthy": sum(row.get("mask_empty", False) for row in self.cases if row["label"] == 0),
         }
         for name in ("dice", "jaccard", "hd95_mm"):
             found[name] = self._mean(f"mask_{name}")["mean"]
