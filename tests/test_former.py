@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from aberra.detector import Detector
 from aberra.errors import ConfigError
 from aberra.former import present_score, without_idle
 from aberra.method import Method
@@ -194,6 +195,7 @@ def test_a_former_setting_is_refused_with_its_present_name():
         ("pddpm", "start", "score.restore.start"),
         ("disyre", "severities", "score.restore.draws"),
         ("ddpm-segmentation", "sampling_steps", "score.steps"),
+        ("vae", "dims", "prepare.dims"),
     ):
         with pytest.raises(ConfigError, match=f"model.{key}: is {now} now"):
             Method.load(name, {f"model.{key}": 3})
@@ -272,3 +274,17 @@ def test_a_name_stands_for_a_table():
     chosen = Method.load("vae", {"model.network": "zimmerer", "model.network.width": 4})
     assert chosen.model["network"] == {"name": "zimmerer", "width": 4}
     assert Method.load("dae", {"model.network.width": 4}).model["network"] == {"name": "unet", "width": 4}
+
+
+@pytest.mark.parametrize("prepare", [{}, {"size": 32}, {"dims": 2, "size": 32}])
+def test_dimensions_that_were_the_models_are_the_preparations(prepare):
+    method = Method(name="old", model={"name": "dae", "dims": 3}, score={"name": "residual"}, prepare=prepare)
+    assert method.model == {"name": "dae"}
+    assert method.prepare == prepare | {"dims": 3}
+
+
+def test_dimensions_of_a_shipped_detectors_model_are_read_as_the_preparations():
+    detector = Detector.load("flair")
+    assert "dims" not in detector.method.model
+    assert detector.method.prepare["dims"] == detector.dims == 3
+    assert detector.asking(Method.load("synthetic-lesions")).method.learnt == detector.method.learnt

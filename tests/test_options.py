@@ -118,18 +118,13 @@ def _unweighed(request, monkeypatch):
         monkeypatch.setattr("aberra.registry._weigh", lambda *_: None)
 
 
-def _given(kind: str) -> Sequence[str]:
-    """Arguments that are no options."""
-    return [*SHAPE] if kind == "networks" else GIVEN
-
-
 COMPONENTS = [(kind, name) for kind in SECTIONS for name in sorted(names(kind))]
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=lambda each: each)
 def test_any_value_of_any_option_works_or_is_refused(kind, name):
     base = _required(kind, name)
-    options = {key: each for key, each in accepted(lookup(kind, name)).items() if key not in _given(kind)}
+    options = {key: each for key, each in accepted(lookup(kind, name)).items() if key not in GIVEN}
     for option, (annotation, default) in options.items():
         fitting, refused = [default] if default is not None else [], 0
         for value in _values(annotation):
@@ -152,7 +147,7 @@ def test_every_option_says_what_it_takes(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=lambda each: each)
 def test_an_unknown_option_names_the_nearest(kind, name):
-    known = [key for key in accepted(lookup(kind, name)) if key not in _given(kind)]
+    known = [key for key in accepted(lookup(kind, name)) if key not in GIVEN]
     wrong = f"{known[0]}x" if known else "width"
     with pytest.raises(
         ConfigError,
@@ -172,7 +167,7 @@ def test_an_unknown_option_names_the_nearest(kind, name):
     ids=["training", "postprocess", "case", "prepare"],
 )
 def test_any_value_of_any_key_of_a_section_works_or_is_refused(make, target):
-    keys = {key: each for key, each in accepted(target).items() if key not in {"fingerprint", "dims"}}
+    keys = {key: each for key, each in accepted(target).items() if key != "fingerprint"}
     assert keys
     assert all(annotation is not Any for annotation, _ in keys.values())
     for key, (annotation, _) in keys.items():
@@ -240,6 +235,8 @@ def test_any_value_of_a_setting_is_refused_before_a_cohort_is_read(section):
         ({"prepare.steps": [], "prepare.size": 32, "prepare.normalise": "none"}, "[prepare] with its own steps"),
         ({"prepare.steps": [{"name": "orient"}]}, "needs size"),
         ({"model.size": [8, 8]}, "unknown option of vae: 'size'"),
+        ({"prepare.dims": 4}, "prepare.dims=4: expected 3 or less"),
+        ({"model.dims": 3}, "model.dims: is prepare.dims now"),
     ],
 )  # fmt: skip
 def test_messages_say_what_was_expected(setting, message):

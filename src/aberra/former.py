@@ -12,7 +12,8 @@ Options of networks were options of every model. Now they are a table ``network`
     {name = "vae", network = {name = "zimmerer", width = 8}}
 
 What a model is only asked with (steps of a sampler, where to start, how many severities) were options of three models. Now they are the
-score's, so that changing one asks for no new training.
+score's, so that changing one asks for no new training. Whether slices or volumes are looked at (``dims``) was an option of the model, too,
+and is one of the preparation.
 
 Method files and saved detectors are read as they were written; a setting of a user's (``--set``) is refused with the name that it has now.
 """
@@ -98,6 +99,8 @@ def successor(model: object, option: str, value: object = None) -> str | None:
         option: as in ``[model]``.
         value: that it is set to.
     """
+    if option == "dims":
+        return "prepare.dims"
     if not isinstance(model, str):
         return None
     if option == "network" and value == "original" and model in ORIGINAL:
@@ -113,13 +116,15 @@ def present_method(sections: Mapping[str, Any], model: object) -> dict[str, Any]
     """Sections of a method, or of changes to one, in the present form.
 
     Args:
-        sections: name to table; others than ``model``, ``score`` and ``case`` stay as they are.
+        sections: name to table; others than ``model``, ``prepare``, ``score`` and ``case`` stay as they are.
         model: name of the model.
     """
     present, model = dict(sections), model if isinstance(model, str) else ""
     if isinstance(present.get("case", {}).get("score"), Mapping):
         present["case"] = present["case"] | {"score": present_score(present["case"]["score"])}
     options, score = _networked(present.get("model", {}), model), present_score(present.get("score", {}))
+    if "dims" in options:
+        present["prepare"] = dict(present.get("prepare", {})) | {"dims": options.pop("dims")}
     moved = {
         key.rpartition(".")[2]: options.pop(old) for old, key in USE.get(model, {}).items() if old in options
     }

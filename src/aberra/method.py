@@ -80,7 +80,7 @@ class Method:
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
         postprocess: keys of :class:`aberra.detector.postprocess.PostProcess`.
-        prepare: ``steps`` (a whole recipe) or wishes for :func:`aberra.prepare.plan`.
+        prepare: ``dims``, and ``steps`` (a whole recipe) with ``size`` or wishes for :func:`aberra.prepare.plan`.
         case: keys of :class:`aberra.detector.postprocess.CaseScore`.
         tiny: section to what :meth:`at_test_size` changes in it.
         conformance: keys of :class:`Conformance`.
@@ -107,7 +107,10 @@ class Method:
     conformance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        model = self.model.get("name")
+        name = self.model.get("name")
+        model = (
+            name if isinstance(name, str) else ""
+        )  # what it is instead is refused where the model is built
         present = present_method({section: getattr(self, section) for section in SECTIONS}, model)
         for section, table in {**present, "tiny": present_method(self.tiny, model)}.items():
             object.__setattr__(self, section, table)

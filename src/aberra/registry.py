@@ -36,7 +36,7 @@ SECTIONS: dict[Kind, str] = {
 FOLDERS = {"networks": "nets"}
 """Where the classes of a kind are that is not called like its folder."""
 
-GIVEN = ("channels", "size")
+GIVEN = ("channels", "dims", "size")
 """Arguments of models and networks that the cohort and ``[prepare]`` decide."""
 
 
@@ -133,8 +133,7 @@ def named(kind: Kind, config: Mapping[str, Any]) -> tuple[type[Any], dict[str, A
     cls = lookup(kind, name)
     where = name if kind == "prepare" else SECTIONS[kind]
     title = f"network {name}" if kind == "networks" else name
-    given = (*GIVEN, "dims") if kind == "networks" else GIVEN
-    options = checked(cls, options, where, title=title, given=given)
+    options = checked(cls, options, where, title=title, given=GIVEN)
     if hasattr(cls, "NETWORK"):
         named("networks", network_of(cls, options.get("network")))
     return cls, options
