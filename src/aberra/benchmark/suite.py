@@ -172,13 +172,8 @@ class Suite:
         tables = list[dict[str, Any]]
         whole = conforming(content.pop("catalogue", False), bool, f"{path}: catalogue")
         rows = conforming(content.pop("methods", []), tables, f"{path}: methods")
-        grid = checked(
-            _grid,
-            conforming(content.pop("grid", {}), dict[str, Any], f"{path}: grid"),
-            "grid",
-            source=path,
-            given=("path",),
-        )
+        grid = conforming(content.pop("grid", {}), dict[str, Any], f"{path}: grid")
+        grid = checked(_grid, grid, "grid", source=path, given=("path",))
         methods = [row for each in rows for row in _entries(each, path)]
         methods += _grid(**grid, path=path)
         there = {row.name for row in methods}
@@ -195,9 +190,8 @@ class Suite:
             for name, each in conforming(content.pop("cohorts", {}), named, f"{path}: cohorts").items()
         }
         for key, value in (overrides or {}).items():
-            table, name = (
-                ("budget", key.removeprefix("budget.")) if key.startswith("budget.") else ("settings", key)
-            )
+            name = key.removeprefix("budget.")
+            table = "settings" if name == key else "budget"
             own = conforming(content.get(table, {}), dict[str, Any], f"{path}: {table}")
             content[table] = own | {name: value}
         suite: Suite = _build(
@@ -234,12 +228,7 @@ class Suite:
 
     def _check_cohorts(self, path: Path) -> None:
         for task in self.tasks:
-            for cohort in (
-                task.train,
-                task.validation,
-                *task.test,
-                *([task.healthy] if task.healthy else []),
-            ):
+            for cohort in (task.train, task.validation, *task.test, *filter(None, [task.healthy])):
                 if cohort not in self.cohorts:
                     raise unknown(f"cohort in {path}:", cohort, self.cohorts)
         for name, spec in self.cohorts.items():

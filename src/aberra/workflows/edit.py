@@ -169,7 +169,7 @@ def edit(
             f"the mask has shape {wanted.shape}, the scan {volume.shape}; draw it on the scan's grid"
         )
     prepared = detector.recipe(volume.with_(lesion=wanted))
-    inside = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+    inside = prepared.judged
     drawn = None if wanted is None else np.asarray(prepared.lesion)
     chosen = _slices(inside, drawn) & inside
 
@@ -270,16 +270,7 @@ def _units(prepared: Volume, volume: Volume) -> NDArray[np.float32]:
     from aberra.prepare import back
 
     there = back(prepared.data, prepared, volume)
-    judged = (
-        back(
-            np.ones(prepared.shape, np.float32)
-            if prepared.mask is None
-            else prepared.mask.astype(np.float32),
-            prepared,
-            volume,
-        )
-        > 0.99
-    )
+    judged = back(prepared.judged.astype(np.float32), prepared, volume) > 0.99
     slopes = []
     for original, normalised in zip(volume.data, there, strict=True):
         a, b = normalised[judged], original[judged]
