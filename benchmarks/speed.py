@@ -53,7 +53,7 @@ def volumes(count: int = 4) -> list[Volume]:
 def network(name: str, device: torch.device) -> torch.nn.Module:
     """The catalogue's model at 128², one channel, in the memory format that aberra chooses."""
     torch.manual_seed(0)
-    options = {"width": 16} if name == "dae" else {}
+    options = {"network": {"width": 16}} if name == "dae" else {}
     model: torch.nn.Module = build("models", {"name": name, **options}, channels=1, dims=2, size=(SIZE, SIZE))
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -6,7 +6,7 @@ from aberra.detector import Detector
 from aberra.errors import ConfigError
 from aberra.former import present_score, without_idle
 from aberra.method import Method
-from aberra.registry import lookup
+from aberra.registry import lookup, named
 from aberra.scores import SmoothedScore, check_pairing
 
 SCORES = [
@@ -180,6 +180,16 @@ def test_tests_of_a_former_method_file_are_read_too():
     assert method.at_test_size().score["restore"] == PDDPM | {"start": 100}
 
 
+def test_a_former_file_over_a_present_one_is_asked_as_it_says(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('base = "pddpm"\n[model]\nstart = 250\n')
+    assert Method.load(own).score["restore"] == PDDPM | {"start": 250}
+    own.write_text('base = "ddpm-segmentation"\n[model]\nsampling_steps = 100\n')
+    assert Method.load(own).score == Method.load("ddpm-segmentation", {"score.steps": 100}).score
+    own.write_text('base = "disyre"\n[model]\nseverities = 6\n')
+    assert Method.load(own).score == Method.load("disyre").score  # its draws are the score's own
+
+
 def test_a_former_setting_is_refused_with_its_present_name():
     for name, key, now in (
         ("pddpm", "start", "score.restore.start"),
@@ -194,6 +204,76 @@ def test_a_former_setting_is_refused_with_its_present_name():
 def test_a_setting_of_use_asks_for_no_new_training():
     for name, key in (("pddpm", "score.restore.start"), ("ddpm-segmentation", "score.steps")):
         assert Method.load(name, {key: 7}).learnt == Method.load(name).learnt
+
+
+SPATIAL = {"name": "unified-spatial"}
+NETWORKS = [
+    ("vae", {"width": 8, "dropout": 0.1}, {"width": 8, "dropout": 0.1}),
+    ("vae", {"network": "original", "width": 8}, {"name": "zimmerer", "width": 8}),
+    ("cevae", {"network": "unified"}, {"name": "unified"}),
+    ("aae", {"network": "original"}, {"name": "residual"}),
+    ("fanogan", {"network": "original", "width": 16}, {"name": "residual", "width": 16}),
+    ("gmvae", {"network": "original"}, {"name": "you"}),
+    ("gmvae", {"network": "original", "bottleneck": "spatial"}, {"name": "you"}),
+    ("gmvae", {"bottleneck": "spatial"}, SPATIAL),
+    ("gmvae", {"network": "unified", "bottleneck": "dense", "width": 16}, {"name": "unified", "width": 16}),
+    ("ae", {"bottleneck": "spatial"}, SPATIAL | {"dropout": 0.2}),
+    ("constrained-ae", {"bottleneck": "spatial", "dropout": 0.0}, SPATIAL | {"dropout": 0.0}),
+    ("context-ae", {"bottleneck": "dense"}, {"name": "unified"}),
+    ("dae", {"width": 16, "depth": 3}, {"width": 16, "depth": 3}),
+    ("vqvae", {"width": 16}, {"width": 16}),
+    ("pddpm", {"blocks": 2, "attention": [16]}, {"blocks": 2, "attention": [16]}),
+    ("guided-ddpm", {"width": 16, "multipliers": [1, 2]}, {"width": 16, "multipliers": [1, 2]}),
+]
+
+
+@pytest.mark.parametrize(("model", "former", "network"), NETWORKS)
+def test_options_of_networks_that_were_a_models_are_its_networks(model, former, network):
+    method = Method(name="old", model={"name": model} | former, score={"name": "residual"})
+    assert method.model == {"name": model, "network": network}
+    assert Method(**method.to_dict()) == method
+    named("models", method.model)
+
+
+@pytest.mark.parametrize("model", ["segnet", "skip-ae", "scale-space-ae", "mine"])
+def test_models_that_are_their_own_network_keep_their_options(model):
+    options = {"name": model, "width": 8}
+    assert Method(name="old", model=options, score={"name": "residual"}).model == options
+
+
+def test_a_former_file_over_a_present_one_and_its_tests(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('base = "andi"\n[model]\nwidth = 64\n[tiny]\nmodel.width = 4\n')
+    method = Method.load(own)
+    assert method.model["network"] == Method.load("andi").model["network"] | {"width": 64}
+    assert method.at_test_size().model["network"] == method.model["network"] | {
+        "width": 4,
+        "multipliers": [1, 2],
+    }
+    own.write_text('base = "gmvae-spatial"\n[model]\nbottleneck = "dense"\n')
+    assert Method.load(own).model["network"] == {"name": "unified"}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "now"),
+    [
+        ("dae", "width", 8, "model.network.width"),
+        ("andi", "multipliers", [1, 2], "model.network.multipliers"),
+        ("ae", "bottleneck", "spatial", "model.network=unified-spatial"),
+        ("vae", "network", "original", "model.network=zimmerer"),
+        ("gmvae", "network", "original", "model.network=you"),
+    ],
+)
+def test_a_former_setting_of_a_network_is_refused_with_its_present_name(name, key, value, now):
+    with pytest.raises(ConfigError, match=f"model.{key}: is {now} now"):
+        Method.load(name, {f"model.{key}": value})
+
+
+def test_a_name_stands_for_a_table():
+    assert Method.load("vae", {"model.network": "zimmerer"}).model["network"] == {"name": "zimmerer"}
+    chosen = Method.load("vae", {"model.network": "zimmerer", "model.network.width": 4})
+    assert chosen.model["network"] == {"name": "zimmerer", "width": 4}
+    assert Method.load("dae", {"model.network.width": 4}).model["network"] == {"name": "unet", "width": 4}
 
 
 @pytest.mark.parametrize("prepare", [{}, {"size": 32}, {"dims": 2, "size": 32}])

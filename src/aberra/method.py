@@ -1,8 +1,8 @@
 """A method is data: one TOML file that pairs a model, a score and post-processing.
 
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
-``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[score]``, with a ``name`` of its own
-replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
+``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[model]`` or ``[score]``, with a
+``name`` of its own replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
 
 What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no method but can be a ``base``,
 and ``@key`` in ``reference`` and ``deviations`` stands for a text of ``catalogue/_texts.toml``.
@@ -76,7 +76,7 @@ class Method:
         cost: what it takes to train and to run.
         when: when to use it.
         failure: what it is known to miss.
-        model: ``name`` and hyper-parameters.
+        model: ``name`` and hyper-parameters, ``network`` among them; a former form is read as the present one, as of the score.
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
         postprocess: keys of :class:`aberra.detector.postprocess.PostProcess`.
@@ -160,8 +160,10 @@ class Method:
             section, *path = key.split(".")
             if section not in SECTIONS or not all(path) or not path:
                 raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
-            if section == "model" and (now := successor(self.model.get("name"), path[0])):
+            if section == "model" and (now := successor(self.model.get("name"), path[0], value)):
                 raise ConfigError(f"{key}: is {now} now")
+            if key == "model.network" and isinstance(value, str):
+                value = {"name": value}  # noqa: PLW2901
             content[section] = _with(content[section], path, value)
         return type(self)(**content)
 
@@ -293,6 +295,8 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     content = read_toml(source)
     base = conforming(content.pop("base", None), str | None, f"{source}: base")
     content = _known(content, source)
+    if isinstance(network := content.get("model", {}).get("network"), str):
+        content["model"] = content["model"] | {"network": {"name": network}}
     if "reference" in content:
         content["reference"] = _spelt(content["reference"], source)
     if "deviations" in content:
@@ -313,7 +317,8 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         if key not in SECTIONS or "name" in value:
             merged[key] = value
         else:
-            merged[key] = _merged(merged[key], value) if key == "score" else merged[key] | value
+            deep = key in ("model", "score")
+            merged[key] = _merged(merged[key], value) if deep else merged[key] | value
     merged["tiny"] = _merged(kept, content["tiny"])
     return {key: own[key] for key in INHERITED if key in own} | merged
 

@@ -25,7 +25,7 @@ from heads import whole_head
 TINY = {
     "prepare.size": 32,
     "model.latent": 8,
-    "model.width": 4,
+    "model.network.width": 4,
     "training.steps": 10,
     "training.batch_size": 4,
 }

@@ -14,7 +14,9 @@ from aberra.models.vae import VAE
 
 def _model(**options):
     torch.manual_seed(0)
-    return AnoVAEGAN(**({"channels": 1, "size": (32, 32), "width": 4, "latent": 8} | options)).eval()
+    return AnoVAEGAN(
+        **({"channels": 1, "size": (32, 32), "network": {"width": 4}, "latent": 8} | options)
+    ).eval()
 
 
 def _loss(model, x, turn=""):

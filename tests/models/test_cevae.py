@@ -12,7 +12,7 @@ from aberra.models.vae import VAE, kl_to_standard_normal
 def _pair(**options):
     """A ceVAE and a VAE with the same weights."""
     torch.manual_seed(0)
-    sizes = {"channels": 1, "size": (32, 32), "width": 4, "latent": 8, "dropout": 0.0}
+    sizes = {"channels": 1, "size": (32, 32), "network": {"width": 4, "dropout": 0.0}, "latent": 8}
     vae_options = {key: value for key, value in options.items() if key in {"masked", "likelihood", "scale"}}
     context, plain = CeVAE(**sizes, **options), VAE(**sizes, **vae_options)
     plain.load_state_dict(context.state_dict())
@@ -89,7 +89,7 @@ def test_it_answers_what_a_vae_answers_and_draws_zimmerers_noise_in_three_dimens
         channels=2,
         dims=3,
         size=(16, 32, 16),
-        width=4,
+        network={"width": 4},
         latent=8,
         fill="random",
         place="anywhere",

@@ -9,7 +9,7 @@ from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM
 from aberra.models.guided_ddpm import GuidedDDPM, area
 
-TINY = {"channels": 1, "size": (16, 16), "width": 8, "multipliers": (1, 2), "attention": ()}
+TINY = {"channels": 1, "size": (16, 16), "network": {"width": 8, "multipliers": (1, 2), "attention": ()}}
 
 
 def _generator():

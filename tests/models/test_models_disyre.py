@@ -10,7 +10,7 @@ from aberra.models.disyre import DISYRE, plant
 from aberra.nets.diffusion_unet import DiffusionUNet
 from aberra.scores.residual import Residual
 
-SMALL = {"width": 4, "multipliers": (1, 2), "attention": ()}
+SMALL = {"network": {"width": 4, "multipliers": (1, 2), "attention": ()}}
 
 
 def _model(size=(32, 32), **options):

@@ -25,8 +25,7 @@ def _segmenter(**options):
     small = {
         "channels": 1,
         "size": SIZE,
-        "width": 4,
-        "multipliers": (1, 2),
+        "network": {"width": 4, "multipliers": (1, 2)},
         "timesteps": 20,
     }
     return DDPMSegmenter(**(small | options))
@@ -113,7 +112,9 @@ def test_a_segnet_names_the_kind_of_unseen_lesions():
 
 
 def test_a_segmenter_draws_the_kinds_in_their_channels():
-    model = _trained(_segmenter(kinds=[1, 4], predicts="image", width=8), 200)
+    model = _trained(
+        _segmenter(kinds=[1, 4], predicts="image", network={"width": 8, "multipliers": (1, 2)}), 200
+    )
     x, _, lesion = _toy(16, 0)
     with torch.inference_mode():
         told = next(model.segmentations(x, 1))

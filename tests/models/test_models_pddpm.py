@@ -11,7 +11,7 @@ from aberra.models.pddpm import PatchedDDPM, grid_of_boxes
 from aberra.nets.diffusion_unet import DiffusionUNet
 from aberra.registry import build
 
-SMALL = {"width": 4, "multipliers": (1, 2), "attention": ()}
+SMALL = {"network": {"width": 4, "multipliers": (1, 2), "attention": ()}}
 
 
 def _model(size=(32, 32), **options):

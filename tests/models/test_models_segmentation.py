@@ -22,7 +22,7 @@ def _segnet(**options):
 def _segmenter(**options):
     torch.manual_seed(0)
     model = DDPMSegmenter(
-        **{"channels": 2, "size": (16, 16), "width": 4, "multipliers": (1, 2), "timesteps": 20} | options
+        **{"channels": 2, "size": (16, 16), "network": {"width": 4, "multipliers": (1, 2)}, "timesteps": 20} | options
     ).eval()  # fmt: skip
     for weight in model.parameters():  # the last convolution starts as zero
         nn.init.normal_(weight, std=0.1)
@@ -190,7 +190,9 @@ def test_the_network_is_called_once_a_step_and_sees_the_image_unchanged():
 
 def test_the_published_network_has_as_many_parameters_as_counted():
     model = DDPMSegmenter(
-        channels=4, size=(256, 256), width=128, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention=(16,)
+        channels=4,
+        size=(256, 256),
+        network={"width": 128, "multipliers": (1, 1, 2, 2, 4, 4), "blocks": 2, "attention": (16,)},
     )
     assert sum(each.numel() for each in model.parameters()) == 113_674_370
 

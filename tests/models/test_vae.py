@@ -11,7 +11,9 @@ from aberra.models.vae import VAE, kl_to_standard_normal
 
 def _model(**options):
     torch.manual_seed(0)
-    return VAE(**{"channels": 1, "size": (32, 32), "width": 4, "latent": 8, "dropout": 0.0} | options)
+    return VAE(
+        **{"channels": 1, "size": (32, 32), "network": {"width": 4, "dropout": 0.0}, "latent": 8} | options
+    )
 
 
 def _seeded():
@@ -121,7 +123,7 @@ def test_zimmerers_network_has_his_layers():
     heads = 2 * (features * 128 + 128)
     decoder = 128 * features + features
     decoder += conv(1024, 256) + conv(256, 64) + conv(64, 16) + conv(16, 16) + conv(16, 1)
-    model = VAE(channels=1, size=(128, 128), network="original")
+    model = VAE(channels=1, size=(128, 128), network="zimmerer")
     assert sum(each.numel() for each in model.parameters()) == encoder + heads + decoder == 34_183_601
     assert sum(each.numel() for each in VAE(channels=1, size=(128, 128)).parameters()) == 1_758_449
     assert not any(isinstance(each, torch.nn.Dropout) and each.p for each in model.modules())
@@ -129,7 +131,7 @@ def test_zimmerers_network_has_his_layers():
 
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 32, 16))])
 def test_zimmerers_network_in_two_and_three_dimensions(dims, size):
-    model = VAE(channels=2, dims=dims, size=size, network="original", width=2, latent=4)
+    model = VAE(channels=2, dims=dims, size=size, network={"name": "zimmerer", "width": 2}, latent=4)
     x = torch.rand(2, 2, *size)
     assert model.reconstruct(x).shape == x.shape
 
@@ -139,10 +141,11 @@ def test_zimmerers_network_in_two_and_three_dimensions(dims, size):
     [
         ({"anneal": "cyclic"}, "Did you mean 'cyclical'"),
         ({"likelihood": "gauss"}, "Known: gaussian, laplace"),
-        ({"network": "orginal"}, "Did you mean 'original'"),
+        ({"network": "zimerer"}, "Did you mean 'zimmerer'"),
         ({"scale": 0.0}, "scale=0"),
         ({"anneal_steps": 0}, "anneal_steps=0"),
-        ({"network": "original", "dropout": 0.2}, "dropout=0.2: only the unified network"),
+        ({"network": {"name": "zimmerer", "dropout": 0.2}}, "unknown option of network zimmerer: 'dropout'"),
+        ({"network": "you"}, "VAE takes residual or unified or zimmerer only"),
     ],
 )
 def test_refuses_what_cannot_work(options, message):

@@ -10,7 +10,9 @@ from aberra.models.vqvae import VQVAE
 
 def _model(**options):
     torch.manual_seed(0)
-    return VQVAE(**({"channels": 1, "size": (32, 32), "width": 4, "words": 16, "latent": 5} | options)).eval()
+    return VQVAE(
+        **({"channels": 1, "size": (32, 32), "network": {"width": 4}, "words": 16, "latent": 5} | options)
+    ).eval()
 
 
 def _generator():
@@ -66,7 +68,7 @@ def test_loss_terms_and_the_gradient_of_the_commitment():
     torch.testing.assert_close(losses["reconstruction"], (x - model.decoder(words)).abs().sum() / 4)
     torch.testing.assert_close(losses["commitment"], ((z - words) ** 2).sum() / 4)
     torch.testing.assert_close(losses["loss"], losses["reconstruction"] + 0.3 * losses["commitment"])
-    bias = model.encoder[-1].bias
+    bias = model.encoder[1].bias
     (found,) = torch.autograd.grad(losses["commitment"], bias)
     torch.testing.assert_close(found, 2 * (z - words).sum(dim=(0, 2, 3)) / 4)
 

@@ -10,7 +10,7 @@ from aberra.restore.patched_diffusion import PatchedDiffusion
 from aberra.scores import check_pairing
 from aberra.scores.residual import Residual
 
-SMALL = {"channels": 1, "size": (16, 16), "width": 4, "multipliers": (1, 2), "attention": ()}
+SMALL = {"channels": 1, "size": (16, 16), "network": {"width": 4, "multipliers": (1, 2), "attention": ()}}
 
 
 @torch.no_grad()

@@ -105,4 +105,4 @@ def test_settings_that_cannot_work_are_refused():
     with pytest.raises(PairingError, match=r"SegmentsInSteps.*: ddpm-segmenter$"):
         check_pairing(SegNet, Segmentation(steps=5))
     with pytest.raises(PairingError, match="ddpm-segmenter, segnet"):
-        check_pairing(DAE(channels=1, size=(8, 8), depth=1, width=4), Segmentation())
+        check_pairing(DAE(channels=1, size=(8, 8), network={"depth": 1, "width": 4}), Segmentation())

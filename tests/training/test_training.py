@@ -46,7 +46,10 @@ def _train(folder, steps, *, model=VAE, workers=None, **options):
     torch.manual_seed(0)
     size = (32, 32)
     network = model(
-        channels=1, dims=2, size=size, width=4, **({"depth": 2} if model is DAE else {"latent": 8})
+        channels=1,
+        dims=2,
+        size=size,
+        **({"network": {"width": 4, "depth": 2}} if model is DAE else {"network": {"width": 4}, "latent": 8}),
     )
     config = TrainingConfig(
         **(
@@ -475,7 +478,7 @@ data = [
     for _ in range(3)
 ]
 torch.manual_seed(0)
-model = VAE(channels=1, size=(32, 32), width=4, latent=8)
+model = VAE(channels=1, size=(32, 32), network={"width": 4}, latent=8)
 folder, steps, devices = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 config = TrainingConfig(steps=steps, batch_size=4, checkpoint_every=5, log_every=1, ema=0.9, validate_every=4, devices=devices)
 summary = train(model, data, config, folder, validation=data[:1], dims=2, size=(32, 32), device="cpu")

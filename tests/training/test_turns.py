@@ -44,7 +44,7 @@ def _cohort(count=3):
 
 def _model(cls, **options):
     torch.manual_seed(0)
-    return cls(channels=1, size=SIZE, **({"width": 4, "latent": 4, "critic_steps": 2} | options))
+    return cls(channels=1, size=SIZE, **({"network": {"width": 4}, "latent": 4, "critic_steps": 2} | options))
 
 
 def _config(steps, **options):

@@ -22,8 +22,8 @@ from small_scans import cohort, detector, scan
 
 SMALL = {
     "prepare.size": 16,
-    "model.width": 4,
-    "model.depth": 2,
+    "model.network.width": 4,
+    "model.network.depth": 2,
     "training.steps": 4,
     "training.batch_size": 2,
 }
@@ -61,7 +61,7 @@ def test_texts_are_no_part_of_a_fits_identity_but_all_settings_are(manifest, tmp
     told = replace(method, title="other", summary="other", failure="", cost="other", deviations=["other"])
     Detector.fit(told, cohort, out=out, workers=1, resume=True)
     for key, value in (
-        ("model.width", 8),
+        ("model.network.width", 8),
         ("training.steps", 5),
         ("score.compare.mode", "positive"),
         ("case.reduce", "max"),
@@ -80,7 +80,12 @@ def test_what_is_only_trained_does_not_depend_on_the_question(manifest, tmp_path
     assert again.identity == trained.identity
     with pytest.raises(OutputError, match="finished detector already"):
         Detector.fit(
-            method.overridden({"model.width": 8}), cohort, out=out, workers=1, calibrated=False, resume=True
+            method.overridden({"model.network.width": 8}),
+            cohort,
+            out=out,
+            workers=1,
+            calibrated=False,
+            resume=True,
         )
 
 

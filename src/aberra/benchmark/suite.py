@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
-from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,19 +12,21 @@ from typing import Annotated, Any, Literal
 from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
 from aberra.errors import ConfigError, unknown
 from aberra.files import config_hash, read_toml
+from aberra.former import successor
 from aberra.method import Method, catalogue
 from aberra.options import (
     Maybe,
     NotNegative,
     ShareAboveZero,
     Within,
+    accepted,
     checked,
     complete,
     configured,
     conforming,
 )
 from aberra.prepare.brain_mask import MaskMethod  # noqa: TC001 (options are checked against it)
-from aberra.registry import lookup
+from aberra.registry import lookup, network_of
 
 BASELINES: dict[str, dict[str, Any]] = {
     "intensity-unfiltered": {"without": ["postprocess.median_mm"]},
@@ -297,7 +298,7 @@ def _applies(method: Method, key: str) -> bool:
     """Whether a suite-wide setting means anything to a method."""
     section, _, option = key.partition(".")
     if section == "model":
-        return option in signature(lookup("models", method.model["name"])).parameters
+        return _takes(method.model, option) or successor(method.model["name"], option) is not None
     if section == "training":
         # which slices are healthy is a fact of the cohort, not of the optimiser
         return bool(method.training) or option == "slices"
@@ -307,6 +308,16 @@ def _applies(method: Method, key: str) -> bool:
         known = options_of(method.score)
         return not known.isdisjoint({option, f"restore.{option}", f"compare.{option}"})
     return True
+
+
+def _takes(config: Mapping[str, Any], option: str) -> bool:
+    """Whether a model has an option, ``network.width`` being one of its network."""
+    model = lookup("models", config["name"])
+    table, _, option_of_network = option.partition(".")
+    if not option_of_network or table != "network" or not hasattr(model, "NETWORK"):
+        return option in accepted(model)
+    name = network_of(model, config.get("network"))["name"]
+    return option_of_network == "name" or option_of_network in accepted(lookup("networks", name))
 
 
 def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:

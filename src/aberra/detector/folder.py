@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from aberra.prepare import Recipe
 
 T = TypeVar("T")
-FORMAT = 3
+FORMAT = 4
 """Version of the folder's layout and of what its numbers mean; 1 filtered by voxels, so that its thresholds are of other maps."""
 
-READ = (2, 3)
-"""Versions that can be read; 2 has methods of the form that :mod:`aberra.former` knows."""
+READ = (2, 3, 4)
+"""Versions that can be read; 2 and 3 have methods of forms that :mod:`aberra.former` knows."""
 
 
 def load(model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:

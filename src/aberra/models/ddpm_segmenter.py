@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
 from aberra.diffusion.samplers import Sampler, sample
-from aberra.diffusion.schedule import Kind, Predicts
 from aberra.kinds import checked, one_hot
-from aberra.models.ddpm import DDPM, Loss
-from aberra.nets.unified import conv
-from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
+from aberra.models.ddpm import DDPM
+from aberra.options import Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,15 +35,7 @@ class DDPMSegmenter(nn.Module):
 
     Args:
         channels: C.
-        dims: 2 or 3; published in 2-D.
-        size: spatial shape S of the input.
-        width: filters of the network's first level; published 128.
-        multipliers: of the width, one a level; published (1, 1, 2, 2, 4, 4) at 224².
-        blocks: residual blocks a level; published 2.
-        attention: attend at the levels whose longest edge is one of these; published 16.
-        timesteps: T.
-        schedule, predicts, learned_variance, loss_norm: as in :class:`aberra.models.ddpm.DDPM`; published ``linear``, ``noise``, true and
-            ``l2``.
+        learned_variance: as published.
         kinds: label values of the lesion masks to be told apart, a channel each, diffused together; values that are not listed are
             background. Empty: one kind, any lesion, as published.
 
@@ -55,35 +45,21 @@ class DDPMSegmenter(nn.Module):
     Deviation: masks are diffused as −1 and 1, so that noise treats both alike (Chen, Zhang, Hinton 2023, "analog bits"); the publication
     diffuses 0 and 1. x̂₀ is kept in that range at every step, and a mask is clipped to [0, 1], neither of which the publication mentions;
     masks are not binarised before they are averaged. Masks of several kinds are clipped each and divided by their sum where it is
-    above 1. Small by default (width 32), so that it trains on a CPU.
+    above 1. All else as :class:`aberra.models.ddpm.DDPM`, whose noise is Gaussian here.
     """
 
     name = "ddpm-segmenter"
+    NETWORK = DDPM.NETWORK
 
-    @configured("model")
+    @configured("model", extends=DDPM, without=("noise",))
     def __init__(
-        self,
-        *,
-        channels: Width,
-        dims: Dims = 2,
-        size: Sequence[Edge],
-        width: Width = 32,
-        multipliers: Sequence[Few] = (1, 2, 2, 4),
-        blocks: Levels = 1,
-        attention: Sequence[Edge] = (8,),
-        timesteps: Timesteps = 1000,
-        schedule: Kind = "linear",
-        predicts: Predicts = "noise",
-        learned_variance: bool = True,
-        loss_norm: Loss = "l2",
-        kinds: Sequence[int] = (),
+        self, *, channels: Width, learned_variance: bool = True, kinds: Sequence[int] = (), **options: Any
     ) -> None:
         super().__init__()
         self.kinds = checked(kinds)
         self.masks = MaskDiffusion(
-            channels=len(self.kinds) or 1, context=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
-            timesteps=timesteps, schedule=schedule, predicts=predicts, learned_variance=learned_variance, loss_norm=loss_norm,
-        )  # fmt: skip
+            channels=len(self.kinds) or 1, context=channels, learned_variance=learned_variance, **options
+        )
 
     def process(self) -> Schedule:
         """The schedule of the noise."""
@@ -115,9 +91,10 @@ class DDPMSegmenter(nn.Module):
 class MaskDiffusion(DDPM):
     """Diffuses K channels in [−1, 1]; its network sees ``context`` channels without noise as well, before them."""
 
-    def __init__(self, *, channels: int, context: int, dims: int, width: int, **options: Any) -> None:
-        super().__init__(channels=channels, dims=dims, width=width, **options)
-        self.net.first = conv(dims)(context + channels, width, 3, padding=1)
+    def __init__(self, *, channels: int, context: int, **options: Any) -> None:
+        super().__init__(channels=channels, **options)
+        first = self.net.first
+        self.net.first = type(first)(context + channels, first.out_channels, 3, padding=1)
 
     def beside(self, context: Tensor) -> Denoise:
         """What takes the noise out of masks (B, K, S) beside ``context`` (B, C, S)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from aberra.diffusion.noise import draw
 from aberra.diffusion.schedule import Schedule
 from aberra.errors import ConfigError
-from aberra.nets.diffusion_unet import DiffusionUNet
-from aberra.options import Dims, Edge, Few, Levels, Share, Timesteps, Width, configured
+from aberra.nets.networks import Choice, DiffusionUNet, network_for
+from aberra.options import Dims, Edge, Few, Share, Timesteps, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class DISYRE(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        width, multipliers, blocks, attention: of the network, as in :class:`aberra.models.ddpm.DDPM`.
+        network: ``diffusion-unet``.
         timesteps: T; the paper has 100.
         classes: intensity classes that a bias tells apart; the paper has 5.
         smallest: least mean radius of an anomaly over the longest edge of the image.
@@ -58,6 +58,7 @@ class DISYRE(nn.Module):
     """
 
     name = "disyre"
+    NETWORK: ClassVar = {"name": "diffusion-unet"}
 
     PREDICTS: tuple[Change, ...] = get_args(Change)
 
@@ -68,10 +69,7 @@ class DISYRE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        width: Width = 32,
-        multipliers: Sequence[Few] = (1, 2, 2, 4),
-        blocks: Levels = 1,
-        attention: Sequence[Edge] = (8,),
+        network: Choice = None,
         timesteps: Timesteps = 100,
         classes: Few = 5,
         smallest: Share = 1 / 32,
@@ -88,16 +86,8 @@ class DISYRE(nn.Module):
         self.smallest = smallest
         self.largest = largest
         self.predicts = predicts
-        self.net = DiffusionUNet(
-            channels=channels,
-            out=channels,
-            dims=dims,
-            size=size,
-            width=width,
-            multipliers=tuple(multipliers),
-            blocks=blocks,
-            attention=tuple(attention),
-        )
+        net = network_for(self, network, DiffusionUNet, channels=channels, dims=dims, size=size)
+        self.net = net.unet(channels)
 
     # -- in use ----------------------------------------------------------------------------------------------------
 

@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import NoiseKind, draw
-from aberra.diffusion.schedule import Kind
 from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM, Loss
-from aberra.options import (
-    Dims,
-    Edge,
-    Few,
-    Levels,
-    ShareAboveZero,
-    ShareBelowOne,
-    Timesteps,
-    Width,
-    configured,
-)
+from aberra.nets.networks import Choice
+from aberra.options import Edge, ShareAboveZero, ShareBelowOne, configured
+from aberra.registry import network_of
 
 if TYPE_CHECKING:
     from aberra.batch import Batch
@@ -39,55 +30,39 @@ class PatchedDDPM(nn.Module):
     :class:`aberra.restore.patched_diffusion.PatchedDiffusion`.
 
     Args:
-        channels: C.
-        dims: 2 or 3; simplex noise is for 2 only.
-        size: spatial shape S of the input; the paper has 96².
+        size: spatial shape S of the input; the paper has 96². Simplex noise is for images only.
+        network: ``diffusion-unet``, here of three levels by default.
         box: edge of a box over that of the image, axis by axis; the paper has 48 of 96.
         overlap: least share of a box that neighbours share; where boxes overlap, what they say is averaged. The paper has 0.
-        width, multipliers, blocks, attention, timesteps, schedule, noise, loss_norm: of the diffusion model, as in
-            :class:`aberra.models.ddpm.DDPM`.
+        noise, loss_norm: as in :class:`aberra.models.ddpm.DDPM`; the paper has ``simplex`` and ``l1``.
 
     Raises:
         ConfigError: a box or overlap out of range, or an unknown option.
 
-    Deviation: each box has a noise of its own, fixed and shared by all images; the released code draws one noise an image.
+    Deviation: each box has a noise of its own, fixed and shared by all images; the released code draws one noise an image. All else as
+    :class:`aberra.models.ddpm.DDPM`.
     """
 
     name = "pddpm"
+    NETWORK: ClassVar[dict[str, Any]] = DDPM.NETWORK | {"multipliers": (1, 2, 2)}
 
-    @configured("model")
+    @configured("model", extends=DDPM, without=("predicts", "learned_variance"))
     def __init__(
         self,
         *,
-        channels: Width,
-        dims: Dims = 2,
         size: Sequence[Edge],
+        network: Choice = None,
         box: ShareAboveZero = 0.5,
         overlap: ShareBelowOne = 0.0,
-        width: Width = 32,
-        multipliers: Sequence[Few] = (1, 2, 2),
-        blocks: Levels = 1,
-        attention: Sequence[Edge] = (8,),
-        timesteps: Timesteps = 1000,
-        schedule: Kind = "linear",
         noise: NoiseKind = "simplex",
         loss_norm: Loss = "l1",
+        **options: Any,
     ) -> None:
         super().__init__()
         # not a subclass: noise all over the image, which scores of diffusion models put there, is nothing this network knows
+        net = network_of(type(self), network)
         self.ddpm = DDPM(
-            channels=channels,
-            dims=dims,
-            size=size,
-            width=width,
-            multipliers=multipliers,
-            blocks=blocks,
-            attention=attention,
-            timesteps=timesteps,
-            schedule=schedule,
-            predicts="image",
-            noise=noise,
-            loss_norm=loss_norm,
+            size=size, network=net, predicts="image", noise=noise, loss_norm=loss_norm, **options
         )
         self.boxes: Tensor
         self.register_buffer("boxes", grid_of_boxes(size, box, overlap), persistent=False)

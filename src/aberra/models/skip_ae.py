@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aberra.errors import ConfigError
 from aberra.nets.dropout import MCDropout, drawn
-from aberra.nets.unified import SLOPE, Encoder, conv, normaliser, stages
+from aberra.nets.unified import SLOPE, Encoder, conv, normaliser, stages, widths
 from aberra.options import Dims, Edge, Maybe, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class SkipAE(nn.Module):
             nn.Sequential(*layers[first : first + 3]) for first in range(0, 3 * depth, 3)
         )
         up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
-        filters = [min(4 * width, width * 2**stage) for stage in range(depth)]
+        filters = widths(width, size)
         self.skips = nn.ModuleList(MCDropout(skip_dropout) for _ in range(skips))
         self.up = nn.ModuleList()
         for index in range(depth):

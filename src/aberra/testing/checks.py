@@ -17,7 +17,7 @@ from aberra.detector import Detector
 from aberra.errors import AberraError, NotFittedError
 from aberra.method import Method
 from aberra.options import accepted
-from aberra.registry import GIVEN, build, lookup
+from aberra.registry import GIVEN, build, lookup, network_of
 from aberra.scores import SmoothedScore
 from aberra.testing.bench import Grid, regrid
 
@@ -199,8 +199,11 @@ def arguments_round_trip(subject: Subject) -> None:
     parts = [("models", subject.model, subject.method.model), ("scores", subject.score, score)]
     if restore := score.get("restore"):
         parts.append(("restore", lookup("restore", restore["name"]), restore))
+    if hasattr(subject.model, "NETWORK"):
+        network = network_of(subject.model, subject.method.model.get("network"))
+        parts.append(("networks", lookup("networks", network["name"]), network))
     for kind, cls, config in parts:
-        known = given if kind == "models" else {}
+        known = given if kind in ("models", "networks") else {}
         built = build(kind, config, **known)  # type: ignore[arg-type]
         defaults = {key: default for key, (_, default) in accepted(cls).items() if key not in GIVEN}
         options = {
