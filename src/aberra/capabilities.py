@@ -230,6 +230,26 @@ class JudgesHealth(Protocol):
 
 
 @runtime_checkable
+class HasGuides(Denoises, Protocol):
+    """Has guides, networks that say at any noise level what is in an image: :mod:`aberra.workflows.edit` follows their gradients.
+
+    Each has a checker of the same kind that sees nearly clean images and never guides.
+    """
+
+    def guide_names(self) -> Sequence[str]:
+        """Which it has, of :data:`aberra.diffusion.guidance.GUIDES`."""
+        ...
+
+    def told(self, name: str, noisy: Tensor, t: int, *, checker: bool = False) -> Tensor:
+        """What a guide, or its checker, says of x_t, (B, C, S), differentiable.
+
+        Logits (B, 2) of healthy and diseased for ``class``, lesion area / foreground area (B, 1) for ``area``, the lesion's logit (B, 1, S)
+        for ``mask``.
+        """
+        ...
+
+
+@runtime_checkable
 class Segments(Protocol):
     """Outlines lesions, many times where it is unsure."""
 
@@ -294,6 +314,17 @@ class TellsKinds(Protocol):
     """
 
     kinds: tuple[int, ...]
+
+
+@runtime_checkable
+class Grows(Protocol):
+    """A model that can look at more than it was trained on: a whole 3-D foreground in one window instead of many that overlap.
+
+    Attributes:
+        grows: voxels, along each axis, that the window is a multiple of; 0 where this one does not.
+    """
+
+    grows: int
 
 
 @runtime_checkable

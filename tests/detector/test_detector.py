@@ -138,6 +138,7 @@ def test_a_shipped_detector_saved_again_is_the_same(name, tmp_path):
 
 def test_a_shipped_detector_saved_again_gives_the_same_map(tmp_path):
     shipped, scan = Detector.load("flair"), render(draw_phantom(3, 0, "flair"), 6.0)
+    assert shipped.runner.grows == shipped.model.grows > 0
     copy = shipped.save(tmp_path / "flair")
     result = Detector.load(copy.folder).detect(scan)
     assert result.map.data.max() > 0

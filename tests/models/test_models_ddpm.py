@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from aberra.batch import Batch
+from aberra.capabilities import HasGuides
 from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM
 from aberra.models.guided_ddpm import GuidedDDPM, area
@@ -63,6 +64,8 @@ def test_learning_lowers_the_loss():
 def test_each_turn_moves_its_own_network_only_and_together_they_are_all():
     model = GuidedDDPM(guides=("class", "area", "mask"), guide_width=8, conditional=True, **TINY)
     x, mask, lesion = _batch()
+    assert isinstance(model, HasGuides)
+    assert model.guide_names() == ("class", "area", "mask")
     players = {name: list(weights) for name, weights in model.players().items()}
     assert set(players) == set(model.turns(0.0))
     everyone = [id(weight) for weights in players.values() for weight in weights]

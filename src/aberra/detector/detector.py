@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.capabilities import Grows
 from aberra.detector.question import Question
 from aberra.detector.weights import WEIGHTS, weights_hash
 from aberra.errors import CalibrationError, ConfigError, MismatchError
@@ -110,7 +111,7 @@ class Detector:
             size=self.size,
             batch_size=self.batch_size,
             device=self.device,
-            grows=getattr(self.model, "grows", 0),
+            grows=self.model.grows if isinstance(self.model, Grows) else 0,
         )
         self.recipe.place(self.device)
         parts = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aberra.diffusion.guidance import HEALTHY, Guide
 from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM
 from aberra.options import Levels, Width, configured
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from aberra.batch import Batch
-
-Guide = Literal["class", "area", "mask"]
-GUIDES: tuple[Guide, ...] = get_args(Guide)
-HEALTHY, DISEASED = 0, 1
-"""Classes."""
 
 
 class GuidedDDPM(DDPM):
@@ -89,6 +85,10 @@ class GuidedDDPM(DDPM):
     def checked_healthy(self, x: Tensor) -> Tensor:
         """Log p(healthy | x₀) of the checker, (B,)."""
         return F.log_softmax(self.told("class", x, 1, checker=True), dim=1)[:, HEALTHY]
+
+    def guide_names(self) -> Sequence[str]:
+        """Those it was built with."""
+        return tuple(self.guides)
 
     def told(self, name: str, noisy: Tensor, t: int, *, checker: bool = False) -> Tensor:
         """What a guide or checker says of x_t: logits (B, 2) of ``class``, ``area`` (B, 1), or logits (B, 1, S) of ``mask``."""

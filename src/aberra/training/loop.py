@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aberra.batch import Batch
-from aberra.capabilities import LearnsInTurns
+from aberra.capabilities import LearnsInTurns, Reconstructs
 from aberra.errors import TrainingError
 from aberra.training import checkpoint, hardware, metrics, plots
 from aberra.training.adams import Adams
@@ -357,10 +357,10 @@ class Run:
         self.inner.eval().requires_grad_(requires_grad=True)
         if self.fabric.global_rank == 0:
             plots.loss_curve(self.folder)
-            reconstruct: Any = getattr(self.inner, "reconstruct", None)
-            if reconstruct is not None:
+            if isinstance(self.inner, Reconstructs):
                 x, *_ = (self.watched or self.sampler).fixed(8, self.seed)
-                plots.reconstruction_grid(self.folder, x, reconstruct(x.to(self.fabric.device)).float().cpu())
+                restored = self.inner.reconstruct(x.to(self.fabric.device))
+                plots.reconstruction_grid(self.folder, x, restored.float().cpu())
         state = self.state
         images = self._images(state.step)
         return {
