@@ -50,6 +50,10 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
     pooled, spread = voxel["pooled"], voxel["pooled"]["intervals"]
+    residuals = voxel["residuals"]
+    normal = _row("voxel", "mean score, normal", residuals["l1_normal"])
+    if not pooled["positives"]:
+        return [normal]  # a Dice or precision of 0 would say that something was missed
     oracle = f"oracle, t = {pooled['best_threshold'] or 0:.4g}"
     rows = [
         _row("voxel", "AP", pooled["ap"], interval=spread.get("ap")),
@@ -65,10 +69,9 @@ def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
             _row("voxel", "precision", values["precision"], protocol),
             _row("voxel", "Dice per case, mean", values["dice_mean"], protocol),
         ]
-    residuals = voxel["residuals"]
     return [
         *rows,
-        _row("voxel", "mean score, normal", residuals["l1_normal"]),
+        normal,
         _row("voxel", "mean score, anomalous", residuals["l1_anomalous"]),
         _row("voxel", "χ²", residuals["chi2"]),
     ]

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One check; call it with a :class:`Subject` or with a method's name or path."""
+    """One check; call it with a :class:`Subject` or with a method's name or path.
+
+    Examples:
+        >>> from aberra.testing import CHECKS
+        >>> CHECKS["same-seed-same-map"].summary
+        'Two fits of one seed give the same map, bit for bit.'
+    """
 
     function: Callable[[Subject], None]
 
