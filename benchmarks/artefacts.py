@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from table import PAGES, as_markdown, commit, held_out, kept, publish
+from table import PAGES, as_markdown, commit, kept, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ def cohort_of(channel: str, data: Path, work: Path, cases: int) -> Cohort:
     """Healthy scans of a channel, the first ``cases``."""
     from aberra.cohort import Cohort
     from aberra.synthesis import write_cohort
+    from aberra.synthesis.anatomy import held_out
 
     if channel == "t1":
         cohort = Cohort.read(data / "ixi" / "manifest.csv").select(split="test", healthy=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from shipped import average_precision
-from table import held_out
 
 PROFILES = ("ms", "wmh", "tumour", "stroke")
 SEED = 11
@@ -24,7 +23,7 @@ def main() -> None:
     from sklearn.metrics import roc_auc_score
 
     from aberra.detector import Detector
-    from aberra.synthesis.anatomy import Anatomy
+    from aberra.synthesis.anatomy import Anatomy, held_out
     from aberra.synthesis.heads import draw_head, render_head
 
     parser = argparse.ArgumentParser(

@@ -69,7 +69,7 @@ def main() -> None:
     calibration = Detector.load(options.model).calibration
     p_values = {job: calibration.p_value(value) for job, value in scores.items()}
     rows = []
-    for row in realised_fpr([p_values[case, ""] for case in range(options.cases)]):
+    for row in realised_fpr([p_values[case, ""] for case in range(options.cases)], len(calibration.scores)):
         low, high = row["expected"]
         print(
             f"healthy, nominal {row['nominal']:.0%}: {row['flagged']} of {row['n']} = {row['realised']:.1%}, "

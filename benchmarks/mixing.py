@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from shipped import average_precision, detector_of
-from table import held_out
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 
@@ -22,7 +21,7 @@ def main() -> None:
     """Print mean AP by profile and weight."""
     import torch
 
-    from aberra.synthesis.anatomy import Anatomy
+    from aberra.synthesis.anatomy import Anatomy, held_out
     from aberra.synthesis.heads import draw_head, render_head
     from aberra.synthesis.profiles import profiles
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aberra.benchmark.rows import COLUMNS, M0, is_plain, read_cells
+from aberra.benchmark.rows import COLUMNS, M0, is_plain, read_cells, results_csv
 from aberra.files import write_text
 from aberra.measured import COLUMNS as MEASURED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent
 METRICS = (
@@ -28,18 +27,6 @@ METRICS = (
     "case AUROC", "healthy FPR", "lesion recall", "false positives per scan",
 )  # fmt: skip
 PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.01", "p ≤ 0.05", "p ≤ 0.1")
-
-
-def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as CSV, numbers with six digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-        )
-    return text.getvalue()
 
 
 def measured(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -79,7 +66,7 @@ def publish(run: Path, *, suite: str, size: str, called: str, root: Path = ROOT)
         for row in cells.rows
         if row["metric"] in METRICS and row["protocol"] in PROTOCOLS and row["suite"] == suite
     ]
-    write_text(results / f"{called}.csv", as_csv(rows, (*COLUMNS, "size")))
+    write_text(results / f"{called}.csv", results_csv(rows, (*COLUMNS, "size")))
     target = root / "docs" / "explanation" / called
     for stale in target.glob("*.png"):
         stale.unlink()
@@ -96,7 +83,7 @@ def publish(run: Path, *, suite: str, size: str, called: str, root: Path = ROOT)
             reader = csv.DictReader(file)
             if "size" in (reader.fieldnames or ()) and "metric" in (reader.fieldnames or ()):
                 every += list(reader)
-    write_text(root / "src" / "aberra" / "catalogue" / "measured.csv", as_csv(measured(every), MEASURED))
+    write_text(root / "src" / "aberra" / "catalogue" / "measured.csv", results_csv(measured(every), MEASURED))
     return len(rows)
 
 

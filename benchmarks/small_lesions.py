@@ -10,6 +10,7 @@ of larger ones that tissue borders cut off, are not counted. Everything is kept 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from table import PAGES, as_markdown, commit, held_out, kept, publish
+from table import PAGES, as_markdown, commit, kept, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,6 +97,7 @@ def drawn(anatomy: Path, work: Path, *, cases: int, diseased: bool) -> Cohort:
     """Healthy or diseased cases of the held-out heads."""
     from aberra.cohort import Cohort
     from aberra.synthesis import write_cohort
+    from aberra.synthesis.anatomy import held_out
 
     heads = [str(path) for path in held_out(anatomy)]
     name = "diseased" if diseased else "healthy"
@@ -116,7 +118,6 @@ def drawn(anatomy: Path, work: Path, *, cases: int, diseased: bool) -> Cohort:
 def detector_of(what: str, healthy: Cohort, work: Path) -> Detector:
     """A shipped or saved detector; a method that learns nothing is planned from the healthy cases."""
     from aberra.cohort import Cohort
-    from aberra.cohort.manifest import with_split
     from aberra.detector import Detector
     from aberra.method import Method, catalogue
 
@@ -124,7 +125,7 @@ def detector_of(what: str, healthy: Cohort, work: Path) -> Detector:
         return Detector.load(what, device="cpu")
     if Method.load(what).learns_from != "nothing":
         raise SystemExit(f"{what}: learns from scans; fit it and give its folder")
-    cohort = Cohort((with_split(case, "train") for case in healthy), healthy.source)
+    cohort = Cohort((replace(case, split="train") for case in healthy), healthy.source)
     return Detector.fit(
         what, cohort, out=work / "methods" / what, resume=True, calibrated=False, device="cpu"
     )

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aberra.benchmark.machine import commit
-from aberra.files import atomic_path, read_json, write_json, write_text
+from aberra.files import csv_text, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PAGES = Path(__file__).parent.parent / "docs" / "explanation"
 """Pages include the tables in folders here."""
-
-HELD_OUT = 8
-"""Label maps, the last in the order of their names, that no shipped detector is trained on (scripts/train_shipped)."""
-
-
-def held_out(anatomy: Path) -> list[Path]:
-    """Files of these label maps in a folder."""
-    return sorted(anatomy.glob("*.nii.gz"))[-HELD_OUT:]
 
 
 def show(row: Mapping[str, Any]) -> None:
@@ -31,12 +22,8 @@ def show(row: Mapping[str, Any]) -> None:
 
 def save(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
     """Write rows of the same keys as CSV, whole or not at all; nothing where no path is given."""
-    if path is None:
-        return
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    if path is not None:
+        write_text(path, csv_text(list(rows[0]), rows))
 
 
 def publish(rows: Sequence[Mapping[str, Any]], table: str, out: Path | None, page: Path | None) -> None:
@@ -62,4 +49,4 @@ def as_markdown(header: Sequence[str], lines: Sequence[Sequence[str]], caption: 
     return "\n".join([*shown, "", caption, ""])
 
 
-__all__ = ["PAGES", "as_markdown", "commit", "held_out", "kept", "publish", "save", "show"]
+__all__ = ["PAGES", "as_markdown", "commit", "kept", "publish", "save", "show"]

@@ -53,9 +53,9 @@ def test_settings_are_toml_values_or_text():
 def test_a_path_works_like_a_name(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('title = "Mine"\n[model]\nname = "dae"\nwidth = 8\n[score]\nname = "residual"\n')
-    method = Method.load(path, {"model.width": 12})
+    method = Method.load(path, {"model.network.width": 12})
     assert method.name == "mine"
-    assert method.model == {"name": "dae", "width": 12}
+    assert method.model == {"name": "dae", "network": {"width": 12}}
     path.write_text("titel = 1\n")
     with pytest.raises(ConfigError, match="Did you mean 'title'"):
         Method.load(path)
@@ -200,12 +200,12 @@ def test_the_question_names_the_restoration():
 
 def test_how_a_method_is_tested_is_no_part_of_what_it_is(tmp_path):
     text = 'base = "vae"\n'
-    tested = text + '[tiny]\nmodel.width = 4\n[conformance.xfail]\norientation = "a reason"\n'
+    tested = text + '[tiny]\nmodel.network.width = 4\n[conformance.xfail]\norientation = "a reason"\n'
     folder = _files(tmp_path, plain=text)
     plain = Method.load(folder / "plain.toml")
     _files(tmp_path, plain=tested)
     method = Method.load(folder / "plain.toml")
-    assert method.tiny["model"]["width"] == 4
+    assert method.tiny["model"]["network"]["width"] == 4
     assert method.conformance == {"xfail": {"orientation": "a reason"}}
     assert method.learnt == plain.learnt
     assert method.settings == plain.settings
@@ -218,18 +218,18 @@ def test_test_size_is_inherited_but_for_sections_that_are_replaced(tmp_path):
     folder = _files(
         tmp_path,
         one='[model]\nname = "ae"\n[training]\nsteps = 900\n[score]\nname = "residual"\n'
-        "[tiny]\nmodel.width = 8\ntraining.steps = 30\nscore.smooth = 2.0\n",
+        "[tiny]\nmodel.network.width = 8\ntraining.steps = 30\nscore.smooth = 2.0\n",
         two='base = "one.toml"\n[score]\nname = "residual"\nmode = "positive"\n[tiny]\nmodel.latent = 4\n',
         three='base = "one.toml"\n[conformance]\nlesion = "hypo"\n',
         four='base = "three.toml"\n[training]\nsteps = 800\n',
     )
     one, two, four = (Method.load(folder / f"{name}.toml").at_test_size() for name in ("one", "two", "four"))
-    assert one.model == {"name": "ae", "width": 8}
+    assert one.model == {"name": "ae", "network": {"width": 8}}
     assert one.training == {"steps": 30, "batch_size": 8, "learning_rate": 2e-3}
     assert one.score["smooth"] == 2.0
     assert one.prepare == {"size": 32}
     assert one.postprocess == {"median_mm": 30.0}
-    assert two.model == {"name": "ae", "width": 8, "latent": 4}
+    assert two.model == {"name": "ae", "network": {"width": 8}, "latent": 4}
     assert two.score == {"name": "residual", "compare": {"mode": "positive"}}
     assert four.training["steps"] == 30
     assert not four.conformance  # of the method that says it only

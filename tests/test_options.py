@@ -69,7 +69,7 @@ def _required(kind: str, name: str) -> dict[str, Any]:
 
 def _built(kind: str, config: Mapping[str, Any]) -> Any:
     """Build a component; networks without weights, so that a wide one takes no time."""
-    if kind != "models":
+    if kind not in ("models", "networks"):
         return build(kind, config)
     with torch.device("meta"):
         size = {"size": atlas_grid(1.0)[0]} if config["name"] in ON_ATLAS else {}
@@ -150,7 +150,8 @@ def test_an_unknown_option_names_the_nearest(kind, name):
     known = [key for key in accepted(lookup(kind, name)) if key not in GIVEN]
     wrong = f"{known[0]}x" if known else "width"
     with pytest.raises(
-        ConfigError, match=f"unknown option of {name}: '{wrong}'" + (f".*'{known[0]}'" if known else "")
+        ConfigError,
+        match=f"unknown option of (network )?{name}: '{wrong}'" + (f".*'{known[0]}'" if known else ""),
     ):
         build(kind, {"name": name, wrong: 1})
 
@@ -166,7 +167,7 @@ def test_an_unknown_option_names_the_nearest(kind, name):
     ids=["training", "postprocess", "case", "prepare"],
 )
 def test_any_value_of_any_key_of_a_section_works_or_is_refused(make, target):
-    keys = {key: each for key, each in accepted(target).items() if key not in {"fingerprint", "dims"}}
+    keys = {key: each for key, each in accepted(target).items() if key != "fingerprint"}
     assert keys
     assert all(annotation is not Any for annotation, _ in keys.values())
     for key, (annotation, _) in keys.items():
@@ -218,8 +219,8 @@ def test_any_value_of_a_setting_is_refused_before_a_cohort_is_read(section):
         ({"model.kl_weight": "abc"}, "model.kl_weight=abc: expected a number, as in model.kl_weight=1.0"),
         ({"model.kl_weight": nan}, "model.kl_weight=nan: expected"),
         ({"model.latent": 12.5}, "model.latent=12.5: expected a whole number"),
-        ({"model.width": 10**9}, "model.width=1000000000: expected 65,536 or less"),
-        ({"model.network": "orginal"}, "Did you mean 'original'"),
+        ({"model.network.width": 10**9}, "model.network.width=1000000000: expected 65,536 or less"),
+        ({"model.network": "zimerer"}, "Did you mean 'zimmerer'"),
         ({"model.masked": 1}, "model.masked=1: expected true or false"),
         ({"score.smooth": "abc"}, "score.smooth=abc: expected a number"),
         ({"score.compare.mode": 3}, "score.compare.mode=3: expected 'absolute' or 'positive'"),
@@ -234,6 +235,8 @@ def test_any_value_of_a_setting_is_refused_before_a_cohort_is_read(section):
         ({"prepare.steps": [], "prepare.size": 32, "prepare.normalise": "none"}, "[prepare] with its own steps"),
         ({"prepare.steps": [{"name": "orient"}]}, "needs size"),
         ({"model.size": [8, 8]}, "unknown option of vae: 'size'"),
+        ({"prepare.dims": 4}, "prepare.dims=4: expected 3 or less"),
+        ({"model.dims": 3}, "model.dims: is prepare.dims now"),
     ],
 )  # fmt: skip
 def test_messages_say_what_was_expected(setting, message):
@@ -256,16 +259,16 @@ def test_a_network_that_the_machine_cannot_hold_is_refused_before_it_takes_memor
         with pytest.raises(
             ConfigError, match=r"DAE: weights and input would take [\d,]+ GiB, this machine has"
         ):
-            build("models", {"name": "dae", **options}, **SHAPE)
+            build("models", {"name": "dae", "network": options}, **SHAPE)
     with pytest.raises(ConfigError, match="GiB"):
         build("models", {"name": "pca", "components": 2**31}, channels=1, size=(64, 64))
 
 
 def test_weighing_a_network_does_not_change_its_draws():
     torch.manual_seed(0)
-    built = build("models", {"name": "vae", "latent": 4, "width": 4}, **SHAPE)
+    built = build("models", {"name": "vae", "latent": 4, "network": {"width": 4}}, **SHAPE)
     torch.manual_seed(0)
-    plain = lookup("models", "vae")(latent=4, width=4, **SHAPE)
+    plain = lookup("models", "vae")(latent=4, network={"width": 4}, **SHAPE)
     for one, other in zip(built.parameters(), plain.parameters(), strict=True):
         assert torch.equal(one, other)
 

@@ -12,7 +12,7 @@ from aberra.registry import SECTIONS, lookup, names
 
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_a_class_is_known_by_the_name_it_says(kind):
-    folder = Path(registry.__file__).parent / kind
+    folder = Path(registry.__file__).parent / registry.FOLDERS.get(kind, kind)
     said = [
         name
         for path in folder.glob("*.py")

@@ -88,3 +88,9 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     near = get_close_matches(given, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return ConfigError(f"unknown {kind} '{given}'.{hint} Known: {', '.join(names)}")
+
+
+def shortlist(names: Iterable[object], most: int = 5) -> str:
+    """The first names of a list that may be long, comma-separated; an ellipsis for the others."""
+    several = [str(name) for name in names]
+    return ", ".join(several[:most]) + (" ..." if len(several) > most else "")

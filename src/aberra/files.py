@@ -6,7 +6,9 @@ in it aberra has written, a JSON string a line. In a marked folder only recorded
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import re
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from aberra.errors import AberraError, ConfigError, InputError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 MARK = ".aberra.json"
 RECORD = ".aberra.files"
@@ -29,14 +31,8 @@ SCRATCH = ".aberra-"
 """How the names of temporary folders begin."""
 
 IN_THE_WAY = {
-    errno.ENOTEMPTY,
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EBUSY,
-    errno.EACCES,
-    errno.EPERM,
-}
+    errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EBUSY, errno.EACCES, errno.EPERM
+}  # fmt: skip
 """What systems say when a folder cannot take another one's name because something is there."""
 
 
@@ -302,6 +298,15 @@ def write_text(target: Path | str, text: str) -> None:
 def write_json(target: Path | str, content: Any) -> None:
     """Write JSON atomically: sorted keys, two-space indent, NaN refused."""
     write_text(target, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as comma-separated text with a header; columns that a row lacks are empty, other keys are left out."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def read_json(path: Path | str) -> Any:

@@ -112,6 +112,14 @@ def largest(found: NDArray[np.bool], structure: NDArray[np.bool] | None = None) 
     return kept
 
 
+def box_of(found: NDArray[np.bool]) -> tuple[slice, ...]:
+    """The bounding box of what is there; empty slices where nothing is."""
+    from scipy.ndimage import find_objects
+
+    boxes: list[tuple[slice, ...]] = find_objects(found.view(np.uint8))
+    return boxes[0] if boxes else (slice(0, 0),) * found.ndim
+
+
 def cut_away(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> bool:
     """Whether the background of a channel (D, H, W) was cut away: much of one value, and a bright rim ``inside`` instead of fading air."""
     if not inside.any():

@@ -5,12 +5,26 @@ table ``restore`` and a table ``compare``. Files of either form are read; only t
 
     {name = "restoration", tv = 0.3, mode = "positive"}
     {name = "residual", restore = {name = "restoration", tv = 0.3}, compare = {mode = "positive"}}
+
+Options of networks were options of every model. Now they are a table ``network``, and what was ``original`` in several has a name each::
+
+    {name = "vae", network = "original", width = 8}
+    {name = "vae", network = {name = "zimmerer", width = 8}}
+
+What a model is only asked with (steps of a sampler, where to start, how many severities) were options of three models. Now they are the
+score's, so that changing one asks for no new training. Whether slices or volumes are looked at (``dims``) was an option of the model, too,
+and is one of the preparation.
+
+Method files and saved detectors are read as they were written; a setting of a user's (``--set``) is refused with the name that it has now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 RESTORATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "monte-carlo": ("draws", {}),
@@ -33,6 +47,26 @@ RESTORES = ("residual", "spread", "combi", "mahalanobis")
 """Scores with a restoration."""
 
 
+NETWORK: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ae", "context-ae", "constrained-ae"), ("bottleneck", "width", "dropout")),
+    **dict.fromkeys(("vae", "cevae", "anovaegan", "aae"), ("width", "dropout")),
+    "gmvae": ("bottleneck", "width", "dropout"),
+    "fanogan": ("width",),
+    "vqvae": ("width",),
+    "dae": ("width", "depth"),
+    **dict.fromkeys(
+        ("ddpm", "guided-ddpm", "ddpm-segmenter", "pddpm", "disyre"),
+        ("width", "multipliers", "blocks", "attention"),
+    ),
+}
+"""Model, to those of its former options that are its network's now."""
+
+ORIGINAL = {"vae": "zimmerer", "cevae": "zimmerer", "aae": "residual", "fanogan": "residual", "gmvae": "you"}
+"""Model, to the network that was called ``original``."""
+
+BOTTLENECK = {"dense": "unified", "spatial": "unified-spatial"}
+"""Bottleneck of the study's network, to the network's name."""
+
 IDLE = (
     ("gmvae", {"network": "original"}, "bottleneck"),
     ("fanogan", {"encoder_loss": "izi"}, "kappa"),
@@ -40,8 +74,102 @@ IDLE = (
 """Model, its settings, and an option that does nothing with them: set beside them it was ignored once, and is refused now."""
 
 
-def present_method(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The method of a saved detector without options that did nothing. Its score is seen to by :class:`aberra.method.Method`."""
+BUFFERS = ("updates",)
+"""State of models that is none any more: the VAE counted its training steps, which are the training's now."""
+
+USE: dict[str, dict[str, str]] = {
+    "ddpm-segmenter": {"sampling_steps": "score.steps", "sampler": "score.sampler"},
+    "pddpm": {"start": "score.restore.start"},
+    "disyre": {"severities": "score.restore.draws"},
+}
+"""Model, and its options that are settings of its use, to where they are now."""
+
+RECONSTRUCTED: dict[str, dict[str, Any]] = {
+    "pddpm": {"name": "patched-diffusion", "start": 500},
+    "disyre": {"name": "draws", "draws": 4, "average": True},
+}
+"""Models that reconstructed by such settings, to the restoration that does it now."""
+
+
+def successor(model: object, option: str, value: object = None) -> str | None:
+    """What a former option of a model is called now; None for what never was one, or still is.
+
+    Args:
+        model: name of the model.
+        option: as in ``[model]``.
+        value: that it is set to.
+    """
+    if option == "dims":
+        return "prepare.dims"
+    if not isinstance(model, str):
+        return None
+    if option == "network" and value == "original" and model in ORIGINAL:
+        return f"model.network={ORIGINAL[model]}"
+    if option in NETWORK.get(model, ()):
+        if option != "bottleneck":
+            return f"model.network.{option}"
+        return f"model.network={BOTTLENECK.get(str(value), 'unified')}"
+    return USE.get(model, {}).get(option)
+
+
+def present_method(sections: Mapping[str, Any], model: object) -> dict[str, Any]:
+    """Sections of a method, or of changes to one, in the present form.
+
+    Args:
+        sections: name to table; others than ``model``, ``prepare``, ``score`` and ``case`` stay as they are.
+        model: name of the model.
+    """
+    present, model = dict(sections), model if isinstance(model, str) else ""
+    if isinstance(present.get("case", {}).get("score"), Mapping):
+        present["case"] = present["case"] | {"score": present_score(present["case"]["score"])}
+    options, score = _networked(present.get("model", {}), model), present_score(present.get("score", {}))
+    if "dims" in options:
+        present["prepare"] = dict(present.get("prepare", {})) | {"dims": options.pop("dims")}
+    moved = {
+        key.rpartition(".")[2]: options.pop(old) for old, key in USE.get(model, {}).items() if old in options
+    }
+    asks, restore = score.get("name"), score.get("restore", {})
+    if model == "ddpm-segmenter":
+        score = score | moved if asks in (None, "segmentation") else score
+    elif model in RECONSTRUCTED and isinstance(restore, Mapping):
+        if asks in ("residual", "combi") and restore.get("name", "reconstruct") == "reconstruct":
+            score["restore"] = RECONSTRUCTED[model] | moved
+        elif moved and (asks is None or restore.get("name") == "patched-diffusion"):
+            score["restore"] = dict(restore) | moved
+    return present | {
+        key: table for key, table in (("model", options), ("score", score)) if key in present or table
+    }
+
+
+def _networked(options: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Options of a model with those of its network in a table."""
+    if model not in NETWORK:
+        return dict(options)
+    network = options.get("network", {})
+    if not isinstance(network, Mapping | str):
+        return dict(options)
+    table: dict[str, Any] = {"name": network} if isinstance(network, str) else dict(network)
+    if table.get("name") == "original" and model in ORIGINAL:
+        table["name"] = ORIGINAL[model]
+    former = {key: options[key] for key in NETWORK[model] if key in options}
+    bottleneck = former.pop("bottleneck", None)
+    if isinstance(bottleneck, str) and table.get("name") != "you":  # whose code is a map
+        table["name"] = BOTTLENECK.get(bottleneck, bottleneck)
+        if bottleneck == "spatial" and model != "gmvae":
+            table.setdefault("dropout", 0.2)
+    table |= former
+    kept = {key: value for key, value in options.items() if key not in (*NETWORK[model], "network")}
+    return kept | ({"network": table} if table else {})
+
+
+def present_weights(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Saved tensors of a model without those that it had once."""
+    former = set(BUFFERS) - model.state_dict().keys()
+    return {name: tensor for name, tensor in tensors.items() if name not in former}
+
+
+def without_idle(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The method of a saved detector without options that did nothing."""
     model = config.get("model")
     if not isinstance(model, Mapping):
         return dict(config)

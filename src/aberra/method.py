@@ -1,8 +1,8 @@
 """A method is data: one TOML file that pairs a model, a score and post-processing.
 
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
-``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[score]``, with a ``name`` of its own
-replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
+``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[model]`` or ``[score]``, with a
+``name`` of its own replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
 
 What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no method but can be a ``base``,
 and ``@key`` in ``reference`` and ``deviations`` stands for a text of ``catalogue/_texts.toml``.
@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from aberra.errors import ConfigError, unknown
 from aberra.files import read_toml
-from aberra.former import present_score
+from aberra.former import present_method, present_score, successor
 from aberra.options import checked, complete, conforming
 
 SUPERVISED = ("labels", "masks")
@@ -76,11 +76,11 @@ class Method:
         cost: what it takes to train and to run.
         when: when to use it.
         failure: what it is known to miss.
-        model: ``name`` and hyper-parameters.
+        model: ``name`` and hyper-parameters, ``network`` among them; a former form is read as the present one, as of the score.
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
         postprocess: keys of :class:`aberra.detector.postprocess.PostProcess`.
-        prepare: ``steps`` (a whole recipe) or wishes for :func:`aberra.prepare.plan`.
+        prepare: ``dims``, and ``steps`` (a whole recipe) with ``size`` or wishes for :func:`aberra.prepare.plan`.
         case: keys of :class:`aberra.detector.postprocess.CaseScore`.
         tiny: section to what :meth:`at_test_size` changes in it.
         conformance: keys of :class:`Conformance`.
@@ -115,9 +115,13 @@ class Method:
     conformance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "score", present_score(self.score))
-        if isinstance(self.case.get("score"), dict):
-            object.__setattr__(self, "case", self.case | {"score": present_score(self.case["score"])})
+        name = self.model.get("name")
+        model = (
+            name if isinstance(name, str) else ""
+        )  # what it is instead is refused where the model is built
+        present = present_method({section: getattr(self, section) for section in SECTIONS}, model)
+        for section, table in {**present, "tiny": present_method(self.tiny, model)}.items():
+            object.__setattr__(self, section, table)
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Method:
@@ -157,13 +161,17 @@ class Method:
         """Return a copy with dotted keys set.
 
         Raises:
-            ConfigError: a key does not begin with a section.
+            ConfigError: a key does not begin with a section, or is of an earlier version.
         """
         content = self.to_dict()
         for key, value in overrides.items():
             section, *path = key.split(".")
             if section not in SECTIONS or not all(path) or not path:
                 raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
+            if section == "model" and (now := successor(self.model.get("name"), path[0], value)):
+                raise ConfigError(f"{key}: is {now} now")
+            if key == "model.network" and isinstance(value, str):
+                value = {"name": value}  # noqa: PLW2901
             content[section] = _with(content[section], path, value)
         return type(self)(**content)
 
@@ -295,6 +303,8 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     content = read_toml(source)
     base = conforming(content.pop("base", None), str | None, f"{source}: base")
     content = _known(content, source)
+    if isinstance(network := content.get("model", {}).get("network"), str):
+        content["model"] = content["model"] | {"network": {"name": network}}
     if "reference" in content:
         content["reference"] = _spelt(content["reference"], source)
     if "deviations" in content:
@@ -315,7 +325,8 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         if key not in SECTIONS or "name" in value:
             merged[key] = value
         else:
-            merged[key] = _merged(merged[key], value) if key == "score" else merged[key] | value
+            deep = key in ("model", "score")
+            merged[key] = _merged(merged[key], value) if deep else merged[key] | value
     merged["tiny"] = _merged(kept, content["tiny"])
     return {key: own[key] for key in INHERITED if key in own} | merged
 

@@ -104,21 +104,40 @@ class _Misfit(Exception):  # noqa: N818  (never leaves this room)
     """A value is not of the kind expected; its text says what was."""
 
 
-def configured(section: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def configured(
+    section: str, *, extends: type | None = None, without: Collection[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Check the keyword arguments of a constructor or function whenever it is called.
 
     Args:
         section: where a user sets them, as in ``"model"``.
+        extends: a class whose options are this constructor's, too; they come in its ``**options``.
+        without: those that are not.
     """
 
     def wrap(target: Callable[P, R]) -> Callable[P, R]:
         @wraps(target)
         def call(*args: P.args, **options: P.kwargs) -> R:
-            return target(*args, **checked(target, options, section))
+            return target(*args, **checked(call, options, section))
 
+        if extends is not None:
+            call.__extends__ = extends  # type: ignore[attr-defined]
+            call.__signature__ = _extended(target, extends, without)  # type: ignore[attr-defined]
         return call
 
     return wrap
+
+
+def _extended(target: Callable[..., Any], extends: type, without: Collection[str]) -> inspect.Signature:
+    """The signature of a constructor whose ``**options`` are another class's."""
+    own = inspect.signature(target).parameters
+    theirs = [
+        parameter
+        for name, parameter in inspect.signature(extends).parameters.items()
+        if name not in own and name not in without
+    ]
+    ours = [each for each in own.values() if each.kind is not each.VAR_KEYWORD]
+    return inspect.Signature([*ours, *theirs])
 
 
 def checked(
@@ -194,8 +213,7 @@ def conforming(value: Any, kind: Any, name: str, default: Any = None) -> Any:
 
 def accepted(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """Name to annotation and default of a class's or function's keyword arguments; no default, or one that is made, is None."""
-    function: Any = inspect.unwrap(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
-    scope = getattr(function, "__globals__", {})
+    scope = _scope(target)
     plain = (bool, int, float, str, tuple)
     return {
         name: (
@@ -205,6 +223,13 @@ def accepted(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
         for name, parameter in inspect.signature(target).parameters.items()
         if name != "self" and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
     }
+
+
+def _scope(target: Any) -> dict[str, Any]:
+    """Names that annotations of a class or function may have in them."""
+    function: Any = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    own: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})
+    return _scope(function.__extends__) | own if hasattr(function, "__extends__") else own
 
 
 def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:

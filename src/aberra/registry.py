@@ -1,8 +1,9 @@
-"""Names to code: models, scores, restorations and preparation steps, built-in or from plugins.
+"""Names to code: models, networks, scores, restorations and preparation steps, built-in or from plugins.
 
 A component is a class whose keyword arguments *are* its configuration: ``build("scores", {"name":
-"gradient", "of": "kl"})``. A class in ``aberra/models``, ``scores``, ``restore`` or ``prepare`` is known by saying its ``name``;
-plugins register through the entry-point groups ``aberra.models``, ``aberra.scores``, ``aberra.restore`` and ``aberra.prepare``.
+"gradient", "of": "kl"})``. A class in ``aberra/models``, ``nets``, ``scores``, ``restore`` or ``prepare`` is known by saying its ``name``;
+plugins register through the entry-point groups ``aberra.models``, ``aberra.networks``, ``aberra.scores``, ``aberra.restore`` and
+``aberra.prepare``.
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ from aberra.options import accepted, checked, complete, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["models", "scores", "restore", "prepare"]
+Kind = Literal["models", "networks", "scores", "restore", "prepare"]
 SECTIONS: dict[Kind, str] = {
     "models": "model",
+    "networks": "model.network",
     "scores": "score",
     "restore": "score.restore",
     "prepare": "prepare",
 }
 """Where a method file has them."""
 
-GIVEN = ("channels", "size")
-"""Arguments of models that the cohort and ``[prepare]`` decide."""
+FOLDERS = {"networks": "nets"}
+"""Where the classes of a kind are that is not called like its folder."""
+
+GIVEN = ("channels", "dims", "size")
+"""Arguments of models and networks that the cohort and ``[prepare]`` decide."""
 
 
 @cache
@@ -47,14 +52,14 @@ def names(kind: Kind) -> dict[str, str]:
 def _built_in(kind: Kind) -> dict[str, str]:
     """The classes in a kind's folder that say ``name = "..."``, read from their source: importing them all would import torch."""
     found = {}
-    for path in sorted((Path(__file__).parent / kind).glob("*.py")):
+    for path in sorted((Path(__file__).parent / FOLDERS.get(kind, kind)).glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if not isinstance(node, ast.ClassDef):
                 continue
             for statement in node.body:
                 match statement:
                     case ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(name))):
-                        found[name] = f"aberra.{kind}.{path.stem}:{node.name}"
+                        found[name] = f"aberra.{FOLDERS.get(kind, kind)}.{path.stem}:{node.name}"
     return found
 
 
@@ -127,4 +132,20 @@ def named(kind: Kind, config: Mapping[str, Any]) -> tuple[type[Any], dict[str, A
         raise ConfigError(f"[{SECTIONS[kind]}] needs a 'name' of text; got {shown(dict(config))}")
     cls = lookup(kind, name)
     where = name if kind == "prepare" else SECTIONS[kind]
-    return cls, checked(cls, options, where, title=name, given=GIVEN)
+    title = f"network {name}" if kind == "networks" else name
+    options = checked(cls, options, where, title=title, given=GIVEN)
+    if hasattr(cls, "NETWORK"):
+        named("networks", network_of(cls, options.get("network")))
+    return cls, options
+
+
+def network_of(model: type[Any], choice: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The table of a model's network: the model's own one with changes, or the one of another name.
+
+    Args:
+        model: says in ``NETWORK`` what it has by default.
+        choice: name, or options with or without one; None changes nothing.
+    """
+    table = {"name": choice} if isinstance(choice, str) else dict(choice or {})
+    own: dict[str, Any] = model.NETWORK
+    return (own if table.get("name", own["name"]) == own["name"] else {}) | table

@@ -171,6 +171,16 @@ class Result:
         )
 
 
+def grid_facts(scan: Volume) -> dict[str, Any]:
+    """What a result says of its scan's grid."""
+    return {
+        "shape": list(scan.shape),
+        "affine": scan.affine.tolist(),
+        "spacing_mm": [round(step, 5) for step in scan.spacing],
+        "orientation": scan.orientation,
+    }
+
+
 def _component(content: dict[str, Any]) -> Component:
     """A region as JSON has it, which knows no tuples."""
     found = complete(Component, checked(Component, content, "components"), "components")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from os import PathLike
@@ -139,6 +139,11 @@ class Volume:
         return float(d), float(h), float(w)
 
     @property
+    def grid(self) -> str:
+        """Shape and voxel size in words: ``(20, 30, 40) at 1 × 1 × 4 mm``."""
+        return f"{self.shape} at {mm(self.spacing)}"
+
+    @property
     def standard(self) -> str:
         """Axis codes that ``prepare`` and fingerprints turn it to: ``SPL``; of a 2-D image such that D is the axis across it."""
         return SLICES[self.orientation[self.shape.index(1)]] if self.is_image else SPL
@@ -161,6 +166,11 @@ class Volume:
         if self.kinds is not None or self.lesion is None:
             return self.kinds
         return self.lesion.astype(np.uint8)
+
+    @property
+    def judged(self) -> NDArray[np.bool]:
+        """The mask, or every voxel where there is none, shape (D, H, W)."""
+        return np.ones(self.shape, dtype=bool) if self.mask is None else self.mask
 
     @property
     def is_image(self) -> bool:
@@ -200,6 +210,13 @@ class Volume:
         if "lesion" in changes:
             changes.setdefault("kinds", None)
         return replace(self, **changes)
+
+    def moved(self, move: Callable[[NDArray[Any]], NDArray[Any]], **changes: Any) -> Volume:
+        """Return a copy whose mask, lesion and kinds, (D, H, W) each, went through ``move``, with other fields replaced."""
+        arrays = {name: getattr(self, name) for name in ON_GRID}
+        return self.with_(
+            **{name: None if array is None else move(array) for name, array in arrays.items()}, **changes
+        )
 
     def same_grid(self, other: Volume, *, tolerance: float = 1e-3) -> bool:
         """Whether both share shape and affine (within ``tolerance`` mm)."""
@@ -245,6 +262,11 @@ def expect_path(given: object, asked: str) -> Path:
     if not isinstance(given, str | PathLike):
         raise InputError(f"{asked}: expected a path, got {described(given)}")
     return Path(given)
+
+
+def mm(lengths: Iterable[float]) -> str:
+    """Lengths in words: ``1 × 1 × 4 mm``."""
+    return " × ".join(f"{length:.3g}" for length in lengths) + " mm"
 
 
 def described(given: object) -> str:

@@ -10,7 +10,7 @@ bootstrap = 20
 budget = { steps = 6 }
 [settings]
 "prepare.size" = 32
-"model.width" = 4
+"model.network.width" = 4
 "model.latent" = 8
 "training.batch_size" = 4
 [cohorts.train]

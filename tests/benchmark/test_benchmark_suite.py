@@ -81,11 +81,14 @@ def test_baselines_are_there_without_being_named_and_not_twice(tmp_path):
 
 
 def test_settings_reach_the_methods_that_have_them(tmp_path):
-    text = MINIMAL + '[settings]\n"model.width" = 4\n"training.batch_size" = 3\n[[methods]]\nname = "vae"\n'
+    text = (
+        MINIMAL
+        + '[settings]\n"model.network.width" = 4\n"training.batch_size" = 3\n[[methods]]\nname = "vae"\n'
+    )
     suite = _suite(tmp_path, text, {"prepare.size": 32, "budget.steps": 50})
     (task,) = suite.tasks
     methods = {entry.label: suite.method(task, entry) for entry in suite.entries(task)}
-    assert methods["vae"].model["width"] == 4
+    assert methods["vae"].model["network"] == {"width": 4}
     assert methods["vae"].training["batch_size"] == 3
     assert methods["vae"].training["steps"] == 50
     assert methods["intensity"].model == {"name": "intensity", "polarity": "bright"}
@@ -118,12 +121,12 @@ def test_settings_of_a_comparison_reach_the_scores_that_compare(key, tmp_path):
 
 
 def test_swept_settings_are_rows_of_their_own(tmp_path):
-    row = "[[methods]]\nname = 'vae'\nsettings = {'model.width' = 8}\nsweep = {'model.latent' = [4, 8], 'training.steps' = [10, 20]}\n"
+    row = "[[methods]]\nname = 'vae'\nsettings = {'model.network.width' = 8}\nsweep = {'model.latent' = [4, 8], 'training.steps' = [10, 20]}\n"
     suite = _suite(tmp_path, MINIMAL + row)
     swept = {entry.label: entry for entry in suite.methods if entry.sweep}
     assert list(swept) == [f"vae · latent {latent}, steps {steps}" for latent in (4, 8) for steps in (10, 20)]
     entry = swept["vae · latent 8, steps 10"]
-    assert entry.settings == {"model.width": 8, "model.latent": 8, "training.steps": 10}
+    assert entry.settings == {"model.network.width": 8, "model.latent": 8, "training.steps": 10}
     assert entry.sweep == {"model.latent": 8, "training.steps": 10}
 
 

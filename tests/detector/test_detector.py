@@ -8,11 +8,14 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import binary_dilation
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
+from aberra.detector.weights import WEIGHTS
 from aberra.errors import CalibrationError, ConfigError, OutputError, PairingError
+from aberra.files import file_hash
 from aberra.method import Method
 from aberra.pretrained import shipped_detectors
 from aberra.synthesis import draw_phantom, render, write_cohort
@@ -22,7 +25,7 @@ from heads import whole_head
 TINY = {
     "prepare.size": 32,
     "model.latent": 8,
-    "model.width": 4,
+    "model.network.width": 4,
     "training.steps": 10,
     "training.batch_size": 4,
 }
@@ -111,6 +114,18 @@ def test_saving_returns_the_detector_that_lies_there(fitted, tmp_path):
     assert saved.identity["name"] == "copy"
 
 
+def test_weights_that_once_counted_the_steps_of_training_are_read(fitted, tmp_path):
+    folder = Detector.load(fitted[0]).save(tmp_path / "former").folder
+    weights = load_file(folder / WEIGHTS)
+    save_file(weights | {"updates": torch.tensor(10)}, folder / WEIGHTS)
+    text, now = (folder / "detector.toml").read_text(), file_hash(folder / WEIGHTS)
+    (folder / "detector.toml").write_text(text.replace(file_hash(fitted[0] / WEIGHTS), now))
+    assert now in (folder / "detector.toml").read_text()
+    read = Detector.load(folder).model.state_dict()
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in weights.items())
+
+
 @pytest.mark.parametrize("name", sorted(shipped_detectors()))
 def test_a_shipped_detector_saved_again_is_the_same(name, tmp_path):
     shipped = Detector.load(name)
@@ -123,6 +138,7 @@ def test_a_shipped_detector_saved_again_is_the_same(name, tmp_path):
 
 def test_a_shipped_detector_saved_again_gives_the_same_map(tmp_path):
     shipped, scan = Detector.load("flair"), render(draw_phantom(3, 0, "flair"), 6.0)
+    assert shipped.runner.grows == shipped.model.grows > 0
     copy = shipped.save(tmp_path / "flair")
     result = Detector.load(copy.folder).detect(scan)
     assert result.map.data.max() > 0

@@ -45,7 +45,7 @@ def test_gradients_are_available_inside_when_asked_for():
 @pytest.mark.parametrize(("dims", "size", "shape"), [(2, (16, 16), (9, 16, 20)), (3, (8, 8, 8), (14, 12, 9))])
 def test_the_batch_size_does_not_change_the_map(dims, size, shape):
     torch.manual_seed(0)
-    model = DAE(channels=1, dims=dims, size=size, width=4, depth=2).eval()
+    model = DAE(channels=1, dims=dims, size=size, network={"width": 4, "depth": 2}).eval()
     x, mask = torch.rand(1, *shape), torch.rand(shape) > 0.3
     one, seven = (
         Runner(dims=dims, size=size, batch_size=count)(model.reconstruct, x, mask) for count in (1, 7)

@@ -272,7 +272,7 @@ def test_a_learned_variance_lies_between_the_two_of_the_paper(v, gaussian, noise
 
 def test_the_network_says_a_share_between_the_two():
     torch.manual_seed(0)
-    model = DDPM(channels=1, size=(8, 8), width=4, multipliers=(1, 2), learned_variance=True)
+    model = DDPM(channels=1, size=(8, 8), network={"width": 4, "multipliers": (1, 2)}, learned_variance=True)
     torch.nn.init.normal_(model.net.last.weight, std=5.0)
     spread = model.denoise(_start(4), 10).spread
     assert spread.min() == 0

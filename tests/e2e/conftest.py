@@ -12,7 +12,7 @@ ENVIRONMENT = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 """Another number of threads sums in another order: bit-for-bit comparisons need the same everywhere."""
 
 SMALL = [
-    "--set", "prepare.size=32", "--set", "model.width=8", "--set", "model.depth=2",
+    "--set", "prepare.size=32", "--set", "model.network.width=8", "--set", "model.network.depth=2",
     "--set", "training.steps=20", "--set", "training.batch_size=4",
 ]  # fmt: skip
 

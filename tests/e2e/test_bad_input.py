@@ -122,7 +122,7 @@ def test_bad_manifest(kind, text, said, run, job, tmp_path):
     ("arguments", "said"),
     [
         (["fit", "dea"], "Did you mean 'dae'?"),
-        (["fit", "dae", "--set", "model.widht=8"], "width"),
+        (["fit", "dae", "--set", "model.network.widht=8"], "width"),
         (["fit", "dae", "--set", "training.step=8"], "steps"),
         (["fit", "dae", "--set", "score.compare.mode=wrong"], "absolute"),
     ],

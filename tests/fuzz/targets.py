@@ -303,7 +303,7 @@ def _change_result(rng, folder):
 
 def _change_settings(rng, folder):
     keys = [
-        "model.width",
+        "model.network.width",
         "model.latent",
         "prepare.size",
         "training.steps",

@@ -29,13 +29,13 @@ def test_matching_by_position_takes_away_what_position_explains():
 
 
 def test_realised_rates_have_exact_intervals():
-    rows = realised_fpr([0.01] * 12 + [0.5] * 188)
+    rows = realised_fpr([0.01] * 12 + [0.5] * 188, 999)
     five = rows[1]
     assert five["realised"] == 0.06
     exact = binomtest(12, 200).proportion_ci(method="exact")
     assert five["interval"] == pytest.approx([exact.low, exact.high])
     assert five["within"]
-    assert not realised_fpr([0.001] * 100)[1]["not_above"]
+    assert not realised_fpr([0.001] * 100, 999)[1]["not_above"]
 
 
 def _volume(*boxes):
@@ -81,3 +81,13 @@ def test_holm_and_sign_flips():
     rows = compare({"a": {"p": 1.0, "q": 2.0}, "b": {"p": 2.0, "q": 3.0, "r": 9.0}}, "a")
     assert rows[0]["difference"] == 1.0
     assert rows[0]["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "levels"), [(0, []), (9, [0.1]), (15, [0.1]), (19, [0.05, 0.1]), (99, [0.01, 0.05, 0.1])]
+)
+def test_a_rate_that_the_calibration_cannot_resolve_is_left_out(calibrated, levels):
+    smallest = 1 / (calibrated + 1)
+    rows = realised_fpr([smallest] * 3, calibrated)
+    assert [row["nominal"] for row in rows] == levels
+    assert all(row["flagged"] == 3 for row in rows)

@@ -5,17 +5,18 @@ from itertools import pairwise
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.aae import AAE
 
 
 def _model(**options):
     torch.manual_seed(0)
-    return AAE(**({"channels": 1, "size": (32, 32), "width": 4, "latent": 8} | options)).eval()
+    return AAE(**({"channels": 1, "size": (32, 32), "network": {"width": 4}, "latent": 8} | options)).eval()
 
 
 def _loss(model, x, turn=""):
-    return model.loss(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn)
+    return model.loss(Batch(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn=turn))
 
 
 @pytest.mark.parametrize(("reconstruction", "power"), [("l1", 1), ("l2", 2)])
@@ -69,10 +70,10 @@ def test_turns_and_players():
     assert sum(counts) == sum(each.numel() for each in model.parameters())
 
 
-@pytest.mark.parametrize("network", ["unified", "original"])
+@pytest.mark.parametrize("network", ["unified", "residual"])
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 16, 16))])
 def test_shapes(network, dims, size):
-    model = _model(channels=2, dims=dims, size=size, network=network, rho=1.0)
+    model = _model(channels=2, dims=dims, size=size, network={"name": network, "width": 4}, rho=1.0)
     x = torch.rand(2, 2, *size)
     assert model.reconstruct(x).shape == x.shape
     assert model.generate(torch.randn(5, *model.latent_shape())).shape == (5, 2, *size)
@@ -104,15 +105,15 @@ def test_the_original_networks_parameters():
     decoder = sum(block(o, i) for i, o in pairwise(widths)) + 2 * 64 + (9 * 64 + 1)
     dense = (flat * 128 + 128) + (128 * flat + flat)
     critic = 129 * 100 + 101 * 50 + 51
-    model = AAE(channels=1, size=(128, 128), network="original")
+    model = AAE(channels=1, size=(128, 128), network="residual")
     assert (
         sum(each.numel() for each in model.parameters()) == encoder + decoder + dense + critic == 41_025_746
     )
 
 
 def test_options():
-    with pytest.raises(ConfigError, match="Did you mean 'original'"):
-        _model(network="orginal")
+    with pytest.raises(ConfigError, match="Did you mean 'unified'"):
+        _model(network="unifed")
     with pytest.raises(ConfigError, match=r"model\.reconstruction"):
         _model(reconstruction="l3")
     with pytest.raises(ConfigError, match="critic_steps=0"):

@@ -4,23 +4,24 @@ import pytest
 import torch
 from torch import nn
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.constrained_ae import ConstrainedAE
 
 
 def _model(**options):
     torch.manual_seed(0)
-    return ConstrainedAE(channels=1, size=(32, 32), width=4, latent=8, **options)
+    return ConstrainedAE(channels=1, size=(32, 32), **({"network": {"width": 4}, "latent": 8} | options))
 
 
 def _loss(model, x):
-    return model.loss(x, torch.ones_like(x), torch.Generator())
+    return model.loss(Batch(x, torch.ones_like(x), torch.Generator()))
 
 
 @pytest.mark.parametrize("reconstruction", ["l1", "l2"])
-@pytest.mark.parametrize("bottleneck", ["dense", "spatial"])
-def test_loss_is_the_papers_sum(reconstruction, bottleneck):
-    model = _model(rho=0.7, reconstruction=reconstruction, bottleneck=bottleneck).eval()
+@pytest.mark.parametrize("network", ["unified", "unified-spatial"])
+def test_loss_is_the_papers_sum(reconstruction, network):
+    model = _model(rho=0.7, reconstruction=reconstruction, network={"name": network, "width": 4}).eval()
     x = torch.rand(3, 1, 32, 32)
     restored = model.reconstruct(x)
     error = (x - restored).abs() if reconstruction == "l1" else (x - restored) ** 2
@@ -50,7 +51,7 @@ def test_constraint_is_zero_where_the_reconstruction_is_exact():
 
 def test_dropout_does_not_reach_the_constraint():
     """In training, codes of the same image differ by dropout only; the constraint must not see it."""
-    model = _model(dropout=0.5)
+    model = _model(network={"width": 4, "dropout": 0.5})
     model.decoder = nn.Identity()
     model.encoder = nn.Sequential(nn.Identity(), nn.Identity(), nn.Dropout(0.5))
     x = torch.rand(4, 1, 8, 8)
@@ -72,6 +73,6 @@ def test_parameters_and_refusals():
     assert sum(each.numel() for each in full.parameters()) == 1_627_249
     with pytest.raises(ConfigError, match="Known: l1, l2"):
         _model(reconstruction="l3")
-    three = ConstrainedAE(channels=2, dims=3, size=(16, 32, 16), width=4, latent=8)
+    three = ConstrainedAE(channels=2, dims=3, size=(16, 32, 16), network={"width": 4}, latent=8)
     x = torch.rand(2, 2, 16, 32, 16)
     assert _loss(three, x)["loss"].isfinite()

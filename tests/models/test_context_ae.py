@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.ae import AE
 from aberra.models.context_ae import ContextAE
@@ -113,14 +114,14 @@ def test_refuses_boxes_that_cannot_be_drawn(change, message):
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 32, 16))])
 def test_target_is_the_whole_image_and_input_the_masked_one(dims, size):
     torch.manual_seed(0)
-    model = ContextAE(channels=2, dims=dims, size=size, width=4, latent=8, dropout=0.0)
+    model = ContextAE(channels=2, dims=dims, size=size, network={"width": 4, "dropout": 0.0}, latent=8)
     x, mask = torch.rand(3, 2, *size), torch.ones(3, 1, *size)
     seen = {}
     model.encoder.register_forward_pre_hook(lambda _, given: seen.update(x=given[0]))
     restored = {}
     model.decoder.register_forward_hook(lambda _, __, out: restored.update(x=out))
 
-    loss = model.loss(x, mask, _seeded())
+    loss = model.loss(Batch(x, mask, _seeded()))
 
     assert torch.equal(seen["x"], model.noise(x, mask, _seeded()))
     torch.testing.assert_close(loss["loss"], (restored["x"] - x).abs().sum() / 3)
@@ -128,12 +129,14 @@ def test_target_is_the_whole_image_and_input_the_masked_one(dims, size):
 
 def test_without_training_it_is_the_autoencoder():
     torch.manual_seed(0)
-    context = ContextAE(channels=1, size=(32, 32), width=4, latent=8).eval()
-    plain = AE(channels=1, size=(32, 32), width=4, latent=8).eval()
+    context = ContextAE(channels=1, size=(32, 32), network={"width": 4}, latent=8).eval()
+    plain = AE(channels=1, size=(32, 32), network={"width": 4}, latent=8).eval()
     plain.load_state_dict(context.state_dict())
     x = torch.rand(3, 1, 32, 32)
-    expected = plain.loss(x, torch.ones_like(x), _seeded())["loss"]
-    torch.testing.assert_close(context.loss(x, torch.ones_like(x), _seeded())["reconstruction"], expected)
+    expected = plain.loss(Batch(x, torch.ones_like(x), _seeded()))["loss"]
+    torch.testing.assert_close(
+        context.loss(Batch(x, torch.ones_like(x), _seeded()))["reconstruction"], expected
+    )
     torch.testing.assert_close(context.reconstruct(x), plain.reconstruct(x))
 
 

@@ -5,17 +5,20 @@ from itertools import pairwise
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.fanogan import FAnoGAN
 
 
 def _model(**options):
     torch.manual_seed(0)
-    return FAnoGAN(**({"channels": 1, "size": (32, 32), "width": 4, "latent": 8} | options)).eval()
+    return FAnoGAN(
+        **({"channels": 1, "size": (32, 32), "network": {"width": 4}, "latent": 8} | options)
+    ).eval()
 
 
 def _loss(model, x, turn=""):
-    return model.loss(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn)
+    return model.loss(Batch(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn=turn))
 
 
 def test_generator_and_critic_look_at_draws_of_the_prior():
@@ -68,10 +71,10 @@ def test_code_and_output_options():
     torch.testing.assert_close(sigmoid.generate(z), torch.sigmoid(linear.generate(z)))
 
 
-@pytest.mark.parametrize("network", ["unified", "original"])
+@pytest.mark.parametrize("network", ["unified", "residual"])
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 16, 16))])
 def test_shapes(network, dims, size):
-    model = _model(channels=2, dims=dims, size=size, network=network)
+    model = _model(channels=2, dims=dims, size=size, network={"name": network, "width": 4})
     x = torch.rand(2, 2, *size)
     assert model.reconstruct(x).shape == x.shape
     assert model.generate(torch.randn(5, *model.latent_shape())).shape == (5, 2, *size)
@@ -107,7 +110,7 @@ def test_the_original_networks_parameters():
     down = (9 * 64 + 64) + sum(block(i, o) for i, o in pairwise(widths))
     up = sum(block(o, i) for i, o in pairwise(widths)) + 2 * 64 + (9 * 64 + 1)
     expected = (down + flat * 64 + 64) + (64 * flat + flat + up) + (down + flat + 1)
-    model = FAnoGAN(channels=1, size=(128, 128), network="original")
+    model = FAnoGAN(channels=1, size=(128, 128), network="residual")
     assert sum(each.numel() for each in model.parameters()) == expected == 29_184_450
 
 

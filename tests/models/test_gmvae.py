@@ -6,19 +6,20 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.gmvae import GMVAE
 from aberra.models.vae import kl_to_standard_normal
 
-DENSE = {"bottleneck": "dense", "latent": 6}
-SPATIAL = {"bottleneck": "spatial", "latent": 3}
-ORIGINAL = {"network": "original", "width": 8}
-KINDS = pytest.mark.parametrize("kind", [DENSE, SPATIAL, ORIGINAL], ids=["dense", "spatial", "original"])
+DENSE = {"network": {"name": "unified", "width": 4}, "latent": 6}
+SPATIAL = {"network": {"name": "unified-spatial", "width": 4}, "latent": 3}
+YOU = {"network": {"name": "you", "width": 8}}
+KINDS = pytest.mark.parametrize("kind", [DENSE, SPATIAL, YOU], ids=["dense", "spatial", "you"])
 
 
 def _model(kind, **options):
     torch.manual_seed(0)
-    return GMVAE(**{"channels": 1, "size": (32, 32), "width": 4} | kind | options)
+    return GMVAE(**{"channels": 1, "size": (32, 32), "network": {"width": 4}} | kind | options)
 
 
 def _seeded():
@@ -111,7 +112,7 @@ def test_the_floor_acts_location_by_location_in_training_only():
     x = torch.rand(2, 1, 32, 32)
     locations = model.encode(x)[0][0, 0].numel()
     assert locations == 64 // 4
-    found = model.loss(x, torch.ones_like(x), _seeded())
+    found = model.loss(Batch(x, torch.ones_like(x), _seeded()))
     torch.testing.assert_close(found["kl_c"], torch.tensor(float(locations)))
     z, w = model._posteriors(x)
     unclamped = model._divergences(z, w, z[0], w[0], floor=0.0)
@@ -123,7 +124,7 @@ def test_the_floor_acts_location_by_location_in_training_only():
 def test_loss_is_the_sum_of_its_terms(kind):
     model = _model(kind, cluster_floor=0.3).eval()
     x = torch.rand(3, 1, 32, 32)
-    found = model.loss(x, torch.ones_like(x), _seeded())
+    found = model.loss(Batch(x, torch.ones_like(x), _seeded()))
     parts = found["reconstruction"] + found["kl_z"] + found["kl_w"] + found["kl_c"]
     torch.testing.assert_close(found["loss"], parts)
     # the same noise by hand: z first, then w
@@ -143,7 +144,7 @@ def test_the_decoder_is_fed_the_sampled_z(kind):
     x = torch.rand(2, 1, 32, 32)
     seen = []
     model.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    model.loss(x, torch.ones_like(x), _seeded())
+    model.loss(Batch(x, torch.ones_like(x), _seeded()))
     mean, log_variance = model.encode(x)
     z = mean + torch.randn(mean.shape, generator=_seeded()) * (0.5 * log_variance).exp()
     torch.testing.assert_close(seen[0], z)
@@ -190,7 +191,7 @@ def test_elbo_terms_are_non_negative_and_their_gradient_is_the_finite_difference
 def test_shapes_in_two_and_three_dimensions(kind, dims, size):
     model = _model(kind, channels=2, dims=dims, size=size)
     x = torch.rand(2, 2, *size)
-    losses = model.loss(x, torch.ones(2, 1, *size), _seeded())
+    losses = model.loss(Batch(x, torch.ones(2, 1, *size), _seeded()))
     losses["loss"].backward()
     assert all(weight.grad is not None for weight in model.parameters())
     assert model.reconstruct(x).shape == x.shape
@@ -219,40 +220,41 @@ def test_parameters_counted_by_hand():
     squeeze, expand = _conv(128, 16, 1), 128 * 1024 + 1024 + _conv(16, 128, 1)
     assert count() == both + squeeze + expand + heads(1024, 128) + prior(128) == 1_910_387
     assert (
-        count(bottleneck="spatial") == both + _conv(128, 128, 1) + heads(128, 128) + prior(128) == 1_559_395
+        count(network="unified-spatial")
+        == both + _conv(128, 128, 1) + heads(128, 128) + prior(128)
+        == 1_559_395
     )
     you = 2 * (_conv(1, 64, 3) + 5 * _conv(64, 64, 3)) + _conv(64, 1, 3)
-    assert count(network="original") == you + heads(64, 1) + prior(1) == 372_695
+    assert count(network="you") == you + heads(64, 1) + prior(1) == 372_695
 
 
-def test_only_the_dense_code_has_dropout():
+def test_only_the_studys_networks_have_dropout_the_spatial_one_if_it_is_asked_for():
     def rates(kind):
         return {each.p for each in _model(kind).modules() if isinstance(each, torch.nn.Dropout)}
 
     assert rates(DENSE) == {0.2}
-    assert rates(SPATIAL) == rates(ORIGINAL) == {0.0}
+    assert rates(SPATIAL) == rates(YOU) == {0.0}
+    assert rates({"network": {"name": "unified-spatial", "dropout": 0.3}}) == {0.3}
 
 
 def test_codes_of_the_publications():
     x = torch.zeros(1, 1, 128, 128)
     assert GMVAE(channels=1, size=(128, 128)).eval().encode(x)[0].shape == (1, 128)
-    spatial = GMVAE(channels=1, size=(128, 128), bottleneck="spatial").eval()
+    spatial = GMVAE(channels=1, size=(128, 128), network="unified-spatial").eval()
     assert spatial.encode(x)[0].shape == (1, 128, 8, 8)
-    original = GMVAE(channels=1, size=(128, 128), network="original").eval()
+    original = GMVAE(channels=1, size=(128, 128), network="you").eval()
     assert original.encode(x)[1].shape == (1, 1, 32, 32)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bottleneck": "spacial"}, "Did you mean 'spatial'"),
-        ({"network": "you"}, "Known: original, unified"),
+        ({"network": "unified-spacial"}, "Did you mean 'unified-spatial'"),
+        ({"network": "unet"}, "takes residual or unified or unified-spatial or you or zimmerer only"),
         ({"clusters": 0}, "clusters=0"),
         ({"latent": 0}, "latent=0"),
-        ({"bottleneck": "spatial", "dropout": 0.2}, "dropout=0.2: only the unified network"),
-        ({"network": "original", "bottleneck": "dense"}, "code is spatial; leave it out"),
-        ({"network": "original", "dropout": 0.2}, "dropout=0.2: only the unified network"),
-        ({"network": "original", "size": (30, 32)}, "divisible by 4"),
+        ({"network": {"name": "you", "dropout": 0.2}}, "unknown option of network you: 'dropout'"),
+        ({"network": "you", "size": (30, 32)}, "divisible by 4"),
     ],
 )
 def test_refuses_what_cannot_work(options, message):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError, MismatchError
 from aberra.models.ae import AE
 from aberra.models.dae import DAE
@@ -36,33 +37,33 @@ def test_the_unified_network_has_the_studys_layers():
     decoder += 2 * (128 + 64 + 32 + 32) + _conv(32, 1, 1)
     squeeze, expand = _conv(128, 16, 1), _conv(16, 128, 1)
     code, heads = 1024 * 128 + 128, 128 * 1024 + 1024
-    assert _parameters(AE(channels=1, size=(128, 128), bottleneck="spatial")) == encoder + decoder
+    assert _parameters(AE(channels=1, size=(128, 128), network="unified-spatial")) == encoder + decoder
     assert _parameters(AE(channels=1, size=(128, 128))) == encoder + decoder + squeeze + expand + code + heads
     assert (
         _parameters(VAE(channels=1, size=(128, 128)))
         == encoder + decoder + squeeze + expand + 2 * code + heads
     )
     assert stages((128, 128)) == 4
-    spatial = AE(channels=1, size=(128, 128), bottleneck="spatial")
+    spatial = AE(channels=1, size=(128, 128), network="unified-spatial")
     assert spatial.code(torch.zeros(2, 1, 128, 128)).shape == (2, 128, 8, 8)
 
 
 @pytest.mark.parametrize("cls", [AE, VAE, DAE])
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 32, 16))])
 def test_shapes_in_two_and_three_dimensions(cls, dims, size):
-    options = {"width": 4} | ({"depth": 2} if cls is DAE else {"latent": 8})
+    options = {"network": {"width": 4, "depth": 2}} if cls is DAE else {"network": {"width": 4}, "latent": 8}
     model = cls(channels=2, dims=dims, size=size, **options).eval()
     x = torch.rand(3, 2, *size)
     assert model.reconstruct(x).shape == x.shape
-    losses = model.loss(x, torch.ones(3, 1, *size), torch.Generator().manual_seed(0))
+    losses = model.loss(Batch(x, torch.ones(3, 1, *size), torch.Generator().manual_seed(0)))
     assert losses["loss"].ndim == 0
 
 
 def test_losses_are_sums_over_pixels_and_means_over_the_batch():
-    model = AE(channels=1, size=(32, 32), width=4, latent=8).eval()
+    model = AE(channels=1, size=(32, 32), network={"width": 4}, latent=8).eval()
     x = torch.rand(4, 1, 32, 32)
     expected = (model.reconstruct(x) - x).abs().sum() / 4
-    torch.testing.assert_close(model.loss(x, x, torch.Generator())["loss"], expected)
+    torch.testing.assert_close(model.loss(Batch(x, x, torch.Generator()))["loss"], expected)
 
 
 def test_kl_matches_its_closed_form():
@@ -74,13 +75,13 @@ def test_kl_matches_its_closed_form():
 
 
 def test_the_vae_reconstructs_from_the_mean():
-    model = VAE(channels=1, size=(32, 32), width=4, latent=8).eval()
+    model = VAE(channels=1, size=(32, 32), network={"width": 4}, latent=8).eval()
     x = torch.rand(2, 1, 32, 32)
     torch.testing.assert_close(model.reconstruct(x), model.decode(model.encode(x)[0]))
 
 
 def test_dae_noise_is_coarse_zero_mean_and_only_in_the_foreground():
-    model = DAE(channels=1, size=(64, 64), width=4, depth=1, noise_std=0.2, noise_cells=8)
+    model = DAE(channels=1, size=(64, 64), network={"width": 4, "depth": 1}, noise_std=0.2, noise_cells=8)
     x = torch.zeros(64, 1, 64, 64)
     noise = model.noise(x, torch.Generator().manual_seed(0))
     assert abs(float(noise.mean())) < 0.01
@@ -92,7 +93,7 @@ def test_dae_noise_is_coarse_zero_mean_and_only_in_the_foreground():
     model.net.register_forward_pre_hook(lambda _, arguments: seen.update(x=arguments[0]))
     mask = torch.zeros(64, 1, 64, 64)
     mask[..., 20:40] = 1
-    model.loss(x, mask, torch.Generator().manual_seed(0))
+    model.loss(Batch(x, mask, torch.Generator().manual_seed(0)))
     assert (seen["x"][..., :20] == 0).all()
     assert (seen["x"][..., 20:40] != 0).any()
 
@@ -124,4 +125,4 @@ def test_controls_and_polarity():
     with pytest.raises(ConfigError, match="Did you mean 'bright'"):
         Intensity(polarity="brigth")
     with pytest.raises(ConfigError, match="divisible"):
-        DAE(channels=1, size=(36, 36), depth=4)
+        DAE(channels=1, size=(36, 36), network={"depth": 4})

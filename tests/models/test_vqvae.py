@@ -3,13 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.vqvae import VQVAE
 
 
 def _model(**options):
     torch.manual_seed(0)
-    return VQVAE(**({"channels": 1, "size": (32, 32), "width": 4, "words": 16, "latent": 5} | options)).eval()
+    return VQVAE(
+        **({"channels": 1, "size": (32, 32), "network": {"width": 4}, "words": 16, "latent": 5} | options)
+    ).eval()
 
 
 def _generator():
@@ -59,13 +62,13 @@ def test_the_gradient_passes_straight_through():
 
 def test_loss_terms_and_the_gradient_of_the_commitment():
     model, x = _model(commitment=0.3), torch.rand(4, 1, 32, 32)
-    losses = model.loss(x, x, _generator())
+    losses = model.loss(Batch(x, x, _generator()))
     z = model.encoder(x)
     words = model.quantise(z).detach()
     torch.testing.assert_close(losses["reconstruction"], (x - model.decoder(words)).abs().sum() / 4)
     torch.testing.assert_close(losses["commitment"], ((z - words) ** 2).sum() / 4)
     torch.testing.assert_close(losses["loss"], losses["reconstruction"] + 0.3 * losses["commitment"])
-    bias = model.encoder[-1].bias
+    bias = model.encoder[1].bias
     (found,) = torch.autograd.grad(losses["commitment"], bias)
     torch.testing.assert_close(found, 2 * (z - words).sum(dim=(0, 2, 3)) / 4)
 
@@ -104,13 +107,13 @@ def test_unused_words_are_put_on_vectors_of_the_batch_repeatably():
 def test_words_move_in_training_only_and_every_step_draws_as_much():
     model, x = _model(), torch.rand(2, 1, 32, 32)
     before = model.codebook.clone()
-    model.loss(x, x, _generator())
+    model.loss(Batch(x, x, _generator()))
     assert torch.equal(model.codebook, before)
     model.train()
     used = []
     for _ in range(2):
         generator = _generator()
-        model.loss(x, x, generator)
+        model.loss(Batch(x, x, generator))
         used.append(generator.get_state())
     assert not torch.equal(model.codebook, before)
     assert torch.equal(*used)

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from aberra.errors import ConfigError
 from aberra.nets.critic import Critic, code_critic, critic_loss, gradient_penalty
+from aberra.nets.networks import Residual, Unified, Zimmerer
 
 
 def _generator(seed=0):
@@ -39,7 +39,7 @@ def test_the_penaltys_gradient_agrees_with_finite_differences():
 def test_the_penaltys_gradient_agrees_with_finite_differences_through_layer_norm():
     """The second derivative of convolution, layer norm and leaky ReLU, along a random direction of all weights."""
     torch.manual_seed(0)
-    critic = Critic(channels=1, dims=2, size=(8, 8), width=2).double()
+    critic = Critic(Unified(channels=1, dims=2, size=(8, 8), width=2)).double()
     real, fake = (torch.randn(3, 1, 8, 8, dtype=torch.float64) for _ in range(2))
     weights = [weight.detach().clone() for weight in critic.parameters()]
     directions = [torch.randn_like(weight) for weight in weights]
@@ -88,10 +88,10 @@ def test_critic_loss_is_wassersteins():
     torch.testing.assert_close(found["loss"], 10 * (weight.norm() - 1) ** 2 - found["distance"])
 
 
-@pytest.mark.parametrize("network", ["unified", "original"])
+@pytest.mark.parametrize("network", [Unified, Residual, Zimmerer])
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 16, 32))])
 def test_the_critic_judges_each_image_by_itself(network, dims, size):
-    critic = Critic(channels=2, dims=dims, size=size, width=4, network=network)
+    critic = Critic(network(channels=2, dims=dims, size=size, width=4))
     x = torch.rand(3, 2, *size)
     assert critic(x).shape == (3,)
     features = critic.features(x)
@@ -104,10 +104,8 @@ def test_parameters():
     """By hand: the encoder's convolutions 5, layer norm of two numbers a filter, and a dense layer on 8×8×128 features."""
     filters = [1, 32, 64, 128, 128]
     encoder = sum(25 * before * after + 3 * after for before, after in pairwise(filters))
-    critic = Critic(channels=1, dims=2, size=(128, 128))
+    critic = Critic(Unified(channels=1, dims=2, size=(128, 128)))
     assert sum(weight.numel() for weight in critic.parameters()) == encoder + 8 * 8 * 128 + 1
     code = code_critic(128)
     assert sum(weight.numel() for weight in code.parameters()) == 129 * 100 + 101 * 50 + 51
     assert code(torch.randn(4, 128)).shape == (4,)
-    with pytest.raises(ConfigError, match="Did you mean 'original'"):
-        Critic(channels=1, dims=2, size=(32, 32), network="orginal")

@@ -35,7 +35,7 @@ def test_a_size_that_cannot_be_halved_is_refused():
 
 def test_filters_are_those_of_the_study():
     encoder = Encoder(channels=1, dims=2, size=(128, 128), width=32)
-    decoder = Decoder(channels=1, dims=2, size=(128, 128), width=32, filters=encoder.filters)
+    decoder = Decoder(channels=1, dims=2, size=(128, 128), width=32, filters=encoder.features)
     down = [layer for layer in encoder if isinstance(layer, torch.nn.Conv2d)]
     up = [layer for layer in decoder if isinstance(layer, torch.nn.ConvTranspose2d)]
     assert [layer.out_channels for layer in down] == [32, 64, 128, 128]

@@ -235,4 +235,4 @@ def test_options_are_checked():
     with pytest.raises(ConfigError, match="1 to 1000"):
         Guided(start=2000, scale=1.0).counterpart(Known(), torch.zeros(1, 1, *SIZE))
     with pytest.raises(PairingError, match="guided-ddpm"):
-        check_pairing(DDPM(channels=1, size=SIZE, width=8, multipliers=(1, 1)), Guided())
+        check_pairing(DDPM(channels=1, size=SIZE, network={"width": 8, "multipliers": (1, 1)}), Guided())

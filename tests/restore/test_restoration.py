@@ -116,7 +116,7 @@ def test_total_variation_holds_what_is_thinner_than_twice_its_weight():
 
 def test_lambda_comes_from_healthy_cases_where_it_is_auto(linear):
     torch.manual_seed(0)
-    model = VAE(channels=1, size=(32, 32), width=4, latent=4).eval()
+    model = VAE(channels=1, size=(32, 32), network={"width": 4}, latent=4).eval()
     run = Runner(dims=2, size=(32, 32))
     volumes = [
         Volume(data=np.random.default_rng(n).random((1, 6, 32, 32)), affine=np.eye(4)) for n in range(3)

@@ -60,7 +60,7 @@ def test_smoothgrad_averages_signed_gradients_of_independent_noise(linear):
 
 def test_models_without_a_likelihood_have_the_gradient_of_their_error():
     torch.manual_seed(0)
-    model = AE(channels=1, size=(32, 32), width=4, latent=4).eval()
+    model = AE(channels=1, size=(32, 32), network={"width": 4}, latent=4).eval()
     check_pairing(model, Gradient(of="reconstruction"))
     with pytest.raises(PairingError, match="HasElbo"):
         check_pairing(model, Gradient(of="kl"))
@@ -76,7 +76,7 @@ def test_models_without_a_likelihood_have_the_gradient_of_their_error():
 
 def test_the_batch_does_not_change_the_map_and_smoothing_stays_in_the_slice(linear):
     torch.manual_seed(0)
-    vae = VAE(channels=1, size=(32, 32), width=4, latent=4).eval()
+    vae = VAE(channels=1, size=(32, 32), network={"width": 4}, latent=4).eval()
     x, mask = torch.rand(1, 5, 32, 32), torch.ones(5, 32, 32, dtype=torch.bool)
     score = SmoothedScore(Gradient(of="elbo", smoothgrad=3), smooth=1.0)
     one, all_at_once = (score(vae, x, mask, Runner(dims=2, size=(32, 32), batch_size=n)).map for n in (1, 5))

@@ -17,6 +17,9 @@ from known_denoiser import SIZE, KnownDenoiser, with_lesion
 class Everything(KnownDenoiser):
     """Answers whatever a restoration asks: the best denoiser, a VAE without a code, a generator of its mean, a judge of brightness."""
 
+    def restore_boxes(self, x, start):
+        return self.denoise(self.process().add_noise(x, self.noise(0, x), start), start).image
+
     def reconstruct(self, x):
         return (x + self.mean) / 2
 
@@ -51,6 +54,7 @@ RESTORES = {
     "restoration": {"steps": 10, "length": 0.5},
     "latent-search": {"steps": 20},
     "partial-diffusion": {"steps": 5},
+    "patched-diffusion": {"start": 250},
     "guided": {"steps": 5, "start": 250, "scale": 5.0},
     "autoddpm": {"steps": 5, "inpaint_steps": 2, "resamples": 1, "threshold": 1e-3, "scale": 0.05},
     "thor": {"steps": 10, "scale": 1e-3},
@@ -189,7 +193,9 @@ PUBLISHED = {
 @pytest.mark.parametrize("restore", PUBLISHED)
 def test_the_published_pairs_run_on_a_ddpm_in_three_dimensions(restore):
     torch.manual_seed(0)
-    model = DDPM(channels=2, dims=3, size=(8, 8, 8), width=4, multipliers=(1, 2), attention=()).eval()
+    model = DDPM(
+        channels=2, dims=3, size=(8, 8, 8), network={"width": 4, "multipliers": (1, 2), "attention": ()}
+    ).eval()
     x, mask = torch.rand(2, 8, 8, 8), torch.ones(8, 8, 8, dtype=torch.bool)
     score = Residual(restore={"name": restore, **RESTORES[restore]}, compare=PUBLISHED[restore])
     found = score(model, x, mask, Runner(dims=3, size=(8, 8, 8)))
@@ -238,3 +244,15 @@ def test_it_needs_what_its_parts_need():
 def test_options_that_cannot_work_are_refused(options, match):
     with pytest.raises(ConfigError, match=match):
         Residual(**options)
+
+
+def test_several_versions_have_their_own_spread_as_uncertainty(linear):
+    model, x, mask, run = linear
+    with torch.no_grad():
+        draws = torch.stack(list(model.sample_reconstructions(x.transpose(0, 1), 5)))[:, :, 0]
+    score = Residual(restore={"name": "draws", "draws": 5})
+    found = score(model, x, mask, run).inside(mask)
+    torch.testing.assert_close(found.uncertainty, draws.std(dim=0, correction=0) * mask)
+    torch.testing.assert_close(found.map, (x - draws).abs().mean(dim=0) * mask)
+    assert Residual()(model, x, mask, run).uncertainty is None
+    assert Residual(restore={"name": "draws", "draws": 1})(model, x, mask, run).uncertainty is None

@@ -6,11 +6,12 @@ from types import ModuleType
 import pytest
 import torch
 
-from aberra.capabilities import MapsProbability, Reconstructs, TellsKinds, Tunes
+from aberra.capabilities import HasGuides, MapsProbability, Reconstructs, TellsKinds, Tunes
 from aberra.detector.windows import Runner
 from aberra.errors import ConfigError, PairingError
 from aberra.models.constant import Constant
 from aberra.models.dae import DAE
+from aberra.models.guided_ddpm import GuidedDDPM
 from aberra.models.segnet import SegNet
 from aberra.registry import lookup, names
 from aberra.scores import Scored, SmoothedScore, check_pairing, options_of
@@ -145,6 +146,19 @@ def test_pairings_that_cannot_work_are_refused():
     ):
         check_pairing(Constant, Residual())
     check_pairing(DAE, Residual())
+
+
+def test_a_capability_has_what_those_have_that_it_is_made_of():
+    class Asks:
+        needs = (HasGuides,)
+
+    class Guides:
+        def guide_names(self): ...
+        def told(self, name, noisy, t, *, checker=False): ...
+
+    check_pairing(GuidedDDPM, Asks())
+    with pytest.raises(PairingError, match=r"needs HasGuides.*models that do: guided-ddpm"):
+        check_pairing(Guides, Asks())
 
 
 def test_a_plugins_own_capability_and_a_plugin_that_cannot_be_imported(monkeypatch):

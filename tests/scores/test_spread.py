@@ -49,7 +49,7 @@ def test_versions_by_partial_diffusion_have_the_spread_of_its_chains(brain):
 def test_dropout_draws_differ_and_do_not_depend_on_the_batch():
     torch.manual_seed(0)
     x, mask = torch.rand(1, 5, 32, 32), torch.ones(5, 32, 32, dtype=torch.bool)
-    model = AE(channels=1, size=(32, 32), width=4, latent=8, dropout=0.5).eval()
+    model = AE(channels=1, size=(32, 32), network={"width": 4, "dropout": 0.5}, latent=8).eval()
     one, five = (
         _spread(4)(model, x, mask, Runner(dims=2, size=(32, 32), batch_size=count)).map for count in (1, 5)
     )
@@ -57,7 +57,7 @@ def test_dropout_draws_differ_and_do_not_depend_on_the_batch():
     assert one.max() > 0
     before = model.reconstruct(x.transpose(0, 1))
     torch.testing.assert_close(model.reconstruct(x.transpose(0, 1)), before)  # dropout is off again
-    still = AE(channels=1, size=(32, 32), width=4, latent=4, dropout=0.0).eval()
+    still = AE(channels=1, size=(32, 32), network={"width": 4, "dropout": 0.0}, latent=4).eval()
     assert _spread(3)(still, x, mask, Runner(dims=2, size=(32, 32))).map.max() < 1e-9
 
 

@@ -38,7 +38,7 @@ def test_image_and_feature_distance(linear):
 
 def test_windows_of_a_3d_model_are_blended():
     torch.manual_seed(0)
-    model = VAE(channels=1, dims=3, size=(16, 16, 16), width=4, latent=4).eval()
+    model = VAE(channels=1, dims=3, size=(16, 16, 16), network={"width": 4}, latent=4).eval()
     x, mask = torch.rand(1, 24, 16, 16), torch.ones(24, 16, 16, dtype=torch.bool)
     found = Term(of="reconstruction")(model, x, mask, Runner(dims=3, size=(16, 16, 16))).map
     whole = [model.elbo_terms(x[None, :, low : low + 16])[0].item() for low in (0, 8)]

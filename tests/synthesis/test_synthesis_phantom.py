@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_channels_share_the_head_and_nothing_of_the_acquisition():
 def test_one_channel_is_what_it_was_before_there_were_several(contrast, drawn, total, voxels):
     (alone,) = draw_channels(5, 0, contrast)
     scan = render(alone, 8.0)
-    assert config_hash(alone.to_json()) == drawn
+    assert config_hash(asdict(alone)) == drawn
     assert scan.mask.sum() == voxels
     assert scan.data.sum(dtype=np.float64) == pytest.approx(total, rel=1e-5)
 

@@ -22,13 +22,15 @@ GPU, CPU = torch.device("cuda"), torch.device("cpu")
 )
 def test_networks_are_compiled_where_it_pays(device, options, expected, monkeypatch):
     monkeypatch.setattr(hardware, "find_spec", lambda name: name)
-    model = DAE(channels=1, size=(16, 16), width=4, depth=2)
+    model = DAE(channels=1, size=(16, 16), network={"width": 4, "depth": 2})
     assert hardware.compiles(model, TrainingConfig(**options), device) is expected
 
 
 def test_critics_and_machines_without_triton_are_left_uncompiled(monkeypatch):
-    critic = FAnoGAN(channels=1, size=(16, 16), width=4, latent=4)
+    critic = FAnoGAN(channels=1, size=(16, 16), network={"width": 4}, latent=4)
     monkeypatch.setattr(hardware, "find_spec", lambda name: name)
     assert not hardware.compiles(critic, TrainingConfig(), GPU)
     monkeypatch.setattr(hardware, "find_spec", lambda _: None)
-    assert not hardware.compiles(DAE(channels=1, size=(16, 16), width=4, depth=2), TrainingConfig(), GPU)
+    assert not hardware.compiles(
+        DAE(channels=1, size=(16, 16), network={"width": 4, "depth": 2}), TrainingConfig(), GPU
+    )

@@ -44,7 +44,7 @@ def _cohort(count=3):
 
 def _model(cls, **options):
     torch.manual_seed(0)
-    return cls(channels=1, size=SIZE, **({"width": 4, "latent": 4, "critic_steps": 2} | options))
+    return cls(channels=1, size=SIZE, **({"network": {"width": 4}, "latent": 4, "critic_steps": 2} | options))
 
 
 def _config(steps, **options):
@@ -209,10 +209,10 @@ def test_the_best_validation_is_forgotten_at_a_new_stage(tmp_path):
     class Lucky(FAnoGAN):
         done = False
 
-        def loss(self, x, mask, generator, turn=""):
-            self.done |= turn == "encoder"
-            losses = super().loss(x, mask, generator, turn)
-            if not turn and not self.done:
+        def loss(self, batch):
+            self.done |= batch.turn == "encoder"
+            losses = super().loss(batch)
+            if not batch.turn and not self.done:
                 losses["reconstruction"] = losses["reconstruction"] * 1e-6
             return losses
 

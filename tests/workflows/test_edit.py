@@ -8,10 +8,10 @@ import torch
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
-from aberra.diffusion.schedule import Estimate
+from aberra.diffusion.noise import shared
+from aberra.diffusion.schedule import Estimate, Schedule
 from aberra.errors import ConfigError, InputError, MismatchError, OutputError
 from aberra.method import Method
-from aberra.models.guided_ddpm import GuidedDDPM
 from aberra.prepare import Recipe
 from aberra.volume import Volume
 from aberra.workflows.edit import Aim, edit
@@ -21,20 +21,28 @@ from reorient import reorient
 SIZE = 16
 
 
-class Known(GuidedDDPM):
-    """Pixels are N(0, 1): the best denoiser is linear. A lesion is what is above 1."""
+class Known(torch.nn.Module):
+    """A guided model that is none of ours. Pixels are N(0, 1): the best denoiser is linear. A lesion is what is above 1."""
 
     def __init__(self):
-        super().__init__(
-            channels=1, size=(SIZE, SIZE), width=8, multipliers=(1, 2), attention=(), guide_width=8,
-            guides=("class", "area", "mask"),
-        )  # fmt: skip
+        super().__init__()
+        self.schedule = Schedule(kind="linear", steps=1000)
+        self.names = ["class", "area", "mask"]
+
+    def process(self):
+        return self.schedule
+
+    def noise(self, seed, like):
+        return shared("gaussian", seed, like)
 
     def denoise(self, noisy, t, label=None):
         del label
         level = self.schedule.at(t, noisy)
         image = level.sqrt() * noisy
         return Estimate(image, (noisy - level.sqrt() * image) / (1 - level).sqrt())
+
+    def guide_names(self):
+        return self.names
 
     def told(self, name, noisy, t, *, checker=False):
         del t, checker
@@ -45,6 +53,10 @@ class Known(GuidedDDPM):
         if name == "area":
             return share[:, None]
         return torch.stack([0 * share, 60 * (share - 0.1)], dim=1)
+
+
+class Unguided(Known):
+    guide_names = None
 
 
 @pytest.fixture
@@ -60,7 +72,7 @@ def detector(tmp_path):
         method=Method(
             name="known",
             model={"name": "guided-ddpm"},
-            score={"name": "residual", "restore": {"name": "guided"}},
+            score={"name": "residual", "restore": {"name": "partial-diffusion"}},
         ),
         recipe=Recipe.from_config([{"name": "normalise", "method": "zscore"}]),
         model=Known(),
@@ -162,6 +174,8 @@ def test_a_mask_may_have_another_order_of_axes(scan, detector, tmp_path):
 
 
 def test_what_cannot_be_edited_says_why(scan, detector):
+    with pytest.raises(ConfigError, match="known: has no guides to edit with"):
+        edit(detector.with_(model=Unguided()), scan, [Aim(guide="area", target=0.1)])
     with pytest.raises(ConfigError, match="healthy"):
         Aim(guide="class", target="well")
     with pytest.raises(ConfigError, match="mask"):
@@ -172,7 +186,7 @@ def test_what_cannot_be_edited_says_why(scan, detector):
         edit(detector, scan, [Aim(guide="mask", target=np.zeros(scan.shape, dtype=bool))])
     with pytest.raises(ConfigError, match="one aim"):
         edit(detector, scan, [])
-    del detector.model.guides["area"]
+    detector.model.names.remove("area")
     with pytest.raises(ConfigError, match=r"model\.guides"):
         edit(detector, scan, [Aim(guide="area", target=0.1)])
 

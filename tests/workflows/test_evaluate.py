@@ -75,8 +75,9 @@ def test_numbers_agree_with_direct_computation(study):
     each = [average_precision_score(a.ravel(), b.ravel()) for a, b in everything[:2]]
     assert found["voxel"]["per_case"] == {"cases": 2, "mean": pytest.approx(np.mean(each), abs=1e-3)}
     assert found["case"]["auroc"] == 1.0
-    five_percent = found["case"]["false_positive_rate"][1]
-    assert (five_percent["realised"], five_percent["n"]) == (0.5, 2)
+    five_percent = found["case"]["false_positive_rate"][0]
+    assert (five_percent["nominal"], five_percent["realised"], five_percent["n"]) == (0.05, 0.5, 2)
+    assert found["case"]["unresolved"] == [0.01]  # 19 calibration cases: the smallest p is 0.05
     assert found["lesion"]["lesions"] == 2
     saved = json.loads((folder / "results" / "evaluation" / "metrics.json").read_text())
     assert saved["voxel"]["at_threshold"].keys() == found["protocols"].keys()

@@ -9,10 +9,11 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
-from aberra.errors import InputError, ModelError, OutputError
+from aberra.errors import ConfigError, InputError, ModelError, OutputError
 from aberra.files import MARK, RECORD, file_hash, read_mark
 from aberra.method import Method
 from aberra.output import kind_of
@@ -21,8 +22,8 @@ from small_scans import cohort, detector, scan
 
 SMALL = {
     "prepare.size": 16,
-    "model.width": 4,
-    "model.depth": 2,
+    "model.network.width": 4,
+    "model.network.depth": 2,
     "training.steps": 4,
     "training.batch_size": 2,
 }
@@ -60,7 +61,7 @@ def test_texts_are_no_part_of_a_fits_identity_but_all_settings_are(manifest, tmp
     told = replace(method, title="other", summary="other", failure="", cost="other", deviations=["other"])
     Detector.fit(told, cohort, out=out, workers=1, resume=True)
     for key, value in (
-        ("model.width", 8),
+        ("model.network.width", 8),
         ("training.steps", 5),
         ("score.compare.mode", "positive"),
         ("case.reduce", "max"),
@@ -79,7 +80,12 @@ def test_what_is_only_trained_does_not_depend_on_the_question(manifest, tmp_path
     assert again.identity == trained.identity
     with pytest.raises(OutputError, match="finished detector already"):
         Detector.fit(
-            method.overridden({"model.width": 8}), cohort, out=out, workers=1, calibrated=False, resume=True
+            method.overridden({"model.network.width": 8}),
+            cohort,
+            out=out,
+            workers=1,
+            calibrated=False,
+            resume=True,
         )
 
 
@@ -234,7 +240,7 @@ def test_synthetic_anomalies_are_learnt_and_watched_in_different_families(
 
     monkeypatch.setattr(Planted, "__init__", seen)
     settings = {
-        "model.dims": dims,
+        "prepare.dims": dims,
         "model.widths": [4, 8],
         "model.restores": True,
         "training.steps": 2,
@@ -251,3 +257,15 @@ def test_synthetic_anomalies_are_learnt_and_watched_in_different_families(
     result = made.detect(scan(1))
     assert result.reconstruction.shape == result.map.shape
     assert ("fixed-0.5" in made.calibration.thresholds) == (name != "fpi")
+
+
+def test_images_are_not_fitted_in_three_dimensions(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(50, 200, (32, 32), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    method = Method.load("ae", {"prepare.dims": 3})
+    with pytest.raises(ConfigError, match=r"prepare\.dims=3 needs volumes"):
+        Detector.fit(method, Cohort.from_paths(folder), out=tmp_path / "model", workers=1)
+    assert not (tmp_path / "model").exists()

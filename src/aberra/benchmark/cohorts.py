@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort import Cohort
-from aberra.cohort.case import with_split
 from aberra.errors import ConfigError
 from aberra.foreground import region
 from aberra.output import claim
@@ -67,10 +66,8 @@ def task_cohorts(
     """
     train = materialise(suite, task.train, folder, data, progress=progress)
     validation = materialise(suite, task.validation, folder, data, progress=progress)
-    tested = {
-        name: materialise(suite, name, folder, data, progress=progress)
-        for name in (*task.test, *([task.healthy] if task.healthy else []))
-    }
+    names = filter(None, (*task.test, task.healthy))
+    tested = {name: materialise(suite, name, folder, data, progress=progress) for name in names}
     learnt = {each.patient for each in train}
     for name, cohort in {task.validation: validation, **tested}.items():
         both = learnt & {each.patient for each in cohort}
@@ -80,7 +77,7 @@ def task_cohorts(
                 f"{', '.join(sorted(both)[:5])}"
             )
     cases = [
-        replace(with_split(case, split), case=f"{split}-{case.case}", patient=f"{split}-{case.patient}")
+        replace(case, split=split, case=f"{split}-{case.case}", patient=f"{split}-{case.patient}")
         for split, part in (("train", train), ("val", validation))
         for case in part
     ]
@@ -141,19 +138,12 @@ def _drawn(options: dict[str, Any], data: Path | None) -> dict[str, Any]:
 
 def _chosen(cohort: Cohort, spec: CohortSpec) -> Cohort:
     """Apply the split, health and number that a cohort asks for."""
-    if spec.split:
-        cohort = cohort.select(split=spec.split)
-    if spec.healthy:
-        cohort = cohort.select(healthy=True)
+    cohort = cohort.select(split=spec.split or None, healthy=spec.healthy or None)
     if spec.channels:
-        cohort = Cohort(
-            (
-                replace(case, channels={name: case.channels[name] for name in spec.channels})
-                for case in cohort
-                if all(name in case.channels for name in spec.channels)
-            ),
-            cohort.source,
-        )
+        fitting = [case for case in cohort if all(name in case.channels for name in spec.channels)]
+        only = ({name: case.channels[name] for name in spec.channels} for case in fitting)
+        cases = (replace(case, channels=channels) for case, channels in zip(fitting, only, strict=True))
+        cohort = Cohort(cases, cohort.source)
     if spec.most and len(cohort) > spec.most:
         picks = np.unique(np.linspace(0, len(cohort) - 1, spec.most).round().astype(int))
         cohort = Cohort((cohort[int(pick)] for pick in picks), cohort.source)

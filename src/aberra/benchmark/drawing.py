@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.benchmark.rows import means
 from aberra.files import atomic_path
 
 if TYPE_CHECKING:
@@ -30,18 +31,9 @@ OTHER = "other"
 """Family of a method that names none."""
 
 
-def values_of(rows: Rows, metric: str) -> dict[str, float]:
-    """Mean over seeds by label."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        if row["metric"] == metric and row["value"] is not None:
-            found.setdefault(row["label"], []).append(float(row["value"]))
-    return {label: float(np.mean(values)) for label, values in found.items()}
-
-
 def ordered(rows: Rows) -> list[str]:
     """Labels, best AP first."""
-    values = values_of(rows, "AP")
+    values = means(rows, "AP")
     return sorted(values, key=lambda label: -values[label])
 
 
@@ -90,6 +82,16 @@ def grid(
         axis.grid(visible=True, color=GRID, lw=0.6)
         axis.set_axisbelow(True)
     return figure, axes
+
+
+def logarithmic(axis: Any, formatter: Any = "{x:g}", subs: Sequence[float] = (1, 3), **options: Any) -> None:
+    """A logarithmic axis of x with few, plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(**options) if options else LogLocator(subs=subs))
+    axis.xaxis.set_major_formatter(formatter)
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def title(figure: Any, text: str, fontsize: float = 12) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from aberra.benchmark import drawing
 from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, score_grid, sweep
-from aberra.benchmark.rows import M0, is_plain
+from aberra.benchmark.rows import M0, is_plain, means
 from aberra.benchmark.strips import Picture, strip
 from aberra.metrics.voxel import Residuals
 
@@ -54,25 +54,19 @@ def write_figures(
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         whole = [row for row in own if is_plain(row)]
-        drawn += [
-            ap_points(target, whole, task),
-            domain_shift(target, whole, task),
-            score_grid(target, whole, task),
-        ]
+        drawn += [draw(target, whole, task) for draw in (ap_points, domain_shift, score_grid)]
         plain = {row["label"] for row in whole}
         for cohort in dict.fromkeys(row["cohort"] for row in whole):
+            wanted = {(task, cohort, label, 0): label for label in plain}
             seen = {
-                key[2]: Picture.load(path)
-                for key, path in (pictures or {}).items()
-                if key[:2] == (task, cohort) and key[2] in plain and not key[3]
+                wanted[key]: Picture.load(path) for key, path in (pictures or {}).items() if key in wanted
             }
             drawn.append(strip(target, seen, whole, task, cohort))
         for cohort in dict.fromkeys(row["cohort"] for row in whole if row["metric"] == "AP"):
             there = [row for row in whole if row["cohort"] == cohort]
             name = f"{task}-{cohort}"
-            bins = {
-                key[2]: value for key, value in histograms.items() if key[:2] == (task, cohort) and not key[3]
-            }
+            place = task, cohort
+            bins = {key[2]: each for key, each in histograms.items() if key[:2] == place and not key[3]}
             kept = {label: bins[label] for label in drawing.ordered(there) if label in bins}
             drawn += [
                 residual_histograms(target, kept, name),
@@ -90,8 +84,6 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
 
     The axis is logarithmic, since APs go over two orders of magnitude and most methods are near the prevalence.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     rows = [row for row in rows if row["metric"] == "AP" and row["value"] is not None]
     cohorts = list(dict.fromkeys(row["cohort"] for row in rows))
     if not cohorts:
@@ -102,7 +94,8 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
     figure, axes = drawing.grid(1, len(cohorts), width=4.6, height=0.22 * len(labels) + 1.9, left_only=True)
     for axis, cohort in zip(axes, cohorts, strict=True):
         own = [row for row in rows if row["cohort"] == cohort]
-        values, spread = drawing.values_of(own, "AP"), _spread(own)
+        values = means(own, "AP")
+        spread = {row["label"]: (float(row["low"]), float(row["high"])) for row in _with_interval(own)}
         prevalence = float(own[0]["prevalence"] or 0)
         floor = 0.5 * min([value for value in (prevalence, *values.values()) if value > 0], default=0.01)
         for place, label in enumerate(labels):
@@ -115,11 +108,8 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
         axis.axvline(prevalence, color=drawing.MUTED, ls=":", lw=1.2, label=f"prevalence {prevalence:.4f}")
         if M0 in values:
             axis.axvline(values[M0], color=drawing.INK, ls="--", lw=1, label=f"M0 {values[M0]:.3f}")
-        axis.set_xscale("log")
+        drawing.logarithmic(axis)
         axis.set_xlim(floor, 1)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(cohort, loc="left", fontsize=11)
         axis.set_xlabel("AP")
         axis.legend(fontsize=8, loc="lower right", facecolor="white", edgecolor="none", framealpha=1)
@@ -139,9 +129,8 @@ def residual_histograms(
 
     Each of the two is normalised by itself, over what is drawn; how many voxels are zero, and left out, is said beside it.
     """
-    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+    from matplotlib.ticker import LogFormatterSciNotation
 
-    powers = LogFormatterSciNotation(labelOnlyBase=True)
     shown = {
         label: each
         for label, each in histograms.items()
@@ -175,11 +164,10 @@ def residual_histograms(
                 0.03, 0.95 - 0.13 * line, f"{1 - above / counts.sum():.0%} zero", color=colour, fontsize=6.5,
                 ha="left", va="top", transform=axis.transAxes,
             )  # fmt: skip
-        axis.set_xscale("log")
-        wide = bins[-1] - bins[0] > np.log2(20)  # less than that need not have two powers of ten
-        axis.xaxis.set_major_locator(LogLocator(numticks=4) if wide else LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(powers if wide else "{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        if bins[-1] - bins[0] > np.log2(20):  # less than that need not have two powers of ten
+            drawing.logarithmic(axis, LogFormatterSciNotation(labelOnlyBase=True), numticks=4)
+        else:
+            drawing.logarithmic(axis, subs=(1, 2, 5))
         axis.set_title(label, fontsize=8.5, loc="left")
         axis.set_yticks([])
         axis.tick_params(labelsize=7)
@@ -217,23 +205,18 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
             if not points:
                 continue
             shares = sorted(points)
-            means = [float(np.mean(points[share])) for share in shares]
             style = ("o-", "s--", "^-.", "D:")[index % 4]
+            values = [float(np.mean(points[share])) for share in shares]
             axis.plot(
-                [100 * share for share in shares],
-                means,
-                style,
-                label=method,
-                color=colours[method],
-                ms=5,
+                [100 * share for share in shares], values, style, label=method, color=colours[method], ms=5
             )
             for share in shares:
                 if len(points[share]) > 1:  # seeds
                     ends = min(points[share]), max(points[share])
                     axis.plot([100 * share] * 2, ends, color=colours[method], lw=1)
-        intervals = _intervals(own, colours)
-        for share, low, high, colour in intervals:
-            axis.plot([100 * share] * 2, [low, high], color=colour, lw=1, alpha=0.6)
+        for row in _with_interval(own):
+            ends = float(row["low"]), float(row["high"])
+            axis.plot([100 * float(row["subjects"])] * 2, ends, color=colours[row["method"]], lw=1, alpha=0.6)
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
         axis.set(xlabel="% of the training subjects", ylabel="AP", xlim=(0, 105))
         axis.set_ylim(bottom=0)
@@ -244,17 +227,6 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
     return drawing.save(figure, folder / "subjects.png")
 
 
-def _intervals(rows: Rows, colours: Mapping[str, str]) -> list[tuple[float, float, float, str]]:
-    """Share, ends and colour of the intervals of one seed; none of several."""
-    if len({row["seed"] for row in rows}) > 1:
-        return []
-    return [
-        (float(row["subjects"]), float(row["low"]), float(row["high"]), colours[row["method"]])
-        for row in rows
-        if row.get("low") is not None
-    ]
-
-
 def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
     """Error of normal voxels on a cohort and on its shifted sibling (named ``…-shift``), ratio beside it."""
     cohorts = {row["cohort"] for row in rows}
@@ -262,12 +234,11 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
     if not pairs:
         return None
     colour = drawing.colours(rows)
-    figure, axes = drawing.grid(
-        1, len(pairs), width=5.4, height=0.27 * len({row["label"] for row in rows}) + 1.6
-    )
+    height = 0.27 * len({row["label"] for row in rows}) + 1.6
+    figure, axes = drawing.grid(1, len(pairs), width=5.4, height=height)
     for axis, cohort in zip(axes, pairs, strict=True):
         own, moved = (
-            drawing.values_of([row for row in rows if row["cohort"] == each], "l1-RE_N")
+            means([row for row in rows if row["cohort"] == each], "l1-RE_N")
             for each in (cohort, cohort + SHIFTED)
         )
         ratios = {label: moved[label] / own[label] for label in own if label in moved and own[label]}
@@ -291,12 +262,8 @@ def _floor(counts: NDArray[np.float64], log: NDArray[np.float64]) -> float:
     return float(log[min(int(np.searchsorted(share, 0.01)), len(log) - 1)])
 
 
-def _spread(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Interval of AP by label; none where there are several seeds, whose mean it need not hold."""
+def _with_interval(rows: Rows) -> list[Mapping[str, Any]]:
+    """Rows that have an interval; none where there are several seeds, whose mean it need not hold."""
     if len({row["seed"] for row in rows}) > 1:
-        return {}
-    return {
-        row["label"]: (float(row["low"]), float(row["high"]))
-        for row in rows
-        if row["metric"] == "AP" and row.get("low") is not None
-    }
+        return []
+    return [row for row in rows if row.get("low") is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,18 +70,12 @@ def peak_memory() -> Iterator[Peak]:
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     else:
-        _reset_mark()
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     try:
         yield peak
     finally:
         peak.mb = round(torch.cuda.max_memory_allocated() / 2**20 if cuda else _mark(), 1)
-
-
-def _reset_mark() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return
 
 
 def _mark() -> float:

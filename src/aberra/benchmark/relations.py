@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.rows import CELL, M0, is_plain
+from aberra.benchmark.rows import CELL, M0, is_plain, means
 from aberra.benchmark.statistics import correlations, kendall, published
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LOGARITHMIC = 10
 
 def complexity(folder: Path, rows: Rows) -> Path | None:
     """AP against the number of parameters; lines join the unified and the original network of a method (Fig. 9)."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import EngFormatter
 
     originals = {
         (row["task"], row["cohort"], row["method"]): row
@@ -46,11 +46,8 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
     colours = drawing.distinct(methods)
     figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.6)
     for axis, panel in zip(axes, panels, strict=True):
-        own = [
-            row
-            for row in rows
-            if row["metric"] == "AP" and (row["task"], row["cohort"]) == panel and is_plain(row)
-        ]
+        place = *panel, "AP"
+        own = [row for row in rows if (row["task"], row["cohort"], row["metric"]) == place and is_plain(row)]
         unified = {row["method"]: row for row in own if row["label"] == row["method"] and row["parameters"]}
         larger = {key[2]: row for key, row in originals.items() if key[:2] == panel}
         others = [row for method, row in unified.items() if method not in larger]
@@ -65,10 +62,7 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
                 ends = [[each[key] for each in (unified[method], row)] for key in ("parameters", "value")]
                 axis.plot(*ends, "-", color=colours[method], lw=1.2, zorder=1)
                 axis.plot(unified[method]["parameters"], unified[method]["value"], markers[method], **style)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        drawing.logarithmic(axis, EngFormatter(sep=""))
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
         axis.set(xlabel="parameters (filled unified, open original)", ylabel="AP")
         axis.legend(frameon=False, fontsize=8)
@@ -83,9 +77,8 @@ def sweep(folder: Path, rows: Rows) -> Path | None:
         return None
     figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.6)
     for axis, (task, cohort, method) in zip(axes, panels, strict=True):
-        there = [
-            row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and row["metric"] == "AP"
-        ]
+        place = task, cohort, "AP"
+        there = [row for row in rows if (row["task"], row["cohort"], row["metric"]) == place]
         lines: dict[str, list[tuple[float, float]]] = {}
         name = ""
         for row in there:
@@ -95,10 +88,9 @@ def sweep(folder: Path, rows: Rows) -> Path | None:
                 line = ", ".join(each.rpartition(".")[2].replace("=", " ") for each in others)
                 lines.setdefault(line, []).append((float(x), float(row["value"])))
         for (label, drawn), colour in zip(lines.items(), _steps(len(lines)), strict=True):
-            axis.plot(
-                *zip(*sorted(drawn), strict=True), "o-", color=colour, ms=4, lw=1.2, label=label or method
-            )
-        for label, value in drawing.values_of([row for row in there if is_plain(row)], "AP").items():
+            points_drawn = zip(*sorted(drawn), strict=True)
+            axis.plot(*points_drawn, "o-", color=colour, ms=4, lw=1.2, label=label or method)
+        for label, value in means([row for row in there if is_plain(row)], "AP").items():
             if label in (M0, method):
                 axis.axhline(value, color=drawing.MUTED, ls=":", lw=1)
                 axis.annotate(
@@ -122,12 +114,12 @@ def _steps(count: int) -> NDArray[np.float64]:
 
 def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
     """AP against the error of normal voxels, of anomalous ones and the distance of their histograms (study, section on fidelity)."""
-    rows = [row for row in rows if _is_error(row)]
-    ap = drawing.values_of(rows, "AP")
+    rows = _errors(rows)
+    ap = means(rows, "AP")
     panels = [
         (metric, values)
         for metric in FIDELITY[2:]
-        if len(values := {k: v for k, v in drawing.values_of(rows, metric).items() if k in ap}) > 2
+        if len(values := {k: v for k, v in means(rows, metric).items() if k in ap}) > 2
     ]
     if not panels:
         return None
@@ -165,7 +157,7 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
         len(GRID_METRICS), len(cohorts), width=0.62 * len(models) + 1.8, height=0.3 * len(scores) + 0.9
     )
     for axis, (metric, cohort) in zip(axes, product(GRID_METRICS, cohorts), strict=True):
-        values = drawing.values_of([row for row in rows if row["cohort"] == cohort], metric)
+        values = means([row for row in rows if row["cohort"] == cohort], metric)
         matrix = np.full((len(scores), len(models)), np.nan)
         for label, (model, score) in cells.items():
             matrix[scores.index(score), models.index(model)] = values.get(label, np.nan)
@@ -181,7 +173,7 @@ def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
 
 def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
     """Pearson correlation between metrics across methods (Fig. 10)."""
-    names, matrix = correlations([row for row in rows if _is_error(row)], FIDELITY)
+    names, matrix = correlations(_errors(rows), FIDELITY)
     if not names:
         return None
     figure, (axis,) = drawing.grid(1, 1, width=4.2, height=3.6)
@@ -193,7 +185,7 @@ def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
 def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
     """Our rank of each of the study's methods against its rank there, with Kendall's τ."""
     theirs = published()["baur2021"]["AUPRC"][data_set]
-    ours = {label: value for label, value in drawing.values_of(rows, "AP").items() if label in theirs}
+    ours = {label: value for label, value in means(rows, "AP").items() if label in theirs}
     found = kendall(ours, theirs)
     if found is None:
         return None
@@ -213,12 +205,8 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
             label, (study[label], mine[label]), xytext=(6 * side, 0), textcoords="offset points", fontsize=7.5,
             ha="left" if side > 0 else "right", va="center",
         )  # fmt: skip
-    axis.set(
-        xlabel=f"rank in the study, {data_set}",
-        ylabel=f"rank here, {name}",
-        xlim=(0.3, count + 0.7),
-        ylim=(count + 0.8, 0.2),
-    )
+    axis.set(xlabel=f"rank in the study, {data_set}", ylabel=f"rank here, {name}")
+    axis.set(xlim=(0.3, count + 0.7), ylim=(count + 0.8, 0.2))
     axis.set_title(f"Order by AP: Kendall's τ = {tau:.2f} ({chance}, n = {count})", loc="left", fontsize=10.5)
     axis.set_xticks(range(1, count + 1, 2))
     axis.set_yticks(range(1, count + 1, 2))
@@ -249,9 +237,9 @@ def _heat(
             axis.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
 
 
-def _is_error(row: Mapping[str, Any]) -> bool:
-    """Whether a row's map is a difference of images, so that its mean is an ℓ1 error."""
-    return row.get("unit") == "intensity"
+def _errors(rows: Rows) -> Rows:
+    """Rows whose map is a difference of images, so that its mean is an ℓ1 error."""
+    return [row for row in rows if row.get("unit") == "intensity"]
 
 
 def _name(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:
@@ -263,12 +251,6 @@ def _name(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:
         free = min(up, free - 0.055)
         side = -1 if across > 0.5 else 1
         axis.annotate(
-            label,
-            point,
-            xytext=(across + 0.04 * side, free),
-            textcoords="axes fraction",
-            ha="left" if side > 0 else "right",
-            va="center",
-            fontsize=7,
-            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": drawing.MUTED},
-        )
+            label, point, xytext=(across + 0.04 * side, free), textcoords="axes fraction", ha="left" if side > 0 else "right",
+            va="center", fontsize=7, arrowprops={"arrowstyle": "-", "lw": 0.5, "color": drawing.MUTED},
+        )  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.files import read_json
+from aberra.files import csv_text, read_json
 from aberra.metrics.lesion import BINS_MM3, FP_RATES
 from aberra.metrics.tables import SHOWN, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -99,6 +97,18 @@ def is_plain(row: Mapping[str, Any]) -> bool:
     return bool(row["subjects"] == 1 and not row.get("sweep"))
 
 
+def means(
+    rows: Sequence[Mapping[str, Any]], metric: str, protocols: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Mean of a metric over seeds by label, of some threshold protocols or of all."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        fits = row["metric"] == metric and (protocols is None or row["protocol"] in protocols)
+        if fits and row["value"] is not None:
+            found.setdefault(row["label"], []).append(float(row["value"]))
+    return {label: float(np.mean(values)) for label, values in found.items()}
+
+
 def rows_of_cell(cell: Mapping[str, Any], common: Mapping[str, Any], protocol: str) -> dict[str, Any]:
     """Turn an evaluation into what is kept of it: rows, replicates, histogram and the cases' own numbers.
 
@@ -174,15 +184,10 @@ def read_cells(out: Path) -> Cells:
     return cells
 
 
-def results_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({column: _text(row.get(column)) for column in COLUMNS})
-    return text.getvalue()
-
-
-def _text(value: Any) -> Any:
-    return "" if value is None else (f"{value:.6g}" if isinstance(value, float) else value)
+def results_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
+    """Rows as CSV, numbers with six digits."""
+    short = (
+        {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+        for row in rows
+    )
+    return csv_text(columns, short)

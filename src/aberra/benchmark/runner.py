@@ -214,9 +214,8 @@ def _run_row(shared: _Run, row: _Row, tested: dict[str, _Data], summary: Summary
         detector, facts = _fitted(shared, row, fitted)
         for cohort in missing:
             name = f"{row.task.name}-{cohort}-{row.slug}"
-            cell = _measure(
-                shared, detector, tested[cohort].cohort, name, picture=files[cohort].with_suffix(".npz")
-            )
+            picture = files[cohort].with_suffix(".npz")
+            cell = _measure(shared, detector, tested[cohort].cohort, name, picture=picture)
             common = facts | {
                 "suite": shared.suite.name, "task": row.task.name, "cohort": cohort, "label": row.entry.label,
                 "seed": row.seed, "subjects": row.entry.subjects, "sweep": ";".join(f"{key}={value:g}" for key, value in row.entry.sweep.items()),

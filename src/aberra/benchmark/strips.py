@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.benchmark import drawing
+from aberra.benchmark.rows import means
 from aberra.files import atomic_path
 from aberra.prepare.orient import Orient
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aberra.cohort import Cohort
-    from aberra.volume import Volume
 
     Rows = Sequence[Mapping[str, Any]]
 
@@ -81,12 +82,13 @@ def taken(maps: Path, cohort: Cohort, name: str) -> Picture:
 
     case = next(case for case in cohort if case.case == name)
     result = Result.load(maps / name)
-    scan = _view(case.read(list(case.channels)[:1]))
-    found = _view(result.map)
+    view = Orient(to="SPL")
+    scan = view(case.read(list(case.channels)[:1]))
+    found = view(result.map)
     truth = np.zeros(scan.shape, np.bool) if scan.lesion is None else scan.lesion
     content = truth if truth.any() else scan.data[0] != 0
     place = int(content.sum(axis=(1, 2)).argmax())
-    restored = None if result.reconstruction is None else _view(result.reconstruction).data[0, place]
+    restored = None if result.reconstruction is None else view(result.reconstruction).data[0, place]
     return Picture(
         case=name,
         scan=scan.data[0, place],
@@ -96,10 +98,6 @@ def taken(maps: Path, cohort: Cohort, name: str) -> Picture:
         scale=(result.scale["low"], result.scale["high"]),
         aspect=float(scan.spacing[1] / scan.spacing[2]),
     )
-
-
-def _view(volume: Volume) -> Volume:
-    return Orient(to="SPL")(volume)
 
 
 def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, cohort: str) -> Path | None:
@@ -118,7 +116,7 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
     if not pictures:
         return None
     name = f"{task}-{cohort}"
-    ap = drawing.values_of([row for row in rows if row["cohort"] == cohort], "AP")
+    ap = means([row for row in rows if row["cohort"] == cohort], "AP")
     order = [*(label for label in drawing.ordered(rows) if label in pictures)]
     labels = [*order, *(label for label in pictures if label not in order)][:PANELS]
     first = pictures[labels[0]]
@@ -152,7 +150,7 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
         if picture.truth[window].any():
             lower.contour(picture.truth[window], levels=[0.5], colors="#4de3c1", linewidths=0.7)
         reached = f" {ap[label]:.3f}" if label in ap else ""
-        upper.set_title(f"{_short(label)}{reached}", fontsize=8, color=drawing.INK)
+        upper.set_title(f"{fill(label, 22)}{reached}", fontsize=8, color=drawing.INK)
     drawing.title(
         figure,
         f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined",
@@ -181,18 +179,5 @@ def _top(picture: Picture) -> float:
 def _grey(axis: Any, values: NDArray[np.float32], aspect: float) -> None:
     seen = values[values != 0]
     low, high = (float(end) for end in np.percentile(seen, [0.5, 99.5])) if seen.size else (0.0, 1.0)
-    axis.imshow(
-        values,
-        cmap="gray",
-        vmin=min(low, 0.0),
-        vmax=max(high, low + 1e-6),
-        aspect=aspect,
-        interpolation="nearest",
-    )
-
-
-def _short(label: str) -> str:
-    """A label in two lines of a narrow panel."""
-    from textwrap import fill
-
-    return fill(label, 22)
+    ends = {"vmin": min(low, 0.0), "vmax": max(high, low + 1e-6)}
+    axis.imshow(values, cmap="gray", aspect=aspect, interpolation="nearest", **ends)

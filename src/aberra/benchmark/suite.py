@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
-from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,19 +12,21 @@ from typing import Annotated, Any, Literal
 from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
 from aberra.errors import ConfigError, unknown
 from aberra.files import config_hash, read_toml
+from aberra.former import successor
 from aberra.method import Method, catalogue
 from aberra.options import (
     Maybe,
     NotNegative,
     ShareAboveZero,
     Within,
+    accepted,
     checked,
     complete,
     configured,
     conforming,
 )
 from aberra.prepare.brain_mask import MaskMethod  # noqa: TC001 (options are checked against it)
-from aberra.registry import lookup
+from aberra.registry import lookup, network_of
 
 BASELINES: dict[str, dict[str, Any]] = {
     "intensity-unfiltered": {"without": ["postprocess.median_mm"]},
@@ -193,13 +194,8 @@ class Suite:
         tables = list[dict[str, Any]]
         whole = conforming(content.pop("catalogue", False), bool, f"{path}: catalogue")
         rows = conforming(content.pop("methods", []), tables, f"{path}: methods")
-        grid = checked(
-            _grid,
-            conforming(content.pop("grid", {}), dict[str, Any], f"{path}: grid"),
-            "grid",
-            source=path,
-            given=("path",),
-        )
+        grid = conforming(content.pop("grid", {}), dict[str, Any], f"{path}: grid")
+        grid = checked(_grid, grid, "grid", source=path, given=("path",))
         methods = [row for each in rows for row in _entries(each, path)]
         methods += _grid(**grid, path=path)
         there = {row.name for row in methods}
@@ -216,9 +212,8 @@ class Suite:
             for name, each in conforming(content.pop("cohorts", {}), named, f"{path}: cohorts").items()
         }
         for key, value in (overrides or {}).items():
-            table, name = (
-                ("budget", key.removeprefix("budget.")) if key.startswith("budget.") else ("settings", key)
-            )
+            name = key.removeprefix("budget.")
+            table = "settings" if name == key else "budget"
             own = conforming(content.get(table, {}), dict[str, Any], f"{path}: {table}")
             content[table] = own | {name: value}
         suite: Suite = _build(
@@ -255,12 +250,7 @@ class Suite:
 
     def _check_cohorts(self, path: Path) -> None:
         for task in self.tasks:
-            for cohort in (
-                task.train,
-                task.validation,
-                *task.test,
-                *([task.healthy] if task.healthy else []),
-            ):
+            for cohort in (task.train, task.validation, *task.test, *filter(None, [task.healthy])):
                 if cohort not in self.cohorts:
                     raise unknown(f"cohort in {path}:", cohort, self.cohorts)
         for name, spec in self.cohorts.items():
@@ -329,7 +319,7 @@ def _applies(method: Method, key: str) -> bool:
     """Whether a suite-wide setting means anything to a method."""
     section, _, option = key.partition(".")
     if section == "model":
-        return option in signature(lookup("models", method.model["name"])).parameters
+        return _takes(method.model, option) or successor(method.model["name"], option) is not None
     if section == "training":
         # which slices are healthy is a fact of the cohort, not of the optimiser
         return bool(method.training) or option == "slices"
@@ -339,6 +329,16 @@ def _applies(method: Method, key: str) -> bool:
         known = options_of(method.score)
         return not known.isdisjoint({option, f"restore.{option}", f"compare.{option}"})
     return True
+
+
+def _takes(config: Mapping[str, Any], option: str) -> bool:
+    """Whether a model has an option, ``network.width`` being one of its network."""
+    model = lookup("models", config["name"])
+    table, _, option_of_network = option.partition(".")
+    if not option_of_network or table != "network" or not hasattr(model, "NETWORK"):
+        return option in accepted(model)
+    name = network_of(model, config.get("network"))["name"]
+    return option_of_network == "name" or option_of_network in accepted(lookup("networks", name))
 
 
 def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:
@@ -377,7 +377,6 @@ def _grid(
 ) -> list[Entry]:
     """Every score of a grid with every method of it, where the model has what the score needs."""
     from aberra.errors import PairingError
-    from aberra.former import present_score
     from aberra.scores import SmoothedScore, check_pairing
 
     found = []
@@ -386,10 +385,8 @@ def _grid(
             score = dict(each)
             label = score.pop("label", score.get("name", ""))
             try:
-                check_pairing(
-                    lookup("models", Method.load(name).model["name"]),
-                    SmoothedScore.of(present_score(score)).score,
-                )
+                method = replace(Method.load(name), score=score)
+                check_pairing(lookup("models", method.model["name"]), SmoothedScore.of(method.score).score)
             except PairingError:
                 continue
             found += _entries({"name": name, "label": f"{name}{CELL}{label}", "score": score}, path)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from html import escape
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES, UNDERTRAINED, is_plain
+from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES, UNDERTRAINED, is_plain, means
 from aberra.benchmark.statistics import indistinct, over_seeds
-from aberra.files import write_text
+from aberra.files import csv_text, write_text
 from aberra.metrics.bootstrap import interval
 
 if TYPE_CHECKING:
@@ -88,9 +87,9 @@ def comparison(
         metrics: the columns; those that no row has are left out.
     """
     chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and is_plain(row)]
-    means = {metric: _means(chosen, metric, (*PROTOCOLS, protocol)) for metric in metrics}
-    means = {metric: values for metric, values in means.items() if values}
-    ap = _means(chosen, "AP", PROTOCOLS)
+    columns = {metric: means(chosen, metric, (*PROTOCOLS, protocol)) for metric in metrics}
+    columns = {metric: values for metric, values in columns.items() if values}
+    ap = means(chosen, "AP", PROTOCOLS)
     labels = sorted({row["label"] for row in chosen}, key=lambda label: -ap.get(label, -1.0))
     merged = over_seeds(replicates, task, cohort)
     tied = indistinct(ap, merged, patients=patients)
@@ -98,16 +97,16 @@ def comparison(
     body = []
     for label in labels:
         own = [row for row in chosen if row["label"] == label]
-        cells = [_cell(metric, values, label, spread, tied) for metric, values in means.items()]
+        cells = [_cell(metric, values, label, spread, tied) for metric, values in columns.items()]
         body.append((label, (*cells, *_facts(own[0]))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
     caption = (
         f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
-        f"{seeds} seed(s). {_meaning(chosen, means, protocol)}Italic rows are baselines. "
+        f"{seeds} seed(s). {_meaning(chosen, columns, protocol)}Italic rows are baselines. "
         f"{_where(chosen)}"
     )
-    header = ("method", *(HEADINGS.get(each, each) for each in means), "training s", "s/case", "parameters")
+    header = ("method", *(HEADINGS.get(each, each) for each in columns), "training s", "s/case", "parameters")
     return Table(f"{task}: {cohort}", header, tuple(body), caption, _baselines(chosen))
 
 
@@ -116,14 +115,11 @@ def overview(rows: Rows) -> Table:
     chosen = [row for row in rows if row["metric"] == "AP" and is_plain(row)]
     cohorts = list(dict.fromkeys((row["task"], row["cohort"]) for row in chosen))
     values = {
-        key: _means([row for row in chosen if (row["task"], row["cohort"]) == key], "AP", PROTOCOLS)
+        key: means([row for row in chosen if (row["task"], row["cohort"]) == key], "AP", PROTOCOLS)
         for key in cohorts
     }
-    labels = [
-        label
-        for label in dict.fromkeys(row["label"] for row in chosen)
-        if all(label in values[key] for key in cohorts)
-    ]
+    named = dict.fromkeys(row["label"] for row in chosen)
+    labels = [label for label in named if all(label in values[key] for key in cohorts)]
     ranks = {
         label: sum(1 + sum(values[key][other] > values[key][label] for other in labels) for key in cohorts)
         / max(1, len(cohorts))
@@ -162,9 +158,7 @@ def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
         cells = []
         for level in levels:
             at = [row for row in own if row["protocol"] == level]  # one a seed
-            value, low, high = (
-                sum(float(row[key]) for row in at) / len(at) for key in ("value", "low", "high")
-            )
+            value, low, high = (fmean(float(row[key]) for row in at) for key in ("value", "low", "high"))
             cells.append(Cell(f"{value:.3f} [{low:.3f}, {high:.3f}]"))
         body.append((label, (*cells, *_facts(own[0]))))
     caption = (
@@ -191,8 +185,10 @@ def write_tables(
     Cohorts with lesions are compared; of those without, the table says what share of them is flagged.
     """
     target = folder / "tables"
-    keys = dict.fromkeys(
-        (row["task"], row["cohort"]) for row in rows if row["metric"] == "AP" and is_plain(row)
+    plain = [row for row in rows if is_plain(row)]
+    keys, healthy = (
+        dict.fromkeys((row["task"], row["cohort"]) for row in plain if row["metric"] == metric)
+        for metric in ("AP", FPR)
     )
     tables = {
         f"{task}-{cohort}": comparison(
@@ -208,9 +204,6 @@ def write_tables(
     }
     if len(keys) > 1:
         tables = {"overview": overview(rows)} | tables
-    healthy = dict.fromkeys(
-        (row["task"], row["cohort"]) for row in rows if row["metric"] == FPR and is_plain(row)
-    )
     tables |= {
         f"{task}-{cohort}": false_positives(rows, task=task, cohort=cohort)
         for task, cohort in healthy
@@ -231,12 +224,7 @@ def write_tables(
 
 def as_markdown(table: Table) -> str:
     """Render: the best in bold, ties with †, baselines in italics."""
-    lines = [
-        f"**{table.title}**",
-        "",
-        "| " + " | ".join(table.header) + " |",
-        "|---" * len(table.header) + "|",
-    ]
+    lines = [f"**{table.title}**", "", f"| {' | '.join(table.header)} |", "|---" * len(table.header) + "|"]
     for name, cells in table.rows:
         shown = [f"*{name}*" if name in table.baselines else name]
         shown += [(f"**{cell.text}**" if cell.best else cell.text) + _mark(cell) for cell in cells]
@@ -246,15 +234,13 @@ def as_markdown(table: Table) -> str:
 
 def as_csv(table: Table) -> str:
     """Render the texts alone, and a column that says which rows are tied with the best."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*table.header, "best or tied"])
+    columns = (*table.header, "best or tied")
     ap = table.header.index("AP") - 1 if "AP" in table.header else 0
-    for name, cells in table.rows:
-        writer.writerow(
-            [name, *(cell.text for cell in cells), int(any(c.tied for c in cells) or cells[ap].best)]
-        )
-    return text.getvalue()
+    rows = (
+        (name, *(cell.text for cell in cells), int(any(c.tied for c in cells) or cells[ap].best))
+        for name, cells in table.rows
+    )
+    return csv_text(columns, (dict(zip(columns, row, strict=True)) for row in rows))
 
 
 def as_latex(table: Table) -> str:
@@ -327,15 +313,6 @@ def _meaning(rows: Rows, shown: Collection[str], protocol: str) -> str:
     if "AP" in shown:
         text += "† AP not significantly below the best: t test on the paired bootstrap over patients, Holm over the methods, 5 %. "
     return text
-
-
-def _means(rows: Rows, metric: str, protocols: Sequence[str]) -> dict[str, float]:
-    """Mean over seeds by label."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        if row["metric"] == metric and row["protocol"] in protocols and row["value"] is not None:
-            found.setdefault(row["label"], []).append(float(row["value"]))
-    return {label: sum(values) / len(values) for label, values in found.items()}
 
 
 def _cell(

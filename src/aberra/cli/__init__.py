@@ -37,21 +37,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo,
-    phantom,
-    ellipses,
-    brats,
-    doctor,
-    fit,
-    calibrate,
-    detect,
-    edit,
-    evaluate,
-    import_predictions,
-    benchmark,
-    methods,
-    report,
-):
+    demo, phantom, ellipses, brats, doctor, fit, calibrate, detect, edit, evaluate, import_predictions, benchmark, methods, report
+):  # fmt: skip
     app.command()(command)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Device, end
+
 
 def benchmark(
     suite: Annotated[
@@ -44,7 +46,7 @@ def benchmark(
             help="Folder that manifests and lesion masks of the suite lie in.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep map and mask of every case; takes gigabytes.")
     ] = False,
@@ -55,25 +57,14 @@ def benchmark(
     from aberra.method import parse_settings
 
     summary = run(
-        Suite.load(suite, parse_settings(settings or [])),
-        out,
-        resume=resume,
-        only=only or (),
-        tasks=task or (),
-        seeds=seeds,
-        data=data,
-        device=device,
-        keep_maps=keep_maps,
-    )
+        Suite.load(suite, parse_settings(settings or [])), out, resume=resume, only=only or (),
+        tasks=task or (), seeds=seeds, data=data, device=device, keep_maps=keep_maps,
+    )  # fmt: skip
     console = screen()
     again = f" ({summary.again} again: their method or data have changed)" if summary.again else ""
     console.print(
         f"{summary.done} cell(s) measured{again}, {summary.kept} kept, {len(summary.failed)} row(s) failed, {len(summary.skipped)} task(s) skipped"
     )
-    for name, reason in summary.failed.items():
-        console.print(styled(("failed", "red"), f" {name}: {reason}"))
     for name, reason in summary.skipped.items():
         console.print(styled(("skipped", "yellow"), f" {name}: {reason}"))
-    console.print(f"results: {out / 'results.csv'}\ntables:  {out / 'tables' / 'index.html'}")
-    if summary.failed:
-        raise typer.Exit(1)
+    end(summary.failed, f"results: {out / 'results.csv'}\ntables:  {out / 'tables' / 'index.html'}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Channel, Device, Split, end
+
 
 def calibrate(
     model: Annotated[str, typer.Argument(help="A detector's folder or the name of a shipped one.")],
@@ -14,10 +16,8 @@ def calibrate(
         Path,
         typer.Argument(readable=False, help="CSV with healthy cases that the model has not learnt from."),
     ],
-    split: Annotated[str | None, typer.Option(help="Use only this split of the manifest.")] = None,
-    channel: Annotated[
-        list[str] | None, typer.Option("--channel", help="Manifest column to read. Repeatable.")
-    ] = None,
+    split: Split = None,
+    channel: Channel = None,
     group: Annotated[
         str | None,
         typer.Option(
@@ -50,13 +50,13 @@ def calibrate(
             help="Write the calibrated detector here; needed for shipped ones and --method.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Set thresholds and p-values from held-out healthy cases; the model's weights are not touched."""
     from rich.table import Table
 
     from aberra.cohort import Cohort
-    from aberra.console import screen, styled
+    from aberra.console import screen
     from aberra.detector import Detector
     from aberra.method import Method, parse_settings
 
@@ -65,15 +65,9 @@ def calibrate(
     cohort = Cohort.read(manifest)
     failed: dict[str, str] = {}
     detector = detector.calibrate(
-        cohort.select(split=split) if split else cohort,
-        channels=channel,
-        group_by=group,
-        lesions=lesions,
-        method=question,
-        out=out,
-        progress=True,
-        failed=failed,
-    )
+        cohort.select(split=split), channels=channel, group_by=group, lesions=lesions, method=question,
+        out=out, progress=True, failed=failed,
+    )  # fmt: skip
     console, calibration = screen(), detector.calibration
     assert calibration is not None  # noqa: S101 (just made)
     table = Table(
@@ -84,8 +78,4 @@ def calibrate(
     console.print(table)
     for note in calibration.notes:
         console.print(f"note: {note}")
-    for case, reason in failed.items():
-        console.print(styled(("failed", "red"), f" {case}: {reason}"))
-    console.print(f"calibration: {(detector.folder or Path(model)) / 'calibration.json'}")
-    if failed:
-        raise typer.Exit(1)
+    end(failed, f"calibration: {(detector.folder or Path(model)) / 'calibration.json'}")

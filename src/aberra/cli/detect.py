@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Channel, Device, Split, end
+
 
 def detect(
     model: Annotated[
@@ -22,20 +24,15 @@ def detect(
         list[Path] | None,
         typer.Argument(readable=False, help="Scan files, DICOM folders, folders of scans, or a manifest."),
     ] = None,
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--channel", help="Which manifest column a channel of the model reads. Repeatable, in order."
-        ),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Only this split of the manifest.")] = None,
+    channel: Channel = None,
+    split: Split = None,
     threshold: Annotated[
         str | None, typer.Option(help="Threshold protocol of the mask; the calibration's default without.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices or patches at once; chosen by memory without.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -46,7 +43,7 @@ def detect(
 ) -> None:
     """Score scans: per case a map, mask, reconstruction and result.json; scores.csv and report.html for all."""
     from aberra.cohort import Cohort
-    from aberra.console import screen, styled, warn
+    from aberra.console import screen, warn
     from aberra.detector import Detector
     from aberra.detector.folder import is_detector, resolve_model
     from aberra.devices import choose_device
@@ -65,26 +62,16 @@ def detect(
         resolve_model(model)  # a wrong name is said before a long manifest is read
     cohort = Cohort.from_paths(given)
     warn(cohort.warnings)
-    cohort = cohort.select(split=split) if split else cohort
+    cohort = cohort.select(split=split)
     if model == AUTO:
         choice = choose(cohort, channel)
         model, channel = choice.detector, choice.channels
         console.print(f"detector {choice.why}")
     detector = Detector.load(model, device=device, batch_size=batch_size)
     summary = detect_cohort(
-        detector,
-        cohort,
-        out=out,
-        channels=channel,
-        protocol=threshold,
-        overwrite=overwrite,
-        progress=True,
-    )
+        detector, cohort, out=out, channels=channel, protocol=threshold, overwrite=overwrite, progress=True
+    )  # fmt: skip
     console.print(
         f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
     )
-    for case, reason in summary.failed.items():
-        console.print(styled(("failed", "red"), f" {case}: {reason}"))
-    console.print(f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")
-    if summary.failed:
-        raise typer.Exit(1)
+    end(summary.failed, f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")

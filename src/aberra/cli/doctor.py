@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Channel
+
 
 def doctor(
     paths: Annotated[
@@ -18,9 +20,7 @@ def doctor(
     model: Annotated[
         str | None, typer.Option(help="A detector's folder or a shipped one's name, to compare with.")
     ] = None,
-    channel: Annotated[
-        list[str] | None, typer.Option("--channel", help="Manifest column to read. Repeatable.")
-    ] = None,
+    channel: Channel = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Examine scans and manifests: format, geometry, intensities, overlaps; with --model, whether they fit."""

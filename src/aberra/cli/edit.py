@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Channel, Device, Split, end
+
 
 def edit(
     model: Annotated[
@@ -38,11 +40,9 @@ def edit(
     start: Annotated[int, typer.Option(min=1, help="Step L to encode to.")] = 400,
     steps: Annotated[int, typer.Option(min=1, help="Steps each way.")] = 25,
     sampler: Annotated[str, typer.Option(help="ddim or coupled (exact inverse, twice the calls).")] = "ddim",
-    split: Annotated[str | None, typer.Option(help="Only this split of the manifest.")] = None,
-    channel: Annotated[
-        list[str] | None, typer.Option("--channel", help="Manifest column a channel of the model reads.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    split: Split = None,
+    channel: Channel = None,
+    device: Device = "auto",
 ) -> None:
     """Change scans towards a class, a lesion area or a lesion mask; several aims work at once.
 
@@ -50,7 +50,7 @@ def edit(
     With a mask, DIR/manifest.csv lists the edited scans with their lesions: data to train or test with.
     """
     from aberra.cohort import Cohort
-    from aberra.console import screen, styled, warn
+    from aberra.console import screen, warn
     from aberra.detector import Detector
     from aberra.workflows.edit_cohort import edit_cohort
 
@@ -59,28 +59,12 @@ def edit(
     warn(cohort.warnings)
     failed: dict[str, str] = {}
     done = edit_cohort(
-        detector,
-        cohort.select(split=split) if split else cohort,
-        out=out,
-        towards=towards,
-        area=area,
-        mask=mask,
-        draw=draw,
-        radius_mm=radius,
-        weights=weight or [],
-        start=start,
-        steps=steps,
-        sampler=sampler,
-        channels=channel,
-        progress=True,
-        failed=failed,
-    )
+        detector, cohort.select(split=split), out=out, towards=towards, area=area, mask=mask, draw=draw,
+        radius_mm=radius, weights=weight or [], start=start, steps=steps, sampler=sampler, channels=channel,
+        progress=True, failed=failed,
+    )  # fmt: skip
     console = screen()
     for case, attained in done.items():
         told = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in attained.items())
         console.print(f"{case}: {told}")
-    for case, reason in failed.items():
-        console.print(styled(("failed", "red"), f" {case}: {reason}"))
-    console.print(f"edits: {out}")
-    if failed:
-        raise typer.Exit(1)
+    end(failed, f"edits: {out}")

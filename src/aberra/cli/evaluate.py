@@ -33,13 +33,8 @@ def evaluate(
     from aberra.workflows.evaluate import evaluate as run
 
     found = run(
-        results,
-        manifest,
-        split=split,
-        against=against or (),
-        allow_missing=allow_missing,
-        n_boot=bootstrap,
+        results, manifest, split=split, against=against or (), allow_missing=allow_missing, n_boot=bootstrap,
         seed=seed,
-    )
+    )  # fmt: skip
     if found["failed"]:
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Device
+
 
 def fit(
     method: Annotated[
@@ -33,7 +35,7 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run of the same settings stopped.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -54,17 +56,9 @@ def fit(
     choose_device(device)  # before the data are read
     cohort = Cohort.read(manifest)
     detector = Detector.fit(
-        chosen,
-        cohort,
-        out=out,
-        channels=channel,
-        seed=seed,
-        resume=resume,
-        device=device,
-        cache=cache,
-        workers=workers,
-        progress=True,
-    )
+        chosen, cohort, out=out, channels=channel, seed=seed, resume=resume, device=device, cache=cache,
+        workers=workers, progress=True,
+    )  # fmt: skip
     console = screen()
     console.print(f"detector: {out}")
     if detector.calibration is None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aberra.cli.shared import Split
+
 
 def import_predictions(
     folder: Annotated[
@@ -14,7 +16,7 @@ def import_predictions(
     ],
     manifest: Annotated[Path, typer.Argument(readable=False, help="CSV with the scans.")],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
-    split: Annotated[str | None, typer.Option(help="Only this split of the manifest.")] = None,
+    split: Split = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="The files are lesion probabilities, not masks.")
     ] = False,
@@ -31,12 +33,7 @@ def import_predictions(
     from aberra.workflows.predictions import import_predictions as run
 
     done = run(
-        folder,
-        manifest,
-        out=out,
-        split=split,
-        probabilities=probabilities,
-        labels=label or None,
+        folder, manifest, out=out, split=split, probabilities=probabilities, labels=label or None,
         allow_missing=allow_missing,
-    )
+    )  # fmt: skip
     screen().print(f"{len(done)} prediction(s) imported: {out}\nnext: aberra evaluate {out} {manifest}")

@@ -68,19 +68,9 @@ def phantom(
     from aberra.synthesis import lesion_cohort, write_cohort
 
     drawn: dict[str, Any] = {
-        "lesions": lesions,
-        "seed": seed,
-        "sources": _list(sources),
-        "shapes": _list(shapes),
-        "masks": masks,
-        "artefacts": _list(artefacts),
-        "radius_mm": radius,
-        "count": count,
-        "shift": shift,
-        "severity": severity,
-        "profiles": _list(profiles),
-        "workers": workers,
-    }
+        "lesions": lesions, "seed": seed, "sources": _list(sources), "shapes": _list(shapes), "masks": masks, "artefacts": _list(artefacts),
+        "radius_mm": radius, "count": count, "shift": shift, "severity": severity, "profiles": _list(profiles), "workers": workers,
+    }  # fmt: skip
     if origin is None:
         heads: dict[str, Any] = {"anatomy": anatomy, "whole": whole}
         manifest = write_cohort(folder, cases=cases, contrast=contrast, spacing=spacing, **heads, **drawn)
@@ -88,7 +78,7 @@ def phantom(
         from aberra.cohort import Cohort
 
         cohort = Cohort.read(origin)
-        manifest = lesion_cohort(cohort.select(split=split) if split else cohort, folder, **drawn)
+        manifest = lesion_cohort(cohort.select(split=split), folder, **drawn)
     screen().print(f"manifest: {manifest}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aberra.errors import MismatchError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MAPS = ("mask", "lesion", "lesion2", "ignore", "labels")
 """Columns of files on the scan's voxels that are no scans."""
+
+AGE_BAND = 10
+"""Years in an age group of Mondrian p-values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,14 @@ class Case:
             provenance={**volume.provenance, "case": self.case, "warnings": warnings},
         )
 
+    def group(self, column: str) -> str:
+        """The case's group for p-values: the column's value, ages in bands of :data:`AGE_BAND` years; empty where unknown."""
+        value = self.groups.get(column, "")
+        if column == "age" and value:
+            low = int(float(value) // AGE_BAND * AGE_BAND)
+            return f"{low}-{low + AGE_BAND - 1}"
+        return value
+
     def content_hash(self, channels: Sequence[str] | None = None) -> str:
         """Hash of all bytes that :meth:`read` would read; what cannot be read has none, and reading it says why."""
         from aberra.io import input_hash
@@ -99,8 +110,3 @@ class Case:
         files = [self.channels[name] for name in names if name in self.channels]
         parts = [input_hash(file) for file in (*files, self.mask, self.lesion) if file is not None]
         return config_hash([names, parts, self.mask is None, self.lesion is None])
-
-
-def with_split(case: Case, split: str) -> Case:
-    """Return the case in another split."""
-    return replace(case, split=split)

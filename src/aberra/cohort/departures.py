@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.cohort.fingerprint import contrast_distance, of_volume
+from aberra.volume import mm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,24 +68,14 @@ def departures(seen: Fingerprint, model: Fingerprint) -> list[Finding]:
     share their distribution of intensities.
     """
     if seen.kind != model.kind:
-        return [
-            Finding(
-                level="error",
-                topic="dimensions",
-                what=f"this is a {_kind(seen)}, the model was fitted on {_kind(model)}s",
-                remedy="use a model of the same kind",
-            )
-        ]
+        what = f"this is a {_kind(seen)}, the model was fitted on {_kind(model)}s"
+        remedy = "use a model of the same kind"
+        return [Finding(level="error", topic="dimensions", what=what, remedy=remedy)]
     if len(seen.channels) != len(model.channels):
-        return [
-            Finding(
-                level="error",
-                topic="channels",
-                what=f"{len(seen.channels)} channel(s) ({', '.join(seen.channels)}), the model reads "
-                f"{len(model.channels)} ({', '.join(model.channels)})",
-                remedy="name the columns to read with --channel, or rename them in the manifest",
-            )
-        ]
+        mine, theirs = (", ".join(names) for names in (seen.channels, model.channels))
+        remedy = "name the columns to read with --channel, or rename them in the manifest"
+        what = f"{len(seen.channels)} channel(s) ({mine}), the model reads {len(model.channels)} ({theirs})"
+        return [Finding(level="error", topic="channels", what=what, remedy=remedy)]
     found = list(_size(seen, model) if seen.kind == "image" else _geometry(seen, model))
     for mine, theirs in zip(seen.channels, model.channels, strict=True):
         found += _intensities(seen, model, mine, theirs)
@@ -106,66 +97,48 @@ def _size(seen: Fingerprint, model: Fingerprint) -> Iterator[Finding]:
     size = seen.shape["median"]
     if _outside(size, model.shape, SPACING_RATIO):
         usual = model.shape["median"]
-        yield Finding(
-            level="warn",
-            topic="size",
-            what=f"{size[1]}×{size[2]} pixels, the model's images have about {usual[1]}×{usual[2]}",
-            remedy="resize to the model's size, keeping the same field of view",
-        )
+        what = f"{size[1]}×{size[2]} pixels, the model's images have about {usual[1]}×{usual[2]}"
+        remedy = "resize to the model's size, keeping the same field of view"
+        yield Finding(level="warn", topic="size", what=what, remedy=remedy)
 
 
 def _geometry(seen: Fingerprint, model: Fingerprint) -> Iterator[Finding]:
     spacing, usual = seen.spacing["median"], model.spacing["median"]
     if axes := _outside(spacing, model.spacing, SPACING_RATIO):
         coarser = any(spacing[axis] > usual[axis] for axis in axes)
-        yield Finding(
-            level="warn",
-            topic="spacing",
-            what=f"voxels of {_mm(spacing)} (S, P, L), the model's data have {_mm(usual)}",
-            remedy="it is resampled, but thin lesions are lost; calibrate on healthy scans of this protocol"
-            if coarser
-            else "it is resampled, finer detail is not used; calibrate on healthy scans of this protocol",
-        )
+        what = f"voxels of {mm(spacing)} (S, P, L), the model's data have {mm(usual)}"
+        lost = "but thin lesions are lost" if coarser else "finer detail is not used"
+        remedy = f"it is resampled, {lost}; calibrate on healthy scans of this protocol"
+        yield Finding(level="warn", topic="spacing", what=what, remedy=remedy)
     extent, whole = seen.extent_mm["median"], model.extent_mm
     short = [axis for axis in range(3) if extent[axis] < 0.6 * whole["median"][axis]]
     long = [axis for axis in range(3) if extent[axis] > 1.25 * whole["max"][axis]]
     if short or long:
         axis = (short or long)[0]
-        yield Finding(
-            level="warn",
-            topic="coverage",
-            what=f"the foreground spans {extent[axis]:.0f} mm {AXES[axis]}, the model's data {whole['median'][axis]:.0f} mm",
-            remedy="the scan shows only part of what the model knows; cover the same anatomy"
-            if short
-            else "check the spacing in the header; crop neck and shoulders",
-        )
+        usual_mm = whole["median"][axis]
+        what = f"the foreground spans {extent[axis]:.0f} mm {AXES[axis]}, the model's data {usual_mm:.0f} mm"
+        remedy = "check the spacing in the header; crop neck and shoulders"
+        if short:
+            remedy = "the scan shows only part of what the model knows; cover the same anatomy"
+        yield Finding(level="warn", topic="coverage", what=what, remedy=remedy)
     if model.skull_stripped and seen.skull_stripped is False and not seen.has_mask:
-        yield Finding(
-            level="warn",
-            topic="skull",
-            what="the skull seems present, the model's data were skull-stripped",
-            remedy="strip it (HD-BET, SynthStrip) or give a brain mask in the manifest's 'mask' column",
-        )
+        what = "the skull seems present, the model's data were skull-stripped"
+        remedy = "strip it (HD-BET, SynthStrip) or give a brain mask in the manifest's 'mask' column"
+        yield Finding(level="warn", topic="skull", what=what, remedy=remedy)
     if seen.skull_stripped and model.skull_stripped is False and not model.has_mask:
-        yield Finding(
-            level="warn",
-            topic="skull",
-            what="the scan seems skull-stripped, the model's data were not",
-            remedy="give the scan before stripping, or use a model fitted on stripped scans",
-        )
+        what = "the scan seems skull-stripped, the model's data were not"
+        remedy = "give the scan before stripping, or use a model fitted on stripped scans"
+        yield Finding(level="warn", topic="skull", what=what, remedy=remedy)
 
 
 def _intensities(seen: Fingerprint, model: Fingerprint, mine: str, theirs: str) -> Iterator[Finding]:
     name = mine if mine == theirs else f"{mine} (read as {theirs})"
     hounsfield = [fp.percentile(ch, 1) < HOUNSFIELD for fp, ch in ((seen, mine), (model, theirs))]
     if hounsfield[0] != hounsfield[1]:
-        yield Finding(
-            level="warn",
-            topic="scale",
-            what=f"{name}: {'looks' if hounsfield[0] else 'does not look'} like CT in Hounsfield units, "
-            f"the model's data {'do' if hounsfield[1] else 'do not'}",
-            remedy="export with the rescale slope and intercept applied, or use a model of this modality",
-        )
+        looks, others = ("looks", "do not") if hounsfield[0] else ("does not look", "do")
+        what = f"{name}: {looks} like CT in Hounsfield units, the model's data {others}"
+        remedy = "export with the rescale slope and intercept applied, or use a model of this modality"
+        yield Finding(level="warn", topic="scale", what=what, remedy=remedy)
         return
     distance = contrast_distance(seen, model, mine, theirs)
     limit = max(CONTRAST, 1.5 * float(model.intensity[theirs]["spread"]))
@@ -177,7 +150,3 @@ def _intensities(seen: Fingerprint, model: Fingerprint, mine: str, theirs: str) 
             remedy="check that it is the same sequence, prepared the same way (skull, bias field); else calibrate "
             "on healthy scans of this kind or fit a model on them",
         )
-
-
-def _mm(values: Sequence[float]) -> str:
-    return " × ".join(f"{value:.3g}" for value in values) + " mm"

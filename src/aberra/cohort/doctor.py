@@ -134,11 +134,9 @@ def _open(source: Cohort | list[Path]) -> _Seen:
 
 def _wanted(case: Case, model: Fingerprint | None, channels: Sequence[str] | None) -> list[str]:
     """The channels to read: those asked for, else the model's where the case has them, else all."""
-    if channels:
-        return list(channels)
-    if model is not None and all(name in case.channels for name in model.channels):
+    if not channels and model is not None and all(name in case.channels for name in model.channels):
         return list(model.channels)
-    return list(case.channels)
+    return list(channels or case.channels)
 
 
 def _case(
@@ -164,43 +162,27 @@ def _case(
     seen.measures[case.case] = taken
     seen.judged[case.case] = judged
     for note in volume.provenance.get("warnings", []):
-        what, _, remedy = note.rpartition(". ")
-        seen.add(
-            "warn",
-            "header",
-            f"{case.case}: {what or note}",
-            remedy if what else "compare with the scanner's export",
-            [case.case],
-        )
+        what, remedy = _parted(note, ". ", "compare with the scanner's export")
+        seen.add("warn", "header", f"{case.case}: {what}", remedy, [case.case])
     _content(seen, case, volume, taken)
 
 
 def _content(seen: _Seen, case: Case, volume: Volume, taken: Measure) -> None:
     if flat := constant(volume):
-        seen.add(
-            "error",
-            "intensity",
-            f"{case.case}: {flat}",
-            "export the scan again; there is nothing to see in this one",
-            [case.case],
-        )
+        remedy = "export the scan again; there is nothing to see in this one"
+        seen.add("error", "intensity", f"{case.case}: {flat}", remedy, [case.case])
         return
     for name, channel in zip(volume.channels, volume.data, strict=True):
         if _like_labels(channel):
+            values = f"{len(np.unique(channel))} different values, all whole numbers"
+            what = f"{case.case}: {name} looks like a label map: {values}"
             seen.add(
-                "warn",
-                "intensity",
-                f"{case.case}: {name} looks like a label map: {len(np.unique(channel))} different values, all whole numbers",
-                "make sure that it is the scan, not its segmentation",
-                [case.case],
+                "warn", "intensity", what, "make sure that it is the scan, not its segmentation", [case.case]
             )
     if taken.foreground_fraction < NEARLY_EMPTY:
+        what = f"{case.case}: only {taken.foreground_fraction:.2%} of the scan is foreground"
         seen.add(
-            "warn",
-            "intensity",
-            f"{case.case}: only {taken.foreground_fraction:.2%} of the scan is foreground",
-            "look at the scan; leave it out if it is nearly empty",
-            [case.case],
+            "warn", "intensity", what, "look at the scan; leave it out if it is nearly empty", [case.case]
         )
 
 
@@ -219,20 +201,13 @@ def _describe(seen: _Seen) -> Fingerprint | None:
     for name in everything:
         missing = [case for case, each in seen.measures.items() if name not in each.channels]
         if missing:
+            what = f"{name} is missing in {len(missing)} of {len(seen.measures)} cases"
             seen.add(
-                "info",
-                "channels",
-                f"{name} is missing in {len(missing)} of {len(seen.measures)} cases",
-                f"fit and detect without {name}, or leave these cases out",
-                missing,
+                "info", "channels", what, f"fit and detect without {name}, or leave these cases out", missing
             )
     if not names:
-        seen.add(
-            "warn",
-            "channels",
-            "no channel is in every case",
-            "keep different sequences in different manifests",
-        )
+        remedy = "keep different sequences in different manifests"
+        seen.add("warn", "channels", "no channel is in every case", remedy)
         return None
     try:
         found = summarise([replace(each, channels=names) for each in seen.measures.values()])
@@ -240,39 +215,28 @@ def _describe(seen: _Seen) -> Fingerprint | None:
         seen.add("error", "dimensions", *_parted(error))
         return None
     unread = len(seen.cases) - len(seen.measures)
-    seen.add(
-        "ok",
-        "format",
-        f"{seen.name}: {found.n_cases} {found.kind}(s), {', '.join(names)}, stored as {_counted(found.dtypes)}"
-        + (f"; {unread} unreadable" if unread else ""),
-    )
+    rest = f"; {unread} unreadable" if unread else ""
+    what = f"{seen.name}: {found.n_cases} {found.kind}(s), {', '.join(names)}, stored as {_counted(found.dtypes)}"
+    seen.add("ok", "format", what + rest)
     _labels(seen)
     _geometry(seen, found)
     for name in names:
-        seen.add(
-            "ok",
-            "intensity",
-            f"{name}: foreground {found.percentile(name, 0.5):.4g} to {found.percentile(name, 99.5):.4g} "
-            f"(0.5 to 99.5 %), median {found.percentile(name, 50):.4g}, "
-            f"{found.intensity[name]['zero_fraction']:.0%} exact zeros",
-        )
+        low, median, high = (f"{found.percentile(name, level):.4g}" for level in (0.5, 50, 99.5))
+        zeros = f"{found.intensity[name]['zero_fraction']:.0%} exact zeros"
+        what = f"{name}: foreground {low} to {high} (0.5 to 99.5 %), median {median}, {zeros}"
+        seen.add("ok", "intensity", what)
     return found
 
 
 def _labels(seen: _Seen) -> None:
-    healthy = sum(case.label == 0 for case in seen.cases)
-    diseased = sum(case.label == 1 for case in seen.cases)
-    unknown = len(seen.cases) - healthy - diseased
+    healthy, diseased, unknown = (sum(case.label == label for case in seen.cases) for label in (0, 1, None))
     counts = f"{healthy} healthy, {diseased} not, {unknown} without label"
     patients = len({case.patient for case in seen.cases})
     truth = sum(case.lesion is not None for case in seen.cases)
     splits = Counter(case.split for case in seen.cases if case.split)
-    seen.add(
-        "ok",
-        "cohort",
-        f"{len(seen.cases)} case(s) of {patients} patient(s): {counts}; {truth} with truth"
-        + (f"; splits {_counted(splits)}" if splits else ""),
-    )
+    rest = f"; splits {_counted(splits)}" if splits else ""
+    what = f"{len(seen.cases)} case(s) of {patients} patient(s): {counts}; {truth} with truth"
+    seen.add("ok", "cohort", what + rest)
 
 
 def _geometry(seen: _Seen, found: Fingerprint) -> None:
@@ -288,28 +252,16 @@ def _geometry(seen: _Seen, found: Fingerprint) -> None:
         f"{a:.3g}" if b / a < 1.01 else f"{a:.3g}–{b:.3g}"
         for a, b in zip(step["min"], step["max"], strict=True)
     )
-    seen.add(
-        "ok",
-        "spacing",
-        f"{voxel} mm (S, P, L)",
-        "slices are thick: a 2-D model fits better" if found.anisotropy >= ANISOTROPIC else "",
-    )
+    thick = "slices are thick: a 2-D model fits better" if found.anisotropy >= ANISOTROPIC else ""
+    seen.add("ok", "spacing", f"{voxel} mm (S, P, L)", thick)
     wide = max(b / a for a, b in zip(step["min"], step["max"], strict=True))
     if wide > 1.5:
-        seen.add(
-            "info",
-            "spacing",
-            f"voxel edges differ up to {wide:.1f}-fold between cases",
-            "they are resampled; report results by protocol",
-        )
+        what = f"voxel edges differ up to {wide:.1f}-fold between cases"
+        seen.add("info", "spacing", what, "they are resampled; report results by protocol")
     extent = " × ".join(f"{value:.0f}" for value in found.extent_mm["median"])
-    seen.add(
-        "ok",
-        "coverage",
-        f"foreground {extent} mm (S, P, L), {found.foreground_fraction:.0%} of the grid "
-        f"({_counted(found.foreground)}); skull-stripped: {'yes' if found.skull_stripped else 'no'}, a guess: "
-        f"{found.skull_reason}",
-    )
+    share = f"{found.foreground_fraction:.0%} of the grid ({_counted(found.foreground)})"
+    skull = f"skull-stripped: {'yes' if found.skull_stripped else 'no'}, a guess: {found.skull_reason}"
+    seen.add("ok", "coverage", f"foreground {extent} mm (S, P, L), {share}; {skull}")
 
 
 def _against(seen: _Seen, model: Fingerprint) -> None:
@@ -326,12 +278,8 @@ def _against(seen: _Seen, model: Fingerprint) -> None:
         )
     named = {name for each in seen.measures.values() for name in each.channels}
     if named != set(model.channels) and "channels" not in topics:
-        seen.add(
-            "info",
-            "channels",
-            f"model: read {', '.join(sorted(named))} as {', '.join(model.channels)}",
-            "make sure that it is the same sequence",
-        )
+        what = f"model: read {', '.join(sorted(named))} as {', '.join(model.channels)}"
+        seen.add("info", "channels", what, "make sure that it is the same sequence")
     if not topics:
         seen.add("ok", "model", f"model: nothing departs from its {model.n_cases} training case(s)")
 
@@ -399,7 +347,9 @@ def _counted(counts: Any) -> str:
     return ", ".join(f"{name} ×{count}" for name, count in dict(counts).items())
 
 
-def _parted(error: Exception | str) -> tuple[str, str]:
-    """Split a message at its last semicolon: what is wrong, and the remedy."""
-    what, _, remedy = str(error).rpartition("; ")
-    return (what, remedy) if what else (str(error), "copy or convert the file again")
+def _parted(
+    error: Exception | str, sign: str = "; ", usual: str = "copy or convert the file again"
+) -> tuple[str, str]:
+    """Split a message at its last semicolon, or another sign: what is wrong, and the remedy."""
+    what, _, remedy = str(error).rpartition(sign)
+    return (what, remedy) if what else (str(error), usual)

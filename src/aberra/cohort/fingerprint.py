@@ -14,7 +14,7 @@ import numpy as np
 
 from aberra.errors import ConfigError, MismatchError
 from aberra.failures import refuse
-from aberra.foreground import CUT_AWAY, body, cut_away, inside_tissue, nonzero
+from aberra.foreground import CUT_AWAY, body, box_of, cut_away, inside_tissue, nonzero
 from aberra.options import NotNegative, Share, checked, complete, conforming
 
 if TYPE_CHECKING:
@@ -206,22 +206,24 @@ def measure(volume: Volume, *, samples: int = CASE_SAMPLES) -> Measure:
     """Look at one volume: grid, foreground, evenly strided foreground intensities."""
     to_spl = _standard(volume)
     stride = _stride(volume.shape)
-    data = volume.data[:, *(slice(None, None, s) for s in stride)]
+    thin = tuple(slice(None, None, step) for step in stride)
+    data = volume.data[:, *thin]
     spacing = tuple(size * step for size, step in zip(volume.spacing, stride, strict=True))
-    given = None if volume.mask is None else volume.mask[*(slice(None, None, s) for s in stride)]
+    given = None if volume.mask is None else volume.mask[thin]
     found, rule, skull = _foreground(data, given)
-    extent = [edge * step for edge, step in zip(_box(found), spacing, strict=True)]
+    extent = [(part.stop - part.start) * step for part, step in zip(box_of(found), spacing, strict=True)]
+    every = max(1, -(-int(found.sum()) // samples))  # the same voxels on every run
     stripped, reason = (None, "not a volume") if volume.is_image else skull
     return Measure(
         kind="image" if volume.is_image else "volume",
         channels=volume.channels,
-        shape=_spl(volume.shape, to_spl),
-        spacing=_spl(volume.spacing, to_spl),
+        shape=_triple(volume.shape, to_spl),
+        spacing=_triple(volume.spacing, to_spl),
         orientation=volume.orientation,
         dtype=str(volume.provenance.get("dtype", "unknown")),
-        samples={name: _thin(data[index][found], samples) for index, name in enumerate(volume.channels)},
+        samples={name: data[index][found][::every].copy() for index, name in enumerate(volume.channels)},
         zero_fraction={name: float((data[index] == 0).mean()) for index, name in enumerate(volume.channels)},
-        extent_mm=_spl(extent, to_spl),
+        extent_mm=_triple(extent, to_spl),
         foreground=rule,
         foreground_fraction=float(found.mean()),
         stripped=stripped,
@@ -333,12 +335,8 @@ def _standard(volume: Volume) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _spl(values: Sequence[Any], order: tuple[int, int, int]) -> tuple[Any, Any, Any]:
+def _triple(values: Sequence[Any], order: tuple[int, int, int] = (0, 1, 2)) -> tuple[Any, Any, Any]:
     return values[order[0]], values[order[1]], values[order[2]]
-
-
-def _triple(values: Sequence[Any]) -> tuple[Any, Any, Any]:
-    return values[0], values[1], values[2]
 
 
 def _stride(shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -347,20 +345,6 @@ def _stride(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     while np.prod(sizes := [n // s for n, s in zip(shape, steps, strict=True)]) > GRID_VOXELS:
         steps[int(np.argmax(sizes))] += 1
     return steps[0], steps[1], steps[2]
-
-
-def _box(found: NDArray[np.bool]) -> tuple[int, int, int]:
-    """Edges of the bounding box in voxels."""
-    edges = []
-    for axis in range(3):
-        hit = np.flatnonzero(found.any(axis=tuple(a for a in range(3) if a != axis)))
-        edges.append(int(hit[-1] - hit[0] + 1) if hit.size else 0)
-    return edges[0], edges[1], edges[2]
-
-
-def _thin(values: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    """Every k-th value, at most ``n``: the same on every run."""
-    return values[:: max(1, -(-values.size // n))].copy()
 
 
 def _intensity(measures: Sequence[Measure], channel: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, overload
 
 from aberra.cohort.case import Case
@@ -58,9 +58,6 @@ class Cohort(Sequence[Case]):
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __iter__(self) -> Iterator[Case]:
-        return iter(self.cases)
-
     @property
     def channel_names(self) -> tuple[str, ...]:
         """Every channel that some case has, in order of first appearance."""
@@ -82,15 +79,9 @@ class Cohort(Sequence[Case]):
             raise MismatchError(
                 f"{self.source}: no split '{split}'; there are: {', '.join(sorted(splits)) or 'none'}"
             )
-        return Cohort(
-            (
-                case
-                for case in self
-                if (split is None or case.split == split) and (healthy is None or case.healthy == healthy)
-            ),
-            self.source,
-            self.warnings,
-        )
+        cases = (case for case in self if healthy is None or case.healthy == healthy)
+        chosen = (case for case in cases if split is None or case.split == split)
+        return Cohort(chosen, self.source, self.warnings)
 
     def data_hash(self, channels: Sequence[str] | None = None) -> str:
         """Hash of names and contents of all cases; the order does not matter."""

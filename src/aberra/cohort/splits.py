@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from aberra.cohort.case import with_split
 from aberra.cohort.manifest import Cohort
 from aberra.errors import ConfigError
 from aberra.files import config_hash
@@ -45,7 +45,7 @@ def split_by_patient(cohort: Cohort, fractions: Mapping[str, float], *, seed: in
         )
         target |= dict.fromkeys(patients[done:end], split)
         done = max(done, end)
-    return Cohort((with_split(case, target[case.patient]) for case in cohort), cohort.source)
+    return Cohort((replace(case, split=target[case.patient]) for case in cohort), cohort.source)
 
 
 def split_hash(cohort: Cohort) -> str:

@@ -69,7 +69,8 @@ def read_table(path: Path, needed: str, problems: list[str]) -> tuple[list[str],
         raise ManifestError(
             path, [f"row {first}: expected a header with a column '{needed}'{_instead(names, needed)}"]
         )
-    named = [(place, name) for place, name in enumerate(names) if name or _used(body, place)]
+    used = {place for _, row in body for place, value in enumerate(row) if value.strip()}
+    named = [(place, name) for place, name in enumerate(names) if name or place in used]
     problems += _columns(first, names, named, body)
     if not body:
         raise ManifestError(path, [*problems, "no cases: only a header"])
@@ -170,10 +171,6 @@ def _instead(names: list[str], needed: str) -> str:
     return f" and one path column a channel; the columns are {listed}" + (
         f". Is '{near[0]}' meant?" if near else ""
     )
-
-
-def _used(body: list[tuple[int, list[str]]], place: int) -> bool:
-    return any(row[place].strip() for _, row in body if place < len(row))
 
 
 def _columns(

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.capabilities import Grows
 from aberra.detector.question import Question
 from aberra.detector.weights import WEIGHTS, weights_hash
 from aberra.errors import CalibrationError, ConfigError, MismatchError
 from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
 from aberra.options import conforming
-from aberra.result import Result
+from aberra.result import Result, grid_facts
 from aberra.versions import versions
 from aberra.volume import expect_volume
 
@@ -119,7 +120,7 @@ class Detector:
             size=self.size,
             batch_size=self.batch_size,
             device=self.device,
-            grows=getattr(self.model, "grows", 0),
+            grows=self.model.grows if isinstance(self.model, Grows) else 0,
         )
         self.recipe.place(self.device)
         parts = {
@@ -157,13 +158,8 @@ class Detector:
     def identity(self) -> dict[str, str]:
         """Name, method and fingerprint (hash of weights, recipe and score) that results carry; saved or not, the fingerprint is the same."""
         weights = file_hash(self.folder / WEIGHTS) if self.folder else weights_hash(self.model)
-        parts = [
-            weights,
-            self.recipe.fingerprint,
-            self.method.score,
-            self.method.postprocess,
-            self.method.case,
-        ]
+        method = self.method
+        parts = [weights, self.recipe.fingerprint, method.score, method.postprocess, method.case]
         name = self.folder.name if self.folder else self.method.name
         return {"name": name, "method": self.method.name, "fingerprint": config_hash(parts)}
 
@@ -221,7 +217,7 @@ class Detector:
                 f"the model reads {len(self.channels)}: {', '.join(self.channels)}"
             )
         prepared = self.recipe(volume)
-        mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+        mask = prepared.judged
         x = torch.from_numpy(np.ascontiguousarray(prepared.data))
         inner = torch.from_numpy(np.ascontiguousarray(mask))
         scored = self.question.score(self.model, x, inner, self.runner)
@@ -296,7 +292,7 @@ class Detector:
         if p is None:
             warnings.append("no p-value: the calibration has no healthy case scores")
         warnings += self._shift_warnings(volume, analysis.prepared)
-        restored, unsure = analysis.reconstruction, analysis.uncertainty
+        restored, unsure, known = analysis.reconstruction, analysis.uncertainty, analysis.prepared.provenance
         return Result(
             case=case,
             paths=paths or {},
@@ -314,17 +310,8 @@ class Detector:
             warnings=list(dict.fromkeys(warnings)),
             seconds=round(perf_counter() - started, 3),
             model=self.identity,
-            input={
-                "shape": list(volume.shape),
-                "affine": volume.affine.tolist(),
-                "spacing_mm": [round(step, 5) for step in volume.spacing],
-                "orientation": volume.orientation,
-                **{
-                    key: analysis.prepared.provenance[key]
-                    for key in ("brain_mask", "registration")
-                    if key in analysis.prepared.provenance
-                },
-            },
+            input=grid_facts(volume)
+            | {key: known[key] for key in ("brain_mask", "registration") if key in known},
             versions=versions(),
         )
 
@@ -349,6 +336,8 @@ class Detector:
                 f"{case.case}: the model reads {', '.join(self.channels)}; this case has {', '.join(available)}. "
                 "Name the column to read with --channel"
             )
+        from aberra.prepare.grid import warn
+
         volume = case.read(wanted)
         if (
             channels is None
@@ -356,9 +345,7 @@ class Detector:
             and wanted != ["image"]
             and self.channels != ("image",)
         ):
-            note = f"the model was fitted on '{self.channels[0]}', this is '{wanted[0]}'"
-            warnings = [*volume.provenance.get("warnings", []), note]
-            volume = volume.with_(provenance={**volume.provenance, "warnings": warnings})
+            return warn(volume, f"the model was fitted on '{self.channels[0]}', this is '{wanted[0]}'")
         return volume
 
     def _shift_warnings(self, volume: Volume, prepared: Volume) -> list[str]:

@@ -8,11 +8,11 @@ millimetres, so that they mean the same on every grid; an image without a resolu
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from aberra.foreground import EVERYWHERE
+from aberra.foreground import EVERYWHERE, box_of
 from aberra.options import NotNegative, ShareAboveZero, configured
 from aberra.result import Component
 
@@ -75,17 +75,14 @@ class PostProcess:
         Returns:
             The cleaned map, same shape.
         """
-        from scipy.ndimage import find_objects
-
-        box = next(iter(find_objects(inside.astype(np.uint8))), None)
         cleaned = np.zeros_like(values)
-        if box is None:
+        if not inside.any():
             return cleaned
         # filter only where something is judged, and the filter's reach around it
         edges = self.edges(values.shape, spacing)
         reach = tuple(
             slice(max(0, part.start - edge // 2), part.stop + edge // 2)
-            for part, edge in zip(box, edges, strict=True)
+            for part, edge in zip(box_of(inside), edges, strict=True)
         )
         cleaned[reach] = np.where(inside[reach], _median(values[reach], edges), np.float32(0))
         return cleaned
@@ -99,7 +96,7 @@ class PostProcess:
 
     def inside(self, prepared: Volume) -> NDArray[np.bool]:
         """The mask without its rim, shape (D, H, W); the whole mask where erosion would leave nothing."""
-        mask = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+        mask = prepared.judged
         if not self.erode_mm or mask.all():
             return mask
         eroded = _depth(mask, prepared.spacing) > self.erode_mm
@@ -142,10 +139,6 @@ class PostProcess:
         components.sort(key=lambda component: (-component.voxels, component.centre_index))
         return mask, components
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return dict(self.__dict__)
-
 
 def _depth(mask: NDArray[np.bool], spacing: tuple[float, float, float]) -> NDArray[np.float64]:
     """Distance of each voxel's centre to the nearest one outside, in mm; 0 outside. Beyond the grid nothing is outside, nor are specks."""
@@ -180,16 +173,12 @@ def _component(
     where = np.argwhere(region) + start
     centre = where.mean(axis=0)
     nearest = where[((where - centre) ** 2).sum(axis=1).argmin()]
-    millimetres = grid.affine @ [*centre, 1.0]
+    x, y, z = (round(float(place), 3) for place in (grid.affine @ [*centre, 1.0])[:3])
     inside = values[region]
     return Component(
         volume_mm3=round(len(where) * grid.voxel_mm3, 3),
         voxels=len(where),
-        centre_mm=(
-            round(float(millimetres[0]), 3),
-            round(float(millimetres[1]), 3),
-            round(float(millimetres[2]), 3),
-        ),
+        centre_mm=(x, y, z),
         centre_index=(int(nearest[0]), int(nearest[1]), int(nearest[2])),
         peak=float(inside.max()),
         mean=float(inside.mean()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from aberra.diffusion.schedule import Estimate, Schedule
 
     Objective = Callable[[Tensor, int], Tensor]
+
+Guide = Literal["class", "area", "mask"]
+GUIDES: tuple[Guide, ...] = get_args(Guide)
+"""What a guide may say of an image; see :class:`aberra.capabilities.HasGuides`."""
+HEALTHY, DISEASED = 0, 1
+"""Classes."""
 
 
 def guided(

@@ -20,7 +20,7 @@ from aberra.io.files import (
     sniff,
     what_is,
 )
-from aberra.io.grids import described, grid_of, onto, turned
+from aberra.io.grids import grid_of, onto, turned
 from aberra.io.search import case_name, distinct, find_scans, named
 
 if TYPE_CHECKING:
@@ -50,26 +50,22 @@ def read(path: Path | str, *, channel: str = "image") -> Volume:
     """
     path = Path(path)
     with reading(path):
-        return _read(path, channel)
+        kind = sniff(path)
+        if kind == "nifti":
+            from aberra.io.nifti import read_nifti
 
+            header = header_of(path)
+            data = data_of(header)
+            if data is not None and not is_there(data):
+                raise InputError(f"{path}: its data file {data.name} is missing; put it beside {header.name}")
+            return read_nifti(header, channel)
+        if kind == "dicom":
+            from aberra.io.dicom import read_dicom
 
-def _read(path: Path, channel: str) -> Volume:
-    kind = sniff(path)
-    if kind == "nifti":
-        from aberra.io.nifti import read_nifti
+            return read_dicom(path, channel)
+        from aberra.io.image import read_image
 
-        header = header_of(path)
-        data = data_of(header)
-        if data is not None and not is_there(data):
-            raise InputError(f"{path}: its data file {data.name} is missing; put it beside {header.name}")
-        return read_nifti(header, channel)
-    if kind == "dicom":
-        from aberra.io.dicom import read_dicom
-
-        return read_dicom(path, channel)
-    from aberra.io.image import read_image
-
-    return read_image(path, channel)
+        return read_image(path, channel)
 
 
 def write(volume: Volume, path: Path | str) -> None:
@@ -94,7 +90,7 @@ def read_case(paths: Mapping[str, Path | str]) -> Volume:
     for path, volume, moved in zip(paths.values(), volumes, same, strict=True):
         if moved is None:
             raise InputError(
-                f"{path}: grid {described(volume)} differs from {next(iter(paths.values()))}: {described(first)}; "
+                f"{path}: grid {volume.grid} differs from {next(iter(paths.values()))}: {first.grid}; "
                 "co-register and resample the channels onto one grid"
             )
     if len(volumes) == 1:
@@ -108,16 +104,7 @@ def read_case(paths: Mapping[str, Path | str]) -> Volume:
 
 
 def read_mask(path: Path | str, like: Volume, notes: list[str] | None = None) -> NDArray[np.bool]:
-    """Read a mask on a scan's grid, shape (D, H, W); inside is where :func:`labels_of` gives a label.
-
-    Args:
-        path: of the mask.
-        like: the scan.
-        notes: takes what the user must know of it.
-
-    Raises:
-        InputError: the mask is on another grid, or its values are none of a mask.
-    """
+    """Where :func:`read_labels` gives a label, shape (D, H, W)."""
     return read_labels(path, like, notes) > 0
 
 
@@ -155,11 +142,8 @@ def labels_of(values: NDArray[np.float32], path: Path | str = "mask") -> tuple[N
     whole = np.rint(values)
     full = 255 if abs(high - 255) < 0.5 else 1
     if is_whole(values) and (full == 1 or len(np.unique(whole)) <= MOST_LABELS):
-        if high > 255.5:
-            return (whole > 0).astype(
-                np.uint8
-            ), f"{path}: labels above 255 are not told apart; all count as 1"
-        return whole.astype(np.uint8), ""
+        note = f"{path}: labels above 255 are not told apart; all count as 1" if high > 255.5 else ""
+        return (whole > 0 if note else whole).astype(np.uint8), note
     inside = values > high / 2
     if np.abs(values - inside * np.float32(high)).max() <= WHOLE * high:
         return inside.astype(np.uint8), ""
@@ -184,7 +168,7 @@ def read_onto(path: Path | str, like: Volume) -> NDArray[np.float32]:
     moved = onto(mask, like)
     if moved is None:
         raise InputError(
-            f"{path}: the mask's grid {described(mask)} is not the scan's {described(like)}, or lies elsewhere; "
+            f"{path}: the mask's grid {mask.grid} is not the scan's {like.grid}, or lies elsewhere; "
             "resample the mask onto the scan (nearest neighbour)"
         )
     values: NDArray[np.float32] = moved.data[0]

@@ -10,7 +10,7 @@ import time
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from aberra.errors import InputError
 from aberra.files import config_hash, file_hash, reading
@@ -18,8 +18,10 @@ from aberra.io.dicom.header import is_dicom
 from aberra.io.dicom.series import HEAD, listing, series_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import stat_result
 
+T = TypeVar("T")
 Format = Literal["nifti", "dicom", "image"]
 
 IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
@@ -58,11 +60,7 @@ def sniff(path: Path | str) -> Format:
 
 def is_scan(path: Path | str) -> bool:
     """Whether a file or folder can be read as one scan, judged by its first bytes."""
-    try:
-        sniff(path)
-    except InputError:
-        return False
-    return True
+    return attempt(sniff, Path(path)) is not None
 
 
 def sniff_file(path: Path) -> Format | None:
@@ -178,11 +176,15 @@ def what_is(path: Path) -> Literal["file", "folder", "other"]:
 
 def is_there(path: Path) -> bool:
     """Whether a file or folder lies at a path and may be looked at."""
+    return attempt(what_is, path) is not None
+
+
+def attempt(look: Callable[[Path], T], path: Path) -> T | None:
+    """What there is to see at a path; None where looking is an InputError."""
     try:
-        what_is(path)
+        return look(path)
     except InputError:
-        return False
-    return True
+        return None
 
 
 def real(path: Path) -> Path:

@@ -10,10 +10,11 @@ import numpy as np
 
 from aberra.errors import InputError
 from aberra.io.files import header_of, sniff
-from aberra.volume import ON_GRID, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from aberra.volume import Volume
 
     Grid = tuple[tuple[int, int, int], NDArray[np.float64] | None]
     """Shape (D, H, W) and affine; an image of pixels has no place in the world and no affine."""
@@ -40,12 +41,7 @@ def onto(volume: Volume, like: Volume) -> Volume | None:
         order = (*range(extra), *(extra + axis for axis in axes))
         return np.ascontiguousarray(np.flip(array.transpose(order), tuple(extra + axis for axis in flipped)))
 
-    labels = {name: getattr(volume, name) for name in ON_GRID}
-    return volume.with_(
-        data=moved(volume.data),
-        affine=like.affine,
-        **{name: None if array is None else moved(array) for name, array in labels.items()},
-    )
+    return volume.moved(moved, data=moved(volume.data), affine=like.affine)
 
 
 def turned(grid: Grid, like: Grid) -> tuple[tuple[int, ...], list[int]] | None:
@@ -98,8 +94,3 @@ def grid_of(path: Path | str) -> Grid:
         raise
     except Exception as error:
         raise InputError(f"{path}: the header cannot be read ({error}); copy the file again") from error
-
-
-def described(volume: Volume) -> str:
-    """A grid in words: ``(20, 30, 40) at 1×1×4 mm``."""
-    return f"{volume.shape} at {'×'.join(f'{step:.3g}' for step in volume.spacing)} mm"

@@ -7,15 +7,23 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aberra.errors import InputError
+from aberra.errors import InputError, shortlist
 from aberra.io.dicom.series import is_series, listing, series_files, series_of
-from aberra.io.files import SUFFIXES, data_of, header_of, is_pair_data, is_there, real, sniff_file, what_is
+from aberra.io.files import (
+    SUFFIXES,
+    attempt,
+    data_of,
+    header_of,
+    is_pair_data,
+    is_there,
+    real,
+    sniff_file,
+    what_is,
+)
 from aberra.output import holds_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from aberra.io.files import Format
 
 FOREIGN = (
     ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".hdr", ".dcm.gz",
@@ -28,8 +36,6 @@ ELSEWHERE = {"derivatives", "sourcedata"}
 
 POINTERS = (b"/annex/objects/", b"version https://git-lfs")
 """What stands in a file whose content was not fetched."""
-
-SHOWN = 5
 
 
 def find_scans(folder: Path | str, warnings: list[str] | None = None) -> list[tuple[str, Path]]:
@@ -97,15 +103,10 @@ def named(groups: Sequence[Sequence[Path]], warnings: list[str]) -> list[tuple[s
                 )
         found.append((name, first))
     names = [name for name, _ in found]
-    return [
-        (
-            case_name(Path(real(path).parent.name, path.name))
-            if names.count(name) > 1 and _whose(path)
-            else name,
-            path,
-        )
-        for name, path in found
-    ]
+    for index, (name, path) in enumerate(found):
+        if names.count(name) > 1 and _whose(path):
+            found[index] = case_name(Path(real(path).parent.name, path.name)), path
+    return found
 
 
 def case_name(path: Path) -> str:
@@ -132,7 +133,7 @@ class _Notes:
     def lines(self) -> list[str]:
         """One line a reason."""
         return [
-            f"{self.folder}: {len(names)} {what} left out ({', '.join(names[:SHOWN])}{' ...' if len(names) > SHOWN else ''}); {remedy}"
+            f"{self.folder}: {len(names)} {what} left out ({shortlist(names)}); {remedy}"
             for (what, remedy), names in self.found.items()
         ]
 
@@ -158,7 +159,7 @@ def _walk(root: Path, notes: _Notes) -> Iterator[tuple[Path, list[Path]]]:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         inner = [place / entry.name for entry in visible if entry.is_dir(follow_symlinks=False)]
         linked = [place / entry.name for entry in visible if entry.is_symlink()]
-        linked = [path for path in linked if _is_folder(path)]
+        linked = [path for path in linked if attempt(what_is, path) == "folder"]
         apart = {*inner, *linked}
         files = [path for entry in visible if (path := place / entry.name) not in apart]
         inner, linked = ([path for path in paths if not holds_output(path)] for paths in (inner, linked))
@@ -174,11 +175,12 @@ def _is_series(place: Path, files: Sequence[Path], notes: _Notes) -> bool:
     """Whether a folder is read as a series; notes what lies in it beside slices, or DICOM objects that are no images."""
     found = listing(place)
     if not found.dicom and (
-        all(_leads_nowhere(file) for file in found.broken) or any(_format(file) for file in found.others)
+        all(_leads_nowhere(file) for file in found.broken)
+        or any(attempt(sniff_file, file) for file in found.others)
     ):
         return False
     if is_series(found):
-        beside = [file for file in files if file in found.others and _format(file) == "nifti"]
+        beside = [file for file in files if file in found.others and attempt(sniff_file, file) == "nifti"]
         notes.add("NIfTI file(s) beside DICOM slices", "give them a folder of their own", beside)
         return True
     notes.add("DICOM object(s) without an image", "nothing to do", found.dicom)
@@ -210,26 +212,12 @@ def _leads_nowhere(file: Path) -> bool:
     return file.is_symlink() and not is_there(file)
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return what_is(path) == "folder"
-    except InputError:
-        return False
-
-
 def _is_pointer(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
             return stream.read(len(max(POINTERS, key=len))).startswith(POINTERS)
     except OSError:
         return False
-
-
-def _format(file: Path) -> Format | None:
-    try:
-        return sniff_file(file)
-    except InputError:
-        return None
 
 
 def _whose(path: Path) -> object:

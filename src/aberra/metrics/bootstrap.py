@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.metrics.voxel import VoxelHistogram, curve_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -116,3 +116,19 @@ def bootstrap(
         value = statistic(drawn)
         values.append(np.nan if value is None else value)
     return interval(np.array(values))
+
+
+def with_intervals(
+    statistics: Mapping[str, Callable[[NDArray[np.int64]], float | None]],
+    patients: Sequence[str],
+    *,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Each statistic (see :func:`bootstrap`) of all cases by name, None where undefined, else with ``NAME_interval``."""
+    found: dict[str, Any] = {}
+    for name, statistic in statistics.items():
+        found[name] = statistic(np.arange(len(patients))) if patients else None
+        if found[name] is not None:
+            found[f"{name}_interval"] = bootstrap(statistic, patients, replicates=replicates, seed=seed)
+    return found

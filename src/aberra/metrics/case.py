@@ -72,8 +72,21 @@ def position_matched_auroc(
     return won / pairs if pairs else None
 
 
-def realised_fpr(p_values: Sequence[float], levels: Sequence[float] = LEVELS) -> list[dict[str, Any]]:
+def resolved(level: float, calibrated: int) -> bool:
+    """Whether p-values of so many calibration cases can be as small as ``level``: the smallest is 1 / (n + 1)."""
+    return (calibrated + 1) * level >= 1 - 1e-9
+
+
+def realised_fpr(
+    p_values: Sequence[float], calibrated: int, levels: Sequence[float] = LEVELS
+) -> list[dict[str, Any]]:
     """Nominal against realised false-positive rate on healthy cases.
+
+    Args:
+        p_values: conformal, one a healthy case.
+        calibrated: calibration cases behind them. A level that they cannot resolve is left out: nothing could ever be flagged at it, so
+            that a rate of 0 would say nothing.
+        levels: nominal rates.
 
     Returns:
         For each level the rate, its Clopper–Pearson 95 % interval, the range in which 95 % of Binomial(n, level) lie and whether
@@ -83,7 +96,7 @@ def realised_fpr(p_values: Sequence[float], levels: Sequence[float] = LEVELS) ->
 
     n = len(p_values)
     rows = []
-    for level in levels:
+    for level in (level for level in levels if resolved(level, calibrated)):
         flagged = sum(p <= level + 1e-12 for p in p_values)
         low = float(beta.ppf(0.025, flagged, n - flagged + 1)) if flagged else 0.0
         high = float(beta.ppf(0.975, flagged + 1, n - flagged)) if flagged < n else 1.0

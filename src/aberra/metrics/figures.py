@@ -10,7 +10,7 @@ from aberra.files import atomic_path
 from aberra.metrics.voxel import used_bins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -35,9 +35,16 @@ def _figure(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def _saved(
+    figure: Any, axes: Any, path: Path, *, legend: Mapping[str, Any] | None = None, **limits: Any
+) -> str:
+    """Write a figure, with a legend where something has a name; returns the file's name."""
+    axes.set(**limits)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, **(legend or {}))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130)
+    return path.name
 
 
 def voxel_figures(
@@ -50,63 +57,43 @@ def voxel_figures(
         return []
     scores = (used.astype(np.uint32) << histogram.shift).view(np.float32)
     true, false = hits.cumsum(), misses.cumsum()
-    total, negative = true[-1], false[-1]
-    pick = _thinned(true / total)
+    recall, rate = true / true[-1], false / false[-1]
+    whole: dict[str, Any] = {"xlim": (0, 1), "ylim": (0, 1.02)}
 
     figure, axes = _figure("Precision and recall, all voxels", "recall", "precision")
-    axes.plot(
-        (true / total)[pick], (true / (true + false))[pick], color=ACCENT, label=f"AP {curve['ap']:.3f}"
-    )
+    pick = _thinned(recall)
+    axes.plot(recall[pick], (true / (true + false))[pick], color=ACCENT, label=f"AP {curve['ap']:.3f}")
     axes.axhline(curve["prevalence"], color=MUTED, ls="--", label=f"prevalence {curve['prevalence']:.4f}")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False)
-    _save(figure, folder / "precision_recall.png")
+    made = [_saved(figure, axes, folder / "precision_recall.png", **whole)]
 
     figure, axes = _figure("ROC, all voxels", "false-positive rate", "true-positive rate")
-    pick = _thinned(false / negative)
-    axes.plot(
-        (false / negative)[pick], (true / total)[pick], color=ACCENT, label=f"AUROC {curve['auroc']:.3f}"
-    )
+    pick = _thinned(rate)
+    axes.plot(rate[pick], recall[pick], color=ACCENT, label=f"AUROC {curve['auroc']:.3f}")
     axes.plot([0, 1], [0, 1], color=MUTED, ls="--")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False)
-    _save(figure, folder / "roc.png")
+    made.append(_saved(figure, axes, folder / "roc.png", **whole))
 
     figure, axes = _figure("Dice against threshold", "threshold", "Dice, pooled")
-    dice = 2 * true / (true + false + total)
+    dice = 2 * true / (true + false + true[-1])
     order = np.argsort(scores)
     pick = order[_thinned(scores[order])]
     axes.plot(scores[pick], dice[pick], color=ACCENT)
-    axes.plot(
-        curve["best_threshold"],
-        curve["best_dice"],
-        "o",
-        color=WARM,
-        label=f"⌈Dice⌉ {curve['best_dice']:.3f} (uses the truth)",
-    )
+    best, top = curve["best_threshold"], curve["best_dice"]
+    axes.plot(best, top, "o", color=WARM, label=f"⌈Dice⌉ {top:.3f} (uses the truth)")
     for index, (name, value) in enumerate(sorted(thresholds.items(), key=lambda item: item[1])):
         axes.axvline(value, color=MUTED, lw=0.8, ls=":")
-        axes.annotate(
-            name,
-            (value, 0.98 - 0.055 * (index % 8)),
-            xycoords=("data", "axes fraction"),
-            fontsize=7,
-            color=INK,
-        )
-    axes.set(xlim=(0, max([curve["best_threshold"] * 2, *thresholds.values()]) or 1), ylim=(0, 1))
-    axes.legend(frameon=False, loc="center right")
-    _save(figure, folder / "dice.png")
+        place = value, 0.98 - 0.055 * (index % 8)
+        axes.annotate(name, place, xycoords=("data", "axes fraction"), fontsize=7, color=INK)
+    right = max([best * 2, *thresholds.values()]) or 1
+    legend = {"loc": "center right"}
+    made.append(_saved(figure, axes, folder / "dice.png", legend=legend, xlim=(0, right), ylim=(0, 1)))
 
     figure, axes = _figure("Scores of normal and anomalous voxels", "score", "share of voxels")
-    top = float(_quantile(scores, hits, 0.995))
-    bins = np.linspace(0, max(top, 1e-6), 80)
+    highest = float(np.quantile(scores, 0.995, weights=hits, method="inverted_cdf"))
+    bins = np.linspace(0, max(highest, 1e-6), 80)
     for weights, colour, label in ((misses, MUTED, "normal"), (hits, WARM, "anomalous")):
         counts, _ = np.histogram(scores, bins, weights=weights / weights.sum())
         axes.stairs(counts, bins, fill=True, alpha=0.55, color=colour, label=label)
-    axes.set_yscale("log")
-    axes.legend(frameon=False)
-    _save(figure, folder / "score_histograms.png")
-    return ["precision_recall.png", "roc.png", "dice.png", "score_histograms.png"]
+    return [*made, _saved(figure, axes, folder / "score_histograms.png", yscale="log")]
 
 
 def froc_figure(folder: Path, points: Sequence[tuple[float, float]]) -> list[str]:
@@ -116,9 +103,7 @@ def froc_figure(folder: Path, points: Sequence[tuple[float, float]]) -> list[str
     figure, axes = _figure("FROC", "false positives per scan", "lesions found (any overlap)")
     axes.plot(*zip(*points, strict=True), color=ACCENT, marker="o", ms=3)
     axes.set_xscale("symlog", linthresh=0.125)
-    axes.set(ylim=(0, 1.02), xlim=(0, None))
-    _save(figure, folder / "froc.png")
-    return ["froc.png"]
+    return [_saved(figure, axes, folder / "froc.png", ylim=(0, 1.02), xlim=(0, None))]
 
 
 def reliability_figure(folder: Path, found: dict[str, Any]) -> list[str]:
@@ -127,96 +112,55 @@ def reliability_figure(folder: Path, found: dict[str, Any]) -> list[str]:
         return []
     figure, axes = _figure("Reliability of the probabilities", "probability told", "share that is lesion")
     axes.plot([0, 1], [0, 1], color=MUTED, ls="--")
-    axes.plot(
-        found["bins"]["probability"],
-        found["bins"]["lesion"],
-        color=ACCENT,
-        marker="o",
-        ms=4,
-        label=f"ECE {found['ece']:.4f}, Brier {found['brier']:.4f}",
-    )
-    axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False)
-    _save(figure, folder / "reliability.png")
-    return ["reliability.png"]
+    bins, label = found["bins"], f"ECE {found['ece']:.4f}, Brier {found['brier']:.4f}"
+    axes.plot(bins["probability"], bins["lesion"], color=ACCENT, marker="o", ms=4, label=label)
+    return [_saved(figure, axes, folder / "reliability.png", xlim=(0, 1), ylim=(0, 1.02))]
 
 
 def sparsification_figure(folder: Path, found: dict[str, Any]) -> list[str]:
     """Draw the error that is left, and the Dice, without the most uncertain voxels; nothing where nothing is wrong or unsure."""
     if not found or found["ause"] is None:
         return []
-    figure, axes = _figure(
-        "Without the most uncertain voxels", "share of voxels rejected", "wrong voxels, relative"
+    title = "Without the most uncertain voxels"
+    figure, axes = _figure(title, "share of voxels rejected", "wrong voxels, relative")
+    rejected, error, oracle = (
+        np.array(found["sparsification"][key]) for key in ("rejected", "error", "oracle")
     )
-    curve = found["sparsification"]
-    rejected, first = np.array(curve["rejected"]), found["error"]
-    axes.plot(
-        rejected, np.array(curve["error"]) / first, color=ACCENT, label=f"this, AUSE {found['ause']:.3f}"
-    )
-    axes.plot(rejected, np.array(curve["oracle"]) / first, color=INK, ls=":", label="oracle")
+    first = found["error"]
+    axes.plot(rejected, error / first, color=ACCENT, label=f"this, AUSE {found['ause']:.3f}")
+    axes.plot(rejected, oracle / first, color=INK, ls=":", label="oracle")
     axes.axhline(1.0, color=MUTED, ls="--", label=f"random, AUSE {found['ause_random']:.3f}")
-    known = [row for row in found["dice_rejected"] if row["dice"] is not None]
-    axes.plot(
-        [row["rejected"] for row in known],
-        [row["dice"] for row in known],
-        color=WARM,
-        marker="o",
-        ms=3,
-        label="Dice of the rest",
-    )
+    known = [(row["rejected"], row["dice"]) for row in found["dice_rejected"] if row["dice"] is not None]
+    axes.plot(*np.array(known).T, color=WARM, marker="o", ms=3, label="Dice of the rest")
     axes.set_xscale("symlog", linthresh=1e-3)
-    axes.set(xlim=(0, 1), ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
-    _save(figure, folder / "sparsification.png")
-    return ["sparsification.png"]
+    legend = {"fontsize": 8}
+    return [_saved(figure, axes, folder / "sparsification.png", legend=legend, xlim=(0, 1), ylim=(0, None))]
 
 
 def case_figures(
     folder: Path, scores: NDArray[np.float64], labels: NDArray[np.bool], fpr: list[dict[str, Any]]
 ) -> list[str]:
     """Draw case scores by label, and realised against nominal false-positive rates."""
-    made = []
     figure, axes = _figure("Case scores", "score", "cases")
     bins = np.histogram_bin_edges(scores, bins=min(30, max(8, scores.size // 4)))
     for chosen, colour, label in ((~labels, MUTED, "healthy"), (labels, WARM, "diseased")):
         if chosen.any():
             axes.hist(scores[chosen], bins, color=colour, alpha=0.6, label=f"{label} (n = {chosen.sum()})")
-    axes.legend(frameon=False)
-    _save(figure, folder / "case_scores.png")
-    made.append("case_scores.png")
-    if fpr:
-        figure, axes = _figure("False-positive rate on healthy cases", "nominal", "realised")
-        nominal = np.array([row["nominal"] for row in fpr])
-        realised = np.array([row["realised"] for row in fpr])
-        spread = np.array(
-            [[row["realised"] - row["interval"][0], row["interval"][1] - row["realised"]] for row in fpr]
-        ).T
-        low, high = np.array([row["expected"] for row in fpr]).T
-        axes.fill_between(nominal, low, high, color=MUTED, alpha=0.25, label="95 % of Binomial(n, nominal)")
-        axes.errorbar(
-            nominal,
-            realised,
-            yerr=np.maximum(spread, 0),
-            fmt="o",
-            color=ACCENT,
-            capsize=3,
-            label=f"healthy cases (n = {fpr[0]['n']})",
-        )
-        axes.plot([0, nominal.max()], [0, nominal.max()], color=INK, ls="--", lw=0.8)
-        axes.set(xlim=(0, nominal.max() * 1.1), ylim=(0, None))
-        axes.legend(frameon=False, loc="upper left")
-        _save(figure, folder / "calibration.png")
-        made.append("calibration.png")
-    return made
+    made = [_saved(figure, axes, folder / "case_scores.png")]
+    if not fpr:
+        return made
+    figure, axes = _figure("False-positive rate on healthy cases", "nominal", "realised")
+    nominal, realised = (np.array([row[key] for row in fpr]) for key in ("nominal", "realised"))
+    (bottom, top), (low, high) = (np.array([row[key] for row in fpr]).T for key in ("interval", "expected"))
+    axes.fill_between(nominal, low, high, color=MUTED, alpha=0.25, label="95 % of Binomial(n, nominal)")
+    spread, label = np.maximum([realised - bottom, top - realised], 0), f"healthy cases (n = {fpr[0]['n']})"
+    axes.errorbar(nominal, realised, yerr=spread, fmt="o", color=ACCENT, capsize=3, label=label)
+    axes.plot([0, nominal.max()], [0, nominal.max()], color=INK, ls="--", lw=0.8)
+    limits = {"xlim": (0, nominal.max() * 1.1), "ylim": (0, None)}
+    return [*made, _saved(figure, axes, folder / "calibration.png", legend={"loc": "upper left"}, **limits)]
 
 
 def _thinned(values: NDArray[np.floating]) -> NDArray[np.int64]:
     """Indices of about :data:`POINTS` points spread evenly over rising values."""
     targets = np.linspace(values[0], values[-1], POINTS)
     return np.unique(np.clip(np.searchsorted(values, targets), 0, len(values) - 1))
-
-
-def _quantile(scores: NDArray[np.float32], weights: NDArray[np.float64], q: float) -> float:
-    order = np.argsort(scores)
-    cumulated = weights[order].cumsum()
-    return float(scores[order][int(np.searchsorted(cumulated, q * cumulated[-1]))])

@@ -63,14 +63,7 @@ def compare(
         differences = [value - base[patient] for patient, value in values.items() if patient in base]
         raw[name] = sign_flip_test(differences, seed=seed)
         mean = float(np.mean(differences)) if differences else None
-        rows.append(
-            {
-                "method": name,
-                "reference": reference,
-                "difference": mean,
-                "p": raw[name],
-                "n": len(differences),
-            }
-        )
+        told = {"method": name, "reference": reference, "difference": mean, "p": raw[name]}
+        rows.append(told | {"n": len(differences)})
     adjusted = holm(raw)
     return [row | {"p_holm": adjusted[str(row["method"])]} for row in rows]

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.metrics.bootstrap import bootstrap
+from aberra.metrics.bootstrap import with_intervals
 from aberra.metrics.case import auroc, average_precision, position_matched_auroc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
 LESION_VOXELS = 20
@@ -43,11 +45,8 @@ class SliceScores:
     ) -> None:
         """Add a case: arrays (D, H, W) on the scan's grid."""
         axis = values.shape.index(1) if 1 in values.shape else superior_axis(affine)
-        values, truth, region = (
-            np.moveaxis(values, axis, 0),
-            np.moveaxis(truth, axis, 0),
-            np.moveaxis(region, axis, 0),
-        )
+        values = np.moveaxis(values, axis, 0)
+        truth, region = (np.moveaxis(marks, axis, 0) for marks in (truth, region))
         area = region.sum(axis=(1, 2))
         lesion = (truth & region).sum(axis=(1, 2))
         used = np.flatnonzero((area > MIN_SHARE * area.max()) & ((lesion == 0) | (lesion >= LESION_VOXELS)))
@@ -64,20 +63,17 @@ class SliceScores:
     def summary(self, *, replicates: int, seed: int) -> dict[str, Any]:
         """AUROC and AP with intervals over patients, and the AUROC among slices of like position."""
         scores, labels = np.array(self.scores), np.array(self.labels, dtype=bool)
-        found: dict[str, Any] = {"slices": len(scores), "with_lesion": int(labels.sum())}
-        for name, measure in (("auroc", auroc), ("ap", average_precision)):
-            found[name] = measure(scores, labels) if len(scores) else None
-
-            def drawn(picks: NDArray[np.int64], measure: Any = measure) -> float | None:
-                value: float | None = measure(scores[picks], labels[picks])
-                return value
-
-            if found[name] is not None:
-                found[f"{name}_interval"] = bootstrap(drawn, self.patients, replicates=replicates, seed=seed)
-        found["position_matched_auroc"] = (
-            position_matched_auroc(scores, labels, self.positions) if len(scores) else None
-        )
-        return found
+        statistics: Mapping[str, Callable[[NDArray[np.int64]], float | None]] = {
+            "auroc": lambda drawn: auroc(scores[drawn], labels[drawn]),
+            "ap": lambda drawn: average_precision(scores[drawn], labels[drawn]),
+        }
+        matched = position_matched_auroc(scores, labels, self.positions) if len(scores) else None
+        return {
+            "slices": len(scores),
+            "with_lesion": int(labels.sum()),
+            **with_intervals(statistics, self.patients, replicates=replicates, seed=seed),
+            "position_matched_auroc": matched,
+        }
 
 
 def superior_axis(affine: NDArray[np.float64]) -> int:

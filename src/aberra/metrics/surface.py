@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.foreground import box_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,11 +20,11 @@ def hd95(
     The larger of the two 95th percentiles of distances from one border to the other. A border is the voxels of a mask with a face
     neighbour outside it; where the volume has one slice, within the slice. Wolleb 2022 does not say which percentile convention.
     """
-    from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
+    from scipy.ndimage import binary_erosion, distance_transform_edt
 
     if not mask.any() or not truth.any():
         return None
-    box = next(box for box in find_objects((mask | truth).astype(np.uint8)) if box is not None)
+    box = box_of(mask | truth)
     cross: NDArray[Any] = np.zeros((3, 3, 3), dtype=bool)
     cross[1, 1, :] = cross[1, :, 1] = cross[:, 1, 1] = True
     if mask.shape[0] == 1:

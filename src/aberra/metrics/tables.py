@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, Any
 
 from aberra.console import screen, styled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 COLUMNS = ("level", "metric", "protocol", "value", "low", "high")
@@ -23,37 +22,55 @@ def _row(
     level: str, metric: str, value: float | None, protocol: str | None = "", interval: Any = None
 ) -> dict[str, Any]:
     low, high = interval or (None, None)
-    return {
-        "level": level,
-        "metric": metric,
-        "protocol": protocol or "",
-        "value": value,
-        "low": low,
-        "high": high,
-    }
+    return dict(zip(COLUMNS, (level, metric, protocol or "", value, low, high), strict=True))
+
+
+def _rows(
+    level: str, found: Mapping[str, Any], named: Mapping[str, str], protocol: str | None = ""
+) -> list[dict[str, Any]]:
+    """One row a figure of ``found``, as it is called in words, with its interval where it has one."""
+    return [
+        _row(level, metric, found.get(name), protocol, found.get(f"{name}_interval"))
+        for name, metric in named.items()
+    ]
 
 
 def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Flatten into one row a metric; what is not defined for these cases is left out."""
+    raters, masks, uncertainty = content["raters"], content["mask"]["protocol"], content["uncertainty"]
     rows = [
         *_voxel_rows(content["voxel"]),
         *_mask_rows(content["mask"]),
-        _row("mask", f"Dice of two raters (n = {content['raters']['cases']})", content["raters"]["mean"]),
-        *_kind_rows(content["kinds"]),
-        *_reliability_rows(content["reliability"], content["uncertainty"], content["mask"]["protocol"]),
-        *_lesion_rows(content["lesion"]),
-        *_slice_rows(content["slice"]),
-        *_case_rows(content["case"]),
+        _row("mask", f"Dice of two raters (n = {raters['cases']})", raters["mean"]),
     ]
+    for value, found in content["kinds"].items():
+        named = {"dice": f"Dice, kind {value}", "dice_mean": f"Dice per case, mean, kind {value}"}
+        rows += _rows("voxel", found, named, found["protocol"])
+    rows += _rows("voxel", content["reliability"], {"ece": "ECE", "brier": "Brier score"})
+    named = {"correlation": "correlation of uncertainty and error", "ause": "AUSE"}
+    rows += _rows("voxel", uncertainty, named | {"ause_random": "AUSE of a random uncertainty"})
+    rows += [
+        _row("voxel", f"Dice without the {row['rejected']:.1%} most uncertain voxels", row["dice"], masks)
+        for row in uncertainty.get("dice_rejected", [])
+        if row["rejected"] in SHOWN
+    ]
+    rows += _lesion_rows(content["lesion"])
+    named = {"auroc": "AUROC", "position_matched_auroc": "AUROC, matched by position", "ap": "AP"}
+    rows += _rows("slice", content["slice"], named)
+    named = {"auroc": "AUROC", "ap": "AP", "fpr_at_95_tpr": "FPR at 95 % TPR"}
+    rows += _rows("case", content["case"], named)
+    for row in content["case"]["false_positive_rate"]:
+        metric, level = f"realised FPR (n = {row['n']})", f"conformal p ≤ {row['nominal']:g}"
+        rows.append(_row("case", metric, row["realised"], level, row["interval"]))
     return [row for row in rows if row["value"] is not None]
 
 
 def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
     pooled, spread = voxel["pooled"], voxel["pooled"]["intervals"]
-    residuals = voxel["residuals"]
-    normal = _row("voxel", "mean score, normal", residuals["l1_normal"])
+    named = {"l1_normal": "mean score, normal", "l1_anomalous": "mean score, anomalous", "chi2": "χ²"}
+    residuals = _rows("voxel", voxel["residuals"], named)
     if not pooled["positives"]:
-        return [normal]  # a Dice or precision of 0 would say that something was missed
+        return residuals  # a Dice or precision of 0 would say that something was missed
     oracle = f"oracle, t = {pooled['best_threshold'] or 0:.4g}"
     rows = [
         _row("voxel", "AP", pooled["ap"], interval=spread.get("ap")),
@@ -62,110 +79,37 @@ def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
         _row("voxel", "AUROC", pooled["auroc"], interval=spread.get("auroc")),
         _row("voxel", "⌈Dice⌉", pooled["best_dice"], oracle, spread.get("best_dice")),
     ]
+    named = {
+        "dice": "Dice",
+        "sensitivity": "sensitivity",
+        "precision": "precision",
+        "dice_mean": "Dice per case, mean",
+    }
     for protocol, values in voxel["at_threshold"].items():
-        rows += [
-            _row("voxel", "Dice", values["dice"], protocol),
-            _row("voxel", "sensitivity", values["sensitivity"], protocol),
-            _row("voxel", "precision", values["precision"], protocol),
-            _row("voxel", "Dice per case, mean", values["dice_mean"], protocol),
-        ]
-    return [
-        *rows,
-        normal,
-        _row("voxel", "mean score, anomalous", residuals["l1_anomalous"]),
-        _row("voxel", "χ²", residuals["chi2"]),
-    ]
+        rows += _rows("voxel", values, named, protocol)
+    return [*rows, *residuals]
 
 
 def _mask_rows(mask: dict[str, Any]) -> list[dict[str, Any]]:
-    protocol, cases, empty = mask["protocol"], mask["cases"], mask["empty"]
-    return [
-        _row("mask", f"Dice (n = {cases})", mask["dice"], protocol),
-        _row("mask", f"Jaccard (n = {cases})", mask["jaccard"], protocol),
-        _row("mask", f"HD95, mm (n = {cases - empty})", mask["hd95_mm"], protocol),
-        _row("mask", f"empty masks of {cases} cases with lesions", empty if cases else None, protocol),
-    ]
-
-
-def _kind_rows(kinds: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        _row("voxel", f"{label}, kind {value}", found[name], found["protocol"])
-        for value, found in kinds.items()
-        for name, label in (("dice", "Dice"), ("dice_mean", "Dice per case, mean"))
-    ]
-
-
-def _reliability_rows(
-    reliability: dict[str, Any], uncertainty: dict[str, Any], protocol: str
-) -> list[dict[str, Any]]:
-    rows = [
-        _row("voxel", label, reliability.get(name), interval=reliability.get(f"{name}_interval"))
-        for name, label in (("ece", "ECE"), ("brier", "Brier score"))
-    ]
-    rows += [
-        _row("voxel", label, uncertainty.get(name), interval=uncertainty.get(f"{name}_interval"))
-        for name, label in (
-            ("correlation", "correlation of uncertainty and error"),
-            ("ause", "AUSE"),
-            ("ause_random", "AUSE of a random uncertainty"),
-        )
-    ]
-    return rows + [
-        _row("voxel", f"Dice without the {row['rejected']:.1%} most uncertain voxels", row["dice"], protocol)
-        for row in uncertainty.get("dice_rejected", [])
-        if row["rejected"] in SHOWN
-    ]
+    cases, empty = mask["cases"], mask["empty"]
+    named = {"dice": "Dice", "jaccard": "Jaccard"}
+    named = {name: f"{metric} (n = {cases})" for name, metric in named.items()}
+    rows = _rows("mask", mask, named | {"hd95_mm": f"HD95, mm (n = {cases - empty})"}, mask["protocol"])
+    metric = f"empty masks of {cases} cases with lesions"
+    return [*rows, _row("mask", metric, empty if cases else None, mask["protocol"])]
 
 
 def _lesion_rows(lesion: dict[str, Any]) -> list[dict[str, Any]]:
     protocol = lesion["protocol"]
-    rows = [
-        _row("lesion", "recall (any overlap)", lesion["recall_overlap"], protocol),
-        _row("lesion", "recall (IoU ≥ 0.1)", lesion["recall_iou"], protocol),
-        _row("lesion", "false positives per scan", lesion["false_positives_per_scan"], protocol),
-    ]
+    named = {"recall_overlap": "recall (any overlap)", "recall_iou": "recall (IoU ≥ 0.1)"}
+    named |= {"false_positives_per_scan": "false positives per scan"}
+    rows = _rows("lesion", lesion, named, protocol)
     for volume in lesion["by_volume"]:
         top = "∞" if volume["to_mm3"] is None else f"{volume['to_mm3']:g}"
         metric = f"recall, {volume['from_mm3']:g}–{top} mm³ (n = {volume['lesions']})"
         rows.append(_row("lesion", metric, volume["recall_overlap"], protocol))
-    return rows + [
-        _row("lesion", f"FROC recall at {rate} FP/scan", value, "ladder")
-        for rate, value in lesion["froc"].items()
-    ]
-
-
-def _slice_rows(slices: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        _row("slice", "AUROC", slices["auroc"], interval=slices.get("auroc_interval")),
-        _row("slice", "AUROC, matched by position", slices["position_matched_auroc"]),
-        _row("slice", "AP", slices["ap"], interval=slices.get("ap_interval")),
-    ]
-
-
-def _case_rows(case: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [
-        _row("case", label, case[name], interval=case.get(f"{name}_interval"))
-        for name, label in (("auroc", "AUROC"), ("ap", "AP"), ("fpr_at_95_tpr", "FPR at 95 % TPR"))
-    ]
-    return rows + [
-        _row(
-            "case",
-            f"realised FPR (n = {row['n']})",
-            row["realised"],
-            f"conformal p ≤ {row['nominal']:g}",
-            row["interval"],
-        )
-        for row in case["false_positive_rate"]
-    ]
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Comma-separated, with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    froc = lesion["froc"].items()
+    return rows + [_row("lesion", f"FROC recall at {rate} FP/scan", value, "ladder") for rate, value in froc]
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -194,6 +138,12 @@ def show(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> N
         console.print(
             f"healthy cases at nominal {row['nominal']:.0%}: {row['flagged']} of {row['n']} flagged, realised {row['realised']:.1%}, "
             f"{verdict} the binomial range {row['expected'][0]:.1%} – {row['expected'][1]:.1%}"
+        )
+    if content["case"]["unresolved"]:
+        levels = ", ".join(f"{level:.0%}" for level in content["case"]["unresolved"])
+        needed = round(1 / min(content["case"]["unresolved"])) - 1
+        console.print(
+            f"nominal {levels}: not shown, {content['case']['calibration_cases']} calibration case(s) cannot resolve it; {needed} would"
         )
     for row in content.get("against", []):
         console.print(

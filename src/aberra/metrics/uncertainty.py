@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.metrics.bootstrap import bootstrap
+from aberra.metrics.bootstrap import with_intervals
 from aberra.metrics.voxel import VoxelHistogram, used_bins
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
 BINS = 15
@@ -62,15 +64,11 @@ class Reliability:
         if not self.cases:
             return {}
         cases = np.stack(self.cases)
-        found: dict[str, Any] = {}
-        for name, measure in (("ece", ece), ("brier", brier)):
-            found[name] = measure(cases.sum(axis=0))
-
-            def drawn(picks: NDArray[np.int64], measure: Any = measure) -> float | None:
-                value: float | None = measure(cases[picks].sum(axis=0))
-                return value
-
-            found[f"{name}_interval"] = bootstrap(drawn, self.patients, replicates=replicates, seed=seed)
+        statistics: Mapping[str, Callable[[NDArray[np.int64]], float | None]] = {
+            "ece": lambda drawn: ece(cases[drawn].sum(axis=0)),
+            "brier": lambda drawn: brier(cases[drawn].sum(axis=0)),
+        }
+        found = with_intervals(statistics, self.patients, replicates=replicates, seed=seed)
         voxels, told, true, _ = cases.sum(axis=0)
         filled = voxels > 0
         found["bins"] = {
@@ -138,18 +136,16 @@ class UncertaintyQuality:
         if not self.sums:
             return {}
         sums = np.stack(self.sums)
-
-        def drawn(picks: NDArray[np.int64]) -> float | None:
-            return point_biserial(sums[picks].sum(axis=0))
-
+        statistics: Mapping[str, Callable[[NDArray[np.int64]], float | None]] = {
+            "correlation": lambda drawn: point_biserial(sums[drawn].sum(axis=0))
+        }
         counts = self._counts()
         gone, wrong = _steps(counts.sum(axis=1)), _steps(counts[:, 1] + counts[:, 2])
         total, error = gone[-1], wrong[-1] / max(gone[-1], 1)
         removed, left = gone / max(total, 1), (wrong[-1] - wrong) / max(total, 1)
         ideal = error + (1 - error) * np.log1p(-error) if error < 1 else 1.0
         return {
-            "correlation": point_biserial(sums.sum(axis=0)),
-            "correlation_interval": bootstrap(drawn, self.patients, replicates=replicates, seed=seed),
+            **with_intervals(statistics, self.patients, replicates=replicates, seed=seed),
             "error": float(error),
             "ause": float((area(removed, left) - ideal) / error) if error else None,
             "ause_random": float((error - ideal) / error) if error else None,

@@ -101,11 +101,6 @@ class VoxelHistogram:
             np.add.at(self.positives, keys[found], 1)
             np.add.at(self.negatives, keys[~found], 1)
 
-    def merge(self, other: VoxelHistogram) -> None:
-        """Add another histogram of the same resolution."""
-        self.negatives += other.negatives
-        self.positives += other.positives
-
     def curve(self) -> Curve:
         """Compute all ranking metrics."""
         return curve_of(self.positives, self.negatives, shift=int(self.shift))

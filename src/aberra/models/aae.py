@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from aberra.nets import dense
-from aberra.nets.critic import NETWORKS, Network, code_critic, critic_loss, critic_turns
-from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, configured
+from aberra.nets.critic import code_critic, critic_loss, critic_turns
+from aberra.nets.networks import Choice, VectorCodes, network_for
+from aberra.options import Dims, Edge, Few, NotNegative, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from torch import Generator
     from torch.nn import Parameter
+
+    from aberra.batch import Batch
 
 
 class AAE(nn.Module):
@@ -30,16 +31,14 @@ class AAE(nn.Module):
 
     norms summed over pixels or codes, mean over the batch.
 
-    1,645,250 parameters at 128² with one channel, the original network 41,025,746; 18,001 of them are the critic's.
+    1,645,250 parameters at 128² with one channel, Chen's network 41,025,746; 18,001 of them are the critic's.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: ``unified`` (the study's) or ``original`` (Chen's, :mod:`aberra.nets.residual`).
+        network: of vectors: ``unified`` (the study) or ``residual`` (Chen's); its dropout acts on the code, too.
         latent: K.
-        width: filters of the first stage; None is the publication's (32, original 64).
-        dropout: on the code and the dense layer behind it; the unified network's 0.2, the original has none.
         rho: ρ, the weight of the constraint; 0 is the plain adversarial autoencoder, 1 the constrained one.
         reconstruction: ``l1``, the study's text, or ``l2``, squared error (Chen & Konukoglu, the study's public code).
         adversarial_weight: α.
@@ -47,13 +46,14 @@ class AAE(nn.Module):
         penalty: λ of the gradient penalty.
 
     Raises:
-        ConfigError: unknown option, a size that cannot be halved, or no turn for the critic.
+        ConfigError: unknown option or network, a size that cannot be halved, or no turn for the critic.
 
     Deviation: no extra steps of the autoencoder in the first epochs, which the study's code has. Critic and constraint see the
-    code before dropout, which is the code in use. The original's output is linear instead of tanh: our intensities reach above 1.
+    code before dropout, which is the code in use. The output is linear instead of tanh: our intensities reach above 1.
     """
 
     name = "aae"
+    NETWORK: ClassVar = {"name": "unified"}
 
     @configured("model")
     def __init__(
@@ -62,10 +62,8 @@ class AAE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        network: Network = "unified",
+        network: Choice = None,
         latent: Width = 128,
-        width: Width | None = None,
-        dropout: ShareBelowOne | None = None,
         rho: NotNegative = 0.0,
         reconstruction: Literal["l1", "l2"] = "l1",
         adversarial_weight: NotNegative = 1.0,
@@ -73,20 +71,17 @@ class AAE(nn.Module):
         penalty: NotNegative = 10.0,
     ) -> None:
         super().__init__()
-        kind = NETWORKS[network]
+        net = network_for(self, network, VectorCodes, channels=channels, dims=dims, size=size)
         self.latent = latent
         self.rho = rho
         self.power = 1 if reconstruction == "l1" else 2
         self.adversarial_weight = adversarial_weight
         self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
-        dropout = dense.dropout_of(dropout, there=network == "unified")
-        reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
+        reads = net.encoder()
         self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent))
-        self.dropout = nn.Dropout(dropout)
-        self.decoder = dense.decoder(
-            kind, channels=channels, dims=dims, size=size, width=width, latent=latent, dropout=dropout
-        )
+        self.dropout = nn.Dropout(net.dropout)
+        self.decoder = net.decoder(latent)
         self.critic = code_critic(latent)
 
     def code(self, x: Tensor) -> Tensor:
@@ -119,10 +114,10 @@ class AAE(nn.Module):
             "autoencoder": [*self.encoder.parameters(), *self.decoder.parameters()],
         }
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "") -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; validation sees the autoencoder's."""
-        del mask
-        if turn == "critic":
+        x, generator = batch.x, batch.generator
+        if batch.turn == "critic":
             with torch.no_grad():
                 codes = self.code(x)
             prior = torch.randn(codes.shape, generator=generator, device=codes.device, dtype=codes.dtype)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.nets import dense
 from aberra.nets.dropout import MCDropout, drawn
-from aberra.nets.unified import Decoder, Encoder
-from aberra.options import Dims, Edge, ShareBelowOne, Width, configured
+from aberra.nets.networks import Choice, Codes, MapCodes, network_for
+from aberra.options import Dims, Edge, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
 
 
 class AE(nn.Module):
@@ -29,19 +28,18 @@ class AE(nn.Module):
         channels: C.
         dims: 2 or 3. The study is 2-D; in 3-D every convolution is its 3-D sibling.
         size: spatial shape S of the input.
-        bottleneck: ``dense`` (a vector of ``latent`` numbers) or ``spatial`` (the encoder's 8×8×128 map itself).
-        latent: K of the dense bottleneck.
-        width: filters of the first stage; the study's 32 gives 32, 64, 128, 128.
-        dropout: on the code, dense or spatial, and on the dense layer behind it.
+        network: of vectors, or of maps, whose code is the encoder's map itself (8×8×128); its dropout acts on the code, too.
+        latent: K of a vector.
 
     Raises:
-        ConfigError: unknown bottleneck or a size that cannot be halved.
+        ConfigError: another network, or a size that cannot be halved.
 
     Deviation: in 3-D and at sizes other than 128² (see :func:`aberra.nets.unified.stages`); the study has neither. The spatial code
-    has dropout; the study names it for the dense layers only. The layers' details are those of :mod:`aberra.nets.unified`.
+    may have dropout (``network.dropout``); the study names it for the dense layers only. The layers' details are those of :mod:`aberra.nets.unified`.
     """
 
     name = "ae"
+    NETWORK: ClassVar = {"name": "unified"}
 
     @configured("model")
     def __init__(
@@ -50,21 +48,18 @@ class AE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        bottleneck: Literal["dense", "spatial"] = "dense",
+        network: Choice = None,
         latent: Width = 128,
-        width: Width = 32,
-        dropout: ShareBelowOne = 0.2,
     ) -> None:
         super().__init__()
-        shape: dict[str, Any] = {"channels": channels, "dims": dims, "size": size, "width": width}
-        if bottleneck == "dense":
-            reads = dense.encoder("unified", **shape)
-            self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent), MCDropout(dropout))
-            self.decoder: nn.Module = dense.decoder("unified", **shape, latent=latent, dropout=dropout)
+        net = network_for(self, network, Codes, channels=channels, dims=dims, size=size)
+        reads, dropout = net.encoder(), MCDropout(net.dropout)
+        if isinstance(net, MapCodes):
+            self.encoder = nn.Sequential(reads, dropout)
+            self.decoder = net.decoder(None)
         else:
-            features = Encoder(**shape)
-            self.encoder = nn.Sequential(features, MCDropout(dropout))
-            self.decoder = Decoder(**shape, filters=features.filters)
+            self.encoder = nn.Sequential(reads, net.layer(reads.features, latent), dropout)
+            self.decoder = net.decoder(latent)
 
     def code(self, x: Tensor) -> Tensor:
         """Code of an image: (B, K), or (B, F, S') of the spatial bottleneck."""
@@ -85,8 +80,7 @@ class AE(nn.Module):
             with drawn(self, draw):
                 yield self.reconstruct(x)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error, summed over pixels, mean over the batch. The mask is not used, as in the study."""
-        del mask, generator
-        error = F.l1_loss(self.reconstruct(x), x, reduction="sum") / len(x)
+        error = F.l1_loss(self.reconstruct(batch.x), batch.x, reduction="sum") / len(batch.x)
         return {"loss": error}

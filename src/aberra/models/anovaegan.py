@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from aberra.models.vae import VAE, posterior_sample
-from aberra.nets import dense
 from aberra.nets.critic import Critic, critic_loss, critic_turns
-from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, configured
+from aberra.options import Few, NotNegative, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from torch import Generator, Tensor
+    from torch import Tensor
     from torch.nn import Parameter
+
+    from aberra.batch import Batch
 
 
 class AnoVAEGAN(VAE):
@@ -33,60 +33,24 @@ class AnoVAEGAN(VAE):
     2,434,098 parameters at 128² with one channel; 675,649 of them are the critic's.
 
     Args:
-        channels: C.
-        dims: 2 or 3.
-        size: spatial shape S of the input.
-        latent: K.
-        width: filters of the first stage; the study's 32.
-        dropout: on the heads and on the dense layer behind the code.
-        kl_weight: β.
         critic_steps: turns of the critic in a step.
         penalty: λ of the gradient penalty.
 
     Raises:
         ConfigError: a size that cannot be halved, or no turn for the critic.
 
-    Deviation: each turn has a batch of its own, the study's share one. Else as :class:`aberra.models.vae.VAE`.
+    Deviation: each turn has a batch of its own, the study's share one. All else as :class:`aberra.models.vae.VAE`.
     """
 
     name = "anovaegan"
 
-    @configured("model")
-    def __init__(
-        self,
-        *,
-        channels: Width,
-        dims: Dims = 2,
-        size: Sequence[Edge],
-        latent: Width = 128,
-        width: Width = 32,
-        dropout: ShareBelowOne = 0.2,
-        kl_weight: NotNegative = 1.0,
-        critic_steps: Few = 5,
-        penalty: NotNegative = 10.0,
-    ) -> None:
-        super().__init__(
-            channels=channels,
-            dims=dims,
-            size=size,
-            latent=latent,
-            width=width,
-            dropout=dropout,
-            kl_weight=kl_weight,
-        )
+    @configured("model", extends=VAE)
+    def __init__(self, *, critic_steps: Few = 5, penalty: NotNegative = 10.0, **options: Any) -> None:
+        super().__init__(**options)
         self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
-        self.decoder = dense.decoder(
-            "unified",
-            channels=channels,
-            dims=dims,
-            size=size,
-            width=width,
-            latent=latent,
-            norm="layer",
-            dropout=dropout,
-        )
-        self.critic = Critic(channels=channels, dims=dims, size=size, width=width)
+        self.decoder = self.network.decoder(self.latent, norm="layer")
+        self.critic = Critic(self.network)
 
     def features(self, x: Tensor) -> Tensor:
         """What the critic looks at: (B, C, S) to (B, F)."""
@@ -106,14 +70,15 @@ class AnoVAEGAN(VAE):
             "critic": self.critic.parameters(),
         }
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "") -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; validation sees the VAE's."""
-        if turn in ("", "vae"):
-            return super().loss(x, mask, generator)
+        if batch.turn in ("", "vae"):
+            return super().loss(batch)
+        x, generator = batch.x, batch.generator
         with torch.no_grad():
             mean, log_variance = self.encode(x)
         code = posterior_sample(mean, log_variance, generator)
-        if turn == "generator":
+        if batch.turn == "generator":
             return {"loss": -self.critic(self.decode(code)).mean()}
         with torch.no_grad():
             restored = self.decode(code)

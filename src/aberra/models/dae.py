@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import coarse
-from aberra.nets.unet import UNet
-from aberra.options import Dims, Edge, Levels, NotNegative, Width, configured
+from aberra.nets.networks import Choice, UNet, network_for
+from aberra.options import Dims, Edge, NotNegative, Width, configured
 
 if TYPE_CHECKING:
     from torch import Generator
+
+    from aberra.batch import Batch
 
 
 class DAE(nn.Module):
@@ -26,20 +28,20 @@ class DAE(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        width: filters of the first level; the paper has 64.
-        depth: levels below the first; the paper has 4.
+        network: ``unet``.
         noise_std: σ of the noise in normalised intensities; the paper has 0.2.
         predicts: ``noise`` (the network's output is subtracted from its input) or ``image`` (the paper: it is the clean image).
         noise_cells: cells of the noise grid along the longest edge; the paper has 16 at 128 pixels.
 
     Raises:
-        ConfigError: a size that cannot be halved ``depth`` times, or an unknown ``predicts``.
+        ConfigError: a size that cannot be halved so often, another network, or an unknown ``predicts``.
 
     Deviation: predicts the noise by default. What the network does not understand then stays as it is instead of being blurred
     or brightened, which matters after a short training and on foreign scanners. SiLU instead of the paper's activation.
     """
 
     name = "dae"
+    NETWORK: ClassVar = {"name": "unet"}
 
     @configured("model")
     def __init__(
@@ -48,8 +50,7 @@ class DAE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        width: Width = 64,
-        depth: Levels = 4,
+        network: Choice = None,
         noise_std: NotNegative = 0.2,
         noise_cells: Edge = 16,
         predicts: Literal["noise", "image"] = "noise",
@@ -58,16 +59,17 @@ class DAE(nn.Module):
         self.predicts = predicts
         self.noise_std = noise_std
         self.noise_cells = noise_cells
-        self.net = UNet(channels=channels, dims=dims, size=size, width=width, depth=depth)
+        self.net = network_for(self, network, UNet, channels=channels, dims=dims, size=size).unet()
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S); no noise is added."""
         out: Tensor = self.net(x)
         return x - out if self.predicts == "noise" else out
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the denoised image in the foreground."""
-        noisy = x + self.noise(x, generator) * mask
+        x, mask = batch.x, batch.mask
+        noisy = x + self.noise(x, batch.generator) * mask
         error = ((self.reconstruct(noisy) - x) ** 2 * mask).sum() / (mask.sum() * x.shape[1]).clamp(min=1)
         return {"loss": error}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import log
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from aberra.diffusion.noise import NoiseKind, draw, shared
 from aberra.diffusion.schedule import Kind, Predicts, Schedule
 from aberra.errors import ConfigError
-from aberra.nets.diffusion_unet import DiffusionUNet
-from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
+from aberra.nets.networks import Choice, DiffusionUNet, network_for
+from aberra.options import Dims, Edge, Timesteps, Width, configured
 
 if TYPE_CHECKING:
     from torch import Generator
 
+    from aberra.batch import Batch
     from aberra.diffusion.schedule import Estimate
 
 Loss = Literal["l2", "l1"]
@@ -35,10 +36,7 @@ class DDPM(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        width: filters of the network's first level; the thesis has 128.
-        multipliers: of the width, one a level.
-        blocks: residual blocks a level; the thesis has 2.
-        attention: attend at the levels whose longest edge is one of these.
+        network: ``diffusion-unet``.
         timesteps: T.
         schedule: ``linear``, ``cosine`` or ``log-snr``; see :class:`aberra.diffusion.schedule.Schedule`.
         predicts: ``noise``, ``image`` or ``velocity``.
@@ -47,12 +45,11 @@ class DDPM(nn.Module):
         loss_norm: ``l2`` or ``l1``, over the whole image.
 
     Raises:
-        ConfigError: unknown option, or a learned variance with other than Gaussian noise.
-
-    Deviation: small by default (width 32, 1 block a level), so that it trains on a CPU.
+        ConfigError: unknown option or network, or a learned variance with other than Gaussian noise.
     """
 
     name = "ddpm"
+    NETWORK: ClassVar[dict[str, Any]] = {"name": "diffusion-unet"}
 
     @configured("model")
     def __init__(
@@ -61,10 +58,7 @@ class DDPM(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        width: Width = 32,
-        multipliers: Sequence[Few] = (1, 2, 2, 4),
-        blocks: Levels = 1,
-        attention: Sequence[Edge] = (8,),
+        network: Choice = None,
         timesteps: Timesteps = 1000,
         schedule: Kind = "linear",
         predicts: Predicts = "noise",
@@ -82,16 +76,8 @@ class DDPM(nn.Module):
         self.kind = noise
         self.learned_variance = learned_variance
         self.loss_norm = loss_norm
-        self.net = DiffusionUNet(
-            channels=channels,
-            out=channels * (2 if learned_variance else 1),
-            dims=dims,
-            size=size,
-            width=width,
-            multipliers=tuple(multipliers),
-            blocks=blocks,
-            attention=tuple(attention),
-        )
+        self.network = network_for(self, network, DiffusionUNet, channels=channels, dims=dims, size=size)
+        self.net = self.network.unet(channels * (2 if learned_variance else 1))
 
     # -- what scores ask -------------------------------------------------------------------------------------------
 
@@ -124,9 +110,9 @@ class DDPM(nn.Module):
 
     # -- learning --------------------------------------------------------------------------------------------------
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the image
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the prediction at a random step, and the bound of the learned variance."""
-        return self.diffusion_loss(x, generator)
+        return self.diffusion_loss(batch.x, batch.generator)
 
     def diffusion_loss(
         self, x: Tensor, generator: Generator, label: Tensor | None = None, context: Tensor | None = None

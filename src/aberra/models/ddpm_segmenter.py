@@ -10,20 +10,16 @@ from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
 from aberra.diffusion.samplers import Sampler, sample
-from aberra.diffusion.schedule import Kind, Predicts
-from aberra.errors import ConfigError
 from aberra.kinds import checked, one_hot
-from aberra.models.ddpm import DDPM, Loss
-from aberra.nets.unified import conv
-from aberra.options import Count, Dims, Edge, Few, Levels, Timesteps, Width, configured
+from aberra.models.ddpm import DDPM
+from aberra.options import Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
-
+    from aberra.batch import Batch
     from aberra.diffusion.samplers import Denoise
-    from aberra.diffusion.schedule import Estimate
+    from aberra.diffusion.schedule import Estimate, Schedule
 
 STRIDE = 100_003
 """Between the seeds of draws, as in the ancestral sampler, whose noise of step t has seed draw·STRIDE + t; t = 0 is the start's."""
@@ -39,72 +35,46 @@ class DDPMSegmenter(nn.Module):
 
     Args:
         channels: C.
-        dims: 2 or 3; published in 2-D.
-        size: spatial shape S of the input.
-        width: filters of the network's first level; published 128.
-        multipliers: of the width, one a level; published (1, 1, 2, 2, 4, 4) at 224².
-        blocks: residual blocks a level; published 2.
-        attention: attend at the levels whose longest edge is one of these; published 16.
-        timesteps: T.
-        schedule, predicts, learned_variance, loss_norm: as in :class:`aberra.models.ddpm.DDPM`; published ``linear``, ``noise``, true and
-            ``l2``.
-        sampler: ``ddpm`` (published), ``ddim`` or ``dpm-solver``.
-        sampling_steps: calls of the network a mask, evenly spread over T; published 1000.
+        learned_variance: as published.
         kinds: label values of the lesion masks to be told apart, a channel each, diffused together; values that are not listed are
             background. Empty: one kind, any lesion, as published.
 
     Raises:
-        ConfigError: unknown option, sampling steps outside 1 to T, or label values that are none.
+        ConfigError: unknown option, or label values that are none.
 
     Deviation: masks are diffused as −1 and 1, so that noise treats both alike (Chen, Zhang, Hinton 2023, "analog bits"); the publication
     diffuses 0 and 1. x̂₀ is kept in that range at every step, and a mask is clipped to [0, 1], neither of which the publication mentions;
     masks are not binarised before they are averaged. Masks of several kinds are clipped each and divided by their sum where it is
-    above 1. Small by default (width 32), so that it trains on a CPU.
+    above 1. All else as :class:`aberra.models.ddpm.DDPM`, whose noise is Gaussian here.
     """
 
     name = "ddpm-segmenter"
+    NETWORK = DDPM.NETWORK
 
-    @configured("model")
+    @configured("model", extends=DDPM, without=("noise",))
     def __init__(
-        self,
-        *,
-        channels: Width,
-        dims: Dims = 2,
-        size: Sequence[Edge],
-        width: Width = 32,
-        multipliers: Sequence[Few] = (1, 2, 2, 4),
-        blocks: Levels = 1,
-        attention: Sequence[Edge] = (8,),
-        timesteps: Timesteps = 1000,
-        schedule: Kind = "linear",
-        predicts: Predicts = "noise",
-        learned_variance: bool = True,
-        loss_norm: Loss = "l2",
-        sampler: Sampler = "ddpm",
-        sampling_steps: Count = 1000,
-        kinds: Sequence[int] = (),
+        self, *, channels: Width, learned_variance: bool = True, kinds: Sequence[int] = (), **options: Any
     ) -> None:
         super().__init__()
         self.kinds = checked(kinds)
-        if not 1 <= sampling_steps <= timesteps:
-            raise ConfigError(
-                f"model.sampling_steps={sampling_steps}; expected 1 to {timesteps}, model.timesteps"
-            )
-        self.sampler = sampler
-        self.sampling_steps = sampling_steps
         self.masks = MaskDiffusion(
-            channels=len(self.kinds) or 1, context=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
-            timesteps=timesteps, schedule=schedule, predicts=predicts, learned_variance=learned_variance, loss_norm=loss_norm,
-        )  # fmt: skip
+            channels=len(self.kinds) or 1, context=channels, learned_variance=learned_variance, **options
+        )
 
-    def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
+    def process(self) -> Schedule:
+        """The schedule of the noise."""
+        return self.masks.schedule
+
+    def segmentations(
+        self, x: Tensor, count: int, *, steps: int | None = None, sampler: Sampler = "ddpm"
+    ) -> Iterator[Tensor]:
         """Yield ``count`` masks of ``x``, (B, K, S) each, one a kind, with sum in [0, 1]; draw n starts from noise number n."""
-        schedule = self.masks.process()
-        times = schedule.times(self.sampling_steps)
+        schedule = self.process()
+        times = schedule.times(schedule.steps if steps is None else steps)
         like = x[:, :1].float().expand(-1, len(self.kinds) or 1, *x.shape[2:])
         for draw in range(count):
             start = shared("gaussian", draw * STRIDE, like).expand_as(like)
-            found = sample(self.sampler, self.masks.beside(x), start, times, schedule, seed=draw)
+            found = sample(sampler, self.masks.beside(x), start, times, schedule, seed=draw)
             masks = ((found + 1) / 2).clamp(0, 1)
             yield masks / masks.sum(dim=1, keepdim=True).clamp(min=1)
 
@@ -112,17 +82,19 @@ class DDPMSegmenter(nn.Module):
         """The mask itself, (B, 1, S)."""
         return lesion
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the mask
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The diffusion loss of the lesion mask, beside the image; with kinds ``lesion`` has label values."""
-        return self.masks.diffusion_loss(2 * one_hot(lesion, self.kinds) - 1, generator, context=x)
+        masks = 2 * one_hot(batch.truth, self.kinds) - 1
+        return self.masks.diffusion_loss(masks, batch.generator, context=batch.x)
 
 
 class MaskDiffusion(DDPM):
     """Diffuses K channels in [−1, 1]; its network sees ``context`` channels without noise as well, before them."""
 
-    def __init__(self, *, channels: int, context: int, dims: int, width: int, **options: Any) -> None:
-        super().__init__(channels=channels, dims=dims, width=width, **options)
-        self.net.first = conv(dims)(context + channels, width, 3, padding=1)
+    def __init__(self, *, channels: int, context: int, **options: Any) -> None:
+        super().__init__(channels=channels, **options)
+        first = self.net.first
+        self.net.first = type(first)(context + channels, first.out_channels, 3, padding=1)
 
     def beside(self, context: Tensor) -> Denoise:
         """What takes the noise out of masks (B, K, S) beside ``context`` (B, C, S)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from aberra.diffusion.noise import draw
 from aberra.diffusion.schedule import Schedule
 from aberra.errors import ConfigError
-from aberra.nets.diffusion_unet import DiffusionUNet
-from aberra.options import Dims, Edge, Few, Levels, Share, Timesteps, Width, configured
+from aberra.nets.networks import Choice, DiffusionUNet, network_for
+from aberra.options import Dims, Edge, Few, Share, Timesteps, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Generator
+
+    from aberra.batch import Batch
 
 
 Change = Literal["change", "image"]
@@ -39,12 +41,11 @@ class DISYRE(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        width, multipliers, blocks, attention: of the network, as in :class:`aberra.models.ddpm.DDPM`.
+        network: ``diffusion-unet``.
         timesteps: T; the paper has 100.
         classes: intensity classes that a bias tells apart; the paper has 5.
         smallest: least mean radius of an anomaly over the longest edge of the image.
         largest: greatest mean radius over that edge; the paper's anomalies lie in patches of half the edge.
-        severities: assumed severities of :meth:`reconstruct`; the paper has 4.
         predicts: ``change`` (the network's output is subtracted from its input) or ``image`` (the paper: it is the healthy image).
 
     Raises:
@@ -57,6 +58,7 @@ class DISYRE(nn.Module):
     """
 
     name = "disyre"
+    NETWORK: ClassVar = {"name": "diffusion-unet"}
 
     PREDICTS: tuple[Change, ...] = get_args(Change)
 
@@ -67,15 +69,11 @@ class DISYRE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        width: Width = 32,
-        multipliers: Sequence[Few] = (1, 2, 2, 4),
-        blocks: Levels = 1,
-        attention: Sequence[Edge] = (8,),
+        network: Choice = None,
         timesteps: Timesteps = 100,
         classes: Few = 5,
         smallest: Share = 1 / 32,
         largest: Share = 1 / 4,
-        severities: Few = 4,
         predicts: Change = "change",
     ) -> None:
         super().__init__()
@@ -87,18 +85,9 @@ class DISYRE(nn.Module):
         self.classes = classes
         self.smallest = smallest
         self.largest = largest
-        self.severities = severities
         self.predicts = predicts
-        self.net = DiffusionUNet(
-            channels=channels,
-            out=channels,
-            dims=dims,
-            size=size,
-            width=width,
-            multipliers=tuple(multipliers),
-            blocks=blocks,
-            attention=tuple(attention),
-        )
+        net = network_for(self, network, DiffusionUNet, channels=channels, dims=dims, size=size)
+        self.net = net.unet(channels)
 
     # -- in use ----------------------------------------------------------------------------------------------------
 
@@ -113,15 +102,12 @@ class DISYRE(nn.Module):
             t = round(self.schedule.steps * (count - number) / count)
             yield self.restore(x, torch.full((len(x),), t, device=x.device))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Mean of f(x, t) over the assumed severities: (B, C, S) to (B, C, S)."""
-        return torch.stack(list(self.sample_reconstructions(x, self.severities))).mean(dim=0)
-
     # -- learning --------------------------------------------------------------------------------------------------
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the restored image in the foreground."""
-        sick, severity = self.corrupt(x, mask, generator)
+        x, mask = batch.x, batch.mask
+        sick, severity = self.corrupt(x, mask, batch.generator)
         error = (self.restore(sick, self.step(severity)).float() - x).square() * mask
         return {"loss": error.sum() / (mask.sum() * x.shape[1]).clamp(min=1)}
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError
-from aberra.nets import dense
-from aberra.nets.critic import NETWORKS, Critic, Network, critic_loss, critic_turns
+from aberra.nets.critic import Critic, critic_loss, critic_turns
+from aberra.nets.networks import Choice, VectorCodes, network_for
 from aberra.options import Between, Dims, Edge, Few, NotNegative, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from torch import Generator
     from torch.nn import Parameter
+
+    from aberra.batch import Batch
 
 
 class FAnoGAN(nn.Module):
@@ -30,15 +31,14 @@ class FAnoGAN(nn.Module):
     2. G and D stay as they are; encoder ‖x − G(E(x))‖² / n + κ‖f(x) − f(G(E(x)))‖² / n_f ("izi_f"), f the critic's features and
        n, n_f the numbers of pixels and of features.
 
-    2,302,898 parameters at 128² with one channel (E 800,720, G 826,529, D 675,649), the original network 29,184,450.
+    2,302,898 parameters at 128² with one channel (E 800,720, G 826,529, D 675,649), Schlegl's network 29,184,450.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: ``unified`` (the study's) or ``original`` (:mod:`aberra.nets.residual`).
-        latent: K; None is the publication's (128, original 64).
-        width: filters of the first stage; None is the publication's (32, original 64).
+        network: of vectors: ``unified`` (the study; without dropout unless it is set) or ``residual`` (Schlegl's).
+        latent: K; None is the publication's (128, ``residual`` 64).
         gan_share: share of the training steps that the first stage takes.
         critic_steps: turns of the critic for one of the generator.
         penalty: λ of the gradient penalty.
@@ -48,14 +48,14 @@ class FAnoGAN(nn.Module):
         output: ``linear``, or ``sigmoid``, for images in [0, 1] (the study's code).
 
     Raises:
-        ConfigError: unknown option, a size that cannot be halved, a share outside (0, 1) or no turn for the critic.
+        ConfigError: unknown option or network, a size that cannot be halved, a share outside (0, 1) or no turn for the critic.
 
-    Deviation: the output is linear by default; our intensities reach above 1. No dropout.
+    Deviation: the output is linear by default; our intensities reach above 1.
     """
 
     name = "fanogan"
-
-    LATENTS = {"unified": 128, "original": 64}  # noqa: RUF012 (a constant)
+    NETWORK: ClassVar = {"name": "unified", "dropout": 0.0}
+    LATENTS: ClassVar = {"residual": 64}
 
     @configured("model")
     def __init__(
@@ -64,9 +64,8 @@ class FAnoGAN(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        network: Network = "unified",
+        network: Choice = None,
         latent: Width | None = None,
-        width: Width | None = None,
         gan_share: Between = 0.6,
         critic_steps: Few = 5,
         penalty: NotNegative = 10.0,
@@ -76,8 +75,8 @@ class FAnoGAN(nn.Module):
         output: Literal["linear", "sigmoid"] = "linear",
     ) -> None:
         super().__init__()
-        kind = NETWORKS[network]
-        self.latent = self.LATENTS[network] if latent is None else latent
+        net = network_for(self, network, VectorCodes, channels=channels, dims=dims, size=size)
+        self.latent = self.LATENTS.get(net.name, 128) if latent is None else latent
         self.gan_share = gan_share
         self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
@@ -86,16 +85,14 @@ class FAnoGAN(nn.Module):
                 f"model.kappa={kappa:g}: does nothing with encoder_loss='izi', only with izif; leave it out"
             )
         self.kappa = {"izi": 0.0, "izif": 1.0}[encoder_loss] if kappa is None else kappa
-        reads = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
+        reads = net.encoder()
         bounded = nn.Tanh() if code == "tanh" else nn.Identity()
         self.encoder = nn.Sequential(reads, nn.Linear(reads.features, self.latent), bounded)
         self.generator = nn.Sequential(
-            dense.decoder(
-                kind, channels=channels, dims=dims, size=size, width=width, latent=self.latent, norm="layer"
-            ),
+            net.decoder(self.latent, norm="layer"),
             nn.Sigmoid() if output == "sigmoid" else nn.Identity(),
         )
-        self.critic = Critic(channels=channels, dims=dims, size=size, network=network, width=width)
+        self.critic = Critic(net)
 
     def code(self, x: Tensor) -> Tensor:
         """E(x): (B, C, S) to (B, K)."""
@@ -133,9 +130,9 @@ class FAnoGAN(nn.Module):
             "encoder": self.encoder.parameters(),
         }
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "") -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; validation sees ‖x − G(E(x))‖₁, which means something in the second stage only."""
-        del mask
+        x, generator, turn = batch.x, batch.generator, batch.turn
         if turn in ("critic", "generator"):
             z = torch.randn((len(x), self.latent), generator=generator, device=x.device, dtype=x.dtype)
             if turn == "generator":

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
-from aberra.errors import ConfigError
 from aberra.models.vae import kl_to_standard_normal, posterior_sample
-from aberra.nets import dense, you
-from aberra.nets.unified import Decoder, Encoder, conv
-from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, configured
+from aberra.nets.networks import Choice, Codes, network_for
+from aberra.options import Dims, Edge, Few, NotNegative, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
+
 
 HIDDEN = 64
 """Units between w and the components of the prior."""
@@ -38,29 +37,28 @@ class GMVAE(nn.Module):
 
     Shapes: z (B, Z, S'), w (B, W, S'), c (B, K, S'), S' being the code's grid, and nothing for the dense code.
 
-    At 128² with one channel 1,910,387 parameters dense, 1,559,395 spatial, 372,695 original.
+    At 128² with one channel 1,910,387 parameters (network ``unified``), 1,559,395 (``unified-spatial``), 372,695 (``you``).
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: ``unified`` (the study's) or ``original`` (You's, :mod:`aberra.nets.you`; its code is spatial).
-        bottleneck: ``dense`` (default) or ``spatial`` (8×8 locations at 128²), of the unified network; the original's has 32×32.
-        latent: Z, numbers of the dense code or of each location; None is the publication's 128 (original 1).
-        width: filters of the first stage; None is the publication's (32, original 64).
+        network: of vectors, or of maps: ``unified`` and ``unified-spatial`` (the study) or ``you``; its dropout acts on the heads, too.
+        latent: Z, numbers of a vector or of each location; None is the publication's 128 (``you`` 1).
         clusters: K.
         dim_w: W.
         cluster_floor: λ_c, nats: below it the KL of c is not paid for, so that clusters may part.
-        dropout: on the heads and on the dense layer behind the code; the spatial code and the original network have none.
 
     Raises:
-        ConfigError: unknown option, no clusters or latent numbers, or a size that cannot be halved.
+        ConfigError: unknown option or network, no clusters or latent numbers, or a size that cannot be halved.
 
     Deviation: the spatial decoder is fed the sampled z, as the papers say; the study's public code feeds it the encoder's
     features. The spatial code has the thesis's 128 numbers a location, the public code 1. Heads give log σ².
     """
 
     name = "gmvae"
+    NETWORK: ClassVar = {"name": "unified"}
+    LATENTS: ClassVar = {"you": 1}
 
     @configured("model")
     def __init__(
@@ -69,50 +67,23 @@ class GMVAE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        network: Literal["unified", "original"] = "unified",
-        bottleneck: Literal["dense", "spatial"] | None = None,
+        network: Choice = None,
         latent: Width | None = None,
-        width: Width | None = None,
         clusters: Few = 9,
         dim_w: Width = 1,
         cluster_floor: NotNegative = 1.0,
-        dropout: ShareBelowOne | None = None,
     ) -> None:
         super().__init__()
         self.clusters = clusters
         self.cluster_floor = cluster_floor
-        shape: dict[str, Any] = {"channels": channels, "dims": dims}
-        spatial = network == "original" or bottleneck == "spatial"
-        if network == "original" and bottleneck == "dense":
-            raise ConfigError("model.bottleneck=dense: the original network's code is spatial; leave it out")
-        drop = dense.dropout_of(dropout, there=not spatial)
-        if network == "original":
-            latent = latent or 1
-            mapped = you.Encoder(**shape, size=size, width=width or you.WIDTH)
-            self.encoder: nn.Module = mapped
-            self.decoder: nn.Module = you.Decoder(**shape, width=width or you.WIDTH, latent=latent)
-            features = mapped.filters
-        elif bottleneck == "spatial":
-            latent = latent or 128
-            shape |= {"size": size, "width": width or dense.WIDTHS["unified"]}
-            unified = Encoder(**shape)
-            features = unified.filters
-            self.encoder = unified
-            self.decoder = nn.Sequential(conv(dims)(latent, features, 1), Decoder(**shape, filters=features))
-        else:
-            latent = latent or 128
-            shape |= {"size": size, "width": width}
-            flat = dense.encoder("unified", **shape)
-            features = flat.features
-            self.encoder = flat
-            self.decoder = dense.decoder("unified", **shape, latent=latent, dropout=drop)
-        self.latent = latent
-
-        def layer(before: int, after: int) -> nn.Module:
-            return conv(dims)(before, after, 1) if spatial else nn.Linear(before, after)
+        net = network_for(self, network, Codes, channels=channels, dims=dims, size=size)
+        self.latent = latent = self.LATENTS.get(net.name, 128) if latent is None else latent
+        self.encoder = net.encoder()
+        self.decoder = net.decoder(latent)
+        features, layer = self.encoder.features, net.layer
 
         def head(after: int) -> nn.Module:
-            return nn.Sequential(layer(features, after), nn.Dropout(drop))
+            return nn.Sequential(layer(features, after), nn.Dropout(net.dropout))
 
         self.mean, self.log_variance = head(latent), head(latent)
         self.w_mean, self.w_log_variance = head(dim_w), head(dim_w)
@@ -144,9 +115,9 @@ class GMVAE(nn.Module):
         error = (x - self.decode(z[0])).abs().flatten(1).sum(dim=1)
         return error, sum(self._divergences(z, w, z[0], w[0], floor=0.0).values(), torch.zeros_like(error))
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative ELBO with one posterior sample an image and the floor under the KL of c. The mask is not used."""
-        del mask
+        x, generator = batch.x, batch.generator
         z, w = self._posteriors(x)
         z_drawn, w_drawn = posterior_sample(*z, generator), posterior_sample(*w, generator)
         reconstruction = (x - self.decode(z_drawn)).abs().sum() / len(x)

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.diffusion.noise import NoiseKind
-from aberra.diffusion.schedule import Kind, Predicts
+from aberra.diffusion.guidance import HEALTHY, Guide
 from aberra.errors import ConfigError
-from aberra.models.ddpm import DDPM, Loss
-from aberra.nets.diffusion_unet import DiffusionEncoder, DiffusionUNet
-from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
+from aberra.models.ddpm import DDPM
+from aberra.options import Levels, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from torch import Generator
     from torch.nn import Parameter
 
-Guide = Literal["class", "area", "mask"]
-GUIDES: tuple[Guide, ...] = get_args(Guide)
-HEALTHY, DISEASED = 0, 1
-"""Classes."""
+    from aberra.batch import Batch
 
 
 class GuidedDDPM(DDPM):
@@ -39,70 +34,47 @@ class GuidedDDPM(DDPM):
     since a guide's gradient may find adversarial changes.
 
     Args:
-        channels: C.
-        dims: 2 or 3.
-        size: spatial shape S of the input.
         guides: which of ``class``, ``area`` and ``mask``; ``class`` always first.
         guide_width: filters of the guides' first level; the thesis has 32 (mask: the diffusion model's 128).
         guide_blocks: residual blocks a level of the guides; the thesis has 4.
         conditional: the diffusion model is told the class of half of the samples, and can be told one in use.
-        width, multipliers, blocks, attention, timesteps, schedule, predicts, noise, learned_variance, loss_norm: of the diffusion
-            model, as in :class:`aberra.models.ddpm.DDPM`.
 
     Raises:
         ConfigError: unknown guide, or no ``class``.
 
     Deviation: one training run for all networks, in turns, instead of one a network. A guide's t is T·u², u uniform, instead of uniform:
     guidance starts at half of T at most, and above it a small guide learned nothing that it could use. The checkers are ours; the thesis
-    judges by eye.
+    judges by eye. All else as :class:`aberra.models.ddpm.DDPM`; guides have its network, too, in a width of their own.
     """
 
     name = "guided-ddpm"
 
-    @configured("model")
+    @configured("model", extends=DDPM)
     def __init__(
         self,
         *,
-        channels: Width,
-        dims: Dims = 2,
-        size: Sequence[Edge],
         guides: Sequence[Guide] = ("class",),
         guide_width: Width = 32,
         guide_blocks: Levels = 1,
         conditional: bool = False,
-        width: Width = 32,
-        multipliers: Sequence[Few] = (1, 2, 2, 4),
-        blocks: Levels = 1,
-        attention: Sequence[Edge] = (8,),
-        timesteps: Timesteps = 1000,
-        schedule: Kind = "linear",
-        predicts: Predicts = "noise",
-        noise: NoiseKind = "gaussian",
-        learned_variance: bool = False,
-        loss_norm: Loss = "l2",
+        **options: Any,
     ) -> None:
-        super().__init__(
-            channels=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
-            timesteps=timesteps, schedule=schedule, predicts=predicts, noise=noise, learned_variance=learned_variance,
-            loss_norm=loss_norm,
-        )  # fmt: skip
+        super().__init__(**options)
         if "class" not in guides:
             raise ConfigError(
                 f"model.guides={list(guides)}; expected 'class' among them, which says what is healthy"
             )
         if conditional:
-            self.net.embed_class = nn.Embedding(2, 4 * width)
+            self.net.embed_class = nn.Embedding(2, 4 * self.network.width)
         self.conditional = conditional
 
-        def network(name: str) -> nn.Module:
-            kind = DiffusionUNet if name == "mask" else DiffusionEncoder
-            return kind(
-                channels=channels, out=2 if name == "class" else 1, dims=dims, size=size, width=guide_width,
-                multipliers=tuple(multipliers), blocks=guide_blocks, attention=tuple(attention),
-            )  # fmt: skip
+        guiding = replace(self.network, width=guide_width, blocks=guide_blocks)
 
-        self.guides = nn.ModuleDict({name: network(name) for name in guides})
-        self.checkers = nn.ModuleDict({name: network(name) for name in guides})
+        def guide(name: str) -> nn.Module:
+            return guiding.unet(1) if name == "mask" else guiding.encoder(2 if name == "class" else 1)
+
+        self.guides = nn.ModuleDict({name: guide(name) for name in guides})
+        self.checkers = nn.ModuleDict({name: guide(name) for name in guides})
 
     # -- what scores and edits ask ---------------------------------------------------------------------------------
 
@@ -113,6 +85,10 @@ class GuidedDDPM(DDPM):
     def checked_healthy(self, x: Tensor) -> Tensor:
         """Log p(healthy | x₀) of the checker, (B,)."""
         return F.log_softmax(self.told("class", x, 1, checker=True), dim=1)[:, HEALTHY]
+
+    def guide_names(self) -> Sequence[str]:
+        """Those it was built with."""
+        return tuple(self.guides)
 
     def told(self, name: str, noisy: Tensor, t: int, *, checker: bool = False) -> Tensor:
         """What a guide or checker says of x_t: logits (B, 2) of ``class``, ``area`` (B, 1), or logits (B, 1, S) of ``mask``."""
@@ -136,12 +112,11 @@ class GuidedDDPM(DDPM):
         moving |= {name: net.parameters() for name, net in self.guides.items()}
         return moving | {f"{name}-checker": net.parameters() for name, net in self.checkers.items()}
 
-    def loss(  # type: ignore[override]
-        self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "", *, lesion: Tensor
-    ) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; without one the sum of all, which validation watches."""
+        x, generator, turn, lesion = batch.x, batch.generator, batch.turn, batch.truth
         if not turn:
-            parts = [self.loss(x, mask, generator, each, lesion=lesion)["loss"] for each in self.turns(0)]
+            parts = [self.loss(batch._replace(turn=each))["loss"] for each in self.turns(0)]
             return {"loss": torch.stack(parts).sum()}
         if turn == "diffusion":
             label = None
@@ -158,7 +133,7 @@ class GuidedDDPM(DDPM):
         t = 1 + (share * most).long().clamp(max=most - 1)
         noisy = self.schedule.add_noise(x, torch.randn(x.shape, generator=generator, device=x.device), t)
         found = (self.checkers if checker else self.guides)[name](noisy, t).float()
-        return {"loss": self._error(name, found, mask, lesion)}
+        return {"loss": self._error(name, found, batch.mask, lesion)}
 
     def _error(self, name: str, found: Tensor, mask: Tensor, lesion: Tensor) -> Tensor:
         if name == "class":

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from aberra.errors import ConfigError
 from aberra.nets.dropout import MCDropout, drawn
-from aberra.nets.unified import SLOPE, Encoder, conv, normaliser, stages
+from aberra.nets.unified import SLOPE, Encoder, conv, normaliser, stages, widths
 from aberra.options import Dims, Edge, Maybe, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
 
 
 class SkipAE(nn.Module):
@@ -71,7 +71,7 @@ class SkipAE(nn.Module):
             nn.Sequential(*layers[first : first + 3]) for first in range(0, 3 * depth, 3)
         )
         up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
-        filters = [min(4 * width, width * 2**stage) for stage in range(depth)]
+        filters = widths(width, size)
         self.skips = nn.ModuleList(MCDropout(skip_dropout) for _ in range(skips))
         self.up = nn.ModuleList()
         for index in range(depth):
@@ -107,8 +107,7 @@ class SkipAE(nn.Module):
             with drawn(self, draw):
                 yield self.reconstruct(x)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error, summed over pixels, mean over the batch. The mask is not used."""
-        del mask, generator
-        error = F.l1_loss(self.reconstruct(x), x, reduction="sum") / len(x)
+        error = F.l1_loss(self.reconstruct(batch.x), batch.x, reduction="sum") / len(batch.x)
         return {"loss": error, "reconstruction": error}

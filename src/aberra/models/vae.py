@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
-from aberra.nets import dense
-from aberra.options import Count, Dims, Edge, NotNegative, Positive, ShareBelowOne, Width, configured
+from aberra.nets.networks import Choice, VectorCodes, network_for
+from aberra.options import Count, Dims, Edge, NotNegative, Positive, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Generator
 
-Network = Literal["unified", "original"]
+    from aberra.batch import Batch
+
 Anneal = Literal["none", "monotonic", "cyclical"]
 Likelihood = Literal["laplace", "gaussian"]
 
@@ -30,16 +31,14 @@ class VAE(nn.Module):
     With ``likelihood = "laplace"``, −log p(x|z) = ‖x − x̂‖₁ / c (the study, c = 1); with ``gaussian``, ‖x − x̂‖² / 2c² (Zimmerer
     2018), c being a fixed standard deviation; constants are dropped.
 
-    1,758,449 parameters at 128² with one channel, the original network 34,183,601.
+    1,758,449 parameters at 128² with one channel, Zimmerer's network 34,183,601.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: ``unified`` (the study's) or ``original`` (Zimmerer's, :mod:`aberra.nets.zimmerer`).
+        network: of vectors: ``unified`` (the study) or ``zimmerer``; its dropout acts on the heads, too.
         latent: K.
-        width: filters of the first stage; None is the publication's (32, original 16).
-        dropout: on the heads and on the dense layer behind the code; the unified network's 0.2, the original has none.
         kl_weight: β; where it is annealed, its final value.
         anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021) or ``cyclical`` (it does so again
             and again, half of each cycle rising, half at its full value; Fu et al. 2019).
@@ -49,12 +48,13 @@ class VAE(nn.Module):
         scale: c, in normalised intensities.
 
     Raises:
-        ConfigError: unknown option, a size that cannot be halved, or a scale that is not positive.
+        ConfigError: unknown option or network, a size that cannot be halved, or a scale that is not positive.
 
     Deviation: the second head is log σ², the study's log σ. Else as :class:`aberra.models.ae.AE`.
     """
 
     name = "vae"
+    NETWORK: ClassVar = {"name": "unified"}
 
     LIKELIHOODS: tuple[Likelihood, ...] = get_args(Likelihood)
 
@@ -65,10 +65,8 @@ class VAE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        network: Network = "unified",
+        network: Choice = None,
         latent: Width = 128,
-        width: Width | None = None,
-        dropout: ShareBelowOne | None = None,
         kl_weight: NotNegative = 1.0,
         anneal: Anneal = "none",
         anneal_steps: Count = 2000,
@@ -84,16 +82,12 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.scale = scale
         self.latent = latent
-        kind = "unified" if network == "unified" else "zimmerer"
-        dropout = dense.dropout_of(dropout, there=network == "unified")
-        self.encoder = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
+        self.network = network_for(self, network, VectorCodes, channels=channels, dims=dims, size=size)
+        dropout = self.network.dropout
+        self.encoder = self.network.encoder()
         self.mean = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
         self.log_variance = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
-        self.decoder = dense.decoder(
-            kind, channels=channels, dims=dims, size=size, width=width, latent=latent, dropout=dropout
-        )
-        self.updates: Tensor
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.decoder = self.network.decoder(latent)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, K)."""
@@ -121,13 +115,18 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(x)
         return self.negative_log_likelihood(x, self.decode(mean)), kl_to_standard_normal(mean, log_variance)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative ELBO, one posterior sample an image."""
-        mean, log_variance = self.encode(x)
-        restored = self.decode(posterior_sample(mean, log_variance, generator))
-        reconstruction = self.negative_log_likelihood(x, restored, mask if self.masked else None).mean()
+        mean, log_variance = self.encode(batch.x)
+        restored = self.decode(posterior_sample(mean, log_variance, batch.generator))
+        mask = batch.mask if self.masked else None
+        reconstruction = self.negative_log_likelihood(batch.x, restored, mask).mean()
         kl = kl_to_standard_normal(mean, log_variance).mean()
-        return {"loss": reconstruction + self.beta() * kl, "reconstruction": reconstruction, "kl": kl}
+        return {
+            "loss": reconstruction + self.beta(batch.step) * kl,
+            "reconstruction": reconstruction,
+            "kl": kl,
+        }
 
     def negative_log_likelihood(self, x: Tensor, restored: Tensor, mask: Tensor | None = None) -> Tensor:
         """−log p(x|z) without its constant, summed over pixels (of ``mask``, where given): (B,)."""
@@ -137,16 +136,12 @@ class VAE(nn.Module):
             error = (x - restored) ** 2 / (2 * self.scale**2)
         return (error if mask is None else error * mask).flatten(1).sum(dim=1)
 
-    def beta(self) -> Tensor | float:
-        """Weight of the KL term; in training it advances by one step a call where it is annealed."""
+    def beta(self, step: int) -> float:
+        """Weight of the KL term after so many training steps."""
         if self.anneal == "none":
             return self.kl_weight
-        done = self.updates.clone()
-        if self.training:
-            self.updates += 1
-        if self.anneal == "monotonic":
-            return self.kl_weight * (done / self.anneal_steps).clamp(max=1)
-        return self.kl_weight * (2 * (done % self.anneal_steps) / self.anneal_steps).clamp(max=1)
+        done = step if self.anneal == "monotonic" else 2 * (step % self.anneal_steps)
+        return self.kl_weight * min(done / self.anneal_steps, 1.0)
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.nets.unified import Decoder, Encoder, conv
+from aberra.nets.networks import Choice, MapCodes, network_for
 from aberra.options import Dims, Edge, NotNegative, Several, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
     from torch import Generator
+
+    from aberra.batch import Batch
 
 DEAD = 0.1
 """A code word with fewer vectors a step, in the moving average, is put elsewhere."""
@@ -34,9 +36,9 @@ class VQVAE(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
+        network: of maps, ``unified-spatial``; its dropout acts on the vectors.
         words: size of the dictionary; the paper's 512.
         latent: length of a word; the paper's 64.
-        width: filters of the first stage of the unified network.
         commitment: β; the paper's 0.25.
         decay: γ; the paper's 0.99.
 
@@ -51,6 +53,7 @@ class VQVAE(nn.Module):
     """
 
     name = "vqvae"
+    NETWORK: ClassVar = {"name": "unified-spatial"}
 
     @configured("model")
     def __init__(
@@ -59,21 +62,19 @@ class VQVAE(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
+        network: Choice = None,
         words: Several = 512,
         latent: Width = 64,
-        width: Width = 32,
         commitment: NotNegative = 0.25,
         decay: ShareBelowOne = 0.99,
     ) -> None:
         super().__init__()
         self.commitment = commitment
         self.decay = decay
-        features = Encoder(channels=channels, dims=dims, size=size, width=width)
-        self.encoder = nn.Sequential(features, conv(dims)(features.filters, latent, 1))
-        self.decoder = nn.Sequential(
-            conv(dims)(latent, features.filters, 1),
-            Decoder(channels=channels, dims=dims, size=size, width=width, filters=features.filters),
-        )
+        net = network_for(self, network, MapCodes, channels=channels, dims=dims, size=size)
+        reads = net.encoder()
+        self.encoder = nn.Sequential(reads, net.layer(reads.features, latent), nn.Dropout(net.dropout))
+        self.decoder = net.decoder(latent)
         self.codebook: Tensor
         self.counts: Tensor
         self.sums: Tensor
@@ -99,12 +100,12 @@ class VQVAE(nn.Module):
         out: Tensor = self.decoder(self.quantise(self.encoder(x)))
         return out
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error and commitment; moves the words in training. The mask is not used."""
-        del mask
+        x = batch.x
         z = self.encoder(x)
         if self.training:
-            self._move_words(z.detach(), generator)
+            self._move_words(z.detach(), batch.generator)
         words = self.quantise(z)
         reconstruction = F.l1_loss(self.decoder(words), x, reduction="sum") / len(x)
         commitment = F.mse_loss(z, words.detach(), reduction="sum") / len(x)

@@ -5,26 +5,20 @@ Arjovsky, Chintala, Bottou 2017 (arXiv 1701.07875); gradient penalty: Gulrajani 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError
-from aberra.nets import dense
-from aberra.nets.unified import SLOPE, Encoder, inner_size
-from aberra.options import Dims, Edge, Width, configured
+from aberra.nets.unified import SLOPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Generator
 
-Network = Literal["unified", "original"]
-NETWORKS: dict[Network, str] = {"unified": "unified", "original": "residual"}
-"""The study's own network, and that of the publications that it compares with, to their names in :mod:`aberra.nets.dense`."""
+    from aberra.nets.networks import VectorCodes
 
 
 def critic_turns(steps: int) -> tuple[str, ...]:
@@ -41,43 +35,17 @@ def critic_turns(steps: int) -> tuple[str, ...]:
 class Critic(nn.Module):
     """One number an image, high for real ones: (B, C, S) to (B,).
 
-    A copy of the encoder of Baur et al. 2021 (:mod:`aberra.nets.unified`) with layer norm and a dense layer,
-    or of the residual encoder (:mod:`aberra.nets.residual`). No batch norm: the gradient penalty is about one
-    image at a time.
-
     Args:
-        channels: C.
-        dims: 2 or 3.
-        size: spatial shape S.
-        network: ``unified`` or ``original``.
-        width: filters of the first stage; None is the publication's (32, original 64).
+        network: gives the body, a copy of its encoder; a dense layer follows.
 
     Raises:
-        ConfigError: unknown network or a size that cannot be halved.
+        ConfigError: a size that cannot be halved.
     """
 
-    @configured("model")
-    def __init__(
-        self,
-        *,
-        channels: Width,
-        dims: Dims,
-        size: Sequence[Edge],
-        network: Network = "unified",
-        width: Width | None = None,
-    ) -> None:
+    def __init__(self, network: VectorCodes) -> None:
         super().__init__()
-        kind = NETWORKS[network]
-        self.body: nn.Module
-        if kind == "unified":
-            width = dense.WIDTHS["unified"] if width is None else width
-            encoder = Encoder(channels=channels, dims=dims, size=size, width=width, norm="layer")
-            self.body = nn.Sequential(encoder, nn.Flatten())
-            count = encoder.filters * prod(inner_size(size))
-        else:
-            self.body = deep = dense.encoder(kind, channels=channels, dims=dims, size=size, width=width)
-            count = deep.features
-        self.head = nn.Linear(count, 1)
+        self.body = network.critic()
+        self.head = nn.Linear(self.body.features, 1)
 
     def features(self, x: Tensor) -> Tensor:
         """Input of the last layer, (B, F): what the critic looks at."""

@@ -306,11 +306,13 @@ def level_edges(size: Sequence[int], levels: int, width: int) -> list[int]:
         ConfigError: an edge cannot be halved so often, or the width is odd.
     """
     if not levels:
-        raise ConfigError("model.multipliers=[]; expected one of the width for each level, as in [1, 2, 2]")
+        raise ConfigError(
+            "model.network.multipliers=[]; expected one of the width for each level, as in [1, 2, 2]"
+        )
     if any(edge % 2 ** (levels - 1) for edge in size):
         raise ConfigError(
             f"size {tuple(size)} with {levels} levels: every edge must be divisible by {2 ** (levels - 1)}"
         )
     if width % 2:
-        raise ConfigError(f"model.width={width}; expected an even number")
+        raise ConfigError(f"model.network.width={width}; expected an even number")
     return [max(size) // 2**level for level in range(levels)]

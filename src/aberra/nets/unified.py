@@ -48,7 +48,20 @@ def stages(size: Sequence[int]) -> int:
     return count
 
 
-class Encoder(nn.Sequential):
+def widths(width: int, size: Sequence[int]) -> list[int]:
+    """Filters of the encoder's stages: 32, 64, 128, 128 at 128²."""
+    return [min(4 * width, width * 2**stage) for stage in range(stages(size))]
+
+
+class Reader(nn.Sequential):
+    """Layers that read an image: (B, C, S) to (B, ``features``), or to a map of so many channels."""
+
+    def __init__(self, *layers: nn.Module, features: int) -> None:
+        super().__init__(*layers)
+        self.features = features
+
+
+class Encoder(Reader):
     """Convolutions 5 with stride 2, norm, LeakyReLU: (B, C, S) to (B, F, S / 2ⁿ), F = min(4·width, …).
 
     ``norm`` is ``batch``, or ``layer`` in the study's GAN variants.
@@ -59,16 +72,14 @@ class Encoder(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         filters = channels
-        for stage in range(stages(size)):
-            wider = min(4 * width, width * 2**stage)
+        for wider in widths(width, size):
             layers += [
                 conv(dims)(filters, wider, 5, stride=2, padding=2),
                 normaliser(norm, dims, wider),
                 nn.LeakyReLU(SLOPE),
             ]
             filters = wider
-        super().__init__(*layers)
-        self.filters = filters
+        super().__init__(*layers, features=filters)
 
 
 class Decoder(nn.Sequential):

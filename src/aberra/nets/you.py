@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from aberra.errors import ConfigError
-from aberra.nets.unified import conv
+from aberra.nets.unified import Reader, conv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ WIDTH = 64
 STRIDES = (2, 1, 1, 2, 1, 1)
 
 
-class Encoder(nn.Sequential):
+class Encoder(Reader):
     """(B, C, S) to (B, F, S / 4).
 
     Raises:
@@ -36,9 +36,8 @@ class Encoder(nn.Sequential):
         layers: list[nn.Module] = []
         for before, stride in zip([channels, *[width] * 5], STRIDES, strict=True):
             layers += [conv(dims)(before, width, 3, stride=stride, padding=1), nn.ReLU()]
-        super().__init__(*layers)
+        super().__init__(*layers, features=width)
         self.apply(_he)
-        self.filters = width
 
 
 class Decoder(nn.Sequential):

@@ -22,11 +22,8 @@ def template() -> tuple[NDArray[np.float32], NDArray[np.bool], NDArray[np.float6
     brain: Any = load_mni152_template(resolution=WORKING_MM)
     mask: Any = load_mni152_brain_mask(resolution=WORKING_MM)
     inside = np.asarray(mask.dataobj) > 0
-    return (
-        np.asarray(brain.dataobj, dtype=np.float32) * inside,
-        inside,
-        np.asarray(brain.affine, dtype=np.float64),
-    )
+    data = np.asarray(brain.dataobj, dtype=np.float32) * inside
+    return data, inside, np.asarray(brain.affine, dtype=np.float64)
 
 
 @cache

@@ -52,9 +52,8 @@ class BiasField:
         """Return the corrected volume, every channel on its own; images are left as they are."""
         if volume.is_image:
             return volume
-        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
-        data = np.stack([self._corrected(channel, mask, volume.spacing) for channel in volume.data])
-        return volume.with_(data=data)
+        parts = [self._corrected(channel, volume.judged, volume.spacing) for channel in volume.data]
+        return volume.with_(data=np.stack(parts))
 
     def _corrected(
         self, channel: NDArray[np.float32], mask: NDArray[np.bool], spacing: tuple[float, float, float]

@@ -33,31 +33,10 @@ NOT_MR = frozenset(
 )
 """Channels and DICOM modalities that brain extraction for MR is kept away from."""
 
-NOT_HEAD = frozenset(
-    [
-        "ABDOMEN",
-        "ANKLE",
-        "ARM",
-        "BREAST",
-        "CHEST",
-        "CSPINE",
-        "ELBOW",
-        "FOOT",
-        "HAND",
-        "HEART",
-        "HIP",
-        "KNEE",
-        "LEG",
-        "LIVER",
-        "LSPINE",
-        "PELVIS",
-        "PROSTATE",
-        "SHOULDER",
-        "SPINE",
-        "TSPINE",
-        "WRIST",
-    ]
-)
+NOT_HEAD = frozenset((
+    "ABDOMEN", "ANKLE", "ARM", "BREAST", "CHEST", "CSPINE", "ELBOW", "FOOT", "HAND", "HEART", "HIP", "KNEE", "LEG", "LIVER", "LSPINE",
+    "PELVIS", "PROSTATE", "SHOULDER", "SPINE", "TSPINE", "WRIST",
+))  # fmt: skip
 """DICOM body parts that are kept away from it, too; other values are not to be relied on."""
 
 NOT_MR_FILES = NOT_MR & {"ct", "ncct", "cect", "cta", "ctp", "cbct", "pet", "spect"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, overload
 
@@ -50,9 +50,6 @@ class PreparedCohort(Sequence[Volume]):
 
     def __len__(self) -> int:
         return len(self.folders)
-
-    def __iter__(self) -> Iterator[Volume]:
-        return (_load(folder) for folder in self.folders)
 
 
 def prepare_cohort(
@@ -130,17 +127,10 @@ def _prepare(case: Case, recipe: Recipe, target: Path, channels: list[str]) -> N
         temporary.mkdir()
         np.save(temporary / "data.npy", volume.data)
         for name in ON_GRID:
-            array = getattr(volume, name)
-            if array is not None:
+            if (array := getattr(volume, name)) is not None:
                 np.save(temporary / f"{name}.npy", array)
-        write_json(
-            temporary / "meta.json",
-            {
-                "affine": volume.affine.tolist(),
-                "channels": list(volume.channels),
-                "provenance": dict(volume.provenance),
-            },
-        )
+        meta = {"affine": volume.affine.tolist(), "channels": list(volume.channels)}
+        write_json(temporary / "meta.json", meta | {"provenance": dict(volume.provenance)})
 
 
 def _load(folder: Path) -> Volume:
@@ -149,9 +139,5 @@ def _load(folder: Path) -> Volume:
         name: np.load(folder / f"{name}.npy", mmap_mode="r") if (folder / f"{name}.npy").is_file() else None
         for name in ("data", *ON_GRID)
     }
-    return Volume.stored(
-        affine=np.array(meta["affine"]),
-        channels=tuple(meta["channels"]),
-        provenance=meta["provenance"],
-        **arrays,
-    )
+    meta |= {"affine": np.array(meta["affine"]), "channels": tuple(meta["channels"])}
+    return Volume.stored(**meta, **arrays)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from aberra.errors import ConfigError, InputError
+from aberra.foreground import box_of
 from aberra.options import EdgeOrNone, configured
-from aberra.prepare.grid import LARGEST, warn
-from aberra.volume import ON_GRID
+from aberra.prepare.grid import LARGEST, warn, window
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -51,16 +51,11 @@ class Crop:
         Raises:
             InputError: it would be larger than memory holds.
         """
-        low = []
-        for axis, edge in enumerate(self.shape):
-            length = volume.shape[axis]
-            first, last = 0, length - 1
-            if self.centre == "mask" and volume.mask is not None and volume.mask.any():
-                hit = np.flatnonzero(
-                    volume.mask.any(axis=tuple(other for other in range(3) if other != axis))
-                )
-                first, last = int(hit[0]), int(hit[-1])
-            low.append(0 if not edge else (first + last + 1 - edge) // 2)
+        box: tuple[slice, ...] = tuple(slice(0, length) for length in volume.shape)
+        if self.centre == "mask" and volume.mask is not None and volume.mask.any():
+            box = box_of(volume.mask)
+        parts = zip(box, self.shape, strict=True)
+        low = [(part.start + part.stop - edge) // 2 if edge else 0 for part, edge in parts]
         shape = tuple(edge or length for edge, length in zip(self.shape, volume.shape, strict=True))
         if np.prod(shape) > max(LARGEST, int(np.prod(volume.shape))):
             raise InputError(
@@ -70,28 +65,16 @@ class Crop:
             return volume
         shift = np.eye(4)
         shift[:3, 3] = low
-        moved = {
-            name: None if (array := getattr(volume, name)) is None else _window(array[None], low, shape)[0]
-            for name in ON_GRID
-        }
-        cropped = volume.with_(data=_window(volume.data, low, shape), affine=volume.affine @ shift, **moved)
+        cropped = volume.moved(
+            lambda array: window(array, low, shape),
+            data=window(volume.data, low, shape),
+            affine=volume.affine @ shift,
+        )
         if volume.mask is not None and cropped.mask is not None:
             lost = 1 - cropped.mask.sum() / max(1, volume.mask.sum())
             if lost > 1e-3:
-                return warn(
-                    cropped,
-                    f"{lost:.1%} of the foreground lies outside the model's field of view and is not judged",
+                note = (
+                    f"{lost:.1%} of the foreground lies outside the model's field of view and is not judged"
                 )
+                return warn(cropped, note)
         return cropped
-
-
-def _window(array: np.ndarray, low: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """Cut (C, D, H, W) at ``low``, zeros where it does not reach."""
-    out = np.zeros((len(array), *shape), dtype=array.dtype)
-    source, target = [slice(None)], [slice(None)]
-    for start, edge, length in zip(low, shape, array.shape[1:], strict=True):
-        first, last = max(0, start), max(0, min(length, start + edge))
-        source.append(slice(first, last))
-        target.append(slice(first - start, last - start))
-    out[tuple(target)] = array[tuple(source)]
-    return out

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.memory import refuse_too_much
-from aberra.volume import ON_GRID, SPL
+from aberra.volume import SPL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,9 @@ def resample_to(
 
     Returns:
         Float32 (bool for a bool source with order 0), the target's shape, channels kept.
+
+    Raises:
+        ConfigError: the target does not fit into memory, as a slip of a voxel size or of a number of voxels asks for.
     """
     from scipy.ndimage import affine_transform
 
@@ -61,12 +64,16 @@ def resample_to(
         )
     if array.shape == tuple(target_shape) and np.allclose(affine, target_affine, atol=1e-6):
         return array.copy()
-    check_grid(target_shape)
+    refuse_too_much(
+        4.0 * prod(target_shape),
+        f"a grid of {' × '.join(map(str, target_shape))} voxels",
+        "check the scan's voxel size, prepare.spacing and prepare.size",
+    )
     logical = array.dtype == bool
-    array, affine = _turned(array, affine)
+    array, affine = reoriented(array, affine, SPL)
     source = np.ascontiguousarray(array, dtype=np.uint8 if logical else np.float32)
     out = np.empty(target_shape, dtype=source.dtype)
-    view, target_affine = _turned(out, target_affine)
+    view, target_affine = reoriented(out, target_affine, SPL)
     # Rounded, so that a mere permutation or shift hits the source's voxels exactly and is exact itself.
     step = np.round(np.linalg.inv(affine) @ target_affine, 9)
     slab = max(1, SLAB_VOXELS // max(1, view.shape[1] * view.shape[2]))
@@ -82,8 +89,10 @@ def resample_to(
     return out.astype(bool) if logical else out
 
 
-def _turned(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """A view (D, H, W) of an array with its axes along S, P, L, and the view's affine."""
+def reoriented(
+    array: NDArray[Any], affine: NDArray[np.float64], to: str
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """A view of an array (D, H, W) with its axes along other directions, as in ``SPL``, and the view's affine."""
     from nibabel.orientations import (
         apply_orientation,
         axcodes2ornt,
@@ -92,21 +101,8 @@ def _turned(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[A
         ornt_transform,
     )
 
-    change = ornt_transform(io_orientation(affine), axcodes2ornt(SPL))
+    change = ornt_transform(io_orientation(affine), axcodes2ornt(to))
     return apply_orientation(array, change), affine @ inv_ornt_aff(change, array.shape)
-
-
-def check_grid(shape: Sequence[int]) -> None:
-    """Refuse a grid that does not fit into memory, which a slip of a voxel size or of a number of voxels asks for.
-
-    Raises:
-        ConfigError: says how large it is.
-    """
-    refuse_too_much(
-        4.0 * prod(shape),
-        f"a grid of {' × '.join(str(edge) for edge in shape)} voxels",
-        "check the scan's voxel size, prepare.spacing and prepare.size",
-    )
 
 
 def _blank_outside(
@@ -147,13 +143,22 @@ def regrid(
     **changes: Any,
 ) -> Volume:
     """Move a whole volume to another grid: data by ``order``, mask and truth by nearest neighbour."""
-    moved = {
-        name: None if (array := getattr(volume, name)) is None
-        else resample_to(array, volume.affine, affine, shape, order=0)
-        for name in ON_GRID
-    }  # fmt: skip
     data = resample_to(changes.pop("data", volume.data), volume.affine, affine, shape, order=order)
-    return volume.with_(**({"data": data, "affine": affine} | moved | changes))
+    return volume.moved(
+        lambda array: resample_to(array, volume.affine, affine, shape, order=0),
+        **({"data": data, "affine": affine} | changes),
+    )
+
+
+def window(array: NDArray[Any], low: Sequence[int], shape: Sequence[int]) -> NDArray[Any]:
+    """Cut a box that begins at ``low`` out of (..., D, H, W); zeros where it reaches beyond."""
+    out = np.zeros((*array.shape[:-3], *shape), dtype=array.dtype)
+    source, target = ([slice(None)] * (array.ndim - 3) for _ in range(2))
+    for start, edge, length in zip(low, shape, array.shape[-3:], strict=True):
+        source.append(slice(max(0, start), max(0, min(length, start + edge))))
+        target.append(slice(source[-1].start - start, source[-1].stop - start))
+    out[tuple(target)] = array[tuple(source)]
+    return out
 
 
 def warn(volume: Volume, note: str) -> Volume:

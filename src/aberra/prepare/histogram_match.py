@@ -58,7 +58,7 @@ class HistogramMatch:
         """Return the matched volume; values beyond the landmarks are shifted along."""
         if not self.reference:
             raise ConfigError("histogram-match: no reference learnt; fit the recipe on healthy cases first")
-        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        mask = volume.judged
         data = np.zeros_like(volume.data)
         for index, (source, target) in enumerate(zip(self._landmarks(volume), self.reference, strict=True)):
             inside = volume.data[index][mask]
@@ -84,6 +84,5 @@ class HistogramMatch:
         self.reference = found
 
     def _landmarks(self, volume: Volume) -> np.ndarray:
-        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
         levels = np.linspace(1, 99, self.points)
-        return np.stack([np.percentile(channel[mask], levels) for channel in volume.data])
+        return np.stack([np.percentile(channel[volume.judged], levels) for channel in volume.data])

@@ -77,7 +77,7 @@ class Normalise:
         Raises:
             InputError: a channel is constant inside the mask, so that there is no scale (``window`` and ``none`` need none).
         """
-        mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
+        mask = volume.judged
         data = np.zeros_like(volume.data)
         for index, (channel, name) in enumerate(zip(volume.data, volume.channels, strict=True)):
             inside = channel[mask]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.errors import ConfigError
 from aberra.options import configured
-from aberra.volume import ON_GRID, SPL
+from aberra.prepare.grid import reoriented
+from aberra.volume import SPL
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from aberra.volume import Volume
 
 
@@ -39,30 +42,19 @@ class Orient:
 
     @configured("orient")
     def __init__(self, *, to: str = SPL) -> None:
-        if len(to) != 3 or {frozenset("RL"), frozenset("AP"), frozenset("SI")} != {
-            next((pair for pair in (frozenset("RL"), frozenset("AP"), frozenset("SI")) if code in pair), None)
-            for code in to
-        }:
+        if len(to) != 3 or not all(set(to) & set(pair) for pair in ("RL", "AP", "SI")):
             raise ConfigError(f"orient.to={to}: expected an orientation, three codes such as SPL or RAS")
         self.to = to
 
     def __call__(self, volume: Volume) -> Volume:
         """Return the reoriented volume."""
-        from nibabel.orientations import (
-            apply_orientation,
-            axcodes2ornt,
-            inv_ornt_aff,
-            io_orientation,
-            ornt_transform,
-        )
-
         to = volume.standard if volume.is_image else self.to
-        change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(to))
-        affine = volume.affine @ inv_ornt_aff(change, volume.shape)
-        moved = {
-            name: None if (array := getattr(volume, name)) is None
-            else np.ascontiguousarray(apply_orientation(array, change))
-            for name in ON_GRID
-        }  # fmt: skip
-        data = np.stack([apply_orientation(channel, change) for channel in volume.data])
-        return volume.with_(data=np.ascontiguousarray(data), affine=affine, **moved)
+
+        def move(array: NDArray[Any]) -> NDArray[Any]:
+            return np.ascontiguousarray(reoriented(array, volume.affine, to)[0])
+
+        return volume.moved(
+            move,
+            data=np.stack([move(channel) for channel in volume.data]),
+            affine=reoriented(volume.data[0], volume.affine, to)[1],
+        )

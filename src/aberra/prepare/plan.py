@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from operator import mul
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.errors import ConfigError
 from aberra.options import Dims, Edge, NotNegative, accepted, checked, configured
+from aberra.prepare.atlas import atlas_grid
 from aberra.prepare.brain_mask import MaskMethod
 from aberra.prepare.normalise import NormaliseMethod
 
@@ -54,7 +56,7 @@ def plan(
 
     Args:
         fingerprint: of the training cases.
-        dims: 2 or 3, of the network.
+        dims: of the network, 2 (slices) or 3 (volumes).
         size: network input; an edge or one a spatial axis. None plans it: 128 (less for small objects) in 2-D, patches of
             at most 64 in 3-D.
         spacing: mm along S, P, L; None plans it so that the foreground fits, never finer than the data.
@@ -72,11 +74,14 @@ def plan(
         ConfigError: a wish that cannot be met.
     """
     image = fingerprint.kind == "image"
-    _refuse(spacing, register, image=image, slices=dims == 2 and grid == "slices")
+    if spacing is not None and not all(spacing) and (dims == 3 or grid == "common"):
+        raise ConfigError(
+            f"prepare.spacing={list(spacing)}: expected three sizes in mm above 0; 0 keeps an axis only where slices are cut"
+        )
+    if image and register == "mni152":
+        raise ConfigError('prepare.register="mni152" needs volumes of whole brains; these are 2-D images')
     own = fingerprint.spacing["median"]
-    extent: Sequence[float] = fingerprint.extent_mm["p95"]
-    if image:
-        extent = tuple(length * step for length, step in zip(fingerprint.shape["max"], own, strict=True))
+    extent = [*map(mul, fingerprint.shape["max"], own)] if image else fingerprint.extent_mm["p95"]
     steps: list[dict[str, Any]] = [{"name": "orient", "to": "SPL"}]
     masked = {"method": mask} if isinstance(mask, str) else dict(mask)
     if image and masked == {"method": "auto"}:
@@ -89,11 +94,10 @@ def plan(
     if grid == "common" and (register == "mni152" or (register == "auto" and heads)):
         step = float(max(spacing)) if spacing else ATLAS_MM
         steps.append({"name": "register", "target": "mni152", "spacing": step})
-        chosen = _atlas_shape(step)
+        chosen = list(atlas_grid(step)[0])
     else:
         if dims == 3 or grid == "common":
-            voxel = _volume_spacing(own, extent, spacing)
-            chosen = _patch(voxel, extent, size, image=image, whole=grid == "common")
+            voxel, chosen = _volume_plan(own, extent, size, spacing, image=image, whole=grid == "common")
             fits = all(
                 length / step <= edge for length, step, edge in zip(extent, voxel, chosen, strict=True)
             )
@@ -101,7 +105,9 @@ def plan(
         else:
             voxel, chosen = _slice_plan(own, extent, size, spacing, image=image)
             shape = [0, *chosen]
-        steps.append({"name": "resample", "spacing": [_rounded(edge) for edge in voxel]})
+        # to four decimals, or as many digits where pixels are that small
+        rounded = [round(edge, 4) if edge >= 0.1 else float(f"{edge:.4g}") for edge in voxel]
+        steps.append({"name": "resample", "spacing": rounded})
         if shape is not None:
             steps.append({"name": "crop", "shape": list(shape), "centre": "grid" if image else "mask"})
     if match:
@@ -113,16 +119,6 @@ def plan(
     return {"prepare": steps, "size": [int(edge) for edge in chosen]}
 
 
-def _refuse(spacing: Sequence[float] | None, register: str, *, image: bool, slices: bool) -> None:
-    """Refuse what each wish may be, but not together."""
-    if spacing is not None and not all(spacing) and not slices:
-        raise ConfigError(
-            f"prepare.spacing={list(spacing)}: expected three sizes in mm above 0; 0 keeps an axis only where slices are cut"
-        )
-    if image and register == "mni152":
-        raise ConfigError('prepare.register="mni152" needs volumes of whole brains; these are 2-D images')
-
-
 def fit_shape(model: type[Any], dims: int, size: Sequence[int]) -> None:
     """Refuse an input shape of other dimensions than a model's.
 
@@ -131,11 +127,11 @@ def fit_shape(model: type[Any], dims: int, size: Sequence[int]) -> None:
     """
     wanted = (dims,) if "dims" in accepted(model) else (2, 3)
     if len(size) not in wanted:
-        raise ConfigError(f"prepare.size={list(size)}: expected {wanted[0]} edges, for model.dims={dims}")
+        raise ConfigError(f"prepare.size={list(size)}: expected {wanted[0]} edges, for prepare.dims={dims}")
 
 
 def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a method's ``[prepare]``: wishes for :func:`plan`, or ``steps`` of its own and ``size``.
+    """Check a method's ``[prepare]``: wishes for :func:`plan`, or ``steps`` of its own, ``size`` and ``dims``.
 
     Raises:
         ConfigError: an unknown wish, a value that cannot be, or a wish beside ``steps``, where it would do nothing.
@@ -143,7 +139,7 @@ def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
     from aberra.registry import build
 
     if "steps" not in wishes:
-        found = checked(plan, wishes, "prepare", given=("fingerprint", "dims"))
+        found = checked(plan, wishes, "prepare", given=("fingerprint",))
         for step, name in (("normalise", "normalise"), ("mask", "brain-mask")):
             if isinstance(found.get(step), dict):
                 build("prepare", {"name": name, **found[step]})
@@ -159,7 +155,7 @@ def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @configured("prepare")
-def _own(*, steps: Sequence[Mapping[str, Any]], size: Edge | Sequence[Edge]) -> None:
+def _own(*, steps: Sequence[Mapping[str, Any]], size: Edge | Sequence[Edge], dims: Dims = 2) -> None:
     """What ``[prepare]`` may say instead of wishes."""
 
 
@@ -188,49 +184,32 @@ def _slice_plan(
     return [0.0 if image else max(own[0], inplane), inplane, inplane], edges
 
 
-def _volume_spacing(
-    own: Sequence[float], extent: Sequence[float], spacing: Sequence[float] | None
-) -> list[float]:
-    """Voxel size (S, P, L) for a 3-D network or a common grid."""
-    if spacing is not None:
-        return [float(step or mine) for step, mine in zip(spacing, own, strict=True)]
-    coarsest = max(extent) / COARSEST
-    return [max(step, coarsest) for step in own]
-
-
-def _patch(
-    voxel: Sequence[float],
+def _volume_plan(
+    own: Sequence[float],
     extent: Sequence[float],
     size: int | Sequence[int] | None,
+    spacing: Sequence[float] | None,
     *,
     image: bool,
     whole: bool,
-) -> list[int]:
-    """Patch (S, P, L): what was asked for, or the foreground up to the largest patch; the whole field for a common grid."""
+) -> tuple[list[float], list[int]]:
+    """Voxel size and patch (S, P, L) of a 3-D network: as asked for, or the foreground up to the largest patch; all of it on a common grid."""
+    if spacing is not None:
+        voxel = [float(step or mine) for step, mine in zip(spacing, own, strict=True)]
+    else:
+        voxel = [max(step, max(extent) / COARSEST) for step in own]
+    needed = [length / step for length, step in zip(extent, voxel, strict=True)]
     if size is not None and not isinstance(size, int):
         if len(size) != 3:
             raise ConfigError(f"prepare.size={size}; a 3-D network needs one or three edges")
-        return [int(edge) for edge in size]
-    needed = [length / step for length, step in zip(extent, voxel, strict=True)]
-    if whole:
-        return [1 if image and axis == 0 else ceil(edge / MARGIN) for axis, edge in enumerate(needed)]
-    if size:
-        return [size] * 3
-    return [min(PATCH, _multiple(edge)) for edge in needed]
-
-
-def _rounded(edge: float) -> float:
-    """To four decimals, or as many digits where pixels are that small."""
-    return round(edge, 4) if edge >= 0.1 else float(f"{edge:.4g}")
+        edges = [int(edge) for edge in size]
+    elif whole:
+        edges = [1 if image and axis == 0 else ceil(edge / MARGIN) for axis, edge in enumerate(needed)]
+    else:
+        edges = [size or min(PATCH, _multiple(edge)) for edge in needed]
+    return voxel, edges
 
 
 def _multiple(edge: float) -> int:
     """Next multiple of 16, which four halvings need."""
     return 16 * max(1, ceil(edge / 16 - 1e-6))
-
-
-def _atlas_shape(spacing: float) -> list[int]:
-    """Shape of the registered grid."""
-    from aberra.prepare.atlas import atlas_grid
-
-    return list(atlas_grid(spacing)[0])

@@ -171,9 +171,7 @@ def _matrix(transform: Any) -> NDArray[np.float64]:
     """An affine SimpleITK transform as a 4×4 matrix in RAS+."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.eye(4)
-    for axis in range(3):
-        unit = [0.0, 0.0, 0.0]
-        unit[axis] = 1.0
+    for axis, unit in enumerate(np.eye(3).tolist()):
         matrix[:3, axis] = np.array(transform.TransformPoint(unit)) - origin
     matrix[:3, 3] = origin
     return LPS @ matrix @ LPS

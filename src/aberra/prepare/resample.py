@@ -10,6 +10,7 @@ import numpy as np
 from aberra.errors import ConfigError, InputError
 from aberra.options import NotNegative, configured
 from aberra.prepare.grid import LARGEST, regrid
+from aberra.volume import mm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +80,7 @@ class Resample:
         gone = sum(new == 1 and old >= SHORT for new, old in zip(shape, volume.shape, strict=True)) > 1
         if gone or depth * height * width > max(LARGEST, int(np.prod(volume.shape))):
             raise InputError(
-                f"voxels of {_mm(volume.spacing)} would become {_mm(wanted)}, and {volume.shape} of them {shape}; is the spacing "
+                f"voxels of {mm(volume.spacing)} would become {mm(wanted)}, and {volume.shape} of them {shape}; is the spacing "
                 "in the scan's header right?"
             )
         data = smoothed(volume.data, ratio) if self.order else volume.data
@@ -91,14 +92,9 @@ class Resample:
 
 def smoothed(data: NDArray[np.float32], ratio: Iterable[float]) -> NDArray[np.float32]:
     """Smooth (C, D, H, W) along the axes that will be thinned out by ``ratio`` (new voxel over old), against aliasing."""
-    from scipy.ndimage import gaussian_filter1d
+    from scipy.ndimage import gaussian_filter
 
-    for axis, wanted in enumerate(ratio, start=1):
-        factor = min(wanted, data.shape[axis])  # one voxel is the least that is left of an axis
-        if factor > 1:
-            data = gaussian_filter1d(data, np.sqrt(factor**2 - 1) / FWHM, axis=axis, mode="nearest")
-    return data
-
-
-def _mm(edges: Iterable[float]) -> str:
-    return " × ".join(f"{edge:.3g}" for edge in edges) + " mm"
+    # one voxel is the least that is left of an axis
+    factors = [max(1, min(wanted, length)) for wanted, length in zip(ratio, data.shape[1:], strict=True)]
+    widths = [np.sqrt(factor**2 - 1) / FWHM for factor in factors]
+    return np.asarray(gaussian_filter(data, (0, *widths), mode="nearest")) if any(widths) else data

@@ -72,13 +72,9 @@ def strip(volume: Volume, fraction: float = 0.5) -> NDArray[np.bool]:
     middle = float(np.median(near[near < high])) if (near < high).any() else high
     directions, faces, neighbours = _sphere()
     surface = _grow(
-        data,
-        centre + directions * radius / 2,
-        faces,
-        neighbours,
-        levels=(low, middle, high),
+        data, centre + directions * radius / 2, faces, neighbours, levels=(low, middle, high),
         fraction=fraction,
-    )
+    )  # fmt: skip
     depth = _depth(surface, grid.shape)
     return resample_to(depth, grid.affine, volume.affine, volume.shape) > 0
 

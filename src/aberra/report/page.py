@@ -79,9 +79,8 @@ def write_report(
         try:
             case, result = _section(results / row["case"], truths.get(row["case"]))
         except Exception as error:  # noqa: BLE001 - one case never ends a report
-            row["warnings"] = "; ".join(
-                filter(None, [row["warnings"], f"cannot be shown: {reason_of(error, results, row['case'])}"])
-            )
+            reason = f"cannot be shown: {reason_of(error, results, row['case'])}"
+            row["warnings"] = "; ".join(filter(None, [row["warnings"], reason]))
             continue
         first = first or result
         row["thumbnail"] = case["thumbnail"]
@@ -203,12 +202,8 @@ def _kinds(result: Result) -> str:
     """Volume of every kind of lesion by its label value, where kinds are told apart."""
     if result.kinds is None:
         return ""
-    values, counts = np.unique(result.kinds[result.kinds > 0], return_counts=True)
-    told = (
-        f"{value}: {count * result.map.voxel_mm3:,.0f} mm³"
-        for value, count in zip(values, counts, strict=True)
-    )
-    return ", ".join(told) or "none"
+    kinds = zip(*np.unique(result.kinds[result.kinds > 0], return_counts=True), strict=True)
+    return ", ".join(f"{value}: {count * result.map.voxel_mm3:,.0f} mm³" for value, count in kinds) or "none"
 
 
 def _scan(result: Result) -> tuple[Volume | None, str]:

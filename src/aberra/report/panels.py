@@ -80,11 +80,8 @@ def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | 
     sizes = [_extent(found, plane) for plane in planes]
     scale = HEIGHT * (2.0 if image else 1.0)
     width = max(across / down for down, across in sizes) * scale
-    figure = Figure(
-        figsize=(width * len(columns) + 0.9, scale * len(planes) + 0.3),
-        facecolor=GROUND,
-        layout="constrained",
-    )
+    size = width * len(columns) + 0.9, scale * len(planes) + 0.3
+    figure = Figure(figsize=size, facecolor=GROUND, layout="constrained")
     axes = figure.subplots(len(planes), len(columns), squeeze=False)
     painted = None
     for row, plane in enumerate(planes):
@@ -164,46 +161,32 @@ def _aspect(spacing: tuple[float, float, float], plane: Plane) -> float:
     return down / across
 
 
+def _show(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int], **options: Any) -> Any:
+    """Draw a plane of a volume's first channel in its own proportions."""
+    return axes.imshow(_cut(volume.data[0], plane, centre), aspect=_aspect(volume.spacing, plane), **options)
+
+
 def _grey(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int]) -> None:
-    values = volume.data[0]
-    seen = values[nonzero(volume.data)]
+    seen = volume.data[0][nonzero(volume.data)]
     low, high = (float(end) for end in np.percentile(seen, [0.5, 99.7])) if seen.size else (0.0, 1.0)
     low = min(low, 0.0) if low > 0 else low
-    axes.imshow(
-        _cut(values, plane, centre),
-        cmap="gray",
-        vmin=low,
-        vmax=max(high, low + 1e-6),
-        aspect=_aspect(volume.spacing, plane),
-    )
+    _show(axes, volume, plane, centre, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
 
 
 def _overlay(
     axes: Any, found: Volume, plane: Plane, centre: tuple[int, int, int], scale: dict[str, float]
 ) -> Any:
     """The map on the fixed scale; transparent below its lower end, opaque in its upper third."""
-    values = _cut(found.data[0], plane, centre)
     low, high = scale["low"], scale["high"]
-    share = np.clip((values - low) / (high - low), 0, 1)
-    return axes.imshow(
-        values,
-        cmap="inferno",
-        vmin=low,
-        vmax=high,
-        alpha=np.clip(1.5 * share, 0, 1),
-        aspect=_aspect(found.spacing, plane),
-    )
+    share = np.clip((_cut(found.data[0], plane, centre) - low) / (high - low), 0, 1)
+    alpha = np.clip(1.5 * share, 0, 1)
+    return _show(axes, found, plane, centre, cmap="inferno", vmin=low, vmax=high, alpha=alpha)
 
 
 def _unsure(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int]) -> None:
     """The uncertainty on the case's own scale, from 0 to its highest: it has no healthy one. The mask is outlined."""
-    axes.imshow(
-        _cut(volume.data[0], plane, centre),
-        cmap="viridis",
-        vmin=0.0,
-        vmax=max(float(volume.data.max()), 1e-9),
-        aspect=_aspect(volume.spacing, plane),
-    )
+    top = max(float(volume.data.max()), 1e-9)
+    _show(axes, volume, plane, centre, cmap="viridis", vmin=0.0, vmax=top)
     _outline(axes, volume, plane, centre, FOUND)
 
 

@@ -137,6 +137,5 @@ def _models() -> Iterator[tuple[str, type]]:
 
 def _has(model: Any, capability: type) -> bool:
     """Whether a model or class has every method of a capability."""
-    return all(
-        callable(getattr(model, member, None)) for member in vars(capability) if not member.startswith("_")
-    )
+    members = {member for cls in capability.__mro__ for member in vars(cls) if not member.startswith("_")}
+    return all(callable(getattr(model, member, None)) for member in members)

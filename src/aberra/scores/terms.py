@@ -23,7 +23,7 @@ def term(model: Any, x: Tensor, of: str) -> Tensor:
     ``reconstruction`` is −log p(x|z) without its constant, Σ|x − x̂| for a model without a likelihood; ``kl`` is KL(q(z|x) ‖
     p(z)), unweighted; ``elbo`` is their sum, the negative evidence lower bound.
     """
-    if not hasattr(model, "elbo_terms"):
+    if not isinstance(model, HasElbo):
         return (x - model.reconstruct(x)).abs().flatten(1).sum(dim=1)  # type: ignore[no-any-return]
     reconstruction, kl = model.elbo_terms(x)
-    return {"reconstruction": reconstruction, "kl": kl, "elbo": reconstruction + kl}[of]  # type: ignore[no-any-return]
+    return {"reconstruction": reconstruction, "kl": kl, "elbo": reconstruction + kl}[of]

@@ -10,23 +10,7 @@ from aberra.synthesis.phantom import CONTRASTS, PhantomParameters, draw_channels
 from aberra.synthesis.shifts import SHIFTS, shift
 
 __all__ = [
-    "ARTEFACTS",
-    "CONTRASTS",
-    "SHIFTS",
-    "EllipseParameters",
-    "LesionParameters",
-    "PhantomParameters",
-    "artefact",
-    "brats_cohort",
-    "draw_channels",
-    "draw_ellipses",
-    "draw_lesion",
-    "draw_phantom",
-    "lesion_cohort",
-    "plant",
-    "render",
-    "render_ellipses",
-    "shift",
-    "write_cohort",
-    "write_ellipses",
-]
+    "ARTEFACTS", "CONTRASTS", "SHIFTS", "EllipseParameters", "LesionParameters", "PhantomParameters",
+    "artefact", "brats_cohort", "draw_channels", "draw_ellipses", "draw_lesion", "draw_phantom",
+    "lesion_cohort", "plant", "render", "render_ellipses", "shift", "write_cohort", "write_ellipses",
+]  # fmt: skip

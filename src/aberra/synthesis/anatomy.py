@@ -157,6 +157,11 @@ REACH = 12
 """Voxels kept around the brain."""
 
 
+def held_out(folder: Path) -> list[Path]:
+    """The label maps of a folder, the last eight in the order of their names, that no shipped detector is trained on."""
+    return sorted(folder.glob("*.nii.gz"))[-8:]
+
+
 def numbered(values: NDArray[np.float32], path: Path | str, *, table: str = "auto") -> NDArray[np.uint8]:
     """The structure number of each voxel of a label map, any shape.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,25 +47,8 @@ RADIUS_MM = (2.0, 15.0)
 class Plan:
     """What a folder holds; kept in its mark, ``.aberra.json``, and compared before anything is added.
 
-    Attributes:
-        cases: how many.
-        lesions: share with lesions.
-        contrast: of phantoms, one a channel, comma-separated; empty for planted scans.
-        spacing: mm of phantoms.
-        seed: of everything.
-        sources: lesion sources to draw from.
-        shapes: lesion shapes to draw from.
-        masks: files of real lesion shapes.
-        artefacts: drawn for every case, with severity 0.2 to 0.8.
-        count: fewest and most lesions of a diseased case.
-        radius_mm: smallest and largest mean radius of a lesion.
-        shift: change of scanner, the same in every case; empty is none.
-        severity: of the shift.
-        origin: hash of the scans that lesions are planted into.
-        anatomy: label maps that phantoms are images of, or the atlas'; without, phantoms of the MNI tissue maps.
-        profiles: diseases that their lesions are of; without, ``sources`` and ``shapes`` are planted.
-        whole: heads with skull and skin instead of brains.
-        version: of aberra.
+    As the arguments of :func:`write_cohort`, with the files that ``masks`` and ``anatomy`` mean; ``contrast`` is empty for planted scans,
+    whose ``origin`` is the hash of the scans that lesions are planted into.
     """
 
     cases: int
@@ -171,25 +154,11 @@ def write_cohort(
         OutputError: the folder holds another cohort.
         ConfigError: an unknown name or a number out of range.
     """
-    files = _nifti_files(masks)
-    plan = Plan(
-        cases=cases,
-        lesions=lesions,
-        contrast=",".join(name.strip() for name in contrast.split(",")),
-        spacing=spacing,
-        seed=seed,
-        sources=tuple(sources),
-        shapes=(*shapes, "mask") if files and "mask" not in shapes else tuple(shapes),
-        masks=files,
-        artefacts=tuple(artefacts),
-        count=count,
-        radius_mm=radius_mm,
-        shift=shift,
-        severity=severity,
-        anatomy=(ATLAS,) if anatomy is None and profiles else _nifti_files(anatomy),
-        profiles=tuple(profiles),
-        whole=whole,
-    )
+    plan = _plan(
+        masks, shapes, cases=cases, lesions=lesions, contrast=",".join(name.strip() for name in contrast.split(",")), spacing=spacing,
+        seed=seed, sources=sources, artefacts=artefacts, count=count, radius_mm=radius_mm, shift=shift, severity=severity,
+        anatomy=(ATLAS,) if anatomy is None and profiles else _nifti_files(anatomy), profiles=profiles, whole=whole,
+    )  # fmt: skip
     if anatomy is not None and not plan.anatomy:
         raise ConfigError(f"{anatomy}: no label map here; expected NIfTI files (*.nii.gz)")
     for name in plan.contrast.split(",") if plan.anatomy else ():
@@ -219,22 +188,9 @@ def lesion_cohort(
 ) -> Path:
     """Plant lesions into a share of a cohort's healthy scans and return the manifest of the copies.
 
-    Args:
-        cohort: healthy cases of any kind; diseased ones are left out.
-        folder: of the new cohort; the user's files are not touched.
-        lesions: share of cases that get lesions; the others are copied as they are.
-        seed: of the lesions.
-        sources: as for :func:`write_cohort`.
-        shapes: as for :func:`write_cohort`.
-        masks: as for :func:`write_cohort`.
-        artefacts: as for :func:`write_cohort`.
-        count: as for :func:`write_cohort`.
-        radius_mm: as for :func:`write_cohort`.
-        shift: as for :func:`write_cohort`.
-        severity: as for :func:`write_cohort`.
-        profiles: diseases that lesions are painted by, one a case, in turn; the cases need tissue maps (column ``labels``).
-        workers: as for :func:`write_cohort`.
-        progress: show a progress bar.
+    Diseased cases are left out, and the user's files are not touched. A share ``lesions`` of the others gets some, the rest are copied as they are.
+    ``profiles`` are diseases whose lesions are painted, one a case, in turn; these cases need tissue maps (column ``labels``). What else is asked
+    for is as in :func:`write_cohort`.
 
     Raises:
         OutputError: the folder holds another cohort.
@@ -247,25 +203,19 @@ def lesion_cohort(
         raise ConfigError(
             f"{cohort.source}: {', '.join(without[:5])}: no tissue map; lesions by disease need the column 'labels' of the manifest"
         )
-    files = _nifti_files(masks)
-    plan = Plan(
-        cases=len(healthy),
-        lesions=lesions,
-        contrast="",
-        spacing=1.0,
-        seed=seed,
-        sources=tuple(sources),
-        shapes=(*shapes, "mask") if files and "mask" not in shapes else tuple(shapes),
-        masks=files,
-        artefacts=tuple(artefacts),
-        count=count,
-        radius_mm=radius_mm,
-        shift=shift,
-        severity=severity,
-        profiles=tuple(profiles),
-        origin=healthy.data_hash(),
-    )
+    plan = _plan(
+        masks, shapes, cases=len(healthy), lesions=lesions, contrast="", spacing=1.0, seed=seed, sources=sources, artefacts=artefacts,
+        count=count, radius_mm=radius_mm, shift=shift, severity=severity, profiles=profiles, origin=healthy.data_hash(),
+    )  # fmt: skip
     return _write(Path(folder), plan, list(healthy), workers, progress=progress)
+
+
+def _plan(masks: Path | str | None, shapes: Sequence[str], **settings: Any) -> Plan:
+    """The plan of these settings; real lesions are one shape more."""
+    files = _nifti_files(masks)
+    shapes = (*shapes, "mask") if files and "mask" not in shapes else tuple(shapes)
+    named = {name: tuple(settings[name]) for name in ("sources", "artefacts", "profiles")}
+    return Plan(masks=files, shapes=shapes, **settings | named)
 
 
 def _nifti_files(folder: Path | str | Sequence[str] | None) -> tuple[str, ...]:
@@ -279,17 +229,9 @@ def _nifti_files(folder: Path | str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *, progress: bool) -> Path:
     """Write missing cases in parallel, then the manifest."""
-    names = [
-        *(
-            (case.case for case in origin)
-            if origin
-            else (f"phantom-{index:04d}" for index in range(plan.cases))
-        )
-    ]
-    jobs = {
-        name: partial(_write_case, folder, plan, index, name, origin[index] if origin else None)
-        for index, name in enumerate(names)
-    }
+    cases: list[Case | None] = [*origin] if origin else [None] * plan.cases
+    names = [case.case if case else f"phantom-{index:04d}" for index, case in enumerate(cases)]
+    jobs = {name: partial(_write_case, folder, plan, i, name, cases[i]) for i, name in enumerate(names)}
     inputs = [Path(path) for path in plan.masks]
     if origin:
         inputs += inputs_of(Cohort(origin))
@@ -315,12 +257,12 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
         volume = render(drawn, plan.spacing)
         head, *more = drawn
         record |= {
-            "phantom": head.to_json(),
+            "phantom": asdict(head),
             "patient": name,
             "groups": {"site": "phantom", "age": str(head.age), "sex": head.sex},
         }
         if more:
-            record["more_channels"] = [each.to_json() for each in more]
+            record["more_channels"] = [asdict(each) for each in more]
     else:
         volume = origin.read()
         record |= {
@@ -334,15 +276,10 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     if plan.diseased(index) and not plan.profiles:
         for _ in range(int(rng.integers(plan.count[0], plan.count[1] + 1))):
             lesion = draw_lesion(
-                volume,
-                rng,
-                sources=plan.sources,
-                shapes=plan.shapes,
-                radius_mm=plan.radius_mm,
-                mask_files=plan.masks,
-            )
+                volume, rng, sources=plan.sources, shapes=plan.shapes, radius_mm=plan.radius_mm, mask_files=plan.masks
+            )  # fmt: skip
             volume, _ = plant(volume, lesion)
-            record["lesions"].append(lesion.to_json())
+            record["lesions"].append(asdict(lesion))
     if plan.artefacts:
         chosen, severity = str(rng.choice(list(plan.artefacts))), round(float(rng.uniform(0.2, 0.8)), 3)
         volume = artefact(chosen, volume, severity=severity, seed=int(rng.integers(2**31)))
@@ -365,7 +302,7 @@ def _painted(plan: Plan, index: int, volume: Volume, origin: Case) -> tuple[Volu
         lesions = scan.draw(profile, np.random.default_rng([plan.seed, index, 6, attempt]))
         after = scan.onto(scan.painted(lesions), volume)
         if np.any(after.lesion):
-            return after, {"profile": profile, "lesions": [each.to_json() for each in lesions]}
+            return after, {"profile": profile, "lesions": [asdict(each) for each in lesions]}
     raise ConfigError(f"{origin.case}: no lesion of {profile} finds a place")
 
 
@@ -387,21 +324,15 @@ def _head(plan: Plan, index: int, name: str) -> tuple[Volume, dict[str, Any]]:
         raise ConfigError(
             f"{path}: no lesion of {', '.join(plan.profiles)} finds a place at {plan.spacing} mm"
         )
-    data, channels = (
-        np.concatenate([each.data for each in images]),
-        tuple(each.channels[0] for each in images),
-    )
     record |= {
-        "phantom": scans[0].to_json(),
+        "phantom": asdict(scans[0]),
         "profile": profile,
-        "lesions": [each.to_json() for each in scans[0].lesions],
+        "lesions": [asdict(each) for each in scans[0].lesions],
     }
     if len(scans) > 1:
-        record["more_channels"] = [each.to_json() for each in scans[1:]]
-    lesion = volume.lesion if profile is not None else None
-    return volume.with_(
-        data=data, channels=channels, lesion=lesion, kinds=volume.kinds if profile else None
-    ), record
-
-
-__all__ = ["Plan", "channel_of", "lesion_cohort", "write_cohort"]
+        record["more_channels"] = [asdict(each) for each in scans[1:]]
+    volume = volume.with_(
+        data=np.concatenate([each.data for each in images]),
+        channels=tuple(each.channels[0] for each in images),
+    )
+    return volume if profile else volume.with_(lesion=None), record

@@ -87,10 +87,6 @@ class EllipseParameters:
     first: Ring
     second: Ring
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
-
 
 def draw_ellipses(seed: int, case: int) -> EllipseParameters:
     """Draw a pair; case ``i`` of a seed does not depend on the others.
@@ -241,7 +237,7 @@ def _write_case(folder: Path, name: str, seed: int, index: int, size: int, *, il
         "patient": name,
         "groups": {},
         "label": int(ill),
-        "ellipses": drawn.to_json(),
+        "ellipses": asdict(drawn),
     }
     record["files"] = write_files(folder, name, image)
     if ill:  # not in the manifest, where a column of scans is a channel

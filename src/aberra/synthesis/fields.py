@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates, zoom
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from numpy.typing import NDArray
 
 SQUARINGS = 5
@@ -15,7 +17,7 @@ SQUARINGS = 5
 
 
 def smooth_noise(
-    shape: tuple[int, ...], spacing: tuple[float, ...], width_mm: float, rng: np.random.Generator
+    shape: Sequence[int], spacing: Sequence[float], width_mm: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Gaussian noise of unit variance with a correlation length in mm, shape ``shape``.
 
@@ -44,7 +46,7 @@ def _along(field: NDArray[np.float32], points: NDArray[np.float32], axis: int) -
 
 
 def diffeomorphism(
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     spacing_mm: float,
     width_mm: float,
     amplitude_mm: float,
@@ -73,8 +75,13 @@ def diffeomorphism(
     return field
 
 
-def upsample(field: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Linear upsampling of (3, d, h, w) to (3, D, H, W), corners aligned."""
-    factors = [1.0, *(new / old for new, old in zip(shape, field.shape[1:], strict=True))]
-    found: NDArray[np.float32] = zoom(field, factors, order=1, grid_mode=False)
-    return found
+def rotation(angles: Iterable[float]) -> NDArray[np.float64]:
+    """Rotation matrix of three angles in radians, one about each axis."""
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (other for other in range(3) if other != axis)
+        step = np.eye(3)
+        step[first, first] = step[second, second] = np.cos(angle)
+        step[first, second], step[second, first] = -np.sin(angle), np.sin(angle)
+        turn = turn @ step
+    return turn

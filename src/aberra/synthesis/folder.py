@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
@@ -13,7 +11,7 @@ import numpy as np
 
 from aberra.cohort.inputs import keep_out
 from aberra.console import bars
-from aberra.files import config_hash, read_json, recorded, tidy, write_text
+from aberra.files import config_hash, csv_text, read_json, recorded, tidy, write_text
 from aberra.output import check_held, check_names, claim
 
 if TYPE_CHECKING:
@@ -123,22 +121,9 @@ def write_manifest(
         named = (key for record in records for key in record["files"])
         channels = [key for key in dict.fromkeys(named) if key not in {"mask", "lesion"}]
     groups = list(dict.fromkeys(key for record in records for key in record["groups"]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "patient", *channels, "mask", "lesion", "label", *groups])
-    for record in records:
-        files = record["files"]
-        writer.writerow(
-            [
-                record["case"],
-                record["patient"],
-                *(files.get(channel, "") for channel in channels),
-                files.get("mask", ""),
-                files.get("lesion", ""),
-                record["label"],
-                *(record["groups"].get(group, "") for group in groups),
-            ]
-        )
-    write_text(folder / "manifest.csv", text.getvalue())
+    columns = ["case", "patient", *channels, "mask", "lesion", "label", *groups]
+    own = ("case", "patient", "label")
+    rows = [record["groups"] | record["files"] | {key: record[key] for key in own} for record in records]
+    write_text(folder / "manifest.csv", csv_text(columns, rows))
     tidy(folder)
     return folder / "manifest.csv"

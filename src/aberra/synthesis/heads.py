@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.synthesis import anatomy as a
 from aberra.synthesis.contrast import Contrast, draw_contrast
+from aberra.synthesis.fields import rotation
 from aberra.synthesis.grids import along, blur, smooth, thick
-from aberra.synthesis.profiles import Lesion, centre, draw_lesions, paint, rotation, sites
+from aberra.synthesis.profiles import Lesion, centre, draw_lesions, paint, sites
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
@@ -77,10 +78,6 @@ class HeadParameters:
     ghost_shift: float
     seed: int
     scan_seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
 
 
 def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] = ()) -> HeadParameters:
@@ -217,7 +214,8 @@ def _deformed(
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     width = head.warp_width / spacing / COARSE
     warp = np.stack([smooth(nodes, width, rng) for _ in range(3)], axis=-1) * head.warp
-    where = (grid @ rotation(head.turn)) / np.array(head.scale) + warp
+    turn = rotation(head.turn).astype(np.float32)
+    where = (grid @ turn) / np.array(head.scale) + warp
     if head.mirror:
         where[..., 2] *= -1
     jitter = [0.25 * rng.standard_normal(shape, dtype=np.float32) for _ in range(3)]
@@ -255,15 +253,9 @@ def _deformed(
         )
         far = np.linalg.norm(offset, axis=-1, keepdims=True)
         # tissue at the border looks as far inwards as it was pushed, decaying over a radius and a half
-        push = (
-            lesion.mass
-            * np.exp(-((far / (1.6 * lesion.radius)) ** 2))
-            * offset
-            / np.maximum(far, lesion.radius)
-        )
-        where[..., :] -= (
-            (push @ rotation(head.turn)) / np.array(head.scale) * (np.array((1, 1, -1)) if head.mirror else 1)
-        )
+        decay = lesion.mass * np.exp(-((far / (1.6 * lesion.radius)) ** 2))
+        push = decay * offset / np.maximum(far, lesion.radius)
+        where[..., :] -= (push @ turn) / np.array(head.scale) * (np.array((1, 1, -1)) if head.mirror else 1)
     return (look(where, box) if pushing else labels), centres
 
 

@@ -8,15 +8,9 @@ import numpy as np
 from scipy.ndimage import binary_erosion, map_coordinates
 
 from aberra.errors import ConfigError, InputError
-from aberra.foreground import region
+from aberra.foreground import box_of, region
 from aberra.synthesis.filling import filled, saturated
-from aberra.synthesis.parameters import (
-    BOXES,
-    EDGE_MM,
-    FOREIGN,
-    PATCHES,
-    LesionParameters,
-)
+from aberra.synthesis.parameters import BOXES, EDGE_MM, FOREIGN, PATCHES, LesionParameters
 from aberra.synthesis.shapes import soft_shape
 
 if TYPE_CHECKING:
@@ -97,10 +91,8 @@ def draw_lesion(
     elif boxed or source == "foreign-shifted":  # from anywhere in the foreground
         offset = [int(index) for index in centre - places[rng.integers(len(places))]]
     else:
-        reach = [
-            max(1, round(3 * radius / step)) if length > 1 else 0
-            for step, length in zip(volume.spacing, volume.shape, strict=True)
-        ]
+        axes = zip(volume.spacing, volume.shape, strict=True)
+        reach = [max(1, round(3 * radius / step)) if length > 1 else 0 for step, length in axes]
         offset = [int(rng.integers(-each, each + 1)) if each else 0 for each in reach]
     if blends:
         blend = str(rng.choice(list(blends)))
@@ -146,13 +138,9 @@ def _box(
 def _middle(foreground: NDArray[np.bool]) -> NDArray[np.bool]:
     """Foreground in the inner part of the grid; all of it where there is none."""
     inner = np.zeros_like(foreground)
-    inner[tuple(_inner(length) for length in foreground.shape)] = True
+    margins = [int(0.5 * (1 - CORE) * length) for length in foreground.shape]
+    inner[tuple(slice(m, length - m) for m, length in zip(margins, foreground.shape, strict=True))] = True
     return foreground & inner if (foreground & inner).any() else foreground
-
-
-def _inner(length: int) -> slice:
-    margin = int(0.5 * (1 - CORE) * length)
-    return slice(margin, length - margin)
 
 
 def plant(
@@ -185,12 +173,13 @@ def plant(
         data *= foreground
     if parameters.source != "ventricle":
         for index, name in enumerate(volume.channels):
+            shown = "hypo" if name in DARK_TUMOUR else "hyper"
             data[index] = filled(
                 data[index],
                 giver.data[index],
                 alpha=alpha,
                 foreground=foreground,
-                source=_source_in(name, parameters.source),
+                source=shown if parameters.source == "tumour" else parameters.source,
                 parameters=parameters,
                 giver=giver,
             )
@@ -207,13 +196,6 @@ def plant(
     )
     lesion = truth if before is None else before | truth
     return volume.with_(data=data.astype(np.float32), lesion=lesion), label.astype(np.float32)
-
-
-def _source_in(channel: str, source: str) -> str:
-    """What a source is in one channel: a tumour is dark or bright."""
-    if source != "tumour":
-        return source
-    return "hypo" if channel in DARK_TUMOUR else "hyper"
 
 
 def _label(
@@ -261,22 +243,16 @@ def _foreground(volume: Volume) -> NDArray[np.bool]:
 
 def _extents(foreground: NDArray[np.bool], spacing: tuple[float, float, float]) -> list[float]:
     """Edges of the foreground's bounding box in mm, axes of length 1 left out."""
-    edges = []
-    for axis, step in enumerate(spacing):
-        hit = np.flatnonzero(foreground.any(axis=tuple(other for other in range(3) if other != axis)))
-        if foreground.shape[axis] > 1:
-            edges.append(float((hit[-1] - hit[0] + 1) * step))
-    return edges or [1.0]
+    parts = zip(box_of(foreground), spacing, foreground.shape, strict=True)
+    return [float((part.stop - part.start) * step) for part, step, length in parts if length > 1] or [1.0]
 
 
 def _core(
     foreground: NDArray[np.bool], radius_mm: float, spacing: tuple[float, float, float]
 ) -> NDArray[np.bool]:
     """Foreground whose surroundings are foreground, too, so that most of the lesion lies inside."""
-    size = [
-        max(1, 2 * round(0.8 * radius_mm / step) + 1) if length > 1 else 1
-        for step, length in zip(spacing, foreground.shape, strict=True)
-    ]
+    axes = zip(spacing, foreground.shape, strict=True)
+    size = [max(1, 2 * round(0.8 * radius_mm / step) + 1) if length > 1 else 1 for step, length in axes]
     core = foreground
     for axis, edge in enumerate(size):
         line = np.ones([edge if other == axis else 1 for other in range(3)], dtype=bool)

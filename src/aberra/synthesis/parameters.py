@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from aberra.errors import ConfigError, unknown
 
@@ -85,7 +84,3 @@ class LesionParameters:
             raise ConfigError(
                 f"lesion source '{self.source}' with {self.blend} blending: gradients do not see a constant change; use alpha"
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)

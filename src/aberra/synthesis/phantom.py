@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates, zoom
 
 from aberra.errors import ConfigError, unknown
 from aberra.prepare.atlas import tissues
 from aberra.prepare.grid import resample_to
-from aberra.synthesis.fields import diffeomorphism, smooth_noise, upsample
+from aberra.synthesis.fields import diffeomorphism, rotation, smooth_noise
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-TISSUES = ("csf", "gm", "wm")
 CONTRASTS = {
     "flair": ((0.18, 0.04), (0.74, 0.04), (0.60, 0.04)),
     "t1": ((0.20, 0.04), (0.58, 0.04), (0.90, 0.04)),
@@ -75,10 +74,6 @@ class PhantomParameters:
     age: int
     sex: str
     seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
 
 
 def draw_phantom(seed: int, case: int, contrast: str = "flair") -> PhantomParameters:
@@ -238,37 +233,21 @@ def _atlas(spacing: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     affine[:3, 3] = corner[:3]
     depth, height, width = (int(np.ceil(edge / spacing)) for edge in high - low)
     # nearest voxels of 1 mm maps alias on a coarse grid: average first
-    blurred = maps if spacing <= 1 else np.stack([_blurred(part, spacing) for part in maps])
+    sigma = np.sqrt(max(spacing, 1) ** 2 - 1) / 2.355
+    blurred = gaussian_filter(maps, (0, sigma, sigma, sigma))
     return resample_to(blurred, source, affine, (depth, height, width)), affine
-
-
-def _blurred(part: NDArray[np.float32], spacing: float) -> NDArray[np.float32]:
-    sigma = np.sqrt(spacing**2 - 1) / 2.355
-    for axis in range(3):
-        part = gaussian_filter1d(part, sigma, axis=axis)
-    return part
 
 
 def _coordinates(
     parameters: PhantomParameters, shape: tuple[int, ...], spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Where each voxel of the phantom looks in the atlas: affine, deformation, ventricles, shape (3, D, H, W)."""
-    field_shape = (
-        int(np.ceil(shape[0] * spacing / FIELD_MM)) + 1,
-        int(np.ceil(shape[1] * spacing / FIELD_MM)) + 1,
-        int(np.ceil(shape[2] * spacing / FIELD_MM)) + 1,
-    )
-    warp = diffeomorphism(field_shape, FIELD_MM, 30.0, parameters.warp_mm, rng)
-    displacement = upsample(warp, (shape[0], shape[1], shape[2])) / spacing
-    turn = np.eye(3)
-    for axis, degrees in enumerate(parameters.rotation_deg):
-        sine, cosine = np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
-        step = np.eye(3)
-        first, second = [other for other in range(3) if other != axis]
-        step[first, first] = step[second, second] = cosine
-        step[first, second], step[second, first] = -sine, sine
-        turn = turn @ step
-    inverse = np.diag(1 / np.array(parameters.scale)) @ turn
+    coarse = [int(np.ceil(length * spacing / FIELD_MM)) + 1 for length in shape]
+    warp = diffeomorphism(coarse, FIELD_MM, 30.0, parameters.warp_mm, rng)
+    # linearly upsampled, corners aligned
+    factors = [1.0, *(new / old for new, old in zip(shape, coarse, strict=True))]
+    displacement = zoom(warp, factors, order=1, grid_mode=False) / spacing
+    inverse = np.diag(1 / np.array(parameters.scale)) @ rotation(np.deg2rad(parameters.rotation_deg))
     centre = (np.array(shape) - 1) / 2
     points = np.indices(shape, dtype=np.float32).reshape(3, -1) - centre[:, None].astype(np.float32)
     moved = (

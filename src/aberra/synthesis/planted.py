@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError
+from aberra.models.anomaly_segmenter import Blend, Label, Shape, Source
+from aberra.options import Few, ShareBelowOne, configured
 from aberra.synthesis.lesions import draw_lesion, plant
-from aberra.synthesis.parameters import BLENDS, FOREIGN, PATCHES, SHAPES, SOURCES
+from aberra.synthesis.parameters import FOREIGN, PATCHES
 from aberra.synthesis.profiles import BRIGHT, DARK, TEXTURE
 from aberra.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
     from numpy.typing import NDArray
 
@@ -49,39 +50,27 @@ class Planted:
         ConfigError: unknown name, a range whose ends are swapped, a share outside [0, 1), or foreign tissue and no other scan to take it from.
     """
 
+    @configured("planted")
     def __init__(
         self,
         samples: Any,
         *,
         spacing: Sequence[float],
         channels: Sequence[str] = ("image",),
-        sources: Sequence[str] = ("hyper", "hypo", "texture"),
-        shapes: Sequence[str] = ("ellipsoid", "blob", "tube"),
-        blends: Sequence[str] = (),
-        label: str = "class",
+        sources: Sequence[Source] = ("hyper", "hypo", "texture"),
+        shapes: Sequence[Shape] = ("ellipsoid", "blob", "tube"),
+        blends: Sequence[Blend] = (),
+        label: Label = "class",
         radius_mm: Sequence[float] = (1.5, 15.0),
         edges: Sequence[float] = (0.1, 0.4),
         edge_mm: Sequence[float] = (1.0, 1.0),
         factor: Sequence[float] = (1.0, 1.0),
         scale: Sequence[float] = (1.0, 1.0),
         gain: float = 0.0,
-        count: int = 4,
-        healthy: float = 0.2,
+        count: Few = 4,
+        healthy: ShareBelowOne = 0.2,
         before: bool = False,
     ) -> None:
-        for what, names, known in (
-            ("lesion source", sources, (*SOURCES, *FOREIGN)),
-            ("lesion shape", shapes, SHAPES),
-            ("lesion blend", blends, BLENDS),
-            ("lesion label", [label], TARGETS),
-        ):
-            for name in names:
-                if name not in known:
-                    raise unknown(what, name, known)
-        if not 0 <= healthy < 1 or count < 1:
-            raise ConfigError(
-                f"planted lesions: healthy={healthy}, count={count}; expected a share in [0, 1) and 1 or more"
-            )
         ranges = {
             "radius_mm": radius_mm,
             "edges": edges,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aberra.errors import unknown
 from aberra.synthesis import anatomy as a
+from aberra.synthesis.fields import rotation
 from aberra.synthesis.grids import blur, smooth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -117,10 +118,6 @@ class Lesion:
     wedge: float
     foreign: bool
     seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
 
 
 def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tuple[Lesion, ...]:
@@ -226,6 +223,12 @@ def centre(
     return tuple(int(each) for each in np.unravel_index(voxels[int(lesion.place * len(voxels))], shape))
 
 
+def box_round(lesion: Lesion, at: Sequence[int], shape: Sequence[int], spacing: float) -> tuple[slice, ...]:
+    """The part of a grid (D, H, W) that a lesion at a voxel can change."""
+    reach = int(np.ceil(2.2 * lesion.radius / spacing * max(lesion.stretch) + 3))
+    return tuple(slice(max(0, c - reach), min(n, c + reach + 1)) for c, n in zip(at, shape, strict=True))
+
+
 def paint(
     x: NDArray[np.float32],
     kinds: NDArray[np.uint8],
@@ -238,14 +241,13 @@ def paint(
 ) -> None:
     """Paint a lesion into an image (D, H, W) and its label values into ``kinds``, in place."""
     radius = lesion.radius / spacing
-    reach = int(np.ceil(2.2 * radius * max(lesion.stretch) + 3))
-    box = tuple(slice(max(0, c - reach), min(n, c + reach + 1)) for c, n in zip(at, x.shape, strict=True))
+    box = box_round(lesion, at, x.shape, spacing)
     rng = np.random.default_rng(lesion.seed)
     here, part = labels[box], x[box]
     shape = here.shape
     axes = [np.arange(s.start, s.stop, dtype=np.float32) - c for s, c in zip(box, at, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    turned = grid @ rotation(lesion.turn)
+    turned = grid @ rotation(lesion.turn).astype(np.float32)
     distance = np.sqrt(((turned / np.array(lesion.stretch, dtype=np.float32)) ** 2).sum(axis=-1)) / max(
         radius, 0.5
     )
@@ -293,15 +295,3 @@ def paint(
     # a small lesion that is all but invisible is none
     if inside.any() and np.abs(change[inside]).mean() > 0.05:
         kinds[box][inside] = kind[inside]
-
-
-def rotation(angles: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Rotation matrix of three angles in radians, one about each axis."""
-    turn = np.eye(3)
-    for axis, angle in enumerate(angles):
-        first, second = (other for other in range(3) if other != axis)
-        step = np.eye(3)
-        step[first, first] = step[second, second] = np.cos(angle)
-        step[first, second], step[second, first] = -np.sin(angle), np.sin(angle)
-        turn = turn @ step
-    return turn.astype(np.float32)

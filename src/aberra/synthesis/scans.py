@@ -15,7 +15,7 @@ from aberra.prepare.resample import Resample
 from aberra.synthesis import anatomy as a
 from aberra.synthesis.contrast import NUMBERS, ROWS, Contrast
 from aberra.synthesis.grids import blur
-from aberra.synthesis.profiles import Lesion, centre, draw_lesions, paint, sites
+from aberra.synthesis.profiles import Lesion, box_round, centre, draw_lesions, paint, sites
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,11 +132,16 @@ class MappedScan:
                 if at is None:
                     continue
                 shown = replace(lesion, step=sign * lesion.step, core_step=sign * lesion.core_step, mass=0.0)
-                before = x.copy()
+                box = box_round(shown, at, x.shape, self.spacing)
+                before = x[box].copy()
                 paint(x, labels, self.structures, shown, at=at, contrast=contrast, spacing=self.spacing)
+                changed = np.zeros(x.shape, dtype=bool)
+                changed[box] = x[box] != before
+                voxels = np.flatnonzero(changed)
+                # a voxel's noise is the one of its place in the scan
                 rng = np.random.default_rng([lesion.seed, index, number])
-                grain = rng.standard_normal(x.shape, dtype=np.float32)
-                x += self.noise[index] * grain * (x != before)
+                grain = rng.standard_normal(voxels.max(initial=-1) + 1, dtype=np.float32)
+                x.ravel()[voxels] += self.noise[index] * grain[voxels]
             inside = np.asarray(self.volume.mask)
             labels[~inside] = 0
             change = (np.maximum(x, 0) - plain) * self.gains[index] * scale

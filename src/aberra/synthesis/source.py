@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.errors import ConfigError, unknown
 from aberra.io import read
 from aberra.prepare.atlas_maps import with_maps
+from aberra.prepare.grid import window
 from aberra.prepare.normalise import Normalise
 from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.contrast import CONTRASTS
+from aberra.synthesis.fields import rotation
 from aberra.synthesis.heads import acquired, draw_head, rendered
 from aberra.synthesis.landmarks import place
-from aberra.synthesis.profiles import profiles, rotation
+from aberra.synthesis.profiles import profiles
 from aberra.synthesis.scans import MappedScan
 
 if TYPE_CHECKING:
@@ -167,21 +169,7 @@ class HeadSource:
         for index, edge, length in zip(at, self.size, mask.shape, strict=True):
             start = int(index) - edge // 2 + int(rng.integers(-edge // 4, edge // 4 + 1))
             low.append(int(np.clip(start, min(0, length - edge), max(0, length - edge))))
-        x = np.stack([_cut(channel, low, self.size) for channel in volume.data])
-        return x, _cut(mask, low, self.size)[None], _cut(labels, low, self.size)[None]
-
-
-class Blocks(Protocol):
-    """Draws samples by the block; a block depends on its number alone."""
-
-    @property
-    def samples(self) -> int:
-        """Of a block."""
-        ...
-
-    def block(self, number: int) -> Arrays:
-        """Intensities (N, C, *S), foreground and label values, (N, 1, *S) each."""
-        ...
+        return tuple(window(array, low, self.size) for array in (volume.data, mask[None], labels[None]))
 
 
 class Stream:
@@ -198,7 +186,7 @@ class Stream:
         48
     """
 
-    def __init__(self, source: Blocks, *, ahead: int = 2) -> None:
+    def __init__(self, source: HeadSource, *, ahead: int = 2) -> None:
         self.source = source
         self.ahead = ahead
         self.pool: ProcessPoolExecutor | None = None
@@ -283,18 +271,7 @@ def _mapped(path: str, labels: str, channel: str, spacing: float) -> MappedScan:
 def _misplaced(to_scan: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """An affine with the errors that a registration has: a few millimetres, degrees and hundredths."""
     wrong = np.eye(4)
-    wrong[:3, :3] = rotation(tuple(rng.normal(0, TURNED, 3))) * rng.normal(1, SCALED, 3)
+    wrong[:3, :3] = rotation(rng.normal(0, TURNED, 3)).astype(np.float32) * rng.normal(1, SCALED, 3)
     wrong[:3, 3] = rng.normal(0, MOVED_MM, 3)
     found: NDArray[np.float64] = to_scan @ wrong
     return found
-
-
-def _cut(array: NDArray[Any], low: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
-    """Cut a box out of (D, H, W); zeros where it reaches beyond."""
-    out = np.zeros(tuple(size), dtype=array.dtype)
-    source, target = [], []
-    for start, edge, length in zip(low, size, array.shape, strict=True):
-        source.append(slice(max(0, start), min(start + edge, length)))
-        target.append(slice(source[-1].start - start, source[-1].stop - start))
-    out[tuple(target)] = array[tuple(source)]
-    return out

@@ -22,8 +22,6 @@ from aberra.registry import lookup
 from aberra.synthesis import LesionParameters, plant, write_cohort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from aberra.detector import Analysis
@@ -256,17 +254,10 @@ def with_lesion(scan: Volume, source: str) -> tuple[Volume, NDArray[np.bool]]:
     depth = distance_transform_edt(inside, sampling=scan.spacing)
     d, h, w = (int(index) for index in np.unravel_index(depth.argmax(), depth.shape))
     lesion = LesionParameters(
-        shape="ellipsoid",
-        source=source,
-        blend="alpha",
-        label="binary",
-        centre=(d, h, w),
-        radius_mm=min(18.0, float(depth.max())),
-        stretch=(1.0, 1.0, 1.0),
-        strength=0.8,
-        offset=(0, 0, 0),
+        shape="ellipsoid", source=source, blend="alpha", label="binary", centre=(d, h, w),
+        radius_mm=min(18.0, float(depth.max())), stretch=(1.0, 1.0, 1.0), strength=0.8, offset=(0, 0, 0),
         seed=1,
-    )
+    )  # fmt: skip
     planted = plant(scan, lesion)[0]
     if planted.lesion is None:
         raise AssertionError("a lesion was planted, but the scan has none")
@@ -279,20 +270,14 @@ def regrid(scan: Volume, grid: Grid) -> Volume:
         moved = np.eye(4)
         moved[0, 0] = moved[2, 2] = -1
         moved[0, 3], moved[2, 3] = scan.shape[0] - 1, scan.shape[2] - 1
-        return _moved(scan, lambda a: a[..., ::-1, :, ::-1], scan.affine @ moved)
+        data, affine = scan.data[..., ::-1, :, ::-1], scan.affine @ moved
+        return scan.moved(lambda array: array[::-1, :, ::-1], data=data, affine=affine)
     if grid == "permuted":
-        return _moved(scan, lambda a: np.moveaxis(a, -1, -3), scan.affine[:, [2, 0, 1, 3]])
+        data, affine = np.moveaxis(scan.data, -1, -3), scan.affine[:, [2, 0, 1, 3]]
+        return scan.moved(lambda array: np.moveaxis(array, -1, -3), data=data, affine=affine)
     if grid == "oblique":
         angle = np.deg2rad(17)
         turn = np.eye(4)
         turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
         return scan.with_(affine=turn @ scan.affine)
     return scan
-
-
-def _moved(scan: Volume, move: Callable[[Any], Any], affine: NDArray[np.float64]) -> Volume:
-    arrays = {
-        label: None if (array := getattr(scan, label)) is None else np.ascontiguousarray(move(array))
-        for label in ("data", "mask", "lesion")
-    }
-    return scan.with_(affine=affine, **arrays)

@@ -17,7 +17,7 @@ from aberra.detector import Detector
 from aberra.errors import AberraError, NotFittedError
 from aberra.method import Method
 from aberra.options import accepted
-from aberra.registry import GIVEN, build, lookup
+from aberra.registry import GIVEN, build, lookup, network_of
 from aberra.scores import SmoothedScore
 from aberra.testing.bench import QUICK, Grid, regrid
 
@@ -152,20 +152,8 @@ def unfitted(subject: Subject) -> None:
     network = build(
         "models", subject.method.model, channels=len(fitted.channels), dims=fitted.dims, size=fitted.size
     )
-    bare = Detector(
-        method=fitted.method,
-        recipe=fitted.recipe,
-        model=network,
-        channels=fitted.channels,
-        dims=fitted.dims,
-        size=fitted.size,
-    )
     with _refused(NotFittedError, "not fitted"):
-        bare.analyse(subject.scan)
-
-
-def _fits(subject: Subject) -> bool:
-    return issubclass(subject.model, Fits | FitsSamples)
+        fitted.with_(model=network).analyse(subject.scan)
 
 
 def use_changes_nothing(subject: Subject) -> None:
@@ -202,33 +190,26 @@ def arguments_round_trip(subject: Subject) -> None:
         "detector.toml holds another method",
     )
     given = {"channels": len(saved["channels"]), "size": saved["size"], "dims": saved["dims"]}
-    for kind, cls, config in (
-        ("models", subject.model, subject.method.model),
-        (
-            "scores",
-            subject.score,
-            {key: value for key, value in subject.method.score.items() if key != "smooth"},
-        ),
-        *(
-            ("restore", lookup("restore", each["name"]), each)
-            for each in [subject.method.score.get("restore")]
-            if each
-        ),
-    ):
-        known = given if kind == "models" else {}
+    score = {key: value for key, value in subject.method.score.items() if key != "smooth"}
+    parts = [("models", subject.model, subject.method.model), ("scores", subject.score, score)]
+    if restore := score.get("restore"):
+        parts.append(("restore", lookup("restore", restore["name"]), restore))
+    if hasattr(subject.model, "NETWORK"):
+        network = network_of(subject.model, subject.method.model.get("network"))
+        parts.append(("networks", lookup("networks", network["name"]), network))
+    for kind, cls, config in parts:
+        known = given if kind in ("models", "networks") else {}
         built = build(kind, config, **known)  # type: ignore[arg-type]
-        options = {key: default for key, (_, default) in accepted(cls).items() if _spelt(key, default)}
+        defaults = {key: default for key, (_, default) in accepted(cls).items() if key not in GIVEN}
+        options = {
+            key: default for key, default in defaults.items() if default is not None
+        }  # TOML has no None
         text = tomli_w.dumps(options | config)
         again = build(kind, tomllib.loads(text), **known)  # type: ignore[arg-type]
         _that(
             _plain(again) == _plain(built),
             f"{cls.__name__} is another one after its options went through TOML",
         )
-
-
-def _spelt(key: str, default: Any) -> bool:
-    """Whether an option has a default that TOML can hold."""
-    return key not in GIVEN and default is not None
 
 
 def _plain(part: Any) -> dict[str, Any]:
@@ -253,15 +234,11 @@ def two_channels(subject: Subject) -> None:
 
 def other_dimensions(subject: Subject) -> None:
     """A model that takes ``dims`` works on volumes if the method is of slices, and on slices if it is of volumes."""
-    other = 5 - subject.method.model.get("dims", 2)
-    settings: dict[str, Any] = {"model.dims": other, "prepare.size": 32, "training.batch_size": 2}
+    other = 5 - subject.method.prepare.get("dims", 2)
+    settings: dict[str, Any] = {"prepare.dims": other, "prepare.size": 32, "training.batch_size": 2}
     detector = subject.after(FEWEST, f"{other}-d", **settings)
     _that(detector.dims == other and len(detector.size) == other, f"a model of {detector.dims} dimensions")
     _on_grid(detector.analyse(subject.scan).map, subject.scan)
-
-
-def _takes_dims(subject: Subject) -> bool:
-    return "dims" in accepted(subject.model)
 
 
 def tuning_is_idempotent(subject: Subject) -> None:
@@ -296,30 +273,17 @@ def _tunes(subject: Subject) -> bool:
 
 
 APPLIES: dict[Callable[[Subject], None], Callable[[Subject], bool]] = {
-    unfitted: _fits,
-    other_dimensions: _takes_dims,
+    unfitted: lambda subject: issubclass(subject.model, Fits | FitsSamples),
+    other_dimensions: lambda subject: "dims" in accepted(subject.model),
     tuning_is_idempotent: _tunes,
 }
 """Checks that are of some methods only."""
 
 ALL: tuple[Callable[[Subject], None], ...] = (
-    same_seed_same_map,
-    saved_is_loaded,
-    map_on_the_scans_grid,
-    orientation,
-    batch_size,
-    batch_size_exact,
-    degenerate_scans,
-    lesion_is_local,
-    lesion_changes_its_slices,
-    case_score_rises,
-    unfitted,
-    use_changes_nothing,
-    arguments_round_trip,
-    two_channels,
-    other_dimensions,
-    tuning_is_idempotent,
-)
+    same_seed_same_map, saved_is_loaded, map_on_the_scans_grid, orientation, batch_size, batch_size_exact,
+    degenerate_scans, lesion_is_local, lesion_changes_its_slices, case_score_rises, unfitted,
+    use_changes_nothing, arguments_round_trip, two_channels, other_dimensions, tuning_is_idempotent,
+)  # fmt: skip
 
 
 def _that(holds: Any, message: str) -> None:

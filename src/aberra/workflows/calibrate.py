@@ -11,7 +11,6 @@ import numpy as np
 
 from aberra.capabilities import MapsProbability, Tunes
 from aberra.cohort import Cohort
-from aberra.cohort.groups import group_value
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
 from aberra.detector import Detector
@@ -21,6 +20,7 @@ from aberra.errors import CalibrationError, InputError
 from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
 from aberra.method import SUPERVISED, Method
+from aberra.metrics.voxel import VoxelHistogram
 from aberra.options import configured
 from aberra.output import claim
 from aberra.pretrained import shipped_detectors
@@ -91,7 +91,7 @@ def calibrate(
     wanted = list(channels) if channels else None
     chosen = _for_calibration(cohort)
     fresh, notes, lesion_free = _held_out(detector, chosen, wanted, str(cohort.source))
-    groups = [group_value(case, group_by) for case in fresh] if group_by else None
+    groups = [case.group(group_by) for case in fresh] if group_by else None
     if groups is not None and not any(groups):
         raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
     if out is not None:
@@ -102,17 +102,9 @@ def calibrate(
         diseased = [case for case in chosen if supervised and not lesion_free and not case.healthy]
         detector = tuned(detector, [*fresh, *_unseen(detector, diseased, wanted)], wanted)
     calibration = measure_calibration(
-        detector,
-        fresh,
-        wanted,
-        lesion_free=lesion_free,
-        groups=groups,
-        group_by=group_by or "",
-        notes=notes,
-        progress=progress,
-        failed=failed,
-        logs=logs,
-    )
+        detector, fresh, wanted, lesion_free=lesion_free, groups=groups, group_by=group_by or "", notes=notes,
+        progress=progress, failed=failed, logs=logs,
+    )  # fmt: skip
     if lesions:
         diseased = [case for case in chosen if case.lesion is not None]
         value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress, failed=failed, logs=logs)
@@ -265,19 +257,17 @@ def _best_dice(
     logs: Path | None,
 ) -> float:
     """Threshold of the best pooled Dice on cases with truth (Baur et al. 2021, arXiv 2004.03271)."""
-    lesion_voxels, all_voxels = ScoreHistogram(), ScoreHistogram()
+    histogram = VoxelHistogram()
     errors: dict[str, Exception] = {}
     for _, volume, analysis in _analyses(detector, cases, channels, "threshold", errors, progress=progress):
         truth = np.zeros(volume.shape, dtype=bool) if volume.lesion is None else volume.lesion
-        all_voxels.add(analysis.map[analysis.inside | truth])
-        lesion_voxels.add(analysis.map[truth])
+        judged = analysis.inside | truth
+        histogram.add(analysis.map[judged], truth[judged])
     failed.update({case: told(error, logs, case) for case, error in errors.items()})
-    if not lesion_voxels.total:
+    best = histogram.curve().best_threshold
+    if best is None:
         raise CalibrationError("--lesions: no case of the manifest has lesion voxels")
-    above = all_voxels.counts[::-1].cumsum()[::-1]
-    hits = lesion_voxels.counts[::-1].cumsum()[::-1]
-    dice = 2 * hits / np.maximum(above + lesion_voxels.total, 1)
-    return ScoreHistogram.edge(int(dice.argmax()))
+    return best
 
 
 def _analyses(

@@ -15,7 +15,7 @@ UNSEEN = 16
 PROFILES = ("ms", "tumour", "stroke")
 """Diseases whose lesions they get; the small detector of ``--from-scratch`` gets planted ones."""
 
-SCRATCH = {"cases": 44, "spacing": 3.0, "steps": 600, "size": 64, "width": 16}
+SCRATCH = {"cases": 44, "spacing": 3.0, "training.steps": 600, "prepare.size": 64, "model.network.width": 16}
 """``--from-scratch``: coarse phantoms and a short training that fit into ten minutes on two cores."""
 
 
@@ -45,23 +45,9 @@ def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:
     spacing = float(SCRATCH["spacing"]) if from_scratch else 1.5
     if from_scratch:
         console.rule("1 · healthy phantoms")
-        healthy = write_cohort(
-            out / "healthy",
-            cases=int(SCRATCH["cases"]),
-            lesions=0.0,
-            contrast="flair",
-            spacing=spacing,
-            seed=seed,
-        )
+        healthy = write_cohort(out / "healthy", cases=int(SCRATCH["cases"]), spacing=spacing, seed=seed)
         console.rule("2 · learn what healthy looks like")
-        method = Method.load(
-            "dae",
-            {
-                "model.width": SCRATCH["width"],
-                "training.steps": SCRATCH["steps"],
-                "prepare.size": SCRATCH["size"],
-            },
-        )
+        method = Method.load("dae", {key: value for key, value in SCRATCH.items() if "." in key})
         detector = Detector.fit(
             method, Cohort.read(healthy), out=out / "model", seed=seed, resume=True, progress=True
         )
@@ -73,14 +59,9 @@ def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:
         )
     console.rule("unseen cases, half of them with lesions")
     name = "unseen-coarse" if from_scratch else "unseen"
+    profiles = () if from_scratch else PROFILES
     manifest = write_cohort(
-        out / name,
-        cases=UNSEEN,
-        lesions=0.5,
-        contrast="flair",
-        spacing=spacing,
-        seed=seed + 1,
-        profiles=() if from_scratch else PROFILES,
+        out / name, cases=UNSEEN, lesions=0.5, spacing=spacing, seed=seed + 1, profiles=profiles
     )
     results = out / ("results-coarse" if from_scratch else "results")
     console.rule("detect")

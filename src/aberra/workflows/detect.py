@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aberra.cohort import Cohort
-from aberra.cohort.groups import group_value
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.console import bars
-from aberra.errors import AberraError, OutputError
+from aberra.errors import AberraError, OutputError, shortlist
 from aberra.failures import told
 from aberra.files import (
     config_hash,
+    csv_text,
     discard,
     locked,
     read_json,
@@ -108,14 +106,8 @@ def detect_cohort(
         except Exception as error:  # noqa: BLE001 - one case never ends a cohort
             summary.failed[case.case] = told(error)
     identity = config_hash([detector.identity["fingerprint"], detector.calibration.to_json(), chosen])
-    _claim(
-        out,
-        identity,
-        cohort,
-        keys,
-        about={"model": detector.identity, "protocol": chosen},
-        overwrite=overwrite,
-    )
+    about = {"model": detector.identity, "protocol": chosen}
+    _claim(out, identity, cohort, keys, about=about, overwrite=overwrite)
     write_json(out / "calibration.json", detector.calibration.to_json())
     with _watched(detector, len(cohort), progress=progress) as begin:
         for case in cohort:
@@ -153,13 +145,13 @@ def _claim(
     stale = [name for name, key in there.items() if key is not None and key != keys.get(name)]
     if others and overwrite and (left := [name for name in stale if name not in given]):
         raise OutputError(
-            f"{out}: has results of another model, calibration or threshold for cases that are not given now ({_listed(left)}); "
+            f"{out}: has results of another model, calibration or threshold for cases that are not given now ({shortlist(left)}); "
             "--overwrite redoes what is given, and never mixes: give all cases, or choose another --out"
         )
     claim(out, "results", identity=identity, other=OTHER, replace=overwrite, about=about)
     if stale and not overwrite:
         raise OutputError(
-            f"{out}: results of another input are there ({_listed(stale)}); choose another --out, or --overwrite"
+            f"{out}: results of another input are there ({shortlist(stale)}); choose another --out, or --overwrite"
         )
     with writing(out):
         for name in stale:
@@ -173,10 +165,6 @@ def _claim(
 def _cases(out: Path) -> list[str]:
     """Folders of cases in a folder of results."""
     return sorted(path.parent.name for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> None:
@@ -229,7 +217,7 @@ def _detect_case(
         volume,
         case=case.case,
         paths={name: str(case.channels[name]) for name in volume.channels},
-        group=group_value(case, by) if by else None,
+        group=case.group(by) if by else None,
         protocol=protocol,
     )
     content = case.content_hash(volume.channels)
@@ -274,7 +262,7 @@ def _row(folder: Path) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         reason = "failed: result.json is damaged; delete the folder and detect again"
-        return dict.fromkeys(COLUMNS, "") | {"case": folder.name, "warnings": reason}
+        return {"case": folder.name, "score": "", "warnings": reason}
 
 
 def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
@@ -288,11 +276,7 @@ def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
     rows.sort(key=lambda row: (row["score"] == "", -float(row["score"] or 0), row["case"]))
     paths = {case.case: ";".join(str(path) for path in case.channels.values()) for case in cohort}
     rows += [
-        dict.fromkeys(COLUMNS, "") | {"case": case, "path": paths[case], "warnings": f"failed: {reason}"}
+        {"case": case, "path": paths[case], "warnings": f"failed: {reason}"}
         for case, reason in failed.items()
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out / "scores.csv", text.getvalue())
+    write_text(out / "scores.csv", csv_text(COLUMNS, rows))

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from aberra.diffusion.guidance import guided
+from aberra.capabilities import HasGuides
+from aberra.diffusion.guidance import DISEASED, GUIDES, HEALTHY, guided
 from aberra.diffusion.samplers import coupled, ddim, dpm_solver
 from aberra.errors import ConfigError, MismatchError, unknown
 from aberra.files import atomic_path, write_json
-from aberra.models.guided_ddpm import DISEASED, GUIDES, HEALTHY, GuidedDDPM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,7 @@ def edit(
     slices that it touches are edited, else those with at least half of the fullest slice's foreground.
 
     Args:
-        detector: of a ``guided-ddpm`` with the guides that are asked for.
+        detector: whose model has the guides that are asked for, see :class:`aberra.capabilities.HasGuides` (``guided-ddpm``).
         volume: the scan, as read.
         aims: at least one.
         start: L, of the model's T steps.
@@ -162,15 +162,16 @@ def edit(
     from aberra.prepare import back
 
     model = detector.model
-    if not isinstance(model, GuidedDDPM):
+    if not isinstance(model, HasGuides):
         raise ConfigError(
             f"{detector.method.name}: has no guides to edit with; fit one, as in "
             '`aberra fit ddim-guided MANIFEST --set model.guides=\'["class", "area", "mask"]\'`'
         )
+    known = model.guide_names()
     for aim in aims:
-        if aim.guide not in model.guides:
+        if aim.guide not in known:
             raise ConfigError(
-                f"{detector.method.name}: has no guide '{aim.guide}', only {', '.join(model.guides)}; "
+                f"{detector.method.name}: has no guide '{aim.guide}', only {', '.join(known)}; "
                 "fit it with --set model.guides"
             )
     if not aims or len({aim.guide for aim in aims}) < len(aims):
@@ -183,7 +184,7 @@ def edit(
             f"the mask has shape {wanted.shape}, the scan {volume.shape}; draw it on the scan's grid"
         )
     prepared = detector.recipe(volume.with_(lesion=wanted))
-    inside = np.ones(prepared.shape, dtype=bool) if prepared.mask is None else prepared.mask
+    inside = prepared.judged
     drawn = None if wanted is None else np.asarray(prepared.lesion)
     chosen = _slices(inside, drawn) & inside
 
@@ -211,7 +212,7 @@ class _Path:
     """Edits a batch (B, C + 2, S) whose last channels are the mask asked for and the foreground, and remembers the checkers' answers."""
 
     def __init__(
-        self, model: GuidedDDPM, aims: Sequence[Aim], *, start: int, steps: int, sampler: str
+        self, model: HasGuides, aims: Sequence[Aim], *, start: int, steps: int, sampler: str
     ) -> None:
         self.model = model
         self.aims = aims
@@ -284,16 +285,7 @@ def _units(prepared: Volume, volume: Volume) -> NDArray[np.float32]:
     from aberra.prepare import back
 
     there = back(prepared.data, prepared, volume)
-    judged = (
-        back(
-            np.ones(prepared.shape, np.float32)
-            if prepared.mask is None
-            else prepared.mask.astype(np.float32),
-            prepared,
-            volume,
-        )
-        > 0.99
-    )
+    judged = back(prepared.judged.astype(np.float32), prepared, volume) > 0.99
     slopes = []
     for original, normalised in zip(volume.data, there, strict=True):
         a, b = normalised[judged], original[judged]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort.inputs import inputs_of, keep_out
+from aberra.diffusion.guidance import GUIDES
 from aberra.errors import ConfigError, OutputError, unknown
 from aberra.failures import refuse, told
 from aberra.files import config_hash, read_json, refuse_foreign
-from aberra.models.guided_ddpm import GUIDES
 from aberra.output import check_held, check_names, claim, kind_of
 from aberra.workflows.edit import Aim, edit, edited_file
 

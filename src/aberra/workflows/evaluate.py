@@ -11,13 +11,13 @@ import numpy as np
 
 from aberra.cohort import Cohort
 from aberra.detector.calibration import FIXED, GIVEN
-from aberra.errors import InputError, MismatchError
+from aberra.errors import InputError, MismatchError, shortlist
 from aberra.failures import refuse, told
-from aberra.files import read_json, reading, write_json, write_text
+from aberra.files import csv_text, read_json, reading, write_json, write_text
 from aberra.foreground import region
 from aberra.metrics import figures
 from aberra.metrics.paired import compare
-from aberra.metrics.tables import as_csv, as_markdown, rows_of, show
+from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
 from aberra.options import Within, configured, conforming
 from aberra.output import claim, expect_results
 from aberra.workflows.tally import Compared, Tally
@@ -82,9 +82,8 @@ def evaluate(
     missing = [case.case for case in cases if not (results / case.case / "result.json").is_file()]
     cases = [case for case in cases if case.case not in missing]
     if not cases or (missing and not allow_missing):
-        listed = ", ".join(missing[:10]) + (" ..." if len(missing) > 10 else "")
         raise InputError(
-            f"{results}: no result for {len(missing)} case(s): {listed}. Run `aberra detect`, or --allow-missing"
+            f"{results}: no result for {len(missing)} case(s): {shortlist(missing, 10)}. Run `aberra detect`, or --allow-missing"
         )
 
     expect_results(results, (case.case for case in cases))
@@ -116,7 +115,7 @@ def evaluate(
     content["figures"] = [] if not curves else _figures(folder, tally, content)
     rows = rows_of(content)
     write_json(folder / "metrics.json", content)
-    write_text(folder / "table.csv", as_csv(rows))
+    write_text(folder / "table.csv", csv_text(COLUMNS, rows))
     write_text(folder / "table.md", as_markdown(rows))
     if progress:
         show(content, rows, folder)

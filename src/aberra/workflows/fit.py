@@ -192,14 +192,13 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
     from aberra.prepare.plan import fit_shape
 
     wishes = checked_wishes(method.prepare)
-    model, options = named("models", method.model)
-    dims: int = options.get("dims", 2)
+    dims: int = wishes.pop("dims", 2)
     if measured.kind == "image" and dims == 3:
-        raise ConfigError("model.dims=3 needs volumes; this cohort is 2-D images. Use --set model.dims=2")
+        raise ConfigError("prepare.dims=3 needs volumes; this cohort is 2-D images. Use --set prepare.dims=2")
     if "steps" in wishes:
         size = wishes["size"]
         edges = (size,) * dims if isinstance(size, int) else tuple(size)
-        fit_shape(model, dims, edges)
+        fit_shape(named("models", method.model)[0], dims, edges)
         return list(wishes["steps"]), dims, edges
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])
@@ -225,10 +224,9 @@ def _channels(cohort: Cohort, channels: Sequence[str] | None) -> list[str]:
                 f"{cohort.source}: not every case has {', '.join(sorted(missing))}; columns: {', '.join(cohort.channel_names)}"
             )
         return list(channels)
-    complete = [name for name in cohort.channel_names if all(name in case.channels for case in cohort)]
-    if not complete:
+    if not cohort.common_channels:
         raise MismatchError(f"{cohort.source}: no channel that every case has; choose one with --channel")
-    return complete
+    return list(cohort.common_channels)
 
 
 def _usable(cohort: Cohort, split: str, *, lesion_free: bool) -> Cohort:
@@ -280,8 +278,8 @@ class _Labelled(Sequence["Volume"]):
         volume = self.prepared[index]
         if volume.lesion is not None:
             return volume
-        everywhere = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
-        return volume.with_(lesion=np.zeros_like(everywhere) if self.cases[index].healthy else everywhere)
+        healthy = self.cases[index].healthy
+        return volume.with_(lesion=np.zeros_like(volume.judged) if healthy else volume.judged)
 
 
 def _check_options(method: Method) -> None:
@@ -394,5 +392,4 @@ def _lesion_free_part(volume: Volume) -> Volume:
     """Take slices with lesion voxels out of the mask: what training by samples never draws, no other model may see."""
     if volume.lesion is None:
         return volume
-    mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
-    return volume.with_(mask=mask & ~volume.lesion.any(axis=(1, 2), keepdims=True))
+    return volume.with_(mask=volume.judged & ~volume.lesion.any(axis=(1, 2), keepdims=True))

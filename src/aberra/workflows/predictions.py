@@ -12,12 +12,12 @@ from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.detector.calibration import FIXED, GIVEN, Calibration
 from aberra.detector.postprocess import CaseScore, PostProcess
-from aberra.errors import InputError, MismatchError, OutputError
+from aberra.errors import InputError, MismatchError, OutputError, shortlist
 from aberra.failures import refuse
 from aberra.files import atomic_path, config_hash, is_empty, write_json
 from aberra.foreground import region
 from aberra.output import check_names, claim
-from aberra.result import Result
+from aberra.result import Result, grid_facts
 from aberra.workflows.detect import FILES, write_scores
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Case
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii", ".nii.gz")
+"""Of predictions; where there are both, the last counts."""
 
 
 def import_predictions(
@@ -68,54 +69,39 @@ def import_predictions(
 
     folder, out = Path(folder), Path(out)
     cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
-    if split:
-        cohort = cohort.select(split=split)
-    files = {case.case: _file(folder, case.case) for case in cohort}
-    missing = [name for name, path in files.items() if path is None]
-    if len(missing) == len(files) or (missing and not allow_missing):
-        listed = ", ".join(missing[:10]) + (" ..." if len(missing) > 10 else "")
+    cohort = cohort.select(split=split)
+    names = [case.case for case in cohort]
+    files = {name: path for name in names for end in SUFFIXES if (path := folder / f"{name}{end}").is_file()}
+    missing = [name for name in names if name not in files]
+    if not files or (missing and not allow_missing):
         raise InputError(
-            f"{folder}: no prediction for {len(missing)} case(s): {listed}; expected <case>.nii.gz, named as in the manifest's column "
+            f"{folder}: no prediction for {len(missing)} case(s): {shortlist(missing, 10)}; expected <case>.nii.gz, named as in the manifest's column "
             "'case'. To leave them out: --allow-missing"
         )
-    given = [path for path in files.values() if path is not None]
-    check_names((case.case for case in cohort), FILES)
-    keep_out(out, [*inputs_of(cohort), *given])
+    check_names(names, FILES)
+    keep_out(out, [*inputs_of(cohort), *files.values()])
     out = Path(os.path.realpath(out))
     if out.exists() and not (out.is_dir() and is_empty(out)):
         raise OutputError(f"{out}: the folder is not empty; choose another --out")
     protocol = FIXED if probabilities else GIVEN
     calibration = Calibration(
-        thresholds={protocol: 0.5},
-        scores=[],
-        scale={"low": 0.0, "high": 1.0},
-        n_cases=0,
-        n_voxels=0,
-        default=protocol,
-        notes=["imported predictions: nothing was calibrated"],
-    )
-    done = [case.case for case in cohort if files[case.case] is not None]
+        thresholds={protocol: 0.5}, scores=[], scale={"low": 0.0, "high": 1.0}, n_cases=0, n_voxels=0,
+        default=protocol, notes=["imported predictions: nothing was calibrated"],
+    )  # fmt: skip
+    chosen = [case for case in cohort if case.case in files]
     failed: dict[str, Exception] = {}
     with atomic_path(out) as temporary:
         claim(temporary, "results", identity=config_hash(["imported", str(folder.resolve()), protocol]))
-        for case in track(cohort, description="importing", disable=not progress):
-            path = files[case.case]
-            if path is not None:
-                try:
-                    _result(case, path, protocol, labels, folder.name).save(temporary / case.case)
-                except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
-                    failed[case.case] = error
+        for case in track(chosen, description="importing", disable=not progress):
+            try:
+                result = _result(case, files[case.case], protocol, labels, folder.name)
+                result.save(temporary / case.case)
+            except Exception as error:  # noqa: BLE001 - told below, with those of the other cases
+                failed[case.case] = error
         refuse(failed, "imported")
         write_json(temporary / "calibration.json", calibration.to_json())
         write_scores(temporary, cohort, {})
-    return done
-
-
-def _file(folder: Path, case: str) -> Path | None:
-    return next(
-        (path for suffix in SUFFIXES if (path := folder / f"{case}{suffix}").is_file()),
-        None,
-    )
+    return list(files)
 
 
 def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None, name: str) -> Result:
@@ -166,12 +152,6 @@ def _result(case: Case, path: Path, protocol: str, labels: Sequence[int] | None,
             *([note] if note else []),
         ],
         model={"name": name, "method": "imported", "fingerprint": "imported"},
-        input={
-            "sha256": case.content_hash([channel]),
-            "shape": list(scan.shape),
-            "affine": scan.affine.tolist(),
-            "spacing_mm": [round(step, 5) for step in scan.spacing],
-            "orientation": scan.orientation,
-        },
+        input={"sha256": case.content_hash([channel])} | grid_facts(scan),
         versions=versions(),
     )

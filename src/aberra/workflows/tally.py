@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.detector.calibration import FIXED
-from aberra.metrics.bootstrap import PatientBootstrap, bootstrap
-from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, realised_fpr
+from aberra.metrics.bootstrap import PatientBootstrap, with_intervals
+from aberra.metrics.case import LEVELS, auroc, average_precision, fpr_at_tpr, realised_fpr, resolved
 from aberra.metrics.kinds import KindOverlap
 from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.slices import SliceScores
@@ -74,6 +73,8 @@ class Tally:
     def __init__(self, calibration: dict[str, Any], *, replicates: int, seed: int, curves: bool) -> None:
         self.thresholds: dict[str, float] = calibration.get("thresholds", {})
         self.default: str | None = calibration.get("default")
+        self.calibrated = len(calibration.get("scores", []))
+        self.groups = {name: len(scores) for name, scores in calibration.get("groups", {}).items()}
         self.replicates = replicates
         self.seed = seed
         self.bootstrap = PatientBootstrap(replicates, seed)
@@ -153,9 +154,7 @@ class Tally:
         }
         at = {}
         for name, overlap in self.pooled.items():
-            own = [
-                row["dice"][name] for row in self.cases if row.get("dice") and row["dice"][name] is not None
-            ]
+            own = [dice for row in self.cases if (dice := row.get("dice", {}).get(name)) is not None]
             at[name] = {
                 "threshold": self.thresholds[name],
                 "dice": overlap.dice,
@@ -174,9 +173,7 @@ class Tally:
             "protocol": ", ".join(sorted({row["protocol"] for row in judged})),
             "cases": len(judged),
             "empty": sum(row["mask_empty"] for row in judged),
-            "empty_healthy": sum(
-                row["mask_empty"] for row in self.cases if row["label"] == 0 and "mask_empty" in row
-            ),
+            "empty_healthy": sum(row.get("mask_empty", False) for row in self.cases if row["label"] == 0),
         }
         for name in ("dice", "jaccard", "hd95_mm"):
             found[name] = self._mean(f"mask_{name}")["mean"]
@@ -200,27 +197,26 @@ class Tally:
         scores = np.array([row["score"] for row in self.cases], dtype=float)
         labels = np.array([row["label"] for row in self.cases], dtype=bool)
         patients = [row["patient"] for row in self.cases]
-        found: dict[str, Any] = {"healthy": int((~labels).sum()), "diseased": int(labels.sum())}
-        measures: dict[str, Callable[..., float | None]] = {
-            "auroc": auroc, "ap": average_precision, "fpr_at_95_tpr": fpr_at_tpr,
-        }  # fmt: skip
-        for name, measure in measures.items():
-            value = measure(scores, labels)
-            found[name] = value
-            if value is not None:
-                statistic = partial(_resampled, measure, scores, labels)
-                found[f"{name}_interval"] = bootstrap(
-                    statistic, patients, replicates=self.replicates, seed=self.seed
-                )
+        statistics: dict[str, Callable[[NDArray[np.int64]], float | None]] = {
+            "auroc": lambda drawn: auroc(scores[drawn], labels[drawn]),
+            "ap": lambda drawn: average_precision(scores[drawn], labels[drawn]),
+            "fpr_at_95_tpr": lambda drawn: fpr_at_tpr(scores[drawn], labels[drawn]),
+        }
+        found = {"healthy": int((~labels).sum()), "diseased": int(labels.sum())} | with_intervals(
+            statistics, patients, replicates=self.replicates, seed=self.seed
+        )
         healthy = [row for row in self.cases if row["label"] == 0 and row["p"] is not None]
-        found["false_positive_rate"] = realised_fpr([row["p"] for row in healthy]) if healthy else []
+        found["calibration_cases"] = self.calibrated
+        found["false_positive_rate"] = (
+            realised_fpr([row["p"] for row in healthy], self.calibrated) if healthy else []
+        )
+        found["unresolved"] = [level for level in LEVELS if healthy and not resolved(level, self.calibrated)]
         found["false_positive_rate_by_group"] = {
-            f"{column}={value}": realised_fpr(
-                [row["p"] for row in healthy if row["groups"].get(column) == value]
-            )
+            f"{column}={value}": realised_fpr(own, self.groups.get(value, self.calibrated))
             for column in ("site", "sex")
             for value in sorted({row["groups"].get(column, "") for row in healthy})
-            if value and sum(row["groups"].get(column) == value for row in healthy) >= MIN_GROUP
+            if value
+            and len(own := [row["p"] for row in healthy if row["groups"].get(column) == value]) >= MIN_GROUP
         }
         return found
 
@@ -231,13 +227,3 @@ def ladder(calibration: dict[str, Any]) -> list[float]:
     high = calibration.get("scale", {}).get("high", 1.0) * 2
     low = max(low, high / 1000)
     return [float(step) for step in np.geomspace(low, high, LADDER)]
-
-
-def _resampled(
-    measure: Callable[..., float | None],
-    scores: NDArray[np.float64],
-    labels: NDArray[np.bool],
-    drawn: NDArray[np.int64],
-) -> float | None:
-    """A case measure of the cases drawn."""
-    return measure(scores[drawn], labels[drawn])

@@ -7,12 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aberra.errors import InputError
+from aberra.errors import InputError, shortlist
 from aberra.files import reading
 from aberra.io.dicom.header import Header, is_dicom, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 HEAD = 352
@@ -24,8 +23,6 @@ HARMLESS = {"readme", "version", "changes", "changelog", "license", "lockfile", 
 """Names without suffix that lie beside slices and are none, whatever is in them."""
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-
-SHOWN = 5
 
 
 @dataclass
@@ -130,7 +127,7 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
     if found.broken:
         raise InputError(
             f"{folder}: {len(found.broken)} file(s) where slices are expected cannot be used: "
-            f"{_listed(f'{file.name}: {why}' for file, why in found.broken.items())}; copy the series again, "
+            f"{shortlist(f'{file.name}: {why}' for file, why in found.broken.items())}; copy the series again, "
             "or move what does not belong to it"
         )
     wanted = None if path.is_dir() else series_of(path)
@@ -145,13 +142,13 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
         raise InputError(f"{path}: DICOM files without images{why}; choose the folder of an image series")
     if cut:
         raise InputError(
-            f"{folder}: {len(cut)} file(s) are cut off before their pixels: {_listed(each.file.name for each in cut)}; "
+            f"{folder}: {len(cut)} file(s) are cut off before their pixels: {shortlist(each.file.name for each in cut)}; "
             "copy the series again"
         )
     _one_series(path, images)
     warnings = []
     if without:
-        names = _listed(f"{each.file.name} ({_class_of(each).name})" for each in without)
+        names = shortlist(f"{each.file.name} ({_class_of(each).name})" for each in without)
         warnings.append(f"{len(without)} DICOM object(s) without an image left out: {names}")
     return Series(images, warnings + _counted(images))
 
@@ -180,7 +177,7 @@ def _counted(images: list[Header]) -> list[str]:
             missing = sorted(set(range(begin, numbers[-1])).difference(numbers))
             notes.append(
                 f"the slices are numbered {numbers[0]} to {numbers[-1]}, but {absent} number(s) are not there "
-                f"({_listed(map(str, missing))}); are slices missing?"
+                f"({shortlist(map(str, missing))}); are slices missing?"
             )
     for name in ("ImagesInAcquisition", "NumberOfSlices"):
         told = {_whole(each, name) for each in images}
@@ -274,8 +271,3 @@ def _head(path: Path) -> bytes:
         raise OSError(0, "not a file")
     with path.open("rb") as file:
         return file.read(HEAD)
-
-
-def _listed(names: Iterable[Any]) -> str:
-    several = list(names)
-    return ", ".join(several[:SHOWN]) + (" ..." if len(several) > SHOWN else "")
