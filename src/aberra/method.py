@@ -84,6 +84,14 @@ class Method:
         case: keys of :class:`aberra.detector.postprocess.CaseScore`.
         tiny: section to what :meth:`at_test_size` changes in it.
         conformance: keys of :class:`Conformance`.
+
+    Examples:
+        >>> from aberra.method import Method
+        >>> method = Method.load("vae-restoration", {"training.steps": 600})
+        >>> method.model["name"], method.question, method.training["steps"]
+        ('vae', 'residual (restoration)', 600)
+        >>> method.learnt == Method.load("vae", {"training.steps": 600}).learnt
+        True
     """
 
     name: str

@@ -50,6 +50,11 @@ class CohortSpec:
             :class:`aberra.prepare.brain_mask.BrainMask`); without it every method finds its own, and all but the background is judged.
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
+
+    Examples:
+        >>> from aberra.benchmark.suite import CohortSpec
+        >>> CohortSpec(phantom={"cases": 8, "spacing": 6.0}).phantom["cases"]
+        8
     """
 
     phantom: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +79,11 @@ class Task:
         test: names of the cohorts with lesions.
         settings: for every method, over the suite's.
         compare: cohort to data set of the comparative study, whose order is compared with ours.
+
+    Examples:
+        >>> from aberra.benchmark.suite import Task
+        >>> Task(name="t1", train="healthy", validation="val", test=("ms",)).test
+        ('ms',)
     """
 
     name: str
@@ -99,6 +109,11 @@ class Entry:
         subjects: share of the training patients.
         sweep: the settings of this row that its neighbours vary, for the figure of a sweep.
         tasks: names of the tasks it runs in; all without.
+
+    Examples:
+        >>> from aberra.benchmark.suite import Entry
+        >>> Entry(label="dae, half of the patients", name="dae", subjects=0.5).subjects
+        0.5
     """
 
     label: str
@@ -132,6 +147,12 @@ class Suite:
         methods: the rows.
         metrics: columns of the tables in this order, named as in results.csv, which has all; the rows are in the order of AP whatever
             is shown.
+
+    Examples:
+        >>> from aberra.benchmark.suite import Suite
+        >>> suite = Suite.load("smoke")
+        >>> suite.tiny, [task.name for task in suite.tasks]
+        (True, ['phantom'])
     """
 
     name: str

@@ -44,6 +44,15 @@ class LesionParameters:
         factor: weight α of what is planted, in (0, 1]; 1 − α of the scan stays.
         scale: enlargement of a patch's tissue.
         gain: of a patch's intensity.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.synthesis import draw_lesion, plant
+        >>> scan = Volume(data=np.full((1, 24, 24, 24), 100.0), affine=np.eye(4))
+        >>> lesion = draw_lesion(scan, np.random.default_rng(0), sources=("hyper",))
+        >>> lesion.source, lesion.shape, bool(plant(scan, lesion)[0].data.max() > 100)
+        ('hyper', 'tube', True)
     """
 
     shape: str

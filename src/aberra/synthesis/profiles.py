@@ -86,6 +86,15 @@ class Lesion:
         wedge: half opening angle in degrees; 0 is none.
         foreign: another texture and no change of the mean.
         seed: of the fields.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.synthesis.contrast import draw_contrast
+        >>> from aberra.synthesis.profiles import draw_lesions
+        >>> rng = np.random.default_rng(0)
+        >>> lesions = draw_lesions("ms", draw_contrast("flair", rng), rng)
+        >>> lesions[0].profile, bool(lesions[0].step > 0)
+        ('ms', True)
     """
 
     profile: str

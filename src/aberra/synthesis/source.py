@@ -67,6 +67,13 @@ class HeadSource:
 
     Raises:
         ConfigError: no anatomy, unknown contrast or profile, or no weight above 0.
+
+    Examples:
+        >>> from aberra.synthesis.source import HeadSource
+        >>> drawn = dict(contrasts={"flair": 1}, profiles={"ms": 2, "healthy": 1})
+        >>> source = HeadSource(anatomies=("a.nii.gz",), **drawn)
+        >>> source.samples  # 8 patches of each of 6 images
+        48
     """
 
     anatomies: tuple[str, ...]
@@ -171,6 +178,12 @@ class Stream:
     Args:
         source: of the blocks; it is sent to the other process.
         ahead: blocks that are drawn ahead; 0 draws here, when one is asked for.
+
+    Examples:
+        >>> from aberra.synthesis.source import HeadSource, Stream
+        >>> source = HeadSource(anatomies=("a.nii.gz",), contrasts={"flair": 1}, profiles={"ms": 1})
+        >>> len(Stream(source, ahead=0))
+        48
     """
 
     def __init__(self, source: HeadSource, *, ahead: int = 2) -> None:

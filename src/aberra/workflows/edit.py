@@ -47,6 +47,13 @@ class Aim:
 
     Raises:
         ConfigError: a target that the guide does not know.
+
+    Examples:
+        >>> from aberra.workflows.edit import Aim
+        >>> Aim(guide="area", target=0.1).strength
+        1000.0
+        >>> Aim(guide="class", target="healthy", weight=50.0).strength
+        50.0
     """
 
     guide: str
@@ -77,6 +84,14 @@ class Edit:
         lesion: the mask that was asked for, shape (D, H, W); None without.
         attained: what the checkers, which never guide, say before and after; see :func:`edit`.
         source: hash of the scan's files; empty if unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.workflows.edit import Edit
+        >>> scan = Volume(data=np.arange(64.0).reshape(1, 4, 4, 4), affine=np.eye(4))
+        >>> Edit(scan=scan, difference=0 * scan.data).lesion is None
+        True
     """
 
     scan: Volume
