@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from table import save, show
 
+from aberra.batch import Batch
 from aberra.benchmark.machine import commit, machine
 from aberra.detector.windows import Runner
 from aberra.devices import choose_device
@@ -67,12 +68,10 @@ def plain_training(
     bf16 = torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda")
     started = perf_counter()
     for step in range(steps):
-        x, mask, *lesion = (part.to(device) for part in draw(step))
-        truth = {"lesion": lesion[0]} if lesion else {}
+        x, mask, *truth = (part.to(device) for part in draw(step))
+        x = x.contiguous(memory_format=torch.channels_last)
         with bf16:
-            loss = model.loss(x.contiguous(memory_format=torch.channels_last), mask, generator, **truth)[
-                "loss"
-            ]
+            loss = model.loss(Batch(x, mask, generator, *truth, step=step))["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from aberra.detector import Detector
 from aberra.errors import ConfigError
-from aberra.former import present_method, present_score
+from aberra.former import present_score, without_idle
 from aberra.method import Method
-from aberra.scores import SmoothedScore
+from aberra.registry import lookup
+from aberra.scores import SmoothedScore, check_pairing
 
 SCORES = [
     (
@@ -141,11 +143,68 @@ def test_method_files_and_settings_of_the_former_form_are_read(tmp_path):
 
 def test_a_saved_detectors_idle_options_are_left_out():
     gmvae = {"name": "gmvae", "network": "original", "bottleneck": "dense", "clusters": 3}
-    assert present_method({"model": gmvae, "title": "x"}) == {
+    assert without_idle({"model": gmvae, "title": "x"}) == {
         "model": {"name": "gmvae", "network": "original", "clusters": 3}, "title": "x"
     }  # fmt: skip
     fanogan = {"name": "fanogan", "encoder_loss": "izi", "kappa": 1.0}
-    assert present_method({"model": fanogan})["model"] == {"name": "fanogan", "encoder_loss": "izi"}
+    assert without_idle({"model": fanogan})["model"] == {"name": "fanogan", "encoder_loss": "izi"}
     for model in (gmvae | {"network": "unified"}, fanogan | {"encoder_loss": "izif"}, {"name": "vae"}):
-        assert present_method({"model": model})["model"] == model
-    assert present_method({"model": "damaged"}) == {"model": "damaged"}
+        assert without_idle({"model": model})["model"] == model
+    assert without_idle({"model": "damaged"}) == {"model": "damaged"}
+
+
+PDDPM = {"name": "patched-diffusion", "start": 500}
+MEAN_OF_DRAWS = {"name": "draws", "draws": 4, "average": True}
+USE = [
+    ("ddpm-segmenter", {"sampling_steps": 25, "sampler": "ddim"}, {"name": "segmentation"}, {"name": "segmentation", "steps": 25, "sampler": "ddim"}),
+    ("ddpm-segmenter", {}, {"name": "segmentation"}, {"name": "segmentation"}),
+    ("pddpm", {"start": 250}, {"name": "residual"}, {"name": "residual", "restore": PDDPM | {"start": 250}}),
+    ("pddpm", {}, {"name": "residual", "restore": {"name": "reconstruct"}}, {"name": "residual", "restore": PDDPM}),
+    ("disyre", {"severities": 6}, {"name": "residual"}, {"name": "residual", "restore": MEAN_OF_DRAWS | {"draws": 6}}),
+    ("disyre", {"severities": 6}, {"name": "residual", "restore": {"name": "draws", "draws": 4}}, {"name": "residual", "restore": {"name": "draws", "draws": 4}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "options", "score", "present"), USE)
+def test_settings_of_use_that_were_a_models_are_the_scores(model, options, score, present):
+    method = Method(name="old", model={"name": model, "timesteps": 50, **options}, score=score)
+    assert (method.model, method.score) == ({"name": model, "timesteps": 50}, present)
+    assert Method(**method.to_dict()) == method
+    check_pairing(lookup("models", model), SmoothedScore.of(method.score).score)
+
+
+def test_tests_of_a_former_method_file_are_read_too():
+    method = Method(
+        name="old", model={"name": "pddpm"}, score={"name": "residual"}, tiny={"model": {"start": 100}}
+    )
+    assert method.at_test_size().score["restore"] == PDDPM | {"start": 100}
+
+
+def test_a_former_setting_is_refused_with_its_present_name():
+    for name, key, now in (
+        ("pddpm", "start", "score.restore.start"),
+        ("disyre", "severities", "score.restore.draws"),
+        ("ddpm-segmentation", "sampling_steps", "score.steps"),
+        ("vae", "dims", "prepare.dims"),
+    ):
+        with pytest.raises(ConfigError, match=f"model.{key}: is {now} now"):
+            Method.load(name, {f"model.{key}": 3})
+
+
+def test_a_setting_of_use_asks_for_no_new_training():
+    for name, key in (("pddpm", "score.restore.start"), ("ddpm-segmentation", "score.steps")):
+        assert Method.load(name, {key: 7}).learnt == Method.load(name).learnt
+
+
+@pytest.mark.parametrize("prepare", [{}, {"size": 32}, {"dims": 2, "size": 32}])
+def test_dimensions_that_were_the_models_are_the_preparations(prepare):
+    method = Method(name="old", model={"name": "dae", "dims": 3}, score={"name": "residual"}, prepare=prepare)
+    assert method.model == {"name": "dae"}
+    assert method.prepare == prepare | {"dims": 3}
+
+
+def test_dimensions_of_a_shipped_detectors_model_are_read_as_the_preparations():
+    detector = Detector.load("flair")
+    assert "dims" not in detector.method.model
+    assert detector.method.prepare["dims"] == detector.dims == 3
+    assert detector.asking(Method.load("synthetic-lesions")).method.learnt == detector.method.learnt

@@ -166,7 +166,7 @@ def test_an_unknown_option_names_the_nearest(kind, name):
     ids=["training", "postprocess", "case", "prepare"],
 )
 def test_any_value_of_any_key_of_a_section_works_or_is_refused(make, target):
-    keys = {key: each for key, each in accepted(target).items() if key not in {"fingerprint", "dims"}}
+    keys = {key: each for key, each in accepted(target).items() if key != "fingerprint"}
     assert keys
     assert all(annotation is not Any for annotation, _ in keys.values())
     for key, (annotation, _) in keys.items():
@@ -234,6 +234,8 @@ def test_any_value_of_a_setting_is_refused_before_a_cohort_is_read(section):
         ({"prepare.steps": [], "prepare.size": 32, "prepare.normalise": "none"}, "[prepare] with its own steps"),
         ({"prepare.steps": [{"name": "orient"}]}, "needs size"),
         ({"model.size": [8, 8]}, "unknown option of vae: 'size'"),
+        ({"prepare.dims": 4}, "prepare.dims=4: expected 3 or less"),
+        ({"model.dims": 3}, "model.dims: is prepare.dims now"),
     ],
 )  # fmt: skip
 def test_messages_say_what_was_expected(setting, message):

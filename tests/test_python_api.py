@@ -163,7 +163,7 @@ def test_wrong_options_of_a_fit_are_refused_and_take_no_folder(folder, tmp_path,
     [
         {"model.widht": 8}, {"model.width": "abc"}, {"model.depth": 9}, {"training.stesp": 3}, {"score.compare.mode": "x"},
         {"postprocess.median": 4}, {"case.reduce": "x"}, {"prepare.size": "abc"}, {"prepare.size": 30},
-        {"model.name": "ead"}, {"score.name": "direct"}, {"model.dims": 4},
+        {"model.name": "ead"}, {"score.name": "direct"}, {"prepare.dims": 4},
     ],
 
 )  # fmt: skip

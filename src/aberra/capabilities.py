@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from torch import Generator, Tensor
+    from torch import Tensor
     from torch.nn import Parameter
 
+    from aberra.batch import Batch
     from aberra.detector.windows import Runner
+    from aberra.diffusion.samplers import Sampler
     from aberra.diffusion.schedule import Estimate, Schedule
     from aberra.volume import Volume
 
@@ -24,13 +26,11 @@ if TYPE_CHECKING:
 class Trains(Protocol):
     """Learns by gradient descent in :mod:`aberra.training`."""
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
-        """Loss of a healthy batch.
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss of a batch; the module is in training mode, in validation in evaluation mode.
 
         Args:
-            x: intensities, shape (B, C, S).
-            mask: foreground, shape (B, 1, S), float 0/1.
-            generator: the only source of randomness besides dropout, on ``x``'s device.
+            batch: samples, randomness, and how far the training is.
 
         Returns:
             Scalars; ``"loss"`` is minimised, the others are logged. In validation the first of ``"error"``, ``"reconstruction"`` and
@@ -43,7 +43,7 @@ class Trains(Protocol):
 class LearnsInTurns(Protocol):
     """Has players that learn against each other, or stages that follow one another (GANs).
 
-    Its ``loss`` takes a fourth argument, ``turn``: whose loss is asked for. Without it, it is what validation watches.
+    Its ``loss`` is that of the player named by ``batch.turn``; where that is empty, it is what validation watches.
     """
 
     def turns(self, progress: float) -> Sequence[str]:
@@ -62,7 +62,7 @@ class LearnsInTurns(Protocol):
 
 @runtime_checkable
 class LearnsFromLesions(Protocol):
-    """Learns from healthy and diseased samples; its ``loss`` takes their truth as keyword ``lesion``, shape (B, 1, S), float 0/1.
+    """Learns from healthy and diseased samples; its batches have their truth as ``lesion``, shape (B, 1, S), float 0/1.
 
     A model with the attribute ``kinds``, the label values of mask files that it tells apart, gets label values in ``lesion`` where
     there are any in ``kinds``; those it does not know are background to it.
@@ -75,9 +75,9 @@ class LearnsFromLesions(Protocol):
 
 @runtime_checkable
 class LearnsFromPlanted(Protocol):
-    """Learns from healthy samples into which lesions are planted as it goes; its ``loss`` takes their truth as ``lesion``, (B, 1, S).
+    """Learns from healthy samples into which lesions are planted as it goes; its batches have their truth as ``lesion``, (B, 1, S).
 
-    Where a task says ``before``, it takes the images before planting as ``healthy``, (B, C, S), too.
+    Where a task says ``before``, they have the images before planting as ``healthy``, (B, C, S), too.
     """
 
     def task(self) -> Mapping[str, Any]:
@@ -113,6 +113,15 @@ class Reconstructs(Protocol):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S), deterministic."""
+        ...
+
+
+@runtime_checkable
+class RestoresBoxes(Protocol):
+    """Takes noise out of one box of an image at a time, the rest of it in plain sight."""
+
+    def restore_boxes(self, x: Tensor, start: int) -> Tensor:
+        """The image with every box noised to step ``start`` and restored: (B, C, S) to (B, C, S)."""
         ...
 
 
@@ -231,6 +240,21 @@ class Segments(Protocol):
         Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers); a model without
         randomness yields the same map each time.
         """
+        ...
+
+
+@runtime_checkable
+class SegmentsInSteps(Protocol):
+    """Draws lesion masks out of noise."""
+
+    def process(self) -> Schedule:
+        """The schedule of the noise."""
+        ...
+
+    def segmentations(
+        self, x: Tensor, count: int, *, steps: int | None = None, sampler: Sampler = "ddpm"
+    ) -> Iterator[Tensor]:
+        """As of :class:`Segments`, each in ``steps`` calls of the network, at most T; None is T."""
         ...
 
 

@@ -5,12 +5,21 @@ table ``restore`` and a table ``compare``. Files of either form are read; only t
 
     {name = "restoration", tv = 0.3, mode = "positive"}
     {name = "residual", restore = {name = "restoration", tv = 0.3}, compare = {mode = "positive"}}
+
+What a model is only asked with (steps of a sampler, where to start, how many severities) were options of three models. Now they are the
+score's, so that changing one asks for no new training. Whether slices or volumes are looked at (``dims``) was an option of the model, too,
+and is one of the preparation.
+
+Method files and saved detectors are read as they were written; a setting of a user's (``--set``) is refused with the name that it has now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 RESTORATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "monte-carlo": ("draws", {}),
@@ -40,8 +49,69 @@ IDLE = (
 """Model, its settings, and an option that does nothing with them: set beside them it was ignored once, and is refused now."""
 
 
-def present_method(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The method of a saved detector without options that did nothing. Its score is seen to by :class:`aberra.method.Method`."""
+BUFFERS = ("updates",)
+"""State of models that is none any more: the VAE counted its training steps, which are the training's now."""
+
+USE: dict[str, dict[str, str]] = {
+    "ddpm-segmenter": {"sampling_steps": "score.steps", "sampler": "score.sampler"},
+    "pddpm": {"start": "score.restore.start"},
+    "disyre": {"severities": "score.restore.draws"},
+}
+"""Model, and its options that are settings of its use, to where they are now."""
+
+RECONSTRUCTED: dict[str, dict[str, Any]] = {
+    "pddpm": {"name": "patched-diffusion", "start": 500},
+    "disyre": {"name": "draws", "draws": 4, "average": True},
+}
+"""Models that reconstructed by such settings, to the restoration that does it now."""
+
+
+def successor(model: object, option: str) -> str | None:
+    """Where a former option of a model is now; None for what never was one, or still is."""
+    if option == "dims":
+        return "prepare.dims"
+    return USE.get(model, {}).get(option) if isinstance(model, str) else None
+
+
+def present_method(sections: Mapping[str, Any], model: object) -> dict[str, Any]:
+    """Sections of a method, or of changes to one, in the present form.
+
+    Args:
+        sections: name to table; others than ``model``, ``prepare``, ``score`` and ``case`` stay as they are.
+        model: name of the model.
+    """
+    present = dict(sections)
+    if isinstance(present.get("case", {}).get("score"), Mapping):
+        present["case"] = present["case"] | {"score": present_score(present["case"]["score"])}
+    options, score = dict(present.get("model", {})), present_score(present.get("score", {}))
+    if "dims" in options:
+        present["prepare"] = dict(present.get("prepare", {})) | {"dims": options.pop("dims")}
+    moved = {
+        key.rpartition(".")[2]: options.pop(option)
+        for option in list(options)
+        if (key := successor(model, option)) is not None
+    }
+    asks, restore = score.get("name"), score.get("restore", {})
+    if model == "ddpm-segmenter":
+        score = moved | score if asks in (None, "segmentation") else score
+    elif model in RECONSTRUCTED and isinstance(restore, Mapping):
+        if asks in ("residual", "combi") and restore.get("name", "reconstruct") == "reconstruct":
+            score["restore"] = RECONSTRUCTED[str(model)] | moved
+        elif asks is None and moved:
+            score["restore"] = moved | dict(restore)
+    return present | {
+        key: table for key, table in (("model", options), ("score", score)) if key in present or table
+    }
+
+
+def present_weights(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Saved tensors of a model without those that it had once."""
+    former = set(BUFFERS) - model.state_dict().keys()
+    return {name: tensor for name, tensor in tensors.items() if name not in former}
+
+
+def without_idle(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The method of a saved detector without options that did nothing."""
     model = config.get("model")
     if not isinstance(model, Mapping):
         return dict(config)

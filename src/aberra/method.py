@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from aberra.errors import ConfigError, expect_known, unknown
 from aberra.files import read_toml
-from aberra.former import present_score
+from aberra.former import present_method, present_score, successor
 from aberra.options import checked, complete, conforming
 
 SUPERVISED = ("labels", "masks")
@@ -80,7 +80,7 @@ class Method:
         training: keys of :class:`aberra.training.TrainingConfig`.
         score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
         postprocess: keys of :class:`aberra.detector.postprocess.PostProcess`.
-        prepare: ``steps`` (a whole recipe) or wishes for :func:`aberra.prepare.plan`.
+        prepare: ``dims``, and ``steps`` (a whole recipe) with ``size`` or wishes for :func:`aberra.prepare.plan`.
         case: keys of :class:`aberra.detector.postprocess.CaseScore`.
         tiny: section to what :meth:`at_test_size` changes in it.
         conformance: keys of :class:`Conformance`.
@@ -107,9 +107,13 @@ class Method:
     conformance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "score", present_score(self.score))
-        if isinstance(self.case.get("score"), dict):
-            object.__setattr__(self, "case", self.case | {"score": present_score(self.case["score"])})
+        name = self.model.get("name")
+        model = (
+            name if isinstance(name, str) else ""
+        )  # what it is instead is refused where the model is built
+        present = present_method({section: getattr(self, section) for section in SECTIONS}, model)
+        for section, table in {**present, "tiny": present_method(self.tiny, model)}.items():
+            object.__setattr__(self, section, table)
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Method:
@@ -147,13 +151,15 @@ class Method:
         """Return a copy with dotted keys set.
 
         Raises:
-            ConfigError: a key does not begin with a section.
+            ConfigError: a key does not begin with a section, or is of an earlier version.
         """
         content = self.to_dict()
         for key, value in overrides.items():
             section, *path = key.split(".")
             if section not in SECTIONS or not all(path) or not path:
                 raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
+            if section == "model" and (now := successor(self.model.get("name"), path[0])):
+                raise ConfigError(f"{key}: is {now} now")
             content[section] = _with(content[section], path, value)
         return type(self)(**content)
 

@@ -31,7 +31,7 @@ SECTIONS: dict[Kind, str] = {
 }
 """Where a method file has them."""
 
-GIVEN = ("channels", "size")
+GIVEN = ("channels", "dims", "size")
 """Arguments of models that the cohort and ``[prepare]`` decide."""
 
 

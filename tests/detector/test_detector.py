@@ -8,11 +8,14 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import binary_dilation
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
+from aberra.detector.weights import WEIGHTS
 from aberra.errors import CalibrationError, ConfigError, OutputError, PairingError
+from aberra.files import file_hash
 from aberra.method import Method
 from aberra.pretrained import shipped_detectors
 from aberra.synthesis import draw_phantom, render, write_cohort
@@ -109,6 +112,18 @@ def test_saving_returns_the_detector_that_lies_there(fitted, tmp_path):
     assert (saved.folder, detector.folder) == (tmp_path / "copy", fitted[0])
     assert saved.identity == Detector.load(tmp_path / "copy").identity
     assert saved.identity["name"] == "copy"
+
+
+def test_weights_that_once_counted_the_steps_of_training_are_read(fitted, tmp_path):
+    folder = Detector.load(fitted[0]).save(tmp_path / "former").folder
+    weights = load_file(folder / WEIGHTS)
+    save_file(weights | {"updates": torch.tensor(10)}, folder / WEIGHTS)
+    text, now = (folder / "detector.toml").read_text(), file_hash(folder / WEIGHTS)
+    (folder / "detector.toml").write_text(text.replace(file_hash(fitted[0] / WEIGHTS), now))
+    assert now in (folder / "detector.toml").read_text()
+    read = Detector.load(folder).model.state_dict()
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in weights.items())
 
 
 @pytest.mark.parametrize("name", sorted(shipped_detectors()))

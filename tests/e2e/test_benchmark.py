@@ -24,7 +24,7 @@ def test_every_method_of_the_catalogue_trains_and_is_tabulated_on_the_smoke_suit
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     measured = {row["method"] for row in rows if row["metric"] == "AP" and row["cohort"] == "lesions"}
     assert measured == set(catalogue())
-    assert {row["metric"] for row in rows if row["cohort"] == "healthy"} >= {"healthy FPR", "l1-RE_N"}
+    assert {row["metric"] for row in rows if row["cohort"] == "healthy"} >= {"l1-RE_N"}
     page = (out / "tables" / "index.html").read_text()
     assert all(f">{name}<" in page for name in catalogue())
     assert (out / "figures" / "ap-phantom.png").stat().st_size > 10_000

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.aae import AAE
 
@@ -15,7 +16,7 @@ def _model(**options):
 
 
 def _loss(model, x, turn=""):
-    return model.loss(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn)
+    return model.loss(Batch(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn=turn))
 
 
 @pytest.mark.parametrize(("reconstruction", "power"), [("l1", 1), ("l2", 2)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.anovaegan import AnoVAEGAN
 from aberra.models.vae import VAE
@@ -17,7 +18,7 @@ def _model(**options):
 
 
 def _loss(model, x, turn=""):
-    return model.loss(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn)
+    return model.loss(Batch(x, torch.ones_like(x[:, :1]), torch.Generator().manual_seed(0), turn=turn))
 
 
 def _reconstruction(model, x):
@@ -30,7 +31,7 @@ def _reconstruction(model, x):
 def test_the_vaes_turn_and_validation_are_the_vaes_loss():
     model = _model(kl_weight=0.3)
     x = torch.rand(3, 1, 32, 32)
-    expected = VAE.loss(model, x, x, torch.Generator().manual_seed(0))
+    expected = VAE.loss(model, Batch(x, x, torch.Generator().manual_seed(0)))
     assert _loss(model, x) == _loss(model, x, "vae") == expected
     torch.testing.assert_close(expected["reconstruction"], (x - _reconstruction(model, x)).abs().sum() / 3)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.cevae import CeVAE
 from aberra.models.vae import VAE, kl_to_standard_normal
@@ -32,7 +33,7 @@ def _seeded():
 def test_factor_zero_is_twice_the_vae(options):
     context, plain = _pair(factor=0.0, **options)
     x, mask = _batch()
-    found, expected = context.loss(x, mask, _seeded()), plain.loss(x, mask, _seeded())
+    found, expected = context.loss(Batch(x, mask, _seeded())), plain.loss(Batch(x, mask, _seeded()))
     torch.testing.assert_close(found["loss"], 2 * expected["loss"])
     torch.testing.assert_close(found["reconstruction"], 2 * expected["reconstruction"])
     torch.testing.assert_close(found["kl"], expected["kl"])
@@ -41,7 +42,7 @@ def test_factor_zero_is_twice_the_vae(options):
 def test_factor_one_is_a_context_encoder():
     model, _ = _pair(factor=1.0)
     x, mask = _batch()
-    found = model.loss(x, mask, _seeded())
+    found = model.loss(Batch(x, mask, _seeded()))
     found["loss"].backward()
     assert all(not weight.grad.any() for weight in model.log_variance.parameters())
     assert any(weight.grad.any() for weight in model.mean.parameters())
@@ -52,12 +53,12 @@ def test_half_is_the_papers_sum_and_the_context_branch_adds_no_kl():
     model, plain = _pair()
     x, mask = _batch()
     generator = _seeded()
-    vae = plain.loss(x, mask, generator)
+    vae = plain.loss(Batch(x, mask, generator))
     seen = model.noise(x, mask, generator)  # what is drawn after the posterior's noise
     assert (seen != x).any()
     context = (x - plain.decode(plain.encode(seen)[0])).abs().sum() / 3
 
-    found = model.loss(x, mask, _seeded())
+    found = model.loss(Batch(x, mask, _seeded()))
 
     torch.testing.assert_close(found["context"], context)
     torch.testing.assert_close(found["loss"], vae["reconstruction"] + vae["kl"] + context)
@@ -69,16 +70,16 @@ def test_validation_sees_whole_images():
     model.eval()
     x, mask = _batch()
     expected = (x - model.reconstruct(x)).abs().sum() / 3
-    torch.testing.assert_close(model.loss(x, mask, _seeded())["context"], expected)
+    torch.testing.assert_close(model.loss(Batch(x, mask, _seeded()))["context"], expected)
 
 
 def test_the_masked_loss_masks_both_branches():
     model, _ = _pair(masked=True)
     x, mask = _batch()
-    before = model.loss(x, mask, _seeded())
+    before = model.loss(Batch(x, mask, _seeded()))
     decode = model.decode
     model.decode = lambda z: decode(z) + 100 * (1 - mask)
-    after = model.loss(x, mask, _seeded())
+    after = model.loss(Batch(x, mask, _seeded()))
     torch.testing.assert_close(after["reconstruction"], before["reconstruction"])
 
 
@@ -96,7 +97,7 @@ def test_it_answers_what_a_vae_answers_and_draws_zimmerers_noise_in_three_dimens
         largest=0.5,
     )
     x = torch.rand(2, 2, 16, 32, 16)
-    assert model.loss(x, torch.ones(2, 1, 16, 32, 16), _seeded())["loss"].isfinite()
+    assert model.loss(Batch(x, torch.ones(2, 1, 16, 32, 16), _seeded()))["loss"].isfinite()
     model.eval()
     assert model.reconstruct(x).shape == x.shape
     assert len(list(model.sample_reconstructions(x, 2))) == 2

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.constrained_ae import ConstrainedAE
 
@@ -14,7 +15,7 @@ def _model(**options):
 
 
 def _loss(model, x):
-    return model.loss(x, torch.ones_like(x), torch.Generator())
+    return model.loss(Batch(x, torch.ones_like(x), torch.Generator()))
 
 
 @pytest.mark.parametrize("reconstruction", ["l1", "l2"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.ae import AE
 from aberra.models.context_ae import ContextAE
@@ -120,7 +121,7 @@ def test_target_is_the_whole_image_and_input_the_masked_one(dims, size):
     restored = {}
     model.decoder.register_forward_hook(lambda _, __, out: restored.update(x=out))
 
-    loss = model.loss(x, mask, _seeded())
+    loss = model.loss(Batch(x, mask, _seeded()))
 
     assert torch.equal(seen["x"], model.noise(x, mask, _seeded()))
     torch.testing.assert_close(loss["loss"], (restored["x"] - x).abs().sum() / 3)
@@ -132,8 +133,10 @@ def test_without_training_it_is_the_autoencoder():
     plain = AE(channels=1, size=(32, 32), width=4, latent=8).eval()
     plain.load_state_dict(context.state_dict())
     x = torch.rand(3, 1, 32, 32)
-    expected = plain.loss(x, torch.ones_like(x), _seeded())["loss"]
-    torch.testing.assert_close(context.loss(x, torch.ones_like(x), _seeded())["reconstruction"], expected)
+    expected = plain.loss(Batch(x, torch.ones_like(x), _seeded()))["loss"]
+    torch.testing.assert_close(
+        context.loss(Batch(x, torch.ones_like(x), _seeded()))["reconstruction"], expected
+    )
     torch.testing.assert_close(context.reconstruct(x), plain.reconstruct(x))
 
 

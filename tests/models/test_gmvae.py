@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.gmvae import GMVAE
 from aberra.models.vae import kl_to_standard_normal
@@ -111,7 +112,7 @@ def test_the_floor_acts_location_by_location_in_training_only():
     x = torch.rand(2, 1, 32, 32)
     locations = model.encode(x)[0][0, 0].numel()
     assert locations == 64 // 4
-    found = model.loss(x, torch.ones_like(x), _seeded())
+    found = model.loss(Batch(x, torch.ones_like(x), _seeded()))
     torch.testing.assert_close(found["kl_c"], torch.tensor(float(locations)))
     z, w = model._posteriors(x)
     unclamped = model._divergences(z, w, z[0], w[0], floor=0.0)
@@ -123,7 +124,7 @@ def test_the_floor_acts_location_by_location_in_training_only():
 def test_loss_is_the_sum_of_its_terms(kind):
     model = _model(kind, cluster_floor=0.3).eval()
     x = torch.rand(3, 1, 32, 32)
-    found = model.loss(x, torch.ones_like(x), _seeded())
+    found = model.loss(Batch(x, torch.ones_like(x), _seeded()))
     parts = found["reconstruction"] + found["kl_z"] + found["kl_w"] + found["kl_c"]
     torch.testing.assert_close(found["loss"], parts)
     # the same noise by hand: z first, then w
@@ -143,7 +144,7 @@ def test_the_decoder_is_fed_the_sampled_z(kind):
     x = torch.rand(2, 1, 32, 32)
     seen = []
     model.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    model.loss(x, torch.ones_like(x), _seeded())
+    model.loss(Batch(x, torch.ones_like(x), _seeded()))
     mean, log_variance = model.encode(x)
     z = mean + torch.randn(mean.shape, generator=_seeded()) * (0.5 * log_variance).exp()
     torch.testing.assert_close(seen[0], z)
@@ -190,7 +191,7 @@ def test_elbo_terms_are_non_negative_and_their_gradient_is_the_finite_difference
 def test_shapes_in_two_and_three_dimensions(kind, dims, size):
     model = _model(kind, channels=2, dims=dims, size=size)
     x = torch.rand(2, 2, *size)
-    losses = model.loss(x, torch.ones(2, 1, *size), _seeded())
+    losses = model.loss(Batch(x, torch.ones(2, 1, *size), _seeded()))
     losses["loss"].backward()
     assert all(weight.grad is not None for weight in model.parameters())
     assert model.reconstruct(x).shape == x.shape

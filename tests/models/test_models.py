@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError, MismatchError
 from aberra.models.ae import AE
 from aberra.models.dae import DAE
@@ -54,7 +55,7 @@ def test_shapes_in_two_and_three_dimensions(cls, dims, size):
     model = cls(channels=2, dims=dims, size=size, **options).eval()
     x = torch.rand(3, 2, *size)
     assert model.reconstruct(x).shape == x.shape
-    losses = model.loss(x, torch.ones(3, 1, *size), torch.Generator().manual_seed(0))
+    losses = model.loss(Batch(x, torch.ones(3, 1, *size), torch.Generator().manual_seed(0)))
     assert losses["loss"].ndim == 0
 
 
@@ -62,7 +63,7 @@ def test_losses_are_sums_over_pixels_and_means_over_the_batch():
     model = AE(channels=1, size=(32, 32), width=4, latent=8).eval()
     x = torch.rand(4, 1, 32, 32)
     expected = (model.reconstruct(x) - x).abs().sum() / 4
-    torch.testing.assert_close(model.loss(x, x, torch.Generator())["loss"], expected)
+    torch.testing.assert_close(model.loss(Batch(x, x, torch.Generator()))["loss"], expected)
 
 
 def test_kl_matches_its_closed_form():
@@ -92,7 +93,7 @@ def test_dae_noise_is_coarse_zero_mean_and_only_in_the_foreground():
     model.net.register_forward_pre_hook(lambda _, arguments: seen.update(x=arguments[0]))
     mask = torch.zeros(64, 1, 64, 64)
     mask[..., 20:40] = 1
-    model.loss(x, mask, torch.Generator().manual_seed(0))
+    model.loss(Batch(x, mask, torch.Generator().manual_seed(0)))
     assert (seen["x"][..., :20] == 0).all()
     assert (seen["x"][..., 20:40] != 0).any()
 

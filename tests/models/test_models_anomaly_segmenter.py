@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.capabilities import LearnsFromLesions, LearnsFromPlanted, Segments, Trains
 from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
@@ -42,7 +43,7 @@ def test_it_learns_which_way_a_voxel_departs():
                 low = torch.randint(0, 10, (3,), generator=generator).tolist()
                 image[(0, *(slice(i, i + 5) for i in low))] = value
         x = 0.1 * torch.randn(mask.shape, generator=generator) + (lesion == 1).float() - (lesion == 2).float()
-        losses = model.loss(x, mask, generator, lesion=lesion)
+        losses = model.loss(Batch(x, mask, generator, lesion=lesion))
         optimiser.zero_grad()
         losses["loss"].backward()
         optimiser.step()
@@ -60,7 +61,8 @@ def test_voxels_outside_the_mask_do_not_count():
     one, other = torch.zeros_like(mask), torch.zeros_like(mask)
     other[..., 8:] = 1
     losses = [
-        float(model.loss(x, mask, torch.Generator(), lesion=each)["loss"].detach()) for each in (one, other)
+        float(model.loss(Batch(x, mask, torch.Generator(), lesion=each))["loss"].detach())
+        for each in (one, other)
     ]
     assert losses[0] == losses[1]
 
@@ -102,7 +104,7 @@ def test_soft_truth_is_learnt_by_binary_cross_entropy_of_the_foreground(label):
     model = _model(dims=2, size=(16, 16), label=label, channels=2)
     x, mask, lesion = _batch(2)
     mask[..., 12:] = 0
-    found = float(model.loss(x, mask, torch.Generator(), lesion=lesion)["loss"].detach())
+    found = float(model.loss(Batch(x, mask, torch.Generator(), lesion=lesion))["loss"].detach())
     p = next(model.segmentations(x, 1)).detach()
     assert p.shape == lesion.shape
     assert model.kinds == ()
@@ -114,7 +116,7 @@ def test_binary_truth_has_the_loss_of_one_class():
     model = _model(dims=2, size=(16, 16), label="binary", weight=0.3, dice=0.2)
     x, mask, lesion = _batch()
     lesion = (lesion > 0).float()
-    losses = model.loss(x, mask, torch.Generator(), lesion=lesion)
+    losses = model.loss(Batch(x, mask, torch.Generator(), lesion=lesion))
     p = next(model.segmentations(x, 1))
     error = -(lesion * p.log() + (1 - lesion) * (1 - p).log())
     healthy = error[lesion == 0].view(4, -1).mean(dim=1).mean()
@@ -130,12 +132,12 @@ def test_validation_watches_average_precision():
     model = _model(dims=2, size=(16, 16), label="weight")
     x, mask, lesion = _batch()
     mask[:, :, :2] = 0
-    assert "error" not in model.loss(x, mask, torch.Generator(), lesion=lesion)
-    losses = model.eval().loss(x, mask, torch.Generator(), lesion=lesion)
+    assert "error" not in model.loss(Batch(x, mask, torch.Generator(), lesion=lesion))
+    losses = model.eval().loss(Batch(x, mask, torch.Generator(), lesion=lesion))
     p = next(model.segmentations(x, 1)).detach()
     expected = average_precision_score((lesion > 0)[mask > 0], p[mask > 0])
     assert float(losses["error"]) == pytest.approx(1 - expected, abs=1e-6)
-    nothing = model.loss(x, mask, torch.Generator(), lesion=torch.zeros_like(lesion))
+    nothing = model.loss(Batch(x, mask, torch.Generator(), lesion=torch.zeros_like(lesion)))
     assert float(nothing["error"]) == 0
 
 
@@ -157,7 +159,7 @@ def test_a_second_head_learns_the_image_without_lesions(dims):
     mask, lesion = torch.ones(2, 1, *(16,) * dims), torch.zeros(2, 1, *(16,) * dims)
     lesion[..., 4:9] = 1
     x = healthy + 0.5 * lesion
-    losses = model.loss(x, mask, generator, lesion=lesion, healthy=healthy)
+    losses = model.loss(Batch(x, mask, generator, lesion=lesion, healthy=healthy))
     error = (model.restored(x) - healthy).abs() * (1 + lesion)
     torch.testing.assert_close(losses["restored"], error.mean())
     torch.testing.assert_close(
@@ -165,7 +167,7 @@ def test_a_second_head_learns_the_image_without_lesions(dims):
     )
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(60):
-        losses = model.loss(x, mask, generator, lesion=lesion, healthy=healthy)
+        losses = model.loss(Batch(x, mask, generator, lesion=lesion, healthy=healthy))
         optimiser.zero_grad()
         losses["loss"].backward()
         optimiser.step()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM
 from aberra.models.guided_ddpm import GuidedDDPM, area
@@ -26,7 +27,7 @@ def _batch():
 def test_a_loss_for_every_prediction(predicts, learned):
     model = DDPM(predicts=predicts, learned_variance=learned, **TINY)
     x, mask, _ = _batch()
-    losses = model.loss(x, mask, _generator())
+    losses = model.loss(Batch(x, mask, _generator()))
     assert torch.isfinite(losses["loss"])
     assert ("bound" in losses) == learned
     found = model.eval().denoise(x, 500)
@@ -39,7 +40,7 @@ def test_a_loss_for_every_prediction(predicts, learned):
 def test_the_bound_does_not_move_the_mean():
     model = DDPM(learned_variance=True, **TINY)
     x, mask, _ = _batch()
-    model.loss(x, mask, _generator())["bound"].backward()
+    model.loss(Batch(x, mask, _generator()))["bound"].backward()
     mean, spread = model.net.last.bias.grad.chunk(2)
     assert float(mean.abs().sum()) == 0
     assert float(spread.abs().sum()) > 0
@@ -50,13 +51,13 @@ def test_learning_lowers_the_loss():
     model = DDPM(**TINY)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     x, mask, _ = _batch()
-    first = float(model.loss(x, mask, _generator())["loss"].detach())
+    first = float(model.loss(Batch(x, mask, _generator()))["loss"].detach())
     generator = torch.Generator().manual_seed(1)
     for _ in range(60):
         optimizer.zero_grad()
-        model.loss(x, mask, generator)["loss"].backward()
+        model.loss(Batch(x, mask, generator))["loss"].backward()
         optimizer.step()
-    assert float(model.loss(x, mask, _generator())["loss"].detach()) < 0.7 * first
+    assert float(model.loss(Batch(x, mask, _generator()))["loss"].detach()) < 0.7 * first
 
 
 def test_each_turn_moves_its_own_network_only_and_together_they_are_all():
@@ -68,11 +69,11 @@ def test_each_turn_moves_its_own_network_only_and_together_they_are_all():
     assert sorted(everyone) == sorted(id(weight) for weight in model.parameters())
     for turn, weights in players.items():
         model.zero_grad()
-        model.loss(x, mask, _generator(), turn, lesion=lesion)["loss"].backward()
+        model.loss(Batch(x, mask, _generator(), turn=turn, lesion=lesion))["loss"].backward()
         own = {id(weight) for weight in weights}
         assert all(weight.grad is None for weight in model.parameters() if id(weight) not in own)
         assert any(weight.grad is not None for weight in weights)
-    total = model.loss(x, mask, _generator(), lesion=lesion)["loss"]
+    total = model.loss(Batch(x, mask, _generator(), lesion=lesion))["loss"]
     assert torch.isfinite(total)
 
 
@@ -94,7 +95,7 @@ def test_a_guide_learns_what_is_in_an_image_and_quality_says_how_well():
         generator = torch.Generator().manual_seed(1)
         for _ in range(60):
             optimizer.zero_grad()
-            model.loss(x, mask, generator, turn, lesion=lesion)["loss"].backward()
+            model.loss(Batch(x, mask, generator, turn=turn, lesion=lesion))["loss"].backward()
             optimizer.step()
     after = model.quality(x, mask, lesion, 1)
     assert after["accuracy"] == 1

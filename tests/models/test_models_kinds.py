@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.kinds import one_hot
 from aberra.models.ddpm_segmenter import DDPMSegmenter
@@ -27,7 +28,6 @@ def _segmenter(**options):
         "width": 4,
         "multipliers": (1, 2),
         "timesteps": 20,
-        "sampling_steps": 4,
     }
     return DDPMSegmenter(**(small | options))
 
@@ -59,7 +59,7 @@ def _trained(model, steps):
     model.train()
     for step in range(steps):
         x, mask, lesion = _toy(8, 100 + step)
-        loss = model.loss(x, mask, generator, lesion=lesion)["loss"]
+        loss = model.loss(Batch(x, mask, generator, lesion=lesion))["loss"]
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -129,9 +129,11 @@ def test_a_value_that_was_not_asked_for_is_background():
     for model in (_segnet(kinds=[1]), _segmenter(kinds=[1])):
         for weight in model.parameters():  # the last convolution of a diffusion network starts as zero
             nn.init.normal_(weight, std=0.1)
-        found, expected = (model.loss(x, mask, _seed(), lesion=truth)["loss"] for truth in (lesion, bright))
+        found, expected = (
+            model.loss(Batch(x, mask, _seed(), lesion=truth))["loss"] for truth in (lesion, bright)
+        )
         assert torch.equal(found, expected)
-        assert not torch.equal(model.loss(x, mask, _seed(), lesion=0 * lesion)["loss"], expected)
+        assert not torch.equal(model.loss(Batch(x, mask, _seed(), lesion=0 * lesion))["loss"], expected)
 
 
 def test_the_loss_is_cross_entropy_over_background_and_kinds_in_the_foreground():
@@ -141,7 +143,7 @@ def test_the_loss_is_cross_entropy_over_background_and_kinds_in_the_foreground()
     index = torch.zeros_like(lesion).masked_fill(lesion == 4, 1).masked_fill(lesion == 1, 2).long()
     told = torch.log_softmax(model(x), dim=1).gather(1, index)
     expected = -told[mask > 0].mean()
-    torch.testing.assert_close(model.loss(x, mask, _seed(), lesion=lesion)["loss"], expected)
+    torch.testing.assert_close(model.loss(Batch(x, mask, _seed(), lesion=lesion))["loss"], expected)
 
 
 def test_kinds_that_cannot_be_are_refused():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.diffusion.noise import draw, shared
 from aberra.errors import ConfigError
 from aberra.method import Method
@@ -53,10 +54,10 @@ def test_neighbours_share_at_least_what_was_asked_for():
 
 
 def test_the_context_is_shown_as_it_is_and_the_box_with_its_own_noise():
-    model = _model(start=300)
+    model = _model()
     x = torch.rand(3, 1, 32, 32)
     seen = _spied(model)
-    model.reconstruct(x)
+    model.restore_boxes(x, 300)
     assert len(seen) == 4
     for number, (box, (shown, t)) in enumerate(zip(model.boxes, seen, strict=True)):
         inside = (box > 0).expand_as(x)
@@ -71,12 +72,12 @@ def test_a_network_that_sees_through_the_noise_restores_the_image_and_overlaps_a
     x = torch.rand(2, 1, 32, 32)
     model = _model(overlap=0.5)
     _spied(model, answer=lambda _: x)
-    torch.testing.assert_close(model.reconstruct(x), x)
+    torch.testing.assert_close(model.restore_boxes(x, 500), x)
     calls = iter(range(1, 10))
     _spied(model, answer=lambda shown: torch.full_like(shown, float(next(calls))))
     told = torch.arange(1.0, 10).reshape(9, 1, 1, 1)
     expected = (told * model.boxes).sum(dim=0) / model.boxes.sum(dim=0)
-    torch.testing.assert_close(model.reconstruct(x), expected.expand_as(x))
+    torch.testing.assert_close(model.restore_boxes(x, 500), expected.expand_as(x))
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2"])
@@ -84,7 +85,7 @@ def test_the_loss_is_the_error_in_the_box_alone(norm):
     model = _model(loss_norm=norm, noise="gaussian")
     x = torch.rand(16, 1, 32, 32)
     seen = _spied(model)
-    found = model.loss(x, torch.ones_like(x), torch.Generator().manual_seed(3))["loss"]
+    found = model.loss(Batch(x, torch.ones_like(x), torch.Generator().manual_seed(3)))["loss"]
     ((shown, t),) = seen
     generator = torch.Generator().manual_seed(3)
     picks = torch.randint(4, (16,), generator=generator)
@@ -97,7 +98,7 @@ def test_the_loss_is_the_error_in_the_box_alone(norm):
     torch.testing.assert_close(found, error.abs().mean() if norm == "l1" else error.square().mean())
     # what it says outside the box does not matter
     _spied(model, answer=lambda shown: torch.where(inside, 0.0, shown + 100))
-    torch.testing.assert_close(model.loss(x, x, torch.Generator().manual_seed(3))["loss"], found)
+    torch.testing.assert_close(model.loss(Batch(x, x, torch.Generator().manual_seed(3)))["loss"], found)
 
 
 def test_it_is_deterministic_and_independent_of_the_batch():
@@ -105,8 +106,8 @@ def test_it_is_deterministic_and_independent_of_the_batch():
     torch.nn.init.normal_(model.ddpm.net.last.weight)
     x = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
-        found = model.reconstruct(x)
-        alone = torch.cat([model.reconstruct(each[None]) for each in x])
+        found = model.restore_boxes(x, 500)
+        alone = torch.cat([model.restore_boxes(each[None], 500) for each in x])
     torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-4)
     assert found.std() > 0
 
@@ -114,10 +115,10 @@ def test_it_is_deterministic_and_independent_of_the_batch():
 def test_it_works_in_3d_with_noise_that_does():
     model = _model((8, 16, 16), noise="pyramid", channels=2)
     x = torch.rand(2, 2, 8, 16, 16)
-    assert model.reconstruct(x).shape == x.shape
-    assert model.loss(x, x[:, :1], torch.Generator().manual_seed(0))["loss"] > 0
+    assert model.restore_boxes(x, 500).shape == x.shape
+    assert model.loss(Batch(x, x[:, :1], torch.Generator().manual_seed(0)))["loss"] > 0
     with pytest.raises(ConfigError, match="2-D"):
-        _model((8, 16, 16)).loss(x[:, :1], x[:, :1], torch.Generator())
+        _model((8, 16, 16)).loss(Batch(x[:, :1], x[:, :1], torch.Generator()))
 
 
 def test_it_has_the_networks_parameters_and_saves_no_boxes():
@@ -128,10 +129,11 @@ def test_it_has_the_networks_parameters_and_saves_no_boxes():
 
 
 def test_the_catalogue_entry_has_the_papers_box_and_start_and_scores_of_diffusion_do_not_apply():
-    model = build("models", Method.load("pddpm").model, channels=1, dims=2, size=(96, 96))
+    method = Method.load("pddpm")
+    model = build("models", method.model, channels=1, dims=2, size=(96, 96))
     assert model.boxes.shape == (4, 1, 96, 96)
     assert (model.boxes.flatten(1).sum(dim=1) == 48 * 48).all()
-    assert model.start == 500
+    assert method.score["restore"] == {"name": "patched-diffusion", "start": 500}
     assert model.ddpm.kind == "simplex"
     assert model.ddpm.predicts == "image"
     assert model.ddpm.loss_norm == "l1"
@@ -139,7 +141,7 @@ def test_the_catalogue_entry_has_the_papers_box_and_start_and_scores_of_diffusio
 
 
 def test_bad_options_are_refused():
-    for options in ({"box": 0.0}, {"box": 1.1}, {"overlap": 1.0}, {"start": 0}, {"start": 1001}):
+    for options in ({"box": 0.0}, {"box": 1.1}, {"overlap": 1.0}):
         with pytest.raises(ConfigError, match=f"{next(iter(options))}="):
             _model(**options)
     with pytest.raises(ConfigError, match="simplex"):

@@ -5,10 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from aberra.batch import Batch
 from aberra.capabilities import Denoises, LearnsFromLesions, PredictsVariance, Segments, Trains
 from aberra.errors import ConfigError
 from aberra.models.ddpm_segmenter import DDPMSegmenter
 from aberra.models.segnet import SegNet, sampled_cross_entropy, unpool
+from aberra.scores.segmentation import Segmentation
 
 
 def _segnet(**options):
@@ -20,7 +22,7 @@ def _segnet(**options):
 def _segmenter(**options):
     torch.manual_seed(0)
     model = DDPMSegmenter(
-        **{"channels": 2, "size": (16, 16), "width": 4, "multipliers": (1, 2), "timesteps": 20, "sampling_steps": 4} | options
+        **{"channels": 2, "size": (16, 16), "width": 4, "multipliers": (1, 2), "timesteps": 20} | options
     ).eval()  # fmt: skip
     for weight in model.parameters():  # the last convolution starts as zero
         nn.init.normal_(weight, std=0.1)
@@ -47,7 +49,7 @@ def test_what_they_can_do(make, dims):
     assert isinstance(model, Segments)
     assert not isinstance(model, Denoises)  # a mask is not a healthy image
     x, mask, lesion = _batch(dims)
-    loss = model.loss(x, mask, _seed(), lesion=lesion)["loss"]
+    loss = model.loss(Batch(x, mask, _seed(), lesion=lesion))["loss"]
     loss.backward()
     assert all(each.grad is not None for each in model.parameters())
     with torch.inference_mode():
@@ -59,23 +61,22 @@ def test_what_they_can_do(make, dims):
 
 
 @pytest.mark.parametrize(
-    ("make", "options"),
+    ("model", "use"),
     [
-        (_segnet, {"dropout": 0.5}),
-        (_segmenter, {}),
-        (_segmenter, {"sampler": "ddim"}),
-        (_segmenter, {"sampler": "dpm-solver"}),
+        (_segnet(dropout=0.5), {}),
+        (_segmenter(), {"steps": 4}),
+        (_segmenter(), {"steps": 4, "sampler": "ddim"}),
+        (_segmenter(), {"steps": 4, "sampler": "dpm-solver"}),
     ],
 )
 @torch.inference_mode()
-def test_draws_depend_on_their_number_alone(make, options):
-    model = make(**options)
+def test_draws_depend_on_their_number_alone(model, use):
     x, _, _ = _batch()
-    three, four = list(model.segmentations(x, 3)), list(model.segmentations(x, 4))
+    three, four = list(model.segmentations(x, 3, **use)), list(model.segmentations(x, 4, **use))
     for few, many in zip(three, four, strict=False):
         torch.testing.assert_close(few, many, rtol=0, atol=0)
     assert not torch.equal(three[0], three[1])
-    alone = list(model.segmentations(x[1:2], 3))
+    alone = list(model.segmentations(x[1:2], 3, **use))
     for together, single in zip(three, alone, strict=True):
         torch.testing.assert_close(together[1:2], single, atol=1e-5, rtol=1e-4)
 
@@ -113,12 +114,12 @@ def test_the_loss_is_that_of_the_foreground():
     x, _, lesion = _batch()
     mask = torch.zeros_like(lesion)
     mask[..., :8, :] = 1
-    found = model.loss(x, mask, _seed(), lesion=lesion)["loss"]
+    found = model.loss(Batch(x, mask, _seed(), lesion=lesion))["loss"]
     expected = F.binary_cross_entropy_with_logits(model(x)[..., :8, :], lesion[..., :8, :])
     torch.testing.assert_close(found, expected)
     other = lesion.clone()
     other[..., 8:, :] = 1 - other[..., 8:, :]
-    torch.testing.assert_close(model.loss(x, mask, _seed(), lesion=other)["loss"], found)
+    torch.testing.assert_close(model.loss(Batch(x, mask, _seed(), lesion=other))["loss"], found)
 
 
 def test_the_sampled_loss_without_spread_is_cross_entropy_and_with_it_an_integral():
@@ -144,7 +145,7 @@ def test_only_a_model_that_predicts_variance_is_asked_for_it():
     variance = model.predicted_variance(x)
     assert variance.shape == lesion.shape
     torch.testing.assert_close(variance.log(), model(x)[:, 1:])
-    model.loss(x, mask, _seed(), lesion=lesion)["loss"].backward()
+    model.loss(Batch(x, mask, _seed(), lesion=lesion))["loss"].backward()
     with pytest.raises(ConfigError, match=r"aleatoric=true"):
         _segnet().predicted_variance(x)
 
@@ -167,20 +168,20 @@ class Knows(nn.Module):
 @pytest.mark.parametrize("steps", [1, 5, 20])
 @torch.inference_mode()
 def test_a_network_that_knows_the_mask_draws_it(sampler, steps):
-    model = _segmenter(sampler=sampler, sampling_steps=steps)
+    model = _segmenter()
     x, _, lesion = _batch()
     model.masks.net = Knows(model, lesion)
-    for drawn in model.segmentations(x, 2):
+    for drawn in model.segmentations(x, 2, steps=steps, sampler=sampler):
         torch.testing.assert_close(drawn, lesion, atol=1e-2, rtol=0)  # ᾱ_T is small: digits are lost
 
 
 @torch.inference_mode()
 def test_the_network_is_called_once_a_step_and_sees_the_image_unchanged():
-    model = _segmenter(sampling_steps=7)
+    model = _segmenter()
     x, _, _ = _batch()
     seen = []
     model.masks.net.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    list(model.segmentations(x, 2))
+    list(model.segmentations(x, 2, steps=7))
     assert len(seen) == 14
     assert all(torch.equal(each[:, :2], x) for each in seen)
     noise = {tuple(each[0, 2, 0].tolist()) for each in seen}
@@ -195,10 +196,8 @@ def test_the_published_network_has_as_many_parameters_as_counted():
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ConfigError, match="sampling_steps=21"):
-        _segmenter(sampling_steps=21)
     with pytest.raises(ConfigError, match="Did you mean 'ddim'"):
-        _segmenter(sampler="dim")
+        Segmentation(sampler="dim")
     with pytest.raises(ConfigError, match="levels=6"):
         _segnet(levels=6)
     with pytest.raises(ConfigError, match="divisible by 8"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from aberra.batch import Batch
 from aberra.detector.windows import Runner
 from aberra.errors import ConfigError
 from aberra.models.scale_space_ae import ScaleSpaceAE
@@ -50,7 +51,7 @@ def test_bands_that_copy_give_the_image_back_and_no_loss():
     model, x = _model(levels=3), torch.rand(2, 1, 32, 32)
     model.bands = nn.ModuleList(nn.Identity() for _ in model.bands)
     torch.testing.assert_close(model.reconstruct(x), x)
-    assert model.loss(x, x, torch.Generator())["loss"] < 1e-3
+    assert model.loss(Batch(x, x, torch.Generator()))["loss"] < 1e-3
 
 
 def test_each_level_is_the_expanded_coarser_one_plus_its_own_band():
@@ -64,7 +65,7 @@ def test_each_level_is_the_expanded_coarser_one_plus_its_own_band():
 
 def test_the_loss_is_the_summed_absolute_error_of_all_levels():
     model, x = _model(), torch.rand(3, 1, 32, 32)
-    losses = model.loss(x, x, torch.Generator())
+    losses = model.loss(Batch(x, x, torch.Generator()))
     errors = [(image - restored).abs().sum() / 3 for image, restored in model.reconstruct_levels(x)]
     torch.testing.assert_close(losses["loss"], sum(errors))
     torch.testing.assert_close(losses["reconstruction"], errors[0])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.skip_ae import SkipAE
 from aberra.nets.dropout import MCDropout
@@ -77,7 +78,7 @@ def test_a_draw_does_not_depend_on_the_batch():
 
 def test_the_loss_is_the_summed_absolute_error():
     model, x = _model(), torch.rand(4, 1, 32, 32)
-    losses = model.loss(x, x, torch.Generator())
+    losses = model.loss(Batch(x, x, torch.Generator()))
     torch.testing.assert_close(losses["loss"], (model.reconstruct(x) - x).abs().sum() / 4)
 
 

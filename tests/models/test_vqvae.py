@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aberra.batch import Batch
 from aberra.errors import ConfigError
 from aberra.models.vqvae import VQVAE
 
@@ -59,7 +60,7 @@ def test_the_gradient_passes_straight_through():
 
 def test_loss_terms_and_the_gradient_of_the_commitment():
     model, x = _model(commitment=0.3), torch.rand(4, 1, 32, 32)
-    losses = model.loss(x, x, _generator())
+    losses = model.loss(Batch(x, x, _generator()))
     z = model.encoder(x)
     words = model.quantise(z).detach()
     torch.testing.assert_close(losses["reconstruction"], (x - model.decoder(words)).abs().sum() / 4)
@@ -104,13 +105,13 @@ def test_unused_words_are_put_on_vectors_of_the_batch_repeatably():
 def test_words_move_in_training_only_and_every_step_draws_as_much():
     model, x = _model(), torch.rand(2, 1, 32, 32)
     before = model.codebook.clone()
-    model.loss(x, x, _generator())
+    model.loss(Batch(x, x, _generator()))
     assert torch.equal(model.codebook, before)
     model.train()
     used = []
     for _ in range(2):
         generator = _generator()
-        model.loss(x, x, generator)
+        model.loss(Batch(x, x, generator))
         used.append(generator.get_state())
     assert not torch.equal(model.codebook, before)
     assert torch.equal(*used)

@@ -238,3 +238,15 @@ def test_it_needs_what_its_parts_need():
 def test_options_that_cannot_work_are_refused(options, match):
     with pytest.raises(ConfigError, match=match):
         Residual(**options)
+
+
+def test_several_versions_have_their_own_spread_as_uncertainty(linear):
+    model, x, mask, run = linear
+    with torch.no_grad():
+        draws = torch.stack(list(model.sample_reconstructions(x.transpose(0, 1), 5)))[:, :, 0]
+    score = Residual(restore={"name": "draws", "draws": 5})
+    found = score(model, x, mask, run).inside(mask)
+    torch.testing.assert_close(found.uncertainty, draws.std(dim=0, correction=0) * mask)
+    torch.testing.assert_close(found.map, (x - draws).abs().mean(dim=0) * mask)
+    assert Residual()(model, x, mask, run).uncertainty is None
+    assert Residual(restore={"name": "draws", "draws": 1})(model, x, mask, run).uncertainty is None

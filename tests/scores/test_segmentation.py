@@ -8,6 +8,7 @@ import torch
 from aberra.detector.windows import Runner
 from aberra.errors import ConfigError, PairingError
 from aberra.models.dae import DAE
+from aberra.models.segnet import SegNet
 from aberra.scores import check_pairing
 from aberra.scores.segmentation import Segmentation, entropy
 
@@ -101,5 +102,7 @@ def test_settings_that_cannot_work_are_refused():
         Segmentation(draws=1)
     with pytest.raises(ConfigError, match="Did you mean 'entropy'"):
         Segmentation(uncertainty="entropie")
+    with pytest.raises(PairingError, match=r"SegmentsInSteps.*: ddpm-segmenter$"):
+        check_pairing(SegNet, Segmentation(steps=5))
     with pytest.raises(PairingError, match="ddpm-segmenter, segnet"):
         check_pairing(DAE(channels=1, size=(8, 8), depth=1, width=4), Segmentation())

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from aberra.errors import ConfigError, TrainingError
 from aberra.models.dae import DAE
@@ -66,11 +68,24 @@ def _train(folder, steps, *, model=VAE, workers=None, **options):
     return network, summary
 
 
+ANNEALED = partial(VAE, anneal="monotonic", anneal_steps=5)
+
+
+def _with_counters(checkpoint):
+    """Make a checkpoint one of an earlier version, whose VAEs counted their steps themselves."""
+    with safe_open(checkpoint, framework="pt") as file:
+        facts = file.metadata()
+    tensors = load_file(checkpoint)
+    counters = {f"{name.partition('.')[0]}.updates" for name in tensors} - {"optimizer.updates"}
+    save_file(tensors | {name: torch.tensor(4) for name in counters}, checkpoint, metadata=facts)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"ema": 0.9, "clip": 1.0, "schedule": "cosine", "warmup": 2, "amsgrad": True}]
 )
-@pytest.mark.parametrize("model", [VAE, DAE])
-def test_resuming_is_bit_for_bit(options, model, tmp_path):
+@pytest.mark.parametrize("model", [VAE, ANNEALED, DAE], ids=["vae", "annealed", "dae"])
+@pytest.mark.parametrize("former", [False, True])
+def test_resuming_is_bit_for_bit(options, model, former, tmp_path):
     straight, _ = _train(tmp_path / "a", 6, model=model, **options)
     # the cosine schedule depends on the number of steps, so the first part is interrupted rather than shortened
     with pytest.MonkeyPatch.context() as patch:
@@ -84,6 +99,8 @@ def test_resuming_is_bit_for_bit(options, model, tmp_path):
         patch.setattr(Sampler, "draw", interrupted)
         with pytest.raises(KeyboardInterrupt):
             _train(tmp_path / "b", 6, model=model, **options)
+    if former:
+        _with_counters(tmp_path / "b" / "checkpoint.safetensors")
     resumed, summary = _train(tmp_path / "b", 6, model=model, **options)
     assert summary["steps"] == 6
     for name, weight in straight.state_dict().items():
@@ -129,9 +146,8 @@ class _Linear(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
 
-    def loss(self, x, mask, generator):
-        del mask, generator
-        return {"loss": (self.weight * x).mean()}
+    def loss(self, batch):
+        return {"loss": (self.weight * batch.x).mean()}
 
 
 def test_accumulated_batches_count_as_one(tmp_path):
@@ -163,9 +179,8 @@ class _Convolved(torch.nn.Module):
         super().__init__()
         self.net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 1, 1))
 
-    def loss(self, x, mask, generator):
-        del mask, generator
-        return {"loss": (self.net(x) - x).square().mean()}
+    def loss(self, batch):
+        return {"loss": (self.net(batch.x) - batch.x).square().mean()}
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of torch's own compiler
@@ -218,9 +233,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_weights_kept(tmp_pat
     class Breaks(VAE):
         calls = 0
 
-        def loss(self, x, mask, generator):
+        def loss(self, batch):
             Breaks.calls += self.training
-            losses = super().loss(x, mask, generator)
+            losses = super().loss(batch)
             return {name: value * (float("nan") if Breaks.calls > 4 else 1) for name, value in losses.items()}
 
     with pytest.raises(TrainingError, match="not finite"):
@@ -233,8 +248,8 @@ def test_a_gradient_that_is_not_finite_does_not_reach_the_checkpoint(tmp_path):
     class Breaks(VAE):
         calls = 0
 
-        def loss(self, x, mask, generator):
-            losses = super().loss(x, mask, generator)
+        def loss(self, batch):
+            losses = super().loss(batch)
             Breaks.calls += self.training
             if Breaks.calls == 6:  # adds 0 to the loss and NaN to its gradient, on a step that is saved
                 losses["loss"] = losses["loss"] + (next(self.parameters()) * 0).sum().abs().sqrt()
@@ -255,12 +270,12 @@ def test_ctrl_c_is_answered_between_steps(moment, tmp_path, capsys):
     class Interrupted(VAE):
         calls = 0
 
-        def loss(self, x, mask, generator):
+        def loss(self, batch):
             if self.training == (moment == "in a step"):
                 Interrupted.calls += 1
                 if Interrupted.calls == 4:
                     signal.raise_signal(signal.SIGINT)
-            return super().loss(x, mask, generator)
+            return super().loss(batch)
 
     straight, _ = _train(tmp_path / "a", 10, ema=0.9)
     with pytest.raises(KeyboardInterrupt):
@@ -397,8 +412,8 @@ def test_the_partner_of_a_single_case_is_its_mirror_image():
 
 def test_validation_watches_the_error_of_models_that_have_one(tmp_path):
     class Erring(VAE):
-        def loss(self, x, mask, generator):
-            losses = super().loss(x, mask, generator)
+        def loss(self, batch):
+            losses = super().loss(batch)
             return losses if self.training else losses | {"error": losses["loss"] * 0 + 0.25}
 
     _, summary = _train(tmp_path, 4, model=Erring)
@@ -513,3 +528,21 @@ def test_two_processes_train_together_and_one_has_the_weights_to_save(tmp_path):
     assert sorted((tmp_path / "run" / "returned").read_text().split()) == ["nothing", "weights"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))
+
+
+def test_a_loss_is_told_how_far_the_training_is(tmp_path):
+    """The same in both batches of a step, and after it in validation."""
+    seen = []
+
+    class Curious(VAE):
+        def loss(self, batch):
+            seen.append((self.training, batch.step, batch.progress, batch.turn, batch.lesion))
+            return super().loss(batch)
+
+    _train(tmp_path, 4, model=Curious, accumulate=2, validate_every=4)
+    steps = [step for training, step, *_ in seen if training]
+    assert steps == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert {step for training, step, *_ in seen if not training} == {4}
+    assert all(
+        progress == step / 4 and (turn, lesion) == ("", None) for _, step, progress, turn, lesion in seen
+    )

@@ -209,10 +209,10 @@ def test_the_best_validation_is_forgotten_at_a_new_stage(tmp_path):
     class Lucky(FAnoGAN):
         done = False
 
-        def loss(self, x, mask, generator, turn=""):
-            self.done |= turn == "encoder"
-            losses = super().loss(x, mask, generator, turn)
-            if not turn and not self.done:
+        def loss(self, batch):
+            self.done |= batch.turn == "encoder"
+            losses = super().loss(batch)
+            if not batch.turn and not self.done:
                 losses["reconstruction"] = losses["reconstruction"] * 1e-6
             return losses
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
-from aberra.errors import InputError, ModelError, OutputError
+from aberra.errors import ConfigError, InputError, ModelError, OutputError
 from aberra.files import MARK, RECORD, file_hash, read_mark
 from aberra.method import Method
 from aberra.output import kind_of
@@ -234,7 +235,7 @@ def test_synthetic_anomalies_are_learnt_and_watched_in_different_families(
 
     monkeypatch.setattr(Planted, "__init__", seen)
     settings = {
-        "model.dims": dims,
+        "prepare.dims": dims,
         "model.widths": [4, 8],
         "model.restores": True,
         "training.steps": 2,
@@ -251,3 +252,15 @@ def test_synthetic_anomalies_are_learnt_and_watched_in_different_families(
     result = made.detect(scan(1))
     assert result.reconstruction.shape == result.map.shape
     assert ("fixed-0.5" in made.calibration.thresholds) == (name != "fpi")
+
+
+def test_images_are_not_fitted_in_three_dimensions(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(50, 200, (32, 32), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    method = Method.load("ae", {"prepare.dims": 3})
+    with pytest.raises(ConfigError, match=r"prepare\.dims=3 needs volumes"):
+        Detector.fit(method, Cohort.from_paths(folder), out=tmp_path / "model", workers=1)
+    assert not (tmp_path / "model").exists()

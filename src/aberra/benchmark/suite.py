@@ -337,7 +337,6 @@ def _grid(
 ) -> list[Entry]:
     """Every score of a grid with every method of it, where the model has what the score needs."""
     from aberra.errors import PairingError
-    from aberra.former import present_score
     from aberra.scores import SmoothedScore, check_pairing
 
     found = []
@@ -345,9 +344,9 @@ def _grid(
         for each in scores:
             score = dict(each)
             label = score.pop("label", score.get("name", ""))
-            asked = SmoothedScore.of(present_score(score)).score
             try:
-                check_pairing(lookup("models", Method.load(name).model["name"]), asked)
+                method = replace(Method.load(name), score=score)
+                check_pairing(lookup("models", method.model["name"]), SmoothedScore.of(method.score).score)
             except PairingError:
                 continue
             found += _entries({"name": name, "label": f"{name}{CELL}{label}", "score": score}, path)

@@ -15,7 +15,7 @@ from aberra.detector.weights import WEIGHTS, state_of
 from aberra.devices import choose_device
 from aberra.errors import AberraError, ModelError, OutputError
 from aberra.files import atomic_path, file_hash, read_json, read_toml, write_json, write_text
-from aberra.former import present_method
+from aberra.former import present_weights, without_idle
 from aberra.method import Method
 from aberra.options import Count, Dims, Edge, accepted, checked, complete, conforming
 from aberra.output import claim, kind_of
@@ -60,7 +60,7 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     with damage_is_told(source):
         saved = _contents(source)
         method = Method.from_dict(
-            present_method(saved["method"]) if saved["format"] < FORMAT else saved["method"], source
+            without_idle(saved["method"]) if saved["format"] < FORMAT else saved["method"], source
         )
         recipe = _recipe(saved)
         network = build(
@@ -73,7 +73,7 @@ def load(model: Path | str, *, device: str = "auto", batch_size: int | None = No
     if saved["hashes"].get(weights.name, found) != found:
         raise ModelError(f"{weights}: damaged: not the bytes that were saved; copy the folder again or refit")
     try:
-        network.load_state_dict(load_file(weights))
+        network.load_state_dict(present_weights(load_file(weights), network))
     except Exception as error:
         raise ModelError(f"{weights}: damaged ({error}); copy the folder again or refit") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):

@@ -15,8 +15,9 @@ from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, c
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from torch import Generator
     from torch.nn import Parameter
+
+    from aberra.batch import Batch
 
 
 class AAE(nn.Module):
@@ -119,10 +120,10 @@ class AAE(nn.Module):
             "autoencoder": [*self.encoder.parameters(), *self.decoder.parameters()],
         }
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "") -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; validation sees the autoencoder's."""
-        del mask
-        if turn == "critic":
+        x, generator = batch.x, batch.generator
+        if batch.turn == "critic":
             with torch.no_grad():
                 codes = self.code(x)
             prior = torch.randn(codes.shape, generator=generator, device=codes.device, dtype=codes.dtype)

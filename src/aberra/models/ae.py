@@ -16,7 +16,7 @@ from aberra.options import Dims, Edge, ShareBelowOne, Width, configured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
 
 
 class AE(nn.Module):
@@ -85,8 +85,7 @@ class AE(nn.Module):
             with drawn(self, draw):
                 yield self.reconstruct(x)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error, summed over pixels, mean over the batch. The mask is not used, as in the study."""
-        del mask, generator
-        error = F.l1_loss(self.reconstruct(x), x, reduction="sum") / len(x)
+        error = F.l1_loss(self.reconstruct(batch.x), batch.x, reduction="sum") / len(batch.x)
         return {"loss": error}

@@ -29,7 +29,8 @@ from aberra.options import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
+
 
 Source = Literal[
     "hyper", "hypo", "texture", "patch", "mass", "ventricle", "tumour", "foreign", "foreign-shifted"
@@ -196,15 +197,13 @@ class AnomalySegmenter(nn.Module):
         same = {name: self.planted[name] for name in ("edges", "count", "before")}
         return same | family | {"label": "class" if self.kinds else "binary", "healthy": 0.0}
 
-    def loss(
-        self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor, healthy: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a batch; in validation also ``error``, 1 − average precision of all its voxels.
 
         Labels ``class`` and ``binary``: :meth:`_outlined`. ``weight`` and ``intensity``: binary cross-entropy with the soft truth, mean over the
         foreground. A model that restores adds the mean absolute error of the image, lesions twice.
         """
-        del generator
+        x, mask, lesion, healthy = batch.x, batch.mask, batch.truth, batch.healthy
         out = self(x)
         logits = self._classes(out)
         if self.target in {"weight", "intensity"}:

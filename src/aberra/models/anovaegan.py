@@ -15,8 +15,10 @@ from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, c
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from torch import Generator, Tensor
+    from torch import Tensor
     from torch.nn import Parameter
+
+    from aberra.batch import Batch
 
 
 class AnoVAEGAN(VAE):
@@ -106,14 +108,15 @@ class AnoVAEGAN(VAE):
             "critic": self.critic.parameters(),
         }
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "") -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; validation sees the VAE's."""
-        if turn in ("", "vae"):
-            return super().loss(x, mask, generator)
+        if batch.turn in ("", "vae"):
+            return super().loss(batch)
+        x, generator = batch.x, batch.generator
         with torch.no_grad():
             mean, log_variance = self.encode(x)
         code = posterior_sample(mean, log_variance, generator)
-        if turn == "generator":
+        if batch.turn == "generator":
             return {"loss": -self.critic(self.decode(code)).mean()}
         with torch.no_grad():
             restored = self.decode(code)

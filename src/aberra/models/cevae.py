@@ -21,7 +21,9 @@ from aberra.options import (
 )
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
+
+    from aberra.batch import Batch
 
 
 class CeVAE(VAE):
@@ -108,10 +110,11 @@ class CeVAE(VAE):
         self.factor = factor
         self.noise = ContextNoise(boxes=boxes, smallest=smallest, largest=largest, place=place, fill=fill)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the VAE's loss and the context branch's reconstruction error."""
-        vae = super().loss(x, mask, generator)
-        seen = self.noise(x, mask, generator) if self.training else x
+        vae = super().loss(batch)
+        x, mask = batch.x, batch.mask
+        seen = self.noise(x, mask, batch.generator) if self.training else x
         context = self.negative_log_likelihood(
             x, self.reconstruct(seen), mask if self.masked else None
         ).mean()

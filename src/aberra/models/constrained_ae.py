@@ -9,7 +9,9 @@ from aberra.models.ae import AE
 from aberra.options import Dims, Edge, NotNegative, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
+
+    from aberra.batch import Batch
 
 
 class ConstrainedAE(AE):
@@ -65,9 +67,9 @@ class ConstrainedAE(AE):
         self.rho = rho
         self.power = 1 if reconstruction == "l1" else 2
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the image and of its code."""
-        del mask, generator
+        x = batch.x
         before_dropout, dropout = self.encoder[:-1], self.encoder[-1]
         code = before_dropout(x)
         restored = self.decoder(dropout(code))

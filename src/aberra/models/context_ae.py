@@ -10,7 +10,9 @@ from aberra.nets.masking import STUDY_EDGE, ContextNoise
 from aberra.options import Dims, Edge, Few, ShareAboveZero, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
+
+    from aberra.batch import Batch
 
 
 class ContextAE(AE):
@@ -64,8 +66,9 @@ class ContextAE(AE):
         )
         self.noise = ContextNoise(boxes=boxes, smallest=box, largest=box, place="foreground", fill="zero")
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error against the whole image, summed over pixels, mean over the batch."""
-        seen = self.noise(x, mask, generator) if self.training else x
+        x = batch.x
+        seen = self.noise(x, batch.mask, batch.generator) if self.training else x
         error = (self.reconstruct(seen) - x).abs().sum() / len(x)
         return {"loss": error, "reconstruction": error}

@@ -14,6 +14,8 @@ from aberra.options import Dims, Edge, Levels, NotNegative, Width, configured
 if TYPE_CHECKING:
     from torch import Generator
 
+    from aberra.batch import Batch
+
 
 class DAE(nn.Module):
     """A U-Net that learns to take lesion-sized noise out of healthy images; at test time it takes the lesion out.
@@ -65,9 +67,10 @@ class DAE(nn.Module):
         out: Tensor = self.net(x)
         return x - out if self.predicts == "noise" else out
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the denoised image in the foreground."""
-        noisy = x + self.noise(x, generator) * mask
+        x, mask = batch.x, batch.mask
+        noisy = x + self.noise(x, batch.generator) * mask
         error = ((self.reconstruct(noisy) - x) ** 2 * mask).sum() / (mask.sum() * x.shape[1]).clamp(min=1)
         return {"loss": error}
 

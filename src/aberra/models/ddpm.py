@@ -19,6 +19,7 @@ from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
 if TYPE_CHECKING:
     from torch import Generator
 
+    from aberra.batch import Batch
     from aberra.diffusion.schedule import Estimate
 
 Loss = Literal["l2", "l1"]
@@ -124,9 +125,9 @@ class DDPM(nn.Module):
 
     # -- learning --------------------------------------------------------------------------------------------------
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the image
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the prediction at a random step, and the bound of the learned variance."""
-        return self.diffusion_loss(x, generator)
+        return self.diffusion_loss(batch.x, batch.generator)
 
     def diffusion_loss(
         self, x: Tensor, generator: Generator, label: Tensor | None = None, context: Tensor | None = None

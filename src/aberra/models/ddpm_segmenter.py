@@ -11,19 +11,17 @@ from torch import Tensor, nn
 from aberra.diffusion.noise import shared
 from aberra.diffusion.samplers import Sampler, sample
 from aberra.diffusion.schedule import Kind, Predicts
-from aberra.errors import ConfigError
 from aberra.kinds import checked, one_hot
 from aberra.models.ddpm import DDPM, Loss
 from aberra.nets.unified import conv
-from aberra.options import Count, Dims, Edge, Few, Levels, Timesteps, Width, configured
+from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
-
+    from aberra.batch import Batch
     from aberra.diffusion.samplers import Denoise
-    from aberra.diffusion.schedule import Estimate
+    from aberra.diffusion.schedule import Estimate, Schedule
 
 STRIDE = 100_003
 """Between the seeds of draws, as in the ancestral sampler, whose noise of step t has seed draw·STRIDE + t; t = 0 is the start's."""
@@ -48,13 +46,11 @@ class DDPMSegmenter(nn.Module):
         timesteps: T.
         schedule, predicts, learned_variance, loss_norm: as in :class:`aberra.models.ddpm.DDPM`; published ``linear``, ``noise``, true and
             ``l2``.
-        sampler: ``ddpm`` (published), ``ddim`` or ``dpm-solver``.
-        sampling_steps: calls of the network a mask, evenly spread over T; published 1000.
         kinds: label values of the lesion masks to be told apart, a channel each, diffused together; values that are not listed are
             background. Empty: one kind, any lesion, as published.
 
     Raises:
-        ConfigError: unknown option, sampling steps outside 1 to T, or label values that are none.
+        ConfigError: unknown option, or label values that are none.
 
     Deviation: masks are diffused as −1 and 1, so that noise treats both alike (Chen, Zhang, Hinton 2023, "analog bits"); the publication
     diffuses 0 and 1. x̂₀ is kept in that range at every step, and a mask is clipped to [0, 1], neither of which the publication mentions;
@@ -80,31 +76,29 @@ class DDPMSegmenter(nn.Module):
         predicts: Predicts = "noise",
         learned_variance: bool = True,
         loss_norm: Loss = "l2",
-        sampler: Sampler = "ddpm",
-        sampling_steps: Count = 1000,
         kinds: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.kinds = checked(kinds)
-        if not 1 <= sampling_steps <= timesteps:
-            raise ConfigError(
-                f"model.sampling_steps={sampling_steps}; expected 1 to {timesteps}, model.timesteps"
-            )
-        self.sampler = sampler
-        self.sampling_steps = sampling_steps
         self.masks = MaskDiffusion(
             channels=len(self.kinds) or 1, context=channels, dims=dims, size=size, width=width, multipliers=multipliers, blocks=blocks, attention=attention,
             timesteps=timesteps, schedule=schedule, predicts=predicts, learned_variance=learned_variance, loss_norm=loss_norm,
         )  # fmt: skip
 
-    def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
+    def process(self) -> Schedule:
+        """The schedule of the noise."""
+        return self.masks.schedule
+
+    def segmentations(
+        self, x: Tensor, count: int, *, steps: int | None = None, sampler: Sampler = "ddpm"
+    ) -> Iterator[Tensor]:
         """Yield ``count`` masks of ``x``, (B, K, S) each, one a kind, with sum in [0, 1]; draw n starts from noise number n."""
-        schedule = self.masks.process()
-        times = schedule.times(self.sampling_steps)
+        schedule = self.process()
+        times = schedule.times(schedule.steps if steps is None else steps)
         like = x[:, :1].float().expand(-1, len(self.kinds) or 1, *x.shape[2:])
         for draw in range(count):
             start = shared("gaussian", draw * STRIDE, like).expand_as(like)
-            found = sample(self.sampler, self.masks.beside(x), start, times, schedule, seed=draw)
+            found = sample(sampler, self.masks.beside(x), start, times, schedule, seed=draw)
             masks = ((found + 1) / 2).clamp(0, 1)
             yield masks / masks.sum(dim=1, keepdim=True).clamp(min=1)
 
@@ -112,9 +106,10 @@ class DDPMSegmenter(nn.Module):
         """The mask itself, (B, 1, S)."""
         return lesion
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the mask
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The diffusion loss of the lesion mask, beside the image; with kinds ``lesion`` has label values."""
-        return self.masks.diffusion_loss(2 * one_hot(lesion, self.kinds) - 1, generator, context=x)
+        masks = 2 * one_hot(batch.truth, self.kinds) - 1
+        return self.masks.diffusion_loss(masks, batch.generator, context=batch.x)
 
 
 class MaskDiffusion(DDPM):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
+    from aberra.batch import Batch
+
 
 Change = Literal["change", "image"]
 
@@ -44,7 +46,6 @@ class DISYRE(nn.Module):
         classes: intensity classes that a bias tells apart; the paper has 5.
         smallest: least mean radius of an anomaly over the longest edge of the image.
         largest: greatest mean radius over that edge; the paper's anomalies lie in patches of half the edge.
-        severities: assumed severities of :meth:`reconstruct`; the paper has 4.
         predicts: ``change`` (the network's output is subtracted from its input) or ``image`` (the paper: it is the healthy image).
 
     Raises:
@@ -75,7 +76,6 @@ class DISYRE(nn.Module):
         classes: Few = 5,
         smallest: Share = 1 / 32,
         largest: Share = 1 / 4,
-        severities: Few = 4,
         predicts: Change = "change",
     ) -> None:
         super().__init__()
@@ -87,7 +87,6 @@ class DISYRE(nn.Module):
         self.classes = classes
         self.smallest = smallest
         self.largest = largest
-        self.severities = severities
         self.predicts = predicts
         self.net = DiffusionUNet(
             channels=channels,
@@ -113,15 +112,12 @@ class DISYRE(nn.Module):
             t = round(self.schedule.steps * (count - number) / count)
             yield self.restore(x, torch.full((len(x),), t, device=x.device))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Mean of f(x, t) over the assumed severities: (B, C, S) to (B, C, S)."""
-        return torch.stack(list(self.sample_reconstructions(x, self.severities))).mean(dim=0)
-
     # -- learning --------------------------------------------------------------------------------------------------
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the restored image in the foreground."""
-        sick, severity = self.corrupt(x, mask, generator)
+        x, mask = batch.x, batch.mask
+        sick, severity = self.corrupt(x, mask, batch.generator)
         error = (self.restore(sick, self.step(severity)).float() - x).square() * mask
         return {"loss": error.sum() / (mask.sum() * x.shape[1]).clamp(min=1)}
 

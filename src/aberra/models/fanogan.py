@@ -16,8 +16,9 @@ from aberra.options import Between, Dims, Edge, Few, NotNegative, Width, configu
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from torch import Generator
     from torch.nn import Parameter
+
+    from aberra.batch import Batch
 
 
 class FAnoGAN(nn.Module):
@@ -133,9 +134,9 @@ class FAnoGAN(nn.Module):
             "encoder": self.encoder.parameters(),
         }
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "") -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; validation sees ‖x − G(E(x))‖₁, which means something in the second stage only."""
-        del mask
+        x, generator, turn = batch.x, batch.generator, batch.turn
         if turn in ("critic", "generator"):
             z = torch.randn((len(x), self.latent), generator=generator, device=x.device, dtype=x.dtype)
             if turn == "generator":

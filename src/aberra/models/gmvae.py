@@ -19,7 +19,8 @@ from aberra.options import Dims, Edge, Few, NotNegative, ShareBelowOne, Width, c
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
+
 
 HIDDEN = 64
 """Units between w and the components of the prior."""
@@ -144,9 +145,9 @@ class GMVAE(nn.Module):
         error = (x - self.decode(z[0])).abs().flatten(1).sum(dim=1)
         return error, sum(self._divergences(z, w, z[0], w[0], floor=0.0).values(), torch.zeros_like(error))
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative ELBO with one posterior sample an image and the floor under the KL of c. The mask is not used."""
-        del mask
+        x, generator = batch.x, batch.generator
         z, w = self._posteriors(x)
         z_drawn, w_drawn = posterior_sample(*z, generator), posterior_sample(*w, generator)
         reconstruction = (x - self.decode(z_drawn)).abs().sum() / len(x)

@@ -19,8 +19,9 @@ from aberra.options import Dims, Edge, Few, Levels, Timesteps, Width, configured
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from torch import Generator
     from torch.nn import Parameter
+
+    from aberra.batch import Batch
 
 Guide = Literal["class", "area", "mask"]
 GUIDES: tuple[Guide, ...] = get_args(Guide)
@@ -136,12 +137,11 @@ class GuidedDDPM(DDPM):
         moving |= {name: net.parameters() for name, net in self.guides.items()}
         return moving | {f"{name}-checker": net.parameters() for name, net in self.checkers.items()}
 
-    def loss(  # type: ignore[override]
-        self, x: Tensor, mask: Tensor, generator: Generator, turn: str = "", *, lesion: Tensor
-    ) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a turn; without one the sum of all, which validation watches."""
+        x, generator, turn, lesion = batch.x, batch.generator, batch.turn, batch.truth
         if not turn:
-            parts = [self.loss(x, mask, generator, each, lesion=lesion)["loss"] for each in self.turns(0)]
+            parts = [self.loss(batch._replace(turn=each))["loss"] for each in self.turns(0)]
             return {"loss": torch.stack(parts).sum()}
         if turn == "diffusion":
             label = None
@@ -158,7 +158,7 @@ class GuidedDDPM(DDPM):
         t = 1 + (share * most).long().clamp(max=most - 1)
         noisy = self.schedule.add_noise(x, torch.randn(x.shape, generator=generator, device=x.device), t)
         found = (self.checkers if checker else self.guides)[name](noisy, t).float()
-        return {"loss": self._error(name, found, mask, lesion)}
+        return {"loss": self._error(name, found, batch.mask, lesion)}
 
     def _error(self, name: str, found: Tensor, mask: Tensor, lesion: Tensor) -> Tensor:
         if name == "class":

@@ -48,7 +48,7 @@ class PCA(nn.Module):
     ) -> None:
         super().__init__()
         if len(size) != dims:
-            raise ConfigError(f"prepare.size={list(size)}: expected {dims} edges, for model.dims={dims}")
+            raise ConfigError(f"prepare.size={list(size)}: expected {dims} edges, for prepare.dims={dims}")
         self.mean: Tensor
         self.components: Tensor
         features = channels * prod(size)

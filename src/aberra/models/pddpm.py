@@ -15,7 +15,6 @@ from aberra.diffusion.schedule import Kind
 from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM, Loss
 from aberra.options import (
-    Count,
     Dims,
     Edge,
     Few,
@@ -28,7 +27,7 @@ from aberra.options import (
 )
 
 if TYPE_CHECKING:
-    from torch import Generator
+    from aberra.batch import Batch
 
 
 class PatchedDDPM(nn.Module):
@@ -36,8 +35,8 @@ class PatchedDDPM(nn.Module):
 
     Behrendt, Bhattacharya, Krüger, Opfer, Schlaefer 2023 (MIDL, arXiv 2303.03758): inside a box of half the edge the image is x_t, outside
     it stays x₀; the network predicts x₀. ``E ‖b·(x₀ − f(b·x_t + (1 − b)·x₀, t))‖₁`` over the box b, one of a fixed grid, as in the
-    authors' released configuration ("loss calculation only for the patched region"). In use each box of the grid is noised to step
-    ``start`` and restored with one call.
+    authors' released configuration ("loss calculation only for the patched region"). In use it is asked by
+    :class:`aberra.restore.patched_diffusion.PatchedDiffusion`.
 
     Args:
         channels: C.
@@ -45,12 +44,11 @@ class PatchedDDPM(nn.Module):
         size: spatial shape S of the input; the paper has 96².
         box: edge of a box over that of the image, axis by axis; the paper has 48 of 96.
         overlap: least share of a box that neighbours share; where boxes overlap, what they say is averaged. The paper has 0.
-        start: the step that a box is noised to in use, t_test; the paper has 500.
         width, multipliers, blocks, attention, timesteps, schedule, noise, loss_norm: of the diffusion model, as in
             :class:`aberra.models.ddpm.DDPM`.
 
     Raises:
-        ConfigError: a box or overlap out of range, a start beyond T or an unknown option.
+        ConfigError: a box or overlap out of range, or an unknown option.
 
     Deviation: each box has a noise of its own, fixed and shared by all images; the released code draws one noise an image.
     """
@@ -66,7 +64,6 @@ class PatchedDDPM(nn.Module):
         size: Sequence[Edge],
         box: ShareAboveZero = 0.5,
         overlap: ShareBelowOne = 0.0,
-        start: Count = 500,
         width: Width = 32,
         multipliers: Sequence[Few] = (1, 2, 2),
         blocks: Levels = 1,
@@ -77,9 +74,6 @@ class PatchedDDPM(nn.Module):
         loss_norm: Loss = "l1",
     ) -> None:
         super().__init__()
-        if start > timesteps:
-            raise ConfigError(f"model.start={start}: expected 1 to {timesteps}, model.timesteps")
-        self.start = start
         # not a subclass: noise all over the image, which scores of diffusion models put there, is nothing this network knows
         self.ddpm = DDPM(
             channels=channels,
@@ -98,17 +92,24 @@ class PatchedDDPM(nn.Module):
         self.boxes: Tensor
         self.register_buffer("boxes", grid_of_boxes(size, box, overlap), persistent=False)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Shape (B, C, S) to (B, C, S), one call of the network a box; box number n has noise number n."""
+    def restore_boxes(self, x: Tensor, start: int) -> Tensor:
+        """Shape (B, C, S) to (B, C, S), one call of the network a box, noised to step ``start``; box number n has noise number n.
+
+        Raises:
+            ConfigError: a start beyond T.
+        """
+        schedule = self.ddpm.schedule
+        if start > schedule.steps:
+            raise ConfigError(f"score.restore.start={start}: expected 1 to {schedule.steps}, model.timesteps")
         total = torch.zeros_like(x, dtype=torch.float32)
         for number, box in enumerate(self.boxes):
-            noisy = self.ddpm.schedule.add_noise(x, self.ddpm.noise(number, x), self.start)
-            total = total + box * self.ddpm.denoise(torch.where(box > 0, noisy, x), self.start).image
+            noisy = schedule.add_noise(x, self.ddpm.noise(number, x), start)
+            total = total + box * self.ddpm.denoise(torch.where(box > 0, noisy, x), start).image
         return total / self.boxes.sum(dim=0)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:  # noqa: ARG002 - the background is part of the image
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the predicted image in one box an image, drawn from the grid, at a random step."""
-        ddpm = self.ddpm
+        ddpm, x, generator = self.ddpm, batch.x, batch.generator
         picks = torch.randint(len(self.boxes), (len(x),), generator=generator, device=x.device)
         t = torch.randint(1, ddpm.schedule.steps + 1, (len(x),), generator=generator, device=x.device)
         box = self.boxes[picks]

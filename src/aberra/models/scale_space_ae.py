@@ -14,7 +14,7 @@ from aberra.nets.unified import conv, normaliser
 from aberra.options import Dims, Edge, Levels, Width, configured
 
 if TYPE_CHECKING:
-    from torch import Generator
+    from aberra.batch import Batch
 
 SLOPE = 0.2
 """LeakyReLU's negative slope."""
@@ -89,9 +89,9 @@ class ScaleSpaceAE(nn.Module):
         parts = [band(part) for band, part in zip(self.bands, bands(images), strict=True)]
         return list(zip(images, collapse(parts), strict=True))
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error of all levels; ``reconstruction`` is that of the finest. The mask is not used."""
-        del mask, generator
+        x = batch.x
         errors = [(image - restored).abs().sum() / len(x) for image, restored in self.reconstruct_levels(x)]
         return {"loss": sum(errors[1:], errors[0]), "reconstruction": errors[0]}
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
+    from aberra.batch import Batch
+
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 MULTIPLIERS = (1, 2, 4, 8, 8)
 """Of the five stages of VGG16."""
@@ -185,16 +187,17 @@ class SegNet(nn.Module):
         """The mask itself, (B, 1, S)."""
         return lesion
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator, *, lesion: Tensor) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean cross-entropy in the foreground, of sampled logits with ``aleatoric``; with kinds ``lesion`` has label values."""
-        out = self(x).float()
+        mask, lesion = batch.mask, batch.truth
+        out = self(batch.x).float()
         logit = out[:, :1]
         if self.kinds:
             told = one_hot(lesion, self.kinds)
             classes = torch.cat([1 - told.sum(dim=1, keepdim=True), told], dim=1)
             error = F.cross_entropy(out, classes, reduction="none")[:, None]
         elif self.aleatoric:
-            error = sampled_cross_entropy(logit, out[:, 1:], lesion, self.samples, generator)
+            error = sampled_cross_entropy(logit, out[:, 1:], lesion, self.samples, batch.generator)
         else:
             error = F.binary_cross_entropy_with_logits(logit, lesion, reduction="none")
         return {"loss": (error * mask).sum() / mask.sum().clamp(min=1)}

@@ -17,7 +17,7 @@ from aberra.options import Dims, Edge, Maybe, ShareBelowOne, Width, configured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Generator
+    from aberra.batch import Batch
 
 
 class SkipAE(nn.Module):
@@ -107,8 +107,7 @@ class SkipAE(nn.Module):
             with drawn(self, draw):
                 yield self.reconstruct(x)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error, summed over pixels, mean over the batch. The mask is not used."""
-        del mask, generator
-        error = F.l1_loss(self.reconstruct(x), x, reduction="sum") / len(x)
+        error = F.l1_loss(self.reconstruct(batch.x), batch.x, reduction="sum") / len(batch.x)
         return {"loss": error, "reconstruction": error}

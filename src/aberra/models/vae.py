@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
+    from aberra.batch import Batch
+
 Network = Literal["unified", "original"]
 Anneal = Literal["none", "monotonic", "cyclical"]
 Likelihood = Literal["laplace", "gaussian"]
@@ -92,8 +94,6 @@ class VAE(nn.Module):
         self.decoder = dense.decoder(
             kind, channels=channels, dims=dims, size=size, width=width, latent=latent, dropout=dropout
         )
-        self.updates: Tensor
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, K)."""
@@ -121,13 +121,18 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(x)
         return self.negative_log_likelihood(x, self.decode(mean)), kl_to_standard_normal(mean, log_variance)
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative ELBO, one posterior sample an image."""
-        mean, log_variance = self.encode(x)
-        restored = self.decode(posterior_sample(mean, log_variance, generator))
-        reconstruction = self.negative_log_likelihood(x, restored, mask if self.masked else None).mean()
+        mean, log_variance = self.encode(batch.x)
+        restored = self.decode(posterior_sample(mean, log_variance, batch.generator))
+        mask = batch.mask if self.masked else None
+        reconstruction = self.negative_log_likelihood(batch.x, restored, mask).mean()
         kl = kl_to_standard_normal(mean, log_variance).mean()
-        return {"loss": reconstruction + self.beta() * kl, "reconstruction": reconstruction, "kl": kl}
+        return {
+            "loss": reconstruction + self.beta(batch.step) * kl,
+            "reconstruction": reconstruction,
+            "kl": kl,
+        }
 
     def negative_log_likelihood(self, x: Tensor, restored: Tensor, mask: Tensor | None = None) -> Tensor:
         """−log p(x|z) without its constant, summed over pixels (of ``mask``, where given): (B,)."""
@@ -137,16 +142,12 @@ class VAE(nn.Module):
             error = (x - restored) ** 2 / (2 * self.scale**2)
         return (error if mask is None else error * mask).flatten(1).sum(dim=1)
 
-    def beta(self) -> Tensor | float:
-        """Weight of the KL term; in training it advances by one step a call where it is annealed."""
+    def beta(self, step: int) -> float:
+        """Weight of the KL term after so many training steps."""
         if self.anneal == "none":
             return self.kl_weight
-        done = self.updates.clone()
-        if self.training:
-            self.updates += 1
-        if self.anneal == "monotonic":
-            return self.kl_weight * (done / self.anneal_steps).clamp(max=1)
-        return self.kl_weight * (2 * (done % self.anneal_steps) / self.anneal_steps).clamp(max=1)
+        done = step if self.anneal == "monotonic" else 2 * (step % self.anneal_steps)
+        return self.kl_weight * min(done / self.anneal_steps, 1.0)
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from aberra.options import Dims, Edge, NotNegative, Several, ShareBelowOne, Widt
 if TYPE_CHECKING:
     from torch import Generator
 
+    from aberra.batch import Batch
+
 DEAD = 0.1
 """A code word with fewer vectors a step, in the moving average, is put elsewhere."""
 
@@ -99,12 +101,12 @@ class VQVAE(nn.Module):
         out: Tensor = self.decoder(self.quantise(self.encoder(x)))
         return out
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error and commitment; moves the words in training. The mask is not used."""
-        del mask
+        x = batch.x
         z = self.encoder(x)
         if self.training:
-            self._move_words(z.detach(), generator)
+            self._move_words(z.detach(), batch.generator)
         words = self.quantise(z)
         reconstruction = F.l1_loss(self.decoder(words), x, reduction="sum") / len(x)
         commitment = F.mse_loss(z, words.detach(), reduction="sum") / len(x)

@@ -56,7 +56,7 @@ def plan(
 
     Args:
         fingerprint: of the training cases.
-        dims: 2 or 3, of the network.
+        dims: of the network, 2 (slices) or 3 (volumes).
         size: network input; an edge or one a spatial axis. None plans it: 128 (less for small objects) in 2-D, patches of
             at most 64 in 3-D.
         spacing: mm along S, P, L; None plans it so that the foreground fits, never finer than the data.
@@ -127,11 +127,11 @@ def fit_shape(model: type[Any], dims: int, size: Sequence[int]) -> None:
     """
     wanted = (dims,) if "dims" in accepted(model) else (2, 3)
     if len(size) not in wanted:
-        raise ConfigError(f"prepare.size={list(size)}: expected {wanted[0]} edges, for model.dims={dims}")
+        raise ConfigError(f"prepare.size={list(size)}: expected {wanted[0]} edges, for prepare.dims={dims}")
 
 
 def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a method's ``[prepare]``: wishes for :func:`plan`, or ``steps`` of its own and ``size``.
+    """Check a method's ``[prepare]``: wishes for :func:`plan`, or ``steps`` of its own, ``size`` and ``dims``.
 
     Raises:
         ConfigError: an unknown wish, a value that cannot be, or a wish beside ``steps``, where it would do nothing.
@@ -139,7 +139,7 @@ def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
     from aberra.registry import build
 
     if "steps" not in wishes:
-        found = checked(plan, wishes, "prepare", given=("fingerprint", "dims"))
+        found = checked(plan, wishes, "prepare", given=("fingerprint",))
         for step, name in (("normalise", "normalise"), ("mask", "brain-mask")):
             if isinstance(found.get(step), dict):
                 build("prepare", {"name": name, **found[step]})
@@ -155,7 +155,7 @@ def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @configured("prepare")
-def _own(*, steps: Sequence[Mapping[str, Any]], size: Edge | Sequence[Edge]) -> None:
+def _own(*, steps: Sequence[Mapping[str, Any]], size: Edge | Sequence[Edge], dims: Dims = 2) -> None:
     """What ``[prepare]`` may say instead of wishes."""
 
 

@@ -60,3 +60,29 @@ def mean_image(images: Iterable[Tensor]) -> Tensor:
     for count, image in enumerate(images, start=1):
         total = image.float() if count == 1 else total + image
     return total / count
+
+
+class Moments:
+    """Mean and variance (divisor N) of equal shapes, one at a time, in float32: memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.total = torch.zeros(())
+
+    def add(self, image: Tensor) -> None:
+        """Count an image, (B, C, S)."""
+        self.count += 1
+        step = image.float() - self.mean
+        self.mean = self.mean + step / self.count
+        # Welford: E[x̂²] − E[x̂]² would lose the digits that matter
+        self.total = self.total + step * (image.float() - self.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        """Mean over channels, (B, 1, S)."""
+        return (self.total / self.count).clamp(min=0).mean(dim=1, keepdim=True)
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation, mean over channels, (B, 1, S)."""
+        return (self.total / self.count).clamp(min=0).sqrt().mean(dim=1, keepdim=True)

@@ -71,7 +71,8 @@ class Combi:
         residual = self.residual(model, x, mask, run)
         slope = self.gradient(model, x, mask, run).map
         slope = smoothed(slope, mask, sigma=self.smooth, dims=run.dims)
-        return Scored(residual.map**self.residual_power * slope**self.gradient_power, residual.reconstruction)
+        found = residual.map**self.residual_power * slope**self.gradient_power
+        return Scored(found, residual.reconstruction, uncertainty=residual.uncertainty)
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
         """Settings that the restoration finds on healthy cases (:class:`aberra.capabilities.Tunes`)."""

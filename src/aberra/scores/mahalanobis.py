@@ -40,7 +40,7 @@ class Mahalanobis:
 
     Deviation: the paper's model is conditioned on an encoding of the scan (cDDPM) and reconstructs in one step; here it is any
     restoration that draws. A pixel whose contribution to dᵀΣ⁻¹d is negative gets 0 (the released code: not a number). Channels have
-    a covariance each.
+    a covariance each. The standard deviation of the draws (mean over channels) is the uncertainty.
     """
 
     name = "mahalanobis"
@@ -72,16 +72,18 @@ class Mahalanobis:
             also=(mask[None].to(x),),
             grad=self.restore.grad,
         )
-        return Scored(found[len(x) :].mean(dim=0), found[: len(x)])
+        channels = len(x)
+        return Scored(found[channels:-1].mean(dim=0), found[:channels], uncertainty=found[-1])
 
     def _distances(self, model: Any, x: Tensor, inside: Tensor) -> Tensor:
-        """Mean of the draws and distance, (B, 2C, S), of a batch (B, C, S) and its mask (B, 1, S): Σ is one of foreground pixels."""
+        """Mean, distance and spread of the draws, (B, 2C + 1, S), of a batch (B, C, S) and its mask (B, 1, S): Σ is one of foreground pixels."""
         every = torch.stack([version.image.float() for version in self.restore(model, x)], dim=2)
         mean = every.mean(dim=2)
         with torch.autocast(x.device.type, enabled=False):
             spread = ((every - mean.unsqueeze(2)) * inside.unsqueeze(2)).flatten(3)
             distance = self.distance(((x - mean) * inside).flatten(2), spread).reshape(x.shape)
-        return torch.cat([mean, distance], dim=1)
+        deviation = every.std(dim=2, correction=0).mean(dim=1, keepdim=True)
+        return torch.cat([mean, distance, deviation], dim=1)
 
     def distance(self, difference: Tensor, spread: Tensor) -> Tensor:
         """Contribution of each pixel: d (B, C, P) and draws minus their mean (B, C, N, P) to (B, C, P)."""

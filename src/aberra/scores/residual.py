@@ -11,7 +11,7 @@ from aberra.compare.comparison import Comparison
 from aberra.errors import ConfigError
 from aberra.options import configured
 from aberra.registry import build
-from aberra.restore import Restores, mean_image
+from aberra.restore import Moments, Restores, mean_image
 from aberra.scores import Scored
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Residual:
         ConfigError: an option that the restoration or the comparison refuses, or a comparison by evidence with a restoration that
             has none.
 
-    The reconstruction is x̂, or the mean of several. Centring takes the level of that mean, which costs a second pass where there are
+    The reconstruction is x̂, or the mean of several; then their standard deviation (mean over channels) is the uncertainty, the epistemic one of
+    Kendall & Gal 2017 where the draws are of dropout, as Baur et al. 2020 use it. Centring takes the level of that mean, which costs a second pass where there are
     several.
     """
 
@@ -77,11 +78,14 @@ class Residual:
             return Scored(run(compared, packed, mask)[0], packed[:channels])
 
         def all_compared(batch: Tensor) -> Tensor:
-            versions = (version.packed(batch) for version in self.restore(model, batch))
-            return mean_image(torch.cat([each[:, :channels], compared(each)], dim=1) for each in versions)
+            images, maps = Moments(), Moments()
+            for version in self.restore(model, batch):
+                images.add(version.image)
+                maps.add(compared(version.packed(batch)))
+            return torch.cat([images.mean, maps.mean, images.deviation], dim=1)
 
         found = run(all_compared, x, mask, grad=grad)
-        return Scored(found[-1], found[:channels])
+        return Scored(found[channels], found[:channels], uncertainty=found[-1])
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
         """Settings that the restoration finds on healthy cases (:class:`aberra.capabilities.Tunes`)."""

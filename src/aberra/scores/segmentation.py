@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from aberra.capabilities import FillsLesions, PredictsVariance, Segments, TellsKinds
+from aberra.capabilities import FillsLesions, PredictsVariance, Segments, SegmentsInSteps, TellsKinds
+from aberra.diffusion.samplers import Sampler
 from aberra.errors import ConfigError
-from aberra.options import Count, configured
+from aberra.options import Count, Step, configured
 from aberra.scores import Scored
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Segmentation:
         intensity: weight w of the intensity baseline: the map is ``σ(logit p + w · x)``, x the prepared intensity, mean over
             channels, so that p counts as evidence beside brightness (w > 0) or darkness (w < 0). It needs intensities whose 0 is the
             usual tissue, as ``interdecile`` makes them. 0, the default, leaves p as it is.
+        steps: of a model that draws masks out of noise: calls of the network a mask, evenly spread over T, all T by default.
+        sampler: of such a model: ``ddpm`` (default), ``ddim`` or ``dpm-solver``.
 
     Raises:
         ConfigError: unknown uncertainty, no draw, or one draw and its variance.
@@ -56,6 +59,8 @@ class Segmentation:
         uncertainty: Literal["variance", "entropy", "aleatoric"] = "variance",
         intensity: float = 0.0,
         probability: bool = True,
+        steps: Step | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         fewest = 2 if uncertainty == "variance" else 1
         if draws < fewest:
@@ -66,8 +71,11 @@ class Segmentation:
         self.uncertainty = uncertainty
         self.intensity = intensity
         self.probability = probability and not intensity
+        given = {"steps": steps, "sampler": sampler}
+        self.sampling = {key: value for key, value in given.items() if value is not None}
+        self.needs = (SegmentsInSteps if self.sampling else Segments,)
         if uncertainty == "aleatoric":
-            self.needs = (Segments, PredictsVariance)
+            self.needs += (PredictsVariance,)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
@@ -89,7 +97,7 @@ class Segmentation:
     def _accumulate(self, model: Any, x: Tensor) -> Tensor:
         """Mean of the draws of each kind and the spread of their sum, (B, C, S) to (B, K + 1, S)."""
         mean = total = torch.zeros_like(x[:, :1], dtype=torch.float32)
-        for count, draw in enumerate(model.segmentations(x, self.draws), start=1):
+        for count, draw in enumerate(model.segmentations(x, self.draws, **self.sampling), start=1):
             before = draw.float() - mean
             mean = mean + before / count
             # Welford: E[p²] − E[p]² would lose the digits that matter

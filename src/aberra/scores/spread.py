@@ -9,6 +9,7 @@ import torch
 from aberra.errors import ConfigError
 from aberra.options import configured
 from aberra.registry import build
+from aberra.restore import Moments
 from aberra.scores import Scored
 from aberra.scores.residual import tuned
 
@@ -57,15 +58,11 @@ class Spread:
 
     def _accumulate(self, model: Any, x: Tensor) -> Tensor:
         """Mean and spread of the versions, stacked: (B, C, S) to (B, C + 1, S)."""
-        count, mean, total = 0, torch.zeros_like(x), torch.zeros_like(x)
-        for count, version in enumerate(self.restore(model, x), start=1):
-            step = version.image.float() - mean
-            mean = mean + step / count
-            # Welford: E[x̂²] − E[x̂]² would lose the digits that matter
-            total = total + step * (version.image.float() - mean)
-        variance = (total / count).clamp(min=0)
-        spread = variance.sqrt() if self.of == "std" else variance
-        return torch.cat([mean, spread.mean(dim=1, keepdim=True)], dim=1)
+        versions = Moments()
+        for version in self.restore(model, x):
+            versions.add(version.image)
+        spread = versions.deviation if self.of == "std" else versions.variance
+        return torch.cat([versions.mean, spread], dim=1)
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
         """Settings that the restoration finds on healthy cases (:class:`aberra.capabilities.Tunes`)."""

@@ -236,8 +236,8 @@ def two_channels(subject: Subject) -> None:
 
 def other_dimensions(subject: Subject) -> None:
     """A model that takes ``dims`` works on volumes if the method is of slices, and on slices if it is of volumes."""
-    other = 5 - subject.method.model.get("dims", 2)
-    settings: dict[str, Any] = {"model.dims": other, "prepare.size": 32, "training.batch_size": 2}
+    other = 5 - subject.method.prepare.get("dims", 2)
+    settings: dict[str, Any] = {"prepare.dims": other, "prepare.size": 32, "training.batch_size": 2}
     detector = subject.after(FEWEST, f"{other}-d", **settings)
     _that(detector.dims == other and len(detector.size) == other, f"a model of {detector.dims} dimensions")
     _on_grid(detector.analyse(subject.scan).map, subject.scan)

@@ -10,6 +10,7 @@ import torch
 
 from aberra.errors import ModelError
 from aberra.files import atomic_path
+from aberra.former import present_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,9 +100,11 @@ def load(
         for name, tensor in tensors.items():
             group, _, rest = name.partition(".")
             groups.setdefault(group, {})[rest] = tensor
+        optimised = groups.pop("optimizer", {})
+        groups = {group: present_weights(weights, model) for group, weights in groups.items()}
         model.load_state_dict(groups.pop("model"))
         moments: dict[int, dict[str, Any]] = {}
-        for name, tensor in groups.pop("optimizer", {}).items():
+        for name, tensor in optimised.items():
             index, _, key = name.partition(".")
             moments.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})

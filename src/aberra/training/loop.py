@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from aberra.batch import Batch
 from aberra.capabilities import LearnsInTurns
 from aberra.errors import TrainingError
 from aberra.training import checkpoint, hardware, metrics, plots
@@ -257,7 +258,7 @@ class Run:
             batch = next(batches)
             generator = self._generator(self.state.step, self.fabric.global_rank, index, part)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < parts):
-                losses = self._losses(batch, generator, *([turn] if turn else []))
+                losses = self._losses(batch, generator, turn)
                 if not part:
                     optimizer.zero_grad()
                 self.fabric.backward(losses["loss"] / parts)
@@ -267,12 +268,16 @@ class Run:
             self.fabric.clip_gradients(self.model, optimizer, max_norm=self.config.clip)
         return means
 
-    def _losses(self, batch: Sequence[Tensor], generator: Generator, *turn: str) -> dict[str, Tensor]:
-        """The model's losses of a batch, on its device."""
-        x, mask, *truth = (part.to(self.fabric.device, non_blocking=True) for part in batch)
+    def _losses(self, samples: Sequence[Tensor], generator: Generator, turn: str = "") -> dict[str, Tensor]:
+        """The model's losses of samples, on its device."""
+        x, mask, *truth = (part.to(self.fabric.device, non_blocking=True) for part in samples)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        losses: dict[str, Tensor] = self.model.loss(x, mask, generator, *turn, **_with_truth(truth))
+        lesion, healthy = (*truth, None, None)[:2]
+        step = self.state.step
+        progress = step / self.config.steps
+        batch = Batch(x, mask, generator, lesion, healthy, turn, step, progress)
+        losses: dict[str, Tensor] = self.model.loss(batch)
         return losses
 
     def _generator(self, step: int, rank: int, turn: int = 0, part: int = 0) -> Generator:
@@ -398,8 +403,3 @@ class Run:
     def _log(self, row: dict[str, Any]) -> None:
         if self.fabric.global_rank == 0:
             metrics.add(self.metrics, row)
-
-
-def _with_truth(truth: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The keywords of models that learn from lesions, and from the images without them; nothing for the others."""
-    return dict(zip(("lesion", "healthy"), truth, strict=False))

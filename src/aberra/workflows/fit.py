@@ -192,14 +192,13 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
     from aberra.prepare.plan import fit_shape
 
     wishes = checked_wishes(method.prepare)
-    model, options = named("models", method.model)
-    dims: int = options.get("dims", 2)
+    dims: int = wishes.pop("dims", 2)
     if measured.kind == "image" and dims == 3:
-        raise ConfigError("model.dims=3 needs volumes; this cohort is 2-D images. Use --set model.dims=2")
+        raise ConfigError("prepare.dims=3 needs volumes; this cohort is 2-D images. Use --set prepare.dims=2")
     if "steps" in wishes:
         size = wishes["size"]
         edges = (size,) * dims if isinstance(size, int) else tuple(size)
-        fit_shape(model, dims, edges)
+        fit_shape(named("models", method.model)[0], dims, edges)
         return list(wishes["steps"]), dims, edges
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])

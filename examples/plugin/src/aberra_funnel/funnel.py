@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from aberra.options import Dims, Width, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from aberra.batch import Batch
 
 
 class Funnel(nn.Module):
@@ -39,11 +41,10 @@ class Funnel(nn.Module):
 
         self.net = nn.Sequential(*list(layers())[:-1])
 
-    def loss(self, x: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a healthy batch: ``x`` (B, C, S), ``mask`` (B, 1, S)."""
-        del generator
-        error = (x - self.net(x)).abs() * mask
-        return {"loss": error.sum() / mask.sum().clamp(min=1)}
+        error = (batch.x - self.net(batch.x)).abs() * batch.mask
+        return {"loss": error.sum() / batch.mask.sum().clamp(min=1)}
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S)."""
