@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known, unknown
 from aberra.files import read_toml
 from aberra.former import present_method, present_score, successor
 from aberra.options import checked, complete, conforming
@@ -150,9 +150,7 @@ class Method:
                 raise ConfigError(
                     f"{source}: [{section}] needs a 'name'; `aberra methods --json` shows examples"
                 )
-        for section in content.get("tiny", {}):
-            if section not in SECTIONS:
-                raise unknown(f"section in {source}: tiny:", section, SECTIONS)
+        expect_known(f"section in {source}: tiny:", content.get("tiny", {}), SECTIONS)
         tested, title = content.get("conformance", {}), f"[conformance] in {source}"
         checked(Conformance, tested, "conformance", source=source, title=title)
         return cls(**complete(cls, content, str(source)))

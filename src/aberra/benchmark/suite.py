@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 from aberra.files import config_hash, read_toml
 from aberra.former import successor
 from aberra.method import Method, catalogue
@@ -187,8 +187,7 @@ class Suite:
         path = Path(name_or_path)
         if path.suffix != ".toml":
             known = shipped()
-            if str(name_or_path) not in known:
-                raise unknown("suite", str(name_or_path), known)
+            expect_known("suite", [str(name_or_path)], known)
             path = known[str(name_or_path)]
         content = read_toml(path)
         tables = list[dict[str, Any]]
@@ -241,23 +240,18 @@ class Suite:
             raise ConfigError(
                 f"{path}: more than one row is called {', '.join(sorted(twice))}; give them labels"
             )
-        for key in self.budget:
-            if key not in {"steps", "minutes"}:
-                raise unknown(f"budget in {path}:", key, ("steps", "minutes"))
-        for metric in self.metrics:
-            if metric not in METRICS:
-                raise unknown(f"metric in {path}:", metric, METRICS)
+        expect_known(f"budget in {path}:", self.budget, ("steps", "minutes"))
+        expect_known(f"metric in {path}:", self.metrics, METRICS)
 
     def _check_cohorts(self, path: Path) -> None:
         for task in self.tasks:
-            for cohort in (task.train, task.validation, *task.test, *filter(None, [task.healthy])):
-                if cohort not in self.cohorts:
-                    raise unknown(f"cohort in {path}:", cohort, self.cohorts)
+            named = (task.train, task.validation, *task.test, *filter(None, [task.healthy]))
+            expect_known(f"cohort in {path}:", named, self.cohorts)
         for name, spec in self.cohorts.items():
             if sum(map(bool, (spec.phantom, spec.manifest, spec.plant))) != 1:
                 raise ConfigError(f"{path}: cohort '{name}' needs exactly one of phantom, manifest and plant")
-            if spec.plant and spec.plant.get("cohort") not in self.cohorts:
-                raise unknown(f"cohort in {path}:", str(spec.plant.get("cohort")), self.cohorts)
+            if spec.plant:
+                expect_known(f"cohort in {path}:", [spec.plant.get("cohort")], self.cohorts)
 
     @property
     def identity(self) -> str:
@@ -273,9 +267,7 @@ class Suite:
         """
         labels = {entry.label for entry in self.methods}
         known = labels | {entry.name for entry in self.methods}
-        for name in only:
-            if name not in known:
-                raise unknown("method of this suite", name, known)
+        expect_known("method of this suite", only, known)
         return [
             entry
             for entry in self.methods

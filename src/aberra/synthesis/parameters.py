@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 
 BOXES = ("box", "cube")
 SHAPES = ("ellipsoid", "blob", "tube", "mask", *BOXES)
@@ -72,14 +72,10 @@ class LesionParameters:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("lesion shape", self.shape, SHAPES),
-            ("lesion source", self.source, (*SOURCES, *FOREIGN)),
-            ("lesion blend", self.blend, BLENDS),
-            ("lesion label", self.label, LABELS),
-        ):
-            if value not in known:
-                raise unknown(kind, value, known)
+        expect_known("lesion shape", [self.shape], SHAPES)
+        expect_known("lesion source", [self.source], (*SOURCES, *FOREIGN))
+        expect_known("lesion blend", [self.blend], BLENDS)
+        expect_known("lesion label", [self.label], LABELS)
         if self.blend != "alpha" and self.source not in {"texture", *PATCHES}:
             raise ConfigError(
                 f"lesion source '{self.source}' with {self.blend} blending: gradients do not see a constant change; use alpha"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 from aberra.io import read
 from aberra.prepare.atlas_maps import with_maps
 from aberra.prepare.grid import window
@@ -97,9 +97,7 @@ class HeadSource:
             ("contrast", self.contrasts, CONTRASTS),
             ("lesion profile", self.profiles, {**profiles(), HEALTHY: None}),
         ):
-            for name in weights:
-                if name not in known:
-                    raise unknown(what, name, known)
+            expect_known(what, weights, known)
             if not weights or min(weights.values()) < 0 or not sum(weights.values()):
                 raise ConfigError(f"{what}: weights {dict(weights)}; expected numbers from 0, not all 0")
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from aberra.capabilities import HasGuides
 from aberra.diffusion.guidance import DISEASED, GUIDES, HEALTHY, guided
 from aberra.diffusion.samplers import coupled, ddim, dpm_solver
-from aberra.errors import ConfigError, MismatchError, unknown
+from aberra.errors import ConfigError, MismatchError, expect_known
 from aberra.files import atomic_path, write_json
 
 if TYPE_CHECKING:
@@ -61,10 +61,9 @@ class Aim:
     weight: float | None = None
 
     def __post_init__(self) -> None:
-        if self.guide not in GUIDES:
-            raise unknown("guide", self.guide, GUIDES)
-        if self.guide == "class" and self.target not in {"healthy", "diseased"}:
-            raise unknown("class to edit towards", str(self.target), ("healthy", "diseased"))
+        expect_known("guide", [self.guide], GUIDES)
+        if self.guide == "class":
+            expect_known("class to edit towards", [self.target], ("healthy", "diseased"))
         if self.guide == "area" and not 0 <= float(self.target) <= 1:
             raise ConfigError(f"area {self.target}: expected a share of the foreground in [0, 1]")
 
@@ -176,8 +175,7 @@ def edit(
             )
     if not aims or len({aim.guide for aim in aims}) < len(aims):
         raise ConfigError("an edit needs one aim or several of different kinds")
-    if sampler not in SAMPLERS:
-        raise unknown("sampler of an edit", sampler, SAMPLERS)
+    expect_known("sampler of an edit", [sampler], SAMPLERS)
     wanted = next((np.asarray(aim.target, dtype=bool) for aim in aims if aim.guide == "mask"), None)
     if wanted is not None and wanted.shape != volume.shape:
         raise MismatchError(
