@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from aberra.benchmark.suite import Suite, shipped
 from aberra.errors import ConfigError
 from aberra.method import Method, catalogue
-from aberra.registry import lookup
+from aberra.registry import build, lookup
 from aberra.scores import SmoothedScore, answers
 
 MINIMAL = """
@@ -66,6 +67,68 @@ def test_the_studys_seventeen_rows_are_in_its_suite():
     rows = set(published()["baur2021"]["AUPRC"]["D_MS"])
     assert len(rows) == 17
     assert rows <= labels
+
+
+ORIGINALS = {
+    "vae": 34_183_601,
+    "cevae": 34_183_601,
+    "gmvae": 372_695,
+    "constrained-aae": 41_025_746,
+    "fanogan": 29_184_450,
+}
+"""Parameters of the publications' own networks at 128², one channel, as counted by hand in the tests of the models."""
+
+
+def _original_rows(overrides=None):
+    suite = Suite.load("baur2021", overrides)
+    task = suite.tasks[0]
+    rows = [entry for entry in suite.entries(task) if "original network" in entry.label]
+    return {entry.name: suite.method(task, entry).model for entry in rows}
+
+
+def _parameters(config, **shape):
+    with torch.device("meta"):
+        model = build("models", config, channels=1, **shape)
+    return sum(each.numel() for each in model.parameters())
+
+
+def test_rows_of_original_networks_have_their_publications_parameters():
+    counts = {name: _parameters(config, size=(128, 128)) for name, config in _original_rows().items()}
+    assert counts == ORIGINALS
+
+
+def test_a_narrower_suite_makes_original_networks_narrower_by_the_same_factor():
+    rows = _original_rows({"model.network.width": 16})
+    assert {name: config["network"] for name, config in rows.items()} == {
+        "vae": {"name": "zimmerer", "width": 8},
+        "cevae": {"name": "zimmerer", "width": 8},
+        "gmvae": {"name": "you", "width": 32},
+        "constrained-aae": {"name": "residual", "width": 32},
+        "fanogan": {"name": "residual", "width": 32},
+    }
+    assert _parameters(rows["gmvae"], size=(64, 64)) == 94_839
+
+
+def test_a_row_that_says_its_width_keeps_it(tmp_path):
+    row = "[[methods]]\nname = 'vae'\nsettings = {'model.network' = {name = 'zimmerer', width = 4}}\n"
+    suite = _suite(tmp_path, MINIMAL + row, {"model.network.width": 16})
+    (task,) = suite.tasks
+    (entry,) = suite.entries(task, ["vae"])
+    assert suite.method(task, entry).model["network"] == {"name": "zimmerer", "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("method", "network", "latent"),
+    [
+        ("gmvae", "you", 1),
+        ("gmvae-spatial", "you", 1),
+        ("gmvae-spatial-restoration", "you", 1),
+        ("fanogan", "residual", 64),
+    ],
+)
+def test_another_network_brings_its_own_code(method, network, latent):
+    config = Method.load(method, {"model.network": network}).model
+    assert build("models", config, channels=1, size=(32, 32)).latent == latent
 
 
 def test_baselines_are_there_without_being_named_and_not_twice(tmp_path):
