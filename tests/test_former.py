@@ -209,7 +209,7 @@ def test_a_setting_of_use_asks_for_no_new_training():
 SPATIAL = {"name": "unified-spatial"}
 NETWORKS = [
     ("vae", {"width": 8, "dropout": 0.1}, {"width": 8, "dropout": 0.1}),
-    ("vae", {"network": "original", "width": 8}, {"name": "zimmerer", "width": 8}),
+    ("vae", {"network": "original", "width": 8}, {"name": "zimmerer2018", "width": 8}),
     ("cevae", {"network": "unified"}, {"name": "unified"}),
     ("aae", {"network": "original"}, {"name": "residual"}),
     ("fanogan", {"network": "original", "width": 16}, {"name": "residual", "width": 16}),
@@ -260,7 +260,7 @@ def test_a_former_file_over_a_present_one_and_its_tests(tmp_path):
         ("dae", "width", 8, "model.network.width"),
         ("andi", "multipliers", [1, 2], "model.network.multipliers"),
         ("ae", "bottleneck", "spatial", "model.network=unified-spatial"),
-        ("vae", "network", "original", "model.network=zimmerer"),
+        ("vae", "network", "original", "model.network=zimmerer2018"),
         ("gmvae", "network", "original", "model.network=you"),
     ],
 )
@@ -270,9 +270,9 @@ def test_a_former_setting_of_a_network_is_refused_with_its_present_name(name, ke
 
 
 def test_a_name_stands_for_a_table():
-    assert Method.load("vae", {"model.network": "zimmerer"}).model["network"] == {"name": "zimmerer"}
-    chosen = Method.load("vae", {"model.network": "zimmerer", "model.network.width": 4})
-    assert chosen.model["network"] == {"name": "zimmerer", "width": 4}
+    assert Method.load("vae", {"model.network": "zimmerer2018"}).model["network"] == {"name": "zimmerer2018"}
+    chosen = Method.load("vae", {"model.network": "zimmerer2018", "model.network.width": 4})
+    assert chosen.model["network"] == {"name": "zimmerer2018", "width": 4}
     assert Method.load("dae", {"model.network.width": 4}).model["network"] == {"name": "unet", "width": 4}
 
 

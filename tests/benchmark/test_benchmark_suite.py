@@ -100,8 +100,8 @@ def test_rows_of_original_networks_have_their_publications_parameters():
 def test_a_narrower_suite_makes_original_networks_narrower_by_the_same_factor():
     rows = _original_rows({"model.network.width": 16})
     assert {name: config["network"] for name, config in rows.items()} == {
-        "vae": {"name": "zimmerer", "width": 8},
-        "cevae": {"name": "zimmerer", "width": 8},
+        "vae": {"name": "zimmerer2018", "width": 8},
+        "cevae": {"name": "zimmerer2018", "width": 8},
         "gmvae": {"name": "you", "width": 32},
         "constrained-aae": {"name": "residual", "width": 32},
         "fanogan": {"name": "residual", "width": 32},
@@ -110,11 +110,11 @@ def test_a_narrower_suite_makes_original_networks_narrower_by_the_same_factor():
 
 
 def test_a_row_that_says_its_width_keeps_it(tmp_path):
-    row = "[[methods]]\nname = 'vae'\nsettings = {'model.network' = {name = 'zimmerer', width = 4}}\n"
+    row = "[[methods]]\nname = 'vae'\nsettings = {'model.network' = {name = 'zimmerer2018', width = 4}}\n"
     suite = _suite(tmp_path, MINIMAL + row, {"model.network.width": 16})
     (task,) = suite.tasks
     (entry,) = suite.entries(task, ["vae"])
-    assert suite.method(task, entry).model["network"] == {"name": "zimmerer", "width": 4}
+    assert suite.method(task, entry).model["network"] == {"name": "zimmerer2018", "width": 4}
 
 
 @pytest.mark.parametrize(
