@@ -131,6 +131,40 @@ def test_another_network_brings_its_own_code(method, network, latent):
     assert build("models", config, channels=1, size=(32, 32)).latent == latent
 
 
+def _models(suite, names):
+    suite = Suite.load(suite)
+    (task,) = suite.tasks
+    rows = [entry for entry in suite.entries(task) if entry.name in names]
+    return {entry.label: suite.method(task, entry).model for entry in rows}
+
+
+def test_both_bottlenecks_of_every_loss_are_there_from_few_numbers_to_many():
+    names = ("ae", "ae-spatial", "vae", "vae-spatial", "anovaegan", "anovaegan-spatial")
+    models = _models("baur2018", names)
+    assert len(models) == 3 * 3 + 3 * 4
+    for label, config in models.items():
+        name, _, latent = label.partition(" · latent ")
+        with torch.device("meta"):
+            model = build("models", config, channels=1, size=(96, 80))
+        x = torch.zeros(1, 1, 96, 80, device="meta")
+        found = model.code(x) if name.startswith("ae") else model.encode(x)[0]
+        grid = (12, 10) if "spatial" in name else ()
+        assert found.shape == (1, int(latent), *grid)
+
+
+def test_zimmerers_rows_share_his_networks_and_the_factor_goes_from_vae_to_context_encoder():
+    names = ("ae", "gaussian-dae", "zimmerer2018-cevae", "zimmerer2019-vae")
+    models = _models("zimmerer-vae", names)
+    coordinates = {"name": "zimmerer2018", "coordinates": True}
+    for label, config in models.items():
+        of_context = "factor" in label or "context" in label
+        assert config["network"] == (coordinates if of_context else {"name": "zimmerer2019"})
+        assert config["latent"] == (1024 if of_context else 256) or "latent" in label
+    assert {config["factor"] for config in models.values() if "factor" in config} == {0, 0.25, 0.5, 0.75, 1}
+    of_one_model = [label for label in models if label.startswith("zimmerer2019-vae")]
+    assert len(of_one_model) == 6
+
+
 def test_baselines_are_there_without_being_named_and_not_twice(tmp_path):
     text = MINIMAL + '[[methods]]\nname = "intensity"\n[[methods]]\nname = "vae"\n'
     assert sorted(entry.label for entry in _suite(tmp_path, text).methods) == [
