@@ -82,6 +82,6 @@ class ScaleSpaceVAE(ScaleSpaceAE):
         """Of each band what reads it, the mean of its code, and what restores it."""
         layers = cast("list[nn.Sequential]", list(self.bands))
         return [
-            (band[:at], cast("nn.Conv2d", band[at]), band[at + 1 :])
+            (nn.Sequential(*band[:at]), cast("nn.Conv2d", band[at]), nn.Sequential(*band[at + 1 :]))
             for band, at in zip(layers, self.codes, strict=True)
         ]
