@@ -80,8 +80,9 @@ class ScaleSpaceVAE(ScaleSpaceAE):
 
     def _parts(self) -> list[tuple[nn.Sequential, nn.Conv2d, nn.Sequential]]:
         """Of each band what reads it, the mean of its code, and what restores it."""
-        layers = cast("list[nn.Sequential]", list(self.bands))
-        return [
-            (nn.Sequential(*band[:at]), cast("nn.Conv2d", band[at]), nn.Sequential(*band[at + 1 :]))
-            for band, at in zip(layers, self.codes, strict=True)
-        ]
+        found = []
+        for band, at in zip(self.bands, self.codes, strict=True):
+            layers = list(cast("nn.Sequential", band))
+            mean = cast("nn.Conv2d", layers[at])
+            found.append((nn.Sequential(*layers[:at]), mean, nn.Sequential(*layers[at + 1 :])))
+        return found
