@@ -235,6 +235,14 @@ def test_options_of_networks_that_were_a_models_are_its_networks(model, former, 
     named("models", method.model)
 
 
+@pytest.mark.parametrize(("model", "kept"), [("ae", {}), ("context-ae", {}), ("gmvae", {"latent": 64})])
+def test_a_spatial_bottleneck_of_an_autoencoder_was_its_own_map_whatever_the_latent_said(model, kept):
+    options = {"name": model, "bottleneck": "spatial", "latent": 64}
+    method = Method(name="old", model=options, score={"name": "residual"})
+    assert {"latent": 64}.items() & method.model.items() == kept.items()
+    assert method.model["network"]["name"] == "unified-spatial"
+
+
 @pytest.mark.parametrize("model", ["segnet", "skip-ae", "scale-space-ae", "mine"])
 def test_models_that_are_their_own_network_keep_their_options(model):
     options = {"name": model, "width": 8}
