@@ -209,7 +209,7 @@ def test_a_setting_of_use_asks_for_no_new_training():
 SPATIAL = {"name": "unified-spatial"}
 NETWORKS = [
     ("vae", {"width": 8, "dropout": 0.1}, {"width": 8, "dropout": 0.1}),
-    ("vae", {"network": "original", "width": 8}, {"name": "zimmerer", "width": 8}),
+    ("vae", {"network": "original", "width": 8}, {"name": "zimmerer2018", "width": 8}),
     ("cevae", {"network": "unified"}, {"name": "unified"}),
     ("aae", {"network": "original"}, {"name": "residual"}),
     ("fanogan", {"network": "original", "width": 16}, {"name": "residual", "width": 16}),
@@ -233,6 +233,14 @@ def test_options_of_networks_that_were_a_models_are_its_networks(model, former, 
     assert method.model == {"name": model, "network": network}
     assert Method(**method.to_dict()) == method
     named("models", method.model)
+
+
+@pytest.mark.parametrize(("model", "kept"), [("ae", {}), ("context-ae", {}), ("gmvae", {"latent": 64})])
+def test_a_spatial_bottleneck_of_an_autoencoder_was_its_own_map_whatever_the_latent_said(model, kept):
+    options = {"name": model, "bottleneck": "spatial", "latent": 64}
+    method = Method(name="old", model=options, score={"name": "residual"})
+    assert {"latent": 64}.items() & method.model.items() == kept.items()
+    assert method.model["network"]["name"] == "unified-spatial"
 
 
 @pytest.mark.parametrize("model", ["segnet", "skip-ae", "scale-space-ae", "mine"])
@@ -260,7 +268,7 @@ def test_a_former_file_over_a_present_one_and_its_tests(tmp_path):
         ("dae", "width", 8, "model.network.width"),
         ("andi", "multipliers", [1, 2], "model.network.multipliers"),
         ("ae", "bottleneck", "spatial", "model.network=unified-spatial"),
-        ("vae", "network", "original", "model.network=zimmerer"),
+        ("vae", "network", "original", "model.network=zimmerer2018"),
         ("gmvae", "network", "original", "model.network=you"),
     ],
 )
@@ -270,9 +278,9 @@ def test_a_former_setting_of_a_network_is_refused_with_its_present_name(name, ke
 
 
 def test_a_name_stands_for_a_table():
-    assert Method.load("vae", {"model.network": "zimmerer"}).model["network"] == {"name": "zimmerer"}
-    chosen = Method.load("vae", {"model.network": "zimmerer", "model.network.width": 4})
-    assert chosen.model["network"] == {"name": "zimmerer", "width": 4}
+    assert Method.load("vae", {"model.network": "zimmerer2018"}).model["network"] == {"name": "zimmerer2018"}
+    chosen = Method.load("vae", {"model.network": "zimmerer2018", "model.network.width": 4})
+    assert chosen.model["network"] == {"name": "zimmerer2018", "width": 4}
     assert Method.load("dae", {"model.network.width": 4}).model["network"] == {"name": "unet", "width": 4}
 
 

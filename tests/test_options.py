@@ -220,7 +220,7 @@ def test_any_value_of_a_setting_is_refused_before_a_cohort_is_read(section):
         ({"model.kl_weight": nan}, "model.kl_weight=nan: expected"),
         ({"model.latent": 12.5}, "model.latent=12.5: expected a whole number"),
         ({"model.network.width": 10**9}, "model.network.width=1000000000: expected 65,536 or less"),
-        ({"model.network": "zimerer"}, "Did you mean 'zimmerer'"),
+        ({"model.network": "zimerer"}, "Did you mean 'zimmerer201"),
         ({"model.masked": 1}, "model.masked=1: expected true or false"),
         ({"score.smooth": "abc"}, "score.smooth=abc: expected a number"),
         ({"score.compare.mode": 3}, "score.compare.mode=3: expected 'absolute' or 'positive'"),

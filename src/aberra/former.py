@@ -9,7 +9,7 @@ table ``restore`` and a table ``compare``. Files of either form are read; only t
 Options of networks were options of every model. Now they are a table ``network``, and what was ``original`` in several has a name each::
 
     {name = "vae", network = "original", width = 8}
-    {name = "vae", network = {name = "zimmerer", width = 8}}
+    {name = "vae", network = {name = "zimmerer2018", width = 8}}
 
 What a model is only asked with (steps of a sampler, where to start, how many severities) were options of three models. Now they are the
 score's, so that changing one asks for no new training. Whether slices or volumes are looked at (``dims``) was an option of the model, too,
@@ -61,7 +61,13 @@ NETWORK: dict[str, tuple[str, ...]] = {
 }
 """Model, to those of its former options that are its network's now."""
 
-ORIGINAL = {"vae": "zimmerer", "cevae": "zimmerer", "aae": "residual", "fanogan": "residual", "gmvae": "you"}
+ORIGINAL = {
+    "vae": "zimmerer2018",
+    "cevae": "zimmerer2018",
+    "aae": "residual",
+    "fanogan": "residual",
+    "gmvae": "you",
+}
 """Model, to the network that was called ``original``."""
 
 BOTTLENECK = {"dense": "unified", "spatial": "unified-spatial"}
@@ -159,6 +165,8 @@ def _networked(options: Mapping[str, Any], model: str) -> dict[str, Any]:
             table.setdefault("dropout", 0.2)
     table |= former
     kept = {key: value for key, value in options.items() if key not in (*NETWORK[model], "network")}
+    if bottleneck == "spatial" and model != "gmvae":
+        kept.pop("latent", None)  # the code was the encoder's map, whatever it said
     return kept | ({"network": table} if table else {})
 
 

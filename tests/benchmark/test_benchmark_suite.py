@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from aberra.benchmark.suite import Suite, shipped
 from aberra.errors import ConfigError
 from aberra.method import Method, catalogue
-from aberra.registry import lookup
+from aberra.registry import build, lookup
 from aberra.scores import SmoothedScore, answers
 
 MINIMAL = """
@@ -66,6 +67,102 @@ def test_the_studys_seventeen_rows_are_in_its_suite():
     rows = set(published()["baur2021"]["AUPRC"]["D_MS"])
     assert len(rows) == 17
     assert rows <= labels
+
+
+ORIGINALS = {
+    "vae": 34_183_601,
+    "cevae": 34_183_601,
+    "gmvae": 372_695,
+    "constrained-aae": 41_025_746,
+    "fanogan": 29_184_450,
+}
+"""Parameters of the publications' own networks at 128², one channel, as counted by hand in the tests of the models."""
+
+
+def _original_rows(overrides=None):
+    suite = Suite.load("baur2021", overrides)
+    task = suite.tasks[0]
+    rows = [entry for entry in suite.entries(task) if "original network" in entry.label]
+    return {entry.name: suite.method(task, entry).model for entry in rows}
+
+
+def _parameters(config, **shape):
+    with torch.device("meta"):
+        model = build("models", config, channels=1, **shape)
+    return sum(each.numel() for each in model.parameters())
+
+
+def test_rows_of_original_networks_have_their_publications_parameters():
+    counts = {name: _parameters(config, size=(128, 128)) for name, config in _original_rows().items()}
+    assert counts == ORIGINALS
+
+
+def test_a_narrower_suite_makes_original_networks_narrower_by_the_same_factor():
+    rows = _original_rows({"model.network.width": 16})
+    assert {name: config["network"] for name, config in rows.items()} == {
+        "vae": {"name": "zimmerer2018", "width": 8},
+        "cevae": {"name": "zimmerer2018", "width": 8},
+        "gmvae": {"name": "you", "width": 32},
+        "constrained-aae": {"name": "residual", "width": 32},
+        "fanogan": {"name": "residual", "width": 32},
+    }
+    assert _parameters(rows["gmvae"], size=(64, 64)) == 94_839
+
+
+def test_a_row_that_says_its_width_keeps_it(tmp_path):
+    row = "[[methods]]\nname = 'vae'\nsettings = {'model.network' = {name = 'zimmerer2018', width = 4}}\n"
+    suite = _suite(tmp_path, MINIMAL + row, {"model.network.width": 16})
+    (task,) = suite.tasks
+    (entry,) = suite.entries(task, ["vae"])
+    assert suite.method(task, entry).model["network"] == {"name": "zimmerer2018", "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("method", "network", "latent"),
+    [
+        ("gmvae", "you", 1),
+        ("gmvae-spatial", "you", 1),
+        ("gmvae-spatial-restoration", "you", 1),
+        ("fanogan", "residual", 64),
+    ],
+)
+def test_another_network_brings_its_own_code(method, network, latent):
+    config = Method.load(method, {"model.network": network}).model
+    assert build("models", config, channels=1, size=(32, 32)).latent == latent
+
+
+def _models(suite, names):
+    suite = Suite.load(suite)
+    (task,) = suite.tasks
+    rows = [entry for entry in suite.entries(task) if entry.name in names]
+    return {entry.label: suite.method(task, entry).model for entry in rows}
+
+
+def test_both_bottlenecks_of_every_loss_are_there_from_few_numbers_to_many():
+    names = ("ae", "ae-spatial", "vae", "vae-spatial", "anovaegan", "anovaegan-spatial")
+    models = _models("baur2018", names)
+    assert len(models) == 3 * 3 + 3 * 4
+    for label, config in models.items():
+        name, _, latent = label.partition(" · latent ")
+        with torch.device("meta"):
+            model = build("models", config, channels=1, size=(96, 80))
+        x = torch.zeros(1, 1, 96, 80, device="meta")
+        found = model.code(x) if name.startswith("ae") else model.encode(x)[0]
+        grid = (12, 10) if "spatial" in name else ()
+        assert found.shape == (1, int(latent), *grid)
+
+
+def test_zimmerers_rows_share_his_networks_and_the_factor_goes_from_vae_to_context_encoder():
+    names = ("ae", "gaussian-dae", "zimmerer2018-cevae", "zimmerer2019-vae")
+    models = _models("zimmerer-vae", names)
+    coordinates = {"name": "zimmerer2018", "coordinates": True}
+    for label, config in models.items():
+        of_context = "factor" in label or "context" in label
+        assert config["network"] == (coordinates if of_context else {"name": "zimmerer2019"})
+        assert config["latent"] == (1024 if of_context else 256) or "latent" in label
+    assert {config["factor"] for config in models.values() if "factor" in config} == {0, 0.25, 0.5, 0.75, 1}
+    of_one_model = [label for label in models if label.startswith("zimmerer2019-vae")]
+    assert len(of_one_model) == 6
 
 
 def test_baselines_are_there_without_being_named_and_not_twice(tmp_path):

@@ -250,7 +250,10 @@ def test_codes_of_the_publications():
     ("options", "message"),
     [
         ({"network": "unified-spacial"}, "Did you mean 'unified-spatial'"),
-        ({"network": "unet"}, "takes residual or unified or unified-spatial or you or zimmerer only"),
+        (
+            {"network": "unet"},
+            "takes residual or unified or unified-spatial or you or zimmerer2018 or zimmerer2019 only",
+        ),
         ({"clusters": 0}, "clusters=0"),
         ({"latent": 0}, "latent=0"),
         ({"network": {"name": "you", "dropout": 0.2}}, "unknown option of network you: 'dropout'"),

@@ -6,8 +6,11 @@ import torch
 from aberra.batch import Batch
 from aberra.capabilities import HasGuides
 from aberra.errors import ConfigError
+from aberra.method import Method
 from aberra.models.ddpm import DDPM
 from aberra.models.guided_ddpm import GuidedDDPM, area
+from aberra.nets.diffusion_unet import Attention
+from aberra.registry import build
 
 TINY = {"channels": 1, "size": (16, 16), "network": {"width": 8, "multipliers": (1, 2), "attention": ()}}
 
@@ -112,3 +115,41 @@ def test_what_does_not_go_together_is_refused():
         DDPM(noise="pyramid", learned_variance=True, **TINY)
     with pytest.raises(ConfigError, match="class"):
         GuidedDDPM(guides=("area",), **TINY)
+
+
+def _recipe(method, overrides=None):
+    config = Method.load(method, overrides)
+    with torch.device("meta"):
+        return build("models", config.model, channels=4, size=(config.prepare["size"],) * 2)
+
+
+def _parameters(model):
+    return sum(each.numel() for each in model.parameters())
+
+
+def test_the_catalogues_full_size_recipe_has_the_thesis_networks():
+    model = _recipe("wolleb2022-ddim", {"model.guides": ["class", "area"]})
+    assert _parameters(model.net) == 113_681_160
+    assert _parameters(model.guides["class"]) == _parameters(model.checkers["class"]) == 5_452_962
+    assert _parameters(model.guides["area"]) == 5_452_833
+    assert model.learned_variance
+
+
+def test_the_catalogues_full_size_recipe_of_the_ensemble_has_its_network():
+    model = _recipe("wolleb2022-segmentation")
+    assert _parameters(model) == 113_674_370
+    attends = [each for each in model.masks.net.modules() if isinstance(each, Attention)]
+    assert len(attends) == 2 + 1 + 3, "one level of 14², and the middle"
+
+
+def test_guides_attend_where_the_diffusion_model_does_unless_told():
+    def levels(**options):
+        model = GuidedDDPM(
+            channels=1,
+            size=(32, 32),
+            network={"width": 8, "multipliers": [1, 2], "attention": [16]},
+            **options,
+        )
+        return sum(isinstance(each, Attention) for each in model.guides["class"].modules())
+
+    assert (levels(), levels(guide_attention=[32, 16])) == (2, 3)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from aberra.batch import Batch
 from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError
+from aberra.method import Method
 from aberra.models.vae import VAE, kl_to_standard_normal
+from aberra.nets.zimmerer import Coordinates
+from aberra.registry import build
 
 
 def _model(**options):
@@ -123,15 +128,87 @@ def test_zimmerers_network_has_his_layers():
     heads = 2 * (features * 128 + 128)
     decoder = 128 * features + features
     decoder += conv(1024, 256) + conv(256, 64) + conv(64, 16) + conv(16, 16) + conv(16, 1)
-    model = VAE(channels=1, size=(128, 128), network="zimmerer")
+    model = VAE(channels=1, size=(128, 128), network="zimmerer2018")
     assert sum(each.numel() for each in model.parameters()) == encoder + heads + decoder == 34_183_601
     assert sum(each.numel() for each in VAE(channels=1, size=(128, 128)).parameters()) == 1_758_449
     assert not any(isinstance(each, torch.nn.Dropout) and each.p for each in model.modules())
 
 
+def test_zimmerers_network_of_the_vae_has_his_layers():
+    """Counted by hand, no offsets: 4×4 convolutions 1-16-32-64-256, one of 4×4 to mean and log σ² of 256, and their mirror image."""
+    maps = [1, 16, 32, 64, 256]
+    convolutions = sum(16 * before * after for before, after in pairwise(maps))
+    to_code, from_code = 16 * 256 * 2 * 256, 256 * 16 * 256
+    config = Method.load("zimmerer2019-vae").model
+    model = build("models", config, channels=1, size=(64, 64))
+    assert (
+        sum(each.numel() for each in model.parameters())
+        == 2 * convolutions + to_code + from_code
+        == 3_752_448
+    )
+    # the linear layer is the convolution over the whole of the 4×4 map
+    maps = model.encoder[0](torch.rand(2, 1, 64, 64))
+    kernel = model.mean[0].weight.unflatten(1, (256, 4, 4))
+    expected = torch.nn.functional.conv2d(maps, kernel)[:, :, 0, 0]
+    torch.testing.assert_close(model.mean(maps.flatten(1)), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_published_context_vae_is_told_where_it_is():
+    """The study's 16-64-256-1024 with two coordinates more at every convolution, a code of 1,024."""
+
+    def conv(before, after):
+        return (before + 2) * after * 16 + after
+
+    config = Method.load("zimmerer2018-cevae").model
+    with torch.device("meta"):
+        model = build("models", config, channels=1, size=(64, 64))
+    flat = 1024 * 4 * 4
+    encoder = conv(1, 16) + conv(16, 64) + conv(64, 256) + conv(256, 1024)
+    decoder = 1024 * flat + flat + conv(1024, 256) + conv(256, 64) + conv(64, 16) + conv(16, 16) + conv(16, 1)
+    heads = 2 * (flat * 1024 + 1024)
+    assert sum(each.numel() for each in model.parameters()) == encoder + heads + decoder == 59_356_881
+    assert (model.noise.fill, model.noise.place, model.noise.smallest, model.noise.largest) == (
+        "random",
+        "anywhere",
+        0,
+        0.5,
+    )
+
+
+def test_coordinates_stand_beside_the_channels():
+    told = Coordinates()(torch.zeros(2, 3, 4, 5))
+    assert told.shape == (2, 5, 4, 5)
+    torch.testing.assert_close(told[1, 3, :, 2], torch.linspace(-1, 1, 4))
+    torch.testing.assert_close(told[0, 4, 1], torch.linspace(-1, 1, 5))
+
+
+def test_the_spatial_code_is_a_map_that_is_pulled_to_the_prior_everywhere():
+    model = build("models", Method.load("vae-spatial").model, channels=1, size=(128, 128)).eval()
+    x = torch.rand(2, 1, 128, 128)
+    mean, log_variance = model.encode(x)
+    assert mean.shape == log_variance.shape == (2, 64, 8, 8)
+    assert model.reconstruct(x).shape == x.shape
+    kl = model.elbo_terms(x)[1]
+    by_hand = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(kl, by_hand)
+    dense = VAE(channels=1, size=(128, 128))
+    squeeze = (128 * 16 + 16) + (16 * 128 + 128) + 3 * 1024 * 128 + 2 * 128 + 1024
+    maps = 3 * 128 * 64 + 2 * 64 + 128
+    found, theirs = (sum(each.numel() for each in net.parameters()) for net in (model, dense))
+    assert found == theirs - squeeze + maps == 1_384_545
+
+
+NETWORKS = [
+    {"name": "zimmerer2018", "width": 2},
+    {"name": "zimmerer2018", "width": 2, "coordinates": True},
+    {"name": "zimmerer2019", "width": 2},
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 32, 16))])
-def test_zimmerers_network_in_two_and_three_dimensions(dims, size):
-    model = VAE(channels=2, dims=dims, size=size, network={"name": "zimmerer", "width": 2}, latent=4)
+def test_zimmerers_networks_in_two_and_three_dimensions(dims, size, network):
+    model = VAE(channels=2, dims=dims, size=size, network=network, latent=4)
     x = torch.rand(2, 2, *size)
     assert model.reconstruct(x).shape == x.shape
 
@@ -141,11 +218,14 @@ def test_zimmerers_network_in_two_and_three_dimensions(dims, size):
     [
         ({"anneal": "cyclic"}, "Did you mean 'cyclical'"),
         ({"likelihood": "gauss"}, "Known: gaussian, laplace"),
-        ({"network": "zimerer"}, "Did you mean 'zimmerer'"),
+        ({"network": "zimerer"}, "Did you mean 'zimmerer201"),
         ({"scale": 0.0}, "scale=0"),
         ({"anneal_steps": 0}, "anneal_steps=0"),
-        ({"network": {"name": "zimmerer", "dropout": 0.2}}, "unknown option of network zimmerer: 'dropout'"),
-        ({"network": "you"}, "VAE takes residual or unified or zimmerer only"),
+        (
+            {"network": {"name": "zimmerer2018", "dropout": 0.2}},
+            "unknown option of network zimmerer2018: 'dropout'",
+        ),
+        ({"network": "unet"}, "VAE takes residual or unified or unified-spatial or you or zimmerer2018"),
     ],
 )
 def test_refuses_what_cannot_work(options, message):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aberra.nets.critic import Critic, code_critic, critic_loss, gradient_penalty
-from aberra.nets.networks import Residual, Unified, Zimmerer
+from aberra.nets.networks import Residual, Unified, Zimmerer2018
 
 
 def _generator(seed=0):
@@ -88,7 +88,7 @@ def test_critic_loss_is_wassersteins():
     torch.testing.assert_close(found["loss"], 10 * (weight.norm() - 1) ** 2 - found["distance"])
 
 
-@pytest.mark.parametrize("network", [Unified, Residual, Zimmerer])
+@pytest.mark.parametrize("network", [Unified, Residual, Zimmerer2018])
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 16, 32))])
 def test_the_critic_judges_each_image_by_itself(network, dims, size):
     critic = Critic(network(channels=2, dims=dims, size=size, width=4))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aberra.errors import ConfigError
+from aberra.models.aae import AAE
 from aberra.models.ae import AE
 from aberra.models.cevae import CeVAE
 from aberra.models.dae import DAE
@@ -18,7 +19,7 @@ from aberra.options import accepted
 from aberra.registry import build, lookup, names, network_of
 
 SHAPES = [(2, (32, 48)), (3, (16, 16, 32))]
-VECTORS, MAPS = ("unified", "zimmerer", "residual"), ("unified-spatial", "you")
+VECTORS, MAPS = ("unified", "zimmerer2018", "zimmerer2019", "residual"), ("unified-spatial", "you")
 
 
 def _network(name, dims=2, size=(32, 32), **options):
@@ -44,10 +45,9 @@ def test_a_decoder_undoes_the_shapes_of_its_encoder(name, dims, size):
     assert network.decoder(3)(code).shape == network.decoder(3, norm="layer")(code).shape == x.shape
     if isinstance(network, MapCodes):
         assert network.decoder(None)(features).shape == x.shape
-    else:
-        body = network.critic()
-        assert body(x).shape == (2, body.features)
-        assert not any("BatchNorm" in type(each).__name__ for each in body.modules())
+    body = network.critic()
+    assert body(x).shape == (2, body.features)
+    assert not any("BatchNorm" in type(each).__name__ for each in body.modules())
 
 
 def test_dropout_is_behind_the_code_of_the_unified_network():
@@ -56,7 +56,7 @@ def test_dropout_is_behind_the_code_of_the_unified_network():
 
     assert rates(_network("unified")) == [0.2]
     assert rates(_network("unified", dropout=0.5)) == [0.5]
-    assert [_network(name).dropout for name in (*MAPS, "zimmerer", "residual")] == [0.0] * 4
+    assert [_network(name).dropout for name in (*MAPS, *VECTORS[1:])] == [0.0] * 5
 
 
 def test_a_guide_is_the_same_network_in_another_width():
@@ -71,7 +71,7 @@ def test_a_guide_is_the_same_network_in_another_width():
     ("model", "choice", "table"),
     [
         (VAE, None, {"name": "unified"}),
-        (VAE, "zimmerer", {"name": "zimmerer"}),
+        (VAE, "zimmerer2018", {"name": "zimmerer2018"}),
         (VAE, {"width": 8}, {"name": "unified", "width": 8}),
         (FAnoGAN, {"name": "unified", "width": 8}, {"name": "unified", "dropout": 0.0, "width": 8}),
         (FAnoGAN, {"dropout": 0.3}, {"name": "unified", "dropout": 0.3}),
@@ -86,8 +86,18 @@ def test_a_table_changes_the_models_own_network_or_names_another(model, choice, 
 @pytest.mark.parametrize(
     ("model", "family", "choice", "message"),
     [
-        (VAE, VectorCodes, "you", "model.network=you: VAE takes residual or unified or zimmerer only"),
-        (AE, Codes, "unet", "takes residual or unified or unified-spatial or you or zimmerer only"),
+        (
+            AAE,
+            VectorCodes,
+            "you",
+            "model.network=you: AAE takes residual or unified or zimmerer2018 or zimmerer2019 only",
+        ),
+        (
+            AE,
+            Codes,
+            "unet",
+            "takes residual or unified or unified-spatial or you or zimmerer2018 or zimmerer2019 only",
+        ),
         (DAE, UNet, "diffusion-unet", "DAE takes unet only"),
         (VAE, VectorCodes, "unifed", "unknown model.network 'unifed'. Did you mean 'unified'"),
         (VAE, VectorCodes, {"depth": 2}, "unknown option of network unified: 'depth'"),

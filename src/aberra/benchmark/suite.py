@@ -36,6 +36,10 @@ BASELINES: dict[str, dict[str, Any]] = {
 """What a suite's settings must leave of the methods with ``baseline = true``, which every table has."""
 
 
+WIDTH = "model.network.width"
+"""A setting of the suite's that means the methods' own networks; rows with another one follow by the same factor."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CohortSpec:
     """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest`` and ``plant``.
@@ -289,7 +293,9 @@ class Suite:
             for key, value in (self.settings | task.settings).items()
             if key not in entry.without and _applies(method, key)
         }
-        method = method.overridden(common | entry.settings)
+        own, method = method, method.overridden(common | entry.settings)
+        if WIDTH in common and WIDTH not in entry.settings:
+            method = method.overridden(_as_narrow(own, method, common[WIDTH]))
         if entry.score:
             method = replace(method, score=dict(entry.score))
         if "steps" in method.training and self.budget.get("steps"):
@@ -321,6 +327,25 @@ def _applies(method: Method, key: str) -> bool:
         known = options_of(method.score)
         return not known.isdisjoint({option, f"restore.{option}", f"compare.{option}"})
     return True
+
+
+def _as_narrow(own: Method, method: Method, width: int) -> dict[str, Any]:
+    """Settings that make the other network of a row narrower by the factor by which ``width`` makes the method's own narrower.
+
+    Args:
+        own: the method as it is in the catalogue.
+        method: the same with the row's settings.
+        width: of the suite's settings, meant for the method's own network.
+    """
+    model = lookup("models", own.model["name"])
+    before, after = (network_of(model, each.model.get("network")) for each in (own, method))
+    if before["name"] == after["name"] or "width" in after:
+        return {}
+    full, other = (
+        each.get("width", lookup("networks", each["name"]).width)
+        for each in (before, {"name": after["name"]})
+    )
+    return {WIDTH: max(1, round(other * width / full))}
 
 
 def _takes(config: Mapping[str, Any], option: str) -> bool:

@@ -79,7 +79,7 @@ class AAE(nn.Module):
         self.critic_turns = critic_turns(critic_steps)
         self.penalty = penalty
         reads = net.encoder()
-        self.encoder = nn.Sequential(reads, nn.Linear(reads.features, latent))
+        self.encoder = nn.Sequential(reads, net.layer(reads.features, latent))
         self.dropout = nn.Dropout(net.dropout)
         self.decoder = net.decoder(latent)
         self.critic = code_critic(latent)

@@ -28,8 +28,8 @@ class AE(nn.Module):
         channels: C.
         dims: 2 or 3. The study is 2-D; in 3-D every convolution is its 3-D sibling.
         size: spatial shape S of the input.
-        network: of vectors, or of maps, whose code is the encoder's map itself (8×8×128); its dropout acts on the code, too.
-        latent: K of a vector.
+        network: of vectors, or of maps; its dropout acts on the code, too.
+        latent: K, numbers of a vector, 128 by default, or of each location of a map; by default a map is the encoder's own (8×8×128).
 
     Raises:
         ConfigError: another network, or a size that cannot be halved.
@@ -49,20 +49,21 @@ class AE(nn.Module):
         dims: Dims = 2,
         size: Sequence[Edge],
         network: Choice = None,
-        latent: Width = 128,
+        latent: Width | None = None,
     ) -> None:
         super().__init__()
         net = network_for(self, network, Codes, channels=channels, dims=dims, size=size)
         reads, dropout = net.encoder(), MCDropout(net.dropout)
-        if isinstance(net, MapCodes):
+        if latent is None and isinstance(net, MapCodes):
             self.encoder = nn.Sequential(reads, dropout)
             self.decoder = net.decoder(None)
         else:
+            latent = 128 if latent is None else latent
             self.encoder = nn.Sequential(reads, net.layer(reads.features, latent), dropout)
             self.decoder = net.decoder(latent)
 
     def code(self, x: Tensor) -> Tensor:
-        """Code of an image: (B, K), or (B, F, S') of the spatial bottleneck."""
+        """Code of an image: (B, K), or (B, K, S') of the spatial bottleneck."""
         code: Tensor = self.encoder(x)
         return code
 

@@ -87,7 +87,7 @@ class FAnoGAN(nn.Module):
         self.kappa = {"izi": 0.0, "izif": 1.0}[encoder_loss] if kappa is None else kappa
         reads = net.encoder()
         bounded = nn.Tanh() if code == "tanh" else nn.Identity()
-        self.encoder = nn.Sequential(reads, nn.Linear(reads.features, self.latent), bounded)
+        self.encoder = nn.Sequential(reads, net.layer(reads.features, self.latent), bounded)
         self.generator = nn.Sequential(
             net.decoder(self.latent, norm="layer"),
             nn.Sigmoid() if output == "sigmoid" else nn.Identity(),

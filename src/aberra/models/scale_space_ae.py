@@ -75,6 +75,9 @@ class ScaleSpaceAE(nn.Module):
             raise ConfigError(
                 f"size {tuple(size)} with model.levels={levels}: every edge must be divisible by {2**halvings}"
             )
+        self.codes = [
+            3 * depth for depth in depths
+        ]  # layer of a band that makes its code, behind three a stage
         self.bands = nn.ModuleList(
             _band(channels=channels, dims=dims, depth=depth, width=width, latent=latent) for depth in depths
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import shared
-from aberra.nets.networks import Choice, VectorCodes, network_for
+from aberra.nets.networks import Choice, Codes, network_for
 from aberra.options import Count, Dims, Edge, NotNegative, Positive, Width, configured
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class VAE(nn.Module):
     With ``likelihood = "laplace"``, −log p(x|z) = ‖x − x̂‖₁ / c (the study, c = 1); with ``gaussian``, ‖x − x̂‖² / 2c² (Zimmerer
     2018), c being a fixed standard deviation; constants are dropped.
 
-    1,758,449 parameters at 128² with one channel, Zimmerer's network 34,183,601.
+    1,758,449 parameters at 128² with one channel, Zimmerer's network of the ceVAE 34,183,601; his of the VAE, a code of 256, at 64² 3,752,448.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: of vectors: ``unified`` (the study) or ``zimmerer``; its dropout acts on the heads, too.
-        latent: K.
+        network: of vectors, ``unified`` (the study), ``zimmerer2018`` or ``zimmerer2019``, or of maps; its dropout acts on the heads, too.
+        latent: K, numbers of a vector or of each location of a map.
         kl_weight: β; where it is annealed, its final value.
         anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021) or ``cyclical`` (it does so again
             and again, half of each cycle rising, half at its full value; Fu et al. 2019).
@@ -82,20 +82,20 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.scale = scale
         self.latent = latent
-        self.network = network_for(self, network, VectorCodes, channels=channels, dims=dims, size=size)
-        dropout = self.network.dropout
+        self.network = network_for(self, network, Codes, channels=channels, dims=dims, size=size)
         self.encoder = self.network.encoder()
-        self.mean = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
-        self.log_variance = nn.Sequential(nn.Linear(self.encoder.features, latent), nn.Dropout(dropout))
+        features, layer, dropout = self.encoder.features, self.network.layer, self.network.dropout
+        self.mean = nn.Sequential(layer(features, latent), nn.Dropout(dropout))
+        self.log_variance = nn.Sequential(layer(features, latent), nn.Dropout(dropout))
         self.decoder = self.network.decoder(latent)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each (B, K)."""
+        """Mean and log-variance of q(z|x), each (B, K) or (B, K, S')."""
         features = self.encoder(x)
         return self.mean(features), self.log_variance(features)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Shape (B, K) to (B, C, S)."""
+        """Shape (B, K) or (B, K, S') to (B, C, S)."""
         out: Tensor = self.decoder(z)
         return out
 

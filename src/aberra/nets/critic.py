@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Generator
 
-    from aberra.nets.networks import VectorCodes
+    from aberra.nets.networks import Codes
 
 
 def critic_turns(steps: int) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class Critic(nn.Module):
         ConfigError: a size that cannot be halved.
     """
 
-    def __init__(self, network: VectorCodes) -> None:
+    def __init__(self, network: Codes) -> None:
         super().__init__()
         self.body = network.critic()
         self.head = nn.Linear(self.body.features, 1)

@@ -85,6 +85,10 @@ class Codes(Network):
     def layer(self, before: int, after: int) -> nn.Module:
         """A linear layer of features or codes."""
 
+    @abstractmethod
+    def critic(self) -> Reader:
+        """The body of a critic, (B, C, S) to (B, F), without batch norm: a gradient penalty is about one image at a time."""
+
 
 class VectorCodes(Codes):
     """The code is a vector."""
@@ -94,7 +98,7 @@ class VectorCodes(Codes):
         return nn.Linear(before, after)
 
     def critic(self) -> Reader:
-        """The body of a critic, (B, C, S) to (B, F), without batch norm: a gradient penalty is about one image at a time."""
+        """(B, C, S) to (B, F): the encoder once more, where it has no batch norm."""
         return self.encoder()
 
 
@@ -140,8 +144,7 @@ class Unified(VectorCodes):
 
     def critic(self) -> Reader:
         """(B, C, S) to (B, F·S'), with layer norm and not squeezed."""
-        body = unified.Encoder(**self.shape, width=self.width, norm="layer")
-        return Reader(body, nn.Flatten(), features=body.features * prod(unified.inner_size(self.size)))
+        return unified.critic(**self.shape, width=self.width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,26 +171,64 @@ class UnifiedSpatial(MapCodes):
         body = unified.Decoder(**self.shape, width=self.width, filters=filters, norm=norm)
         return body if enters is None else nn.Sequential(enters, body)
 
+    def critic(self) -> Reader:
+        """(B, C, S) to (B, F·S'), with layer norm."""
+        return unified.critic(**self.shape, width=self.width)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Zimmerer(VectorCodes):
-    """Zimmerer's of VAE and ceVAE (:mod:`aberra.nets.zimmerer`).
+class Zimmerer2018(VectorCodes):
+    """Zimmerer's of the ceVAE, as the comparative study ran it for VAE and ceVAE (:mod:`aberra.nets.zimmerer`).
 
     Args:
-        width: filters of the first of four stages, each of which has four times as many; published 16.
+        width: filters of the first of four stages, each of which has four times as many: 16, 64, 256, 1024.
+        coordinates: every convolution is told where it is (CoordConv), as published; the study left it out.
     """
 
-    name = "zimmerer"
+    name = "zimmerer2018"
     width: Width = 16
+    coordinates: bool = False
 
     def encoder(self) -> Reader:
         """(B, C, S) to (B, 64·width·S / 16)."""
-        body = zimmerer.Encoder(**self.shape, width=self.width)
-        return Reader(body, nn.Flatten(), features=body.features)
+        return zimmerer.Encoder(**self._options)
 
     def decoder(self, latent: int, *, norm: str = "batch") -> nn.Module:  # noqa: ARG002 - it has none
         """(B, K) to (B, C, S)."""
-        return nn.Sequential(zimmerer.Decoder(**self.shape, width=self.width, latent=latent))
+        return nn.Sequential(zimmerer.Decoder(**self._options, latent=latent, last=True))
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        filters = [self.width * 4**stage for stage in range(zimmerer.STAGES)]
+        return self.shape | {"filters": filters, "coordinates": self.coordinates}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zimmerer2019(VectorCodes):
+    """Zimmerer's of the VAE (:mod:`aberra.nets.zimmerer`), without offsets; its code has 256 numbers.
+
+    Args:
+        width: filters of the first of four stages: 16, 32, 64, 256.
+    """
+
+    name = "zimmerer2019"
+    width: Width = 16
+
+    def encoder(self) -> Reader:
+        """(B, C, S) to (B, 16·width·S / 16)."""
+        return zimmerer.Encoder(**self._options)
+
+    def decoder(self, latent: int, *, norm: str = "batch") -> nn.Module:  # noqa: ARG002 - it has none
+        """(B, K) to (B, C, S)."""
+        return nn.Sequential(zimmerer.Decoder(**self._options, latent=latent, last=False))
+
+    def layer(self, before: int, after: int) -> nn.Module:
+        """(B, F) to (B, F')."""
+        return nn.Linear(before, after, bias=False)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return self.shape | {"filters": [each * self.width for each in (1, 2, 4, 16)], "bias": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +271,11 @@ class You(MapCodes):
         """(B, K, S / 4) to (B, C, S)."""
         latent = self.width if latent is None else latent
         return you.Decoder(channels=self.channels, dims=self.dims, width=self.width, latent=latent)
+
+    def critic(self) -> Reader:
+        """(B, C, S) to (B, width·S / 4)."""
+        body = self.encoder()
+        return Reader(body, nn.Flatten(), features=body.features * prod(edge // 4 for edge in self.size))
 
 
 @dataclass(frozen=True, kw_only=True)

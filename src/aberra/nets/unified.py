@@ -145,6 +145,12 @@ def inner_size(size: Sequence[int]) -> tuple[int, ...]:
     return tuple(edge // 2 ** stages(size) for edge in size)
 
 
+def critic(*, channels: int, dims: int, size: Sequence[int], width: int) -> Reader:
+    """The body of the study's critics, its encoder with layer norm: (B, C, S) to (B, F·S')."""
+    body = Encoder(channels=channels, dims=dims, size=size, width=width, norm="layer")
+    return Reader(body, nn.Flatten(), features=body.features * prod(inner_size(size)))
+
+
 def normaliser(kind: str, dims: int, filters: int) -> nn.Module:
     """``batch`` norm, or ``layer`` norm over channels and space with a gain and offset a channel."""
     if kind == "layer":

@@ -1,29 +1,28 @@
-"""Zimmerer's DCGAN-like network of VAE and ceVAE (2018, 2019), as Baur et al. 2021 (arXiv 2004.03271) ran it.
+"""Zimmerer's DCGAN-like networks: of the ceVAE (2018, arXiv 1812.05941) and of the VAE (2019, arXiv 1907.02796).
 
-Four convolutions 4 with stride 2 and 16, 64, 256, 1024 filters, leaky ReLU, no normalisation; mirrored decoder.
+Both begin with four convolutions 4 with stride 2 and leaky ReLU, without norm; a fifth as large as what is left makes the code, and the
+decoder mirrors them. The ceVAE's is as Baur et al. 2021 (arXiv 2004.03271) ran it, the VAE's as in its authors' public code.
 
-Deviation: LeakyReLU's slope is PyTorch's 0.01; neither text states one. The last convolution pads one before and two after.
+Deviation: LeakyReLU's slope is PyTorch's 0.01; no text states one. A convolution over the whole of a map is written as the linear layer
+that it is. The last convolution of the ceVAE's pads one before and two after.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from aberra.errors import ConfigError
-from aberra.nets.unified import conv
+from aberra.nets.unified import Reader, conv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STAGES = 4
-
-
-def widths(width: int) -> list[int]:
-    """Filters of the four stages: 16, 64, 256, 1024."""
-    return [width * 4**stage for stage in range(STAGES)]
 
 
 def inner(size: Sequence[int]) -> tuple[int, ...]:
@@ -37,31 +36,68 @@ def inner(size: Sequence[int]) -> tuple[int, ...]:
     return tuple(edge // 2**STAGES for edge in size)
 
 
-class Encoder(nn.Sequential):
-    """(B, C, S) to (B, 64·width, S / 16)."""
+class Coordinates(nn.Module):
+    """Puts each place's coordinates, −1 to 1 along every axis, beside its channels (CoordConv; Liu et al. 2018, arXiv 1807.03247)."""
 
-    def __init__(self, *, channels: int, dims: int, size: Sequence[int], width: int) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, F, S) to (B, F + axes, S)."""
+        along = [torch.linspace(-1, 1, edge, device=x.device, dtype=x.dtype) for edge in x.shape[2:]]
+        places = torch.stack(torch.meshgrid(*along, indexing="ij"))
+        return torch.cat([x, places.expand(len(x), *places.shape)], dim=1)
+
+
+class Encoder(Reader):
+    """(B, C, S) to (B, F·S / 16), F being the last of ``filters``."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int,
+        size: Sequence[int],
+        filters: Sequence[int],
+        bias: bool = True,
+        coordinates: bool = False,
+    ) -> None:
         layers: list[nn.Module] = []
-        for before, after in zip([channels, *widths(width)], widths(width), strict=False):
-            layers += [conv(dims)(before, after, 4, stride=2, padding=1), nn.LeakyReLU()]
-        super().__init__(*layers)
-        self.features = widths(width)[-1] * prod(inner(size))
+        for before, after in pairwise([channels, *filters]):
+            layers += [Coordinates()] if coordinates else []
+            told = before + dims * coordinates
+            layers += [conv(dims)(told, after, 4, stride=2, padding=1, bias=bias), nn.LeakyReLU()]
+        super().__init__(nn.Sequential(*layers), nn.Flatten(), features=filters[-1] * prod(inner(size)))
 
 
 class Decoder(nn.Module):
-    """(B, K) to (B, C, S), linear."""
+    """(B, K) to (B, C, S), linear.
 
-    def __init__(self, *, channels: int, dims: int, size: Sequence[int], width: int, latent: int) -> None:
+    ``last`` is a convolution 4 that keeps the size, behind as many transposed ones as the encoder has convolutions; without it the last
+    of these gives the channels.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        dims: int,
+        size: Sequence[int],
+        filters: Sequence[int],
+        latent: int,
+        bias: bool = True,
+        coordinates: bool = False,
+        last: bool,
+    ) -> None:
         super().__init__()
-        filters = widths(width)[::-1]
-        self.grid = (filters[0], *inner(size))
-        self.dense = nn.Linear(latent, prod(self.grid))
+        self.grid = (filters[-1], *inner(size))
+        self.dense = nn.Linear(latent, prod(self.grid), bias=bias)
         up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
-        pad = nn.ZeroPad2d((1, 2, 1, 2)) if dims == 2 else nn.ZeroPad3d((1, 2, 1, 2, 1, 2))
-        layers: list[nn.Module] = [nn.LeakyReLU()]
-        for before, after in zip(filters, [*filters[1:], filters[-1]], strict=True):
-            layers += [up(before, after, 4, stride=2, padding=1), nn.LeakyReLU()]
-        layers += [pad, conv(dims)(filters[-1], channels, 4)]
+        place: list[nn.Module] = [Coordinates()] if coordinates else []
+        more = dims * coordinates
+        layers: list[nn.Module] = []
+        for before, after in pairwise([*reversed(filters), filters[0] if last else channels]):
+            layers += [nn.LeakyReLU(), *place, up(before + more, after, 4, stride=2, padding=1, bias=bias)]
+        if last:
+            pad = nn.ZeroPad2d((1, 2, 1, 2)) if dims == 2 else nn.ZeroPad3d((1, 2, 1, 2, 1, 2))
+            layers += [nn.LeakyReLU(), *place, pad, conv(dims)(filters[0] + more, channels, 4, bias=bias)]
         self.body = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
