@@ -60,7 +60,7 @@ SHOWN_IN_TABLES = ("AP", "⌈Dice⌉", "Dice", "AUROC", "slice AUROC", "case AUR
 """Metrics that are columns of the tables where the suite does not say."""
 
 UNDERTRAINED = 0.01
-"""Share by which the validation loss may fall in the last fifth of a training that was long enough."""
+"""Share by which the best healthy validation loss may fall in the last fifth of a training that was long enough."""
 
 Key = tuple[str, str, str, int]
 """Task, cohort, label, seed."""
@@ -89,7 +89,10 @@ CELL = " · "
 """Between method and score in the label of a grid's row."""
 
 M0 = "intensity"
-"""The bar to beat, drawn in every figure of accuracy."""
+"""The plain threshold."""
+
+CHANCE = "random"
+"""The map of chance, through the same post-processing."""
 
 
 def is_plain(row: Mapping[str, Any]) -> bool:
@@ -107,6 +110,17 @@ def means(
         if fits and row["value"] is not None:
             found.setdefault(row["label"], []).append(float(row["value"]))
     return {label: float(np.mean(values)) for label, values in found.items()}
+
+
+def bar(rows: Sequence[Mapping[str, Any]]) -> tuple[str, float] | None:
+    """Label and AP of the plain threshold's best polarity on one cohort, the bar to beat; None where no row is one."""
+    ap = means([row for row in rows if row["method"] == M0 and is_plain(row)], "AP")
+    return max(ap.items(), key=lambda item: item[1]) if ap else None
+
+
+def undertrained(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Labels of rows whose validation loss still fell when their training (that of any seed) ended: lower bounds, which no ranking counts."""
+    return {row["label"] for row in rows if (row.get("late_gain") or 0) > UNDERTRAINED}
 
 
 def rows_of_cell(cell: Mapping[str, Any], common: Mapping[str, Any], protocol: str) -> dict[str, Any]:
