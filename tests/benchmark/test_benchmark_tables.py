@@ -258,3 +258,23 @@ def test_partial_trainings_alone_make_no_table(tmp_path):
     rows, _, _ = study()
     write_tables(tmp_path, [row | {"subjects": 0.1} for row in rows], {}, {}, protocol="healthy-fpr-1")
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["index.html"]
+
+
+def test_the_dice_per_patient_stands_with_its_spread_and_is_compared_by_its_mean():
+    rows, replicates, _ = study()
+    for label, mean in (("intensity", 0.3), ("vae", 0.4)):
+        first = next(row for row in rows if row["label"] == label)
+        for metric, value in (("Dice per patient, mean", mean), ("Dice per patient, std", 0.1234)):
+            rows.append(first | {"metric": metric, "protocol": "healthy-fpr-1", "value": value})
+    metrics = ("AP", "Dice per patient, mean")
+    options = {"task": "flair", "cohort": "ms-like", "patients": 40, "protocol": "healthy-fpr-1"}
+    table = comparison(rows, replicates, **options, metrics=metrics)
+    assert table.header[2] == "Dice per patient, mean ± std"
+    cells = {name: cells[1] for name, cells in table.rows}
+    assert (cells["vae"].text, cells["vae"].best) == ("0.400 ± 0.123", True)
+    assert (cells["intensity"].text, cells["intensity"].best, cells["ae"].text) == (
+        "0.300 ± 0.123",
+        False,
+        "",
+    )
+    assert r"$\pm$" in as_latex(table)

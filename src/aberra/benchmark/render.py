@@ -112,7 +112,7 @@ def _tex(text: str) -> str:
     """Escape what LaTeX would take for a command, and spell what its fonts do not have."""
     for old, new in {
         "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "⌈": r"$\lceil$",
-        "⌉": r"$\rceil$", "†": r"$\dagger$", "°": r"$^\circ$", "·": r"$\cdot$", "χ²": r"$\chi^2$", "≤": r"$\leq$",
+        "⌉": r"$\rceil$", "†": r"$\dagger$", "°": r"$^\circ$", "·": r"$\cdot$", "χ²": r"$\chi^2$", "≤": r"$\leq$", "±": r"$\pm$",
     }.items():  # fmt: skip
         text = text.replace(old, new)
     return text

@@ -38,7 +38,8 @@ NAMES = {
 """Names in results.csv where they differ from the evaluation's; voxel metrics go without their level."""
 
 HIGHER = (
-    "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "sensitivity", "precision", "Dice per case, mean", "mask Dice", "mask Jaccard",
+    "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "Dice per patient, mean", "sensitivity", "precision", "Dice per case, mean",
+    "mask Dice", "mask Jaccard",
     "lesion recall", "lesion recall (IoU ≥ 0.1)",
     *(f"lesion recall, {low:g}–{str(f'{top:g}').replace('inf', '∞')} mm³" for low, top in pairwise(BINS_MM3)),
     *(f"lesion FROC recall at {rate:g} FP/scan" for rate in FP_RATES),
@@ -48,7 +49,7 @@ HIGHER = (
 )  # fmt: skip
 """Metrics in results.csv of which more is better."""
 LOWER = (
-    "mask HD95, mm", "mask empty masks", "ECE", "Brier score", "AUSE", "false positives per scan", "case FPR at 95 % TPR",
+    "mask HD95, mm", "mask volume difference", "mask empty masks", "ECE", "Brier score", "AUSE", "false positives per scan", "case FPR at 95 % TPR",
 )  # fmt: skip
 """Metrics of which less is better."""
 OTHER = (
@@ -166,8 +167,11 @@ def _metrics(content: dict[str, Any], protocol: str) -> list[dict[str, Any]]:
             {"metric": "l1-RE_N", "protocol": "", "value": content["voxel"]["residuals"]["l1_normal"]}
         )
     at = content["voxel"]["at_threshold"].get(protocol, {})
-    if at.get("dice_std") is not None:
-        found.append({"metric": "Dice per patient, std", "protocol": protocol, "value": at["dice_std"]})
+    found += [
+        {"metric": f"Dice per patient, {name}", "protocol": protocol, "value": at[f"dice_patient_{name}"]}
+        for name in ("mean", "std")
+        if at.get(f"dice_patient_{name}") is not None
+    ]
     found += [
         {
             "metric": "healthy FPR", "protocol": f"p ≤ {rate['nominal']:g}", "value": rate["realised"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,13 @@ if TYPE_CHECKING:
 FPR = "healthy FPR"
 """Metric of how often healthy cases are flagged."""
 
-HEADINGS = {"⌈Dice⌉": "⌈Dice⌉ (oracle)", FPR: "healthy FPR (p ≤ 0.05)"}
+SPREAD = {"Dice per patient, mean": "Dice per patient, std"}
+"""Metrics that stand with their spread, ± one standard deviation."""
+HEADINGS = {
+    "⌈Dice⌉": "⌈Dice⌉ (oracle)",
+    FPR: "healthy FPR (p ≤ 0.05)",
+    "Dice per patient, mean": "Dice per patient, mean ± std",
+}
 """Of columns that are not called as their metric."""
 PROTOCOLS = ("", "oracle", "ladder", "mask", "p ≤ 0.05")
 """Protocols of the values shown, beside the suite's."""
@@ -65,6 +72,7 @@ def comparison(
     chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and is_plain(row)]
     columns = {metric: means(chosen, metric, (*PROTOCOLS, protocol)) for metric in metrics}
     columns = {metric: values for metric, values in columns.items() if values}
+    widths = {metric: means(chosen, SPREAD[metric], (protocol,)) for metric in columns if metric in SPREAD}
     ap = means(chosen, "AP", PROTOCOLS)
     short = undertrained(chosen)
     labels = sorted(
@@ -80,6 +88,12 @@ def comparison(
         cells = [
             _cell(metric, values, label, spread=spread, tied=tied, short=short)
             for metric, values in columns.items()
+        ]
+        cells = [
+            replace(cell, text=f"{cell.text} ± {widths[metric][label]:.3f}")
+            if label in widths.get(metric, {})
+            else cell
+            for cell, metric in zip(cells, columns, strict=True)
         ]
         body.append((label, (*cells, *_facts(own[0], short))))
     seeds = len({row["seed"] for row in chosen})
