@@ -69,7 +69,7 @@ def test_the_average_otsu_threshold_is_the_mean_over_the_cases_and_has_a_dice_of
     mask = np.zeros(labels.shape, bool)
     mask[1:4, 1:4, 1:4] = mask[4, 1:4, 1:4] = True  # a third larger than the truth
     for patient, height in (("a", 1.0), ("a", 1.0), ("b", 0.1)):
-        values = (height * (rng.random(labels.shape) / 2 + 0.4 * labels)).astype(np.float32)
+        values = (height * (rng.random(labels.shape) / 4 + 0.7 * labels)).astype(np.float32)
         maps.append(values)
         volume = Volume(data=values[None], affine=np.eye(4))
         case = Compared(volume, mask, labels, np.ones(labels.shape, bool), None, None, None)
@@ -82,7 +82,7 @@ def test_the_average_otsu_threshold_is_the_mean_over_the_cases_and_has_a_dice_of
     threshold = np.mean([threshold_otsu(values) for values in maps])
     dice = [Overlap.of(values > threshold, labels > 0).dice for values in maps]
     assert found["threshold"] == pytest.approx(threshold)
-    assert dice[0] > 0.5 > dice[2] == 0  # the mean of the cuts does not suit the case of another height
+    assert dice[0] > 0.4 > dice[2] == 0  # the mean of the cuts does not suit the case of another height
     assert found["dice_mean"] == pytest.approx(np.mean(dice), abs=0.01)
     patients = np.mean(dice[:2]), dice[2]  # a patient with two scans counts once
     assert found["dice_patient_mean"] == pytest.approx(np.mean(patients), abs=0.01)
