@@ -1,24 +1,27 @@
-"""What guided diffusion costs and gives: network calls, seconds and AP of every sampler and number of steps, against the 1,000-call map.
+"""What guided diffusion costs and gives: network calls, seconds and AP of every sampler and number of steps, against the thesis' chain.
 
 python benchmarks/diffusion.py DETECTOR MANIFEST --out DIR [--split test] [--slices 32]
 
 DETECTOR was fitted as ddim-guided. The slices, half with and half without lesions, come from the manifest's cases; the same weights
 answer every row. Writes calls.csv, round_trip.csv, guides.csv, position.csv, sweep.csv and the figures strip.png, healthy.png, sweep.png.
-AP is pooled over the foreground of the slices; nothing is chosen by it.
+AP is pooled over the foreground of the slices; nothing is chosen by it. Calls are counted where the networks are called: calls.csv holds
+every row at the thesis' L = T / 2, whose chain of every step is 500 up and 500 down.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from table import save
+from torch import Tensor
 
 from aberra.benchmark.machine import commit, machine
 from aberra.cohort import Cohort
@@ -28,8 +31,6 @@ from aberra.restore.guided import Guided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from torch import Tensor
 
 EVEN = {
     "sampler": "ddim",
@@ -66,13 +67,25 @@ SETTINGS: list[dict[str, Any]] = [
 """What each row changes of ``EVEN``; the first is the thesis' own setting."""
 
 
-def network_calls(options: dict[str, Any]) -> int:
-    """Calls of the diffusion model for a slice."""
-    down = options["steps"] * (2 if options["sampler"] == "coupled" else 1)
-    up = 0 if options["sampler"] == "ddpm" else down
-    if options["encode_steps"]:
-        up = options["encode_steps"]
-    return up + down * (2 if options["reference"] == "round-trip" else 1)
+class Answer(NamedTuple):
+    """What slices are compared with, their healthy counterparts (B, C, S), and what they cost a slice."""
+
+    reference: Tensor
+    restored: Tensor
+    seconds: float
+    network_calls: float
+    guide_calls: float
+
+
+@contextmanager
+def counting(module: torch.nn.Module) -> Iterator[list[int]]:
+    """Number of samples that each call of a network was given, while the context lasts."""
+    seen: list[int] = []
+    handle = module.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 class Slices:
@@ -114,40 +127,43 @@ class Slices:
         return float(average_precision_score(self.lesion[self.picked][inside] > 0, maps[inside]))
 
 
-def answer(detector: Detector, x: Tensor, **options: Any) -> tuple[Tensor, Tensor, float]:
-    """What slices are compared with, their healthy counterparts, and seconds a slice, with the detector's own batch size."""
+def answer(detector: Detector, x: Tensor, **options: Any) -> Answer:
+    """Ask for the healthy counterparts of slices (B, C, S), with the detector's own batch size."""
+    model: Any = detector.model
     score = Guided(**({"start": 500, "scale": 100.0} | options))
     size, device = detector.runner.batch_size, detector.runner.device
     cuda = device.type == "cuda"
     if cuda:
-        score.pair(detector.model, x[:size].to(device))  # the first call compiles and chooses kernels
+        score.pair(model, x[:size].to(device))  # the first call compiles and chooses kernels
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
-    started = perf_counter()
-    parts = [score.pair(detector.model, part.to(device)) for part in x.split(size)]
-    seconds = perf_counter() - started
+    with counting(model.net) as network, counting(model.guides["class"]) as guide:
+        started = perf_counter()
+        parts = [score.pair(model, part.to(device)) for part in x.split(size)]
+        seconds = perf_counter() - started
     if cuda:
         end.record()
         torch.cuda.synchronize()
         seconds = begin.elapsed_time(end) / 1000
     reference, found = (torch.cat(each).float().cpu() for each in zip(*parts, strict=True))
-    return reference, found, seconds / len(x)
+    return Answer(reference, found, seconds / len(x), sum(network) / len(x), sum(guide) / len(x))
 
 
 def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row a sampler, number of steps and reference; the first, the thesis' own setting, is what the others are held against."""
+    """A row a sampler, number of steps and reference, all at L = T / 2; the first, the thesis' own, is what the others are held against."""
     x = slices.x[slices.picked]
+    own = own | {"start": detector.model.process().steps // 2}  # type: ignore[operator,union-attr]
     first: Tensor | None = None
     for changed in SETTINGS:
         options = EVEN | changed
-        reference, found, seconds = answer(detector, x, **own, **options)
-        maps = (reference - found).abs().mean(dim=1, keepdim=True) * slices.mask[slices.picked]
+        found = answer(detector, x, **own, **options)
+        maps = (found.reference - found.restored).abs().mean(dim=1, keepdim=True) * slices.mask[slices.picked]
         first = maps if first is None else first
         inside = slices.mask[slices.picked] > 0
-        yield options | {
+        yield {"start": own["start"]} | options | {
             "encode_steps": 0 if options["sampler"] == "ddpm" else options["encode_steps"] or options["steps"],
-            "network_calls": network_calls(options), "guide_gradients": options["steps"] * options["guide_steps"],
-            "seconds_per_slice": round(seconds, 4), "ap": round(slices.ap(maps), 4),
+            "network_calls": found.network_calls, "guide_calls": found.guide_calls,
+            "seconds_per_slice": round(found.seconds, 4), "ap": round(slices.ap(maps), 4),
             "ap_minus_reference": round(slices.ap(maps) - slices.ap(first), 4),
             "correlation": round(float(np.corrcoef(maps[inside], first[inside])[0, 1]), 4),
         }  # fmt: skip
@@ -160,9 +176,9 @@ def round_trip(detector: Detector, slices: Slices, start: int) -> Iterator[dict[
         (("ddim", 1.0), ("ddim", 1.5), ("dpm-solver", 1.0), ("dpm-solver", 1.5), ("coupled", 1.0)),
         (5, 10, 16, 25, 50),
     ):
-        _, found, _ = answer(
+        found = answer(
             detector, x, start=start, sampler=sampler, steps=steps, power=power, guidance="none"
-        )
+        ).restored
         yield {"sampler": sampler, "power": power, "steps": steps, "error": float((found - x).abs().mean())}
 
 
@@ -212,7 +228,9 @@ def sweep(detector: Detector, slices: Slices, folder: Path) -> Iterator[dict[str
     own = {key: value for key, value in detector.method.score["restore"].items() if key not in chosen}
     for start in starts:
         for scale in scales:
-            reference, found, _ = answer(detector, x, **own, start=start, scale=scale, reference="round-trip")
+            reference, found, *_ = answer(
+                detector, x, **own, start=start, scale=scale, reference="round-trip"
+            )
             maps, pure = ((each - found).abs().mean(dim=1, keepdim=True) * mask for each in (x, reference))
             healthy = lesion.flatten(1).amax(dim=1) == 0
             per_slice = maps.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1)

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aberra.benchmark.rows import COLUMNS, M0, is_plain, read_cells, results_csv
+from aberra.benchmark.rows import COLUMNS, M0, UNDERTRAINED, is_plain, read_cells, results_csv
 from aberra.files import write_text
 from aberra.measured import COLUMNS as MEASURED
 
@@ -31,24 +31,32 @@ PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.01", "p ≤ 0.05", "p ≤ 0
 
 def measured(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """A row a method and cohort of what results say, for methods as they stand: mean over seeds, the interval of a single one."""
-    ap = [
+    plain = [
         row
         for row in rows
-        if row["metric"] == "AP" and row["label"] == row["method"]
-        and is_plain({"subjects": float(row["subjects"]), "sweep": row["sweep"]})
-    ]  # fmt: skip
-    places = ("method", "suite", "size", "task", "cohort")
+        if row["metric"] == "AP" and is_plain({"subjects": float(row["subjects"]), "sweep": row["sweep"]})
+    ]
+    places = ("label", "method", "suite", "size", "task", "cohort")
     found: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
-    for row in ap:
+    for row in plain:
         found.setdefault(tuple(row[key] for key in places), []).append(row)
     means = {key: sum(float(row["value"]) for row in own) / len(own) for key, own in found.items()}
+    bars: dict[tuple[str, ...], float] = {}  # of the plain threshold's best polarity
+    for (_, method, *place), value in means.items():
+        if method == M0:
+            bars[tuple(place)] = max(value, bars.get(tuple(place), 0.0))
     result = []
-    for key, own in sorted(found.items()):
-        first, bar = own[0], means.get((M0, *key[1:]))
+    for (label, *key), own in sorted(found.items()):
+        if label != key[0]:
+            continue
+        first, bar = own[0], bars.get(tuple(key[1:]))
+        mean = means[label, *key]
+        short = any(float(row.get("late_gain") or 0) > UNDERTRAINED for row in own)
         ends = ("low", "high") if len(own) == 1 and first["low"] else ()
         result.append(
-            dict(zip(places, key, strict=True))
-            | {"ap": f"{means[key]:.3f}", "m0": "" if bar is None else f"{bar:.3f}"}
+            dict(zip(places[1:], key, strict=True))
+            | {"ap": f"{mean:.3f}", "m0": "" if bar is None else f"{bar:.3f}"}
+            | {"undertrained": int(short)}
             | {end: f"{float(first[end]):.3f}" for end in ends}
             | {"training_seconds": first["training_seconds"] and f"{float(first['training_seconds']):.0f}"}
             | {"seconds_per_case": f"{float(first['seconds_per_case']):.2f}"}
@@ -77,14 +85,19 @@ def publish(run: Path, *, suite: str, size: str, called: str, root: Path = ROOT)
         parts.append(f"![{figure.stem}]({called}/{figure.name})\n")
     write_text(target / "tables.txt", f"Measured at {size}.\n\n" + "\n".join(parts))
 
-    every = []
+    write_text(root / "src" / "aberra" / "catalogue" / "measured.csv", collected(results))
+    return len(rows)
+
+
+def collected(results: Path) -> str:
+    """The text of measured.csv, from every CSV of a folder that is a benchmark's."""
+    every: list[Mapping[str, str]] = []
     for path in sorted(results.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if "size" in (reader.fieldnames or ()) and "metric" in (reader.fieldnames or ()):
                 every += list(reader)
-    write_text(root / "src" / "aberra" / "catalogue" / "measured.csv", results_csv(measured(every), MEASURED))
-    return len(rows)
+    return results_csv(measured(every), MEASURED)
 
 
 def main() -> None:

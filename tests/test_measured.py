@@ -78,6 +78,23 @@ def test_several_seeds_are_a_mean_without_an_interval(publish):
     assert "low" not in row
 
 
+def test_the_bar_is_the_plain_thresholds_better_polarity_and_short_trainings_are_marked(publish, monkeypatch):
+    rows = [
+        {key: str(value) for key, value in (ROW | {"method": method, "label": label, "size": "s", "sweep": "", "value": value, "late_gain": gain}).items()}
+        for method, label, value, gain in (
+            ("intensity", "intensity", 0.1, ""), ("intensity", "intensity, dark", 0.25, ""), ("vae", "vae", 0.2, "0.02"), ("dae", "dae", 0.2, "0.01"),
+        )
+    ]  # fmt: skip
+    made = {row["method"]: row for row in publish.measured(rows)}
+    assert {name: (row["m0"], row["undertrained"]) for name, row in made.items()} == {
+        "intensity": ("0.250", 0),
+        "vae": ("0.250", 1),
+        "dae": ("0.250", 0),
+    }
+    text = in_words({key: str(value) for key, value in made["vae"].items()} | {"training_seconds": "12"})
+    assert "training 12 s, undertrained (a lower bound), 0.50 s a case" in text
+
+
 def test_results_keep_what_figures_need():
     text = results_csv(
         [ROW | {"method": "vae", "label": "vae", "value": 0.3, "family": "variational", "unit": "intensity"}]

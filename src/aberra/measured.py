@@ -10,10 +10,10 @@ from functools import cache
 from importlib.resources import files
 
 COLUMNS = (
-    "method", "suite", "size", "task", "cohort", "ap", "low", "high", "m0", "training_seconds", "seconds_per_case", "machine",
-    "commit", "date",
+    "method", "suite", "size", "task", "cohort", "ap", "low", "high", "m0", "undertrained", "training_seconds",
+    "seconds_per_case", "machine", "commit", "date",
 )  # fmt: skip
-"""Voxel AP with its 95 % interval over patients, M0's AP beside it, and what it took."""
+"""Voxel AP with its 95 % interval over patients, the plain threshold's (M0, its best polarity) beside it, whether its training was too short, and what it took."""
 
 
 @cache
@@ -32,7 +32,8 @@ def in_words(row: dict[str, str]) -> str:
     spread = f" [{row['low']}, {row['high']}]" if row["low"] else ""
     bar = f" (M0 {row['m0']})" if row["m0"] and row["method"] != "intensity" else ""
     training = f"training {row['training_seconds']} s, " if row["training_seconds"] else ""
+    short = "undertrained (a lower bound), " if row["undertrained"] == "1" else ""
     return (
         f"voxel AP {row['ap']}{spread}{bar} on {row['task']}: {row['cohort']}, `aberra benchmark {row['suite']}` at {row['size']}; "
-        f"{training}{row['seconds_per_case']} s a case on {row['machine']}, {row['date']}"
+        f"{training}{short}{row['seconds_per_case']} s a case on {row['machine']}, {row['date']}"
     )

@@ -205,3 +205,31 @@ def test_fidelity_is_of_maps_that_are_differences_of_images_only(monkeypatch, tm
     figure = _drawn(monkeypatch, relations.fidelity, tmp_path, rows, "x")
     # 17 of the study and 3 baselines, without those and the gradient
     assert "n = 16" in figure.axes[0].get_title(loc="left")
+
+
+def test_a_training_that_was_too_short_is_marked_in_figures_and_has_no_place_in_the_order(
+    monkeypatch, tmp_path
+):
+    rows = [row for row in study()[0] if row["cohort"] == "ms-like"]
+    for row in rows:
+        row["late_gain"] = 0.05 if row["label"] == "vae" else 0.0
+    axis = _drawn(monkeypatch, figures.ap_points, tmp_path, rows, "flair").axes[0]
+    monkeypatch.undo()
+    assert [name.get_text() for name in axis.get_yticklabels() if "undertrained" in name.get_text()] == [
+        "vae, undertrained"
+    ]
+    (axis,) = _drawn(monkeypatch, relations.order, tmp_path, rows, "x", "D_MS").axes
+    assert "n = 16" in axis.get_title(loc="left")
+    assert "vae" not in {text.get_text() for text in axis.texts}
+
+
+def test_the_line_of_the_plain_threshold_is_that_of_its_better_polarity(monkeypatch, tmp_path):
+    rows = [row for row in study()[0] if row["cohort"] == "ms-like"]
+    dark = [
+        row | {"label": "intensity, dark", "value": 0.75}
+        for row in rows
+        if row["label"] == "intensity" and row["metric"] == "AP"
+    ]
+    axis = _drawn(monkeypatch, figures.ap_points, tmp_path, rows + dark, "flair").axes[0]
+    names = {text.get_text() for text in axis.get_legend().get_texts()}
+    assert {"intensity, dark 0.750", "chance"} <= names

@@ -32,7 +32,13 @@ def test_shipped_suites_load_and_all_their_methods_can_be_built(name):
     suite = Suite.load(name)
     for task in suite.tasks:
         entries = suite.entries(task)
-        assert {"intensity", "zmap", "random"} <= {entry.label for entry in entries}
+        sides = {
+            entry.label: suite.method(task, entry).model["polarity"]
+            for entry in entries
+            if entry.name == "intensity"
+        }
+        assert sides == {"intensity": "bright", "intensity, dark": "dark", "intensity, two-sided": "both"}
+        assert {"zmap", "random"} <= {entry.label for entry in entries}
         for entry in entries:
             if not entry.detector:
                 method = suite.method(task, entry)
@@ -169,6 +175,8 @@ def test_baselines_are_there_without_being_named_and_not_twice(tmp_path):
     text = MINIMAL + '[[methods]]\nname = "intensity"\n[[methods]]\nname = "vae"\n'
     assert sorted(entry.label for entry in _suite(tmp_path, text).methods) == [
         "intensity",
+        "intensity, dark",
+        "intensity, two-sided",
         "intensity-depth",
         "intensity-unfiltered",
         "random",

@@ -5,16 +5,8 @@ import csv
 import numpy as np
 from study_rows import study
 
-from aberra.benchmark.tables import (
-    as_csv,
-    as_html,
-    as_latex,
-    as_markdown,
-    comparison,
-    false_positives,
-    overview,
-    write_tables,
-)
+from aberra.benchmark.render import as_csv, as_html, as_latex, as_markdown
+from aberra.benchmark.tables import comparison, false_positives, overview, write_tables
 from aberra.metrics.bootstrap import interval
 
 PATIENTS = {("flair", "ms-like"): 9, ("flair", "ms-like-shift"): 9}
@@ -55,12 +47,12 @@ def test_a_caption_names_every_machine_and_the_first_and_last_date():
 
 def test_tables_of_several_versions_of_the_code_say_so():
     rows, replicates, _ = study()
-    assert "versions" not in _table().caption + overview(rows).caption
+    assert "versions" not in _table().caption + overview(rows, replicates, PATIENTS).caption
     rows[0]["commit"] = "c2+"
     table = comparison(
         rows, replicates, task="flair", cohort="ms-like", patients=40, protocol="healthy-fpr-1"
     )
-    for each in (table, overview(rows)):
+    for each in (table, overview(rows, replicates, PATIENTS)):
         assert each.caption.endswith("Rows were measured by 2 versions of the code: c1, c2+.")
 
 
@@ -87,9 +79,9 @@ def test_metrics_choose_the_columns_and_what_is_best_follows_their_sense():
     assert best == [["intensity"], ["vae"], [], ["intensity"]]
     assert "Dice, false positives per scan are at the threshold healthy-fpr-1" in table.caption
     assert "†" not in table.caption
-    assert list(csv.reader(as_csv(table).splitlines()))[1][-1] == "1"
+    assert list(csv.reader(as_csv(table).splitlines()))[1][-2:] == ["1", "0"]
     swapped = comparison(rows, replicates, **options, metrics=("AUROC", "AP"))
-    marked = [int(row[-1]) for row in csv.reader(as_csv(swapped).splitlines()[1:])]
+    marked = [int(row[-2]) for row in csv.reader(as_csv(swapped).splitlines()[1:])]
     assert marked == [1] + 19 * [0]  # of the AP, which is not the first column
 
 
@@ -138,13 +130,13 @@ def test_partial_trainings_are_not_in_the_tables():
 
 
 def test_the_overview_ranks_rows_that_ran_everywhere():
-    rows, _, _ = study()
+    rows, replicates, _ = study()
     rows = [
         row
         for row in rows
         if not (row["label"] == "aae" or (row["label"] == "vae" and row["cohort"] == "ms-like"))
     ]
-    table = overview(rows)
+    table = overview(rows, replicates, PATIENTS)
     names = [name for name, _ in table.rows]
     assert names[0] == "intensity"
     assert "vae" not in names
@@ -192,6 +184,63 @@ def test_a_training_whose_loss_still_fell_is_marked():
     assert "undertrained" not in _table().caption
 
 
+def test_a_row_that_was_trained_too_short_is_ranked_nowhere():
+    """The highest AP, of a row whose loss still fell, takes no bold, no tie, no rank and no place above the others."""
+    rows, replicates, _ = study()
+    for row in rows:
+        row["late_gain"] = 0.05 if row["label"] == "vae" and row["cohort"] == "ms-like" else 0.0
+        row["value"] = 0.99 if row["label"] == "vae" else row["value"]
+    for seed_key in [key for key in replicates if key[2] == "vae"]:
+        replicates[seed_key] = replicates[seed_key] * 0 + 0.99
+    options = {"task": "flair", "patients": 40, "protocol": "healthy-fpr-1"}
+    table = comparison(rows, replicates, cohort="ms-like", **options)
+    assert (table.rows[0][0], table.rows[-1][0]) == ("intensity", "vae")
+    assert not any(cell.best or cell.tied for cell in table.rows[-1][1])
+    assert all(cell.best for cell in table.rows[0][1][:3])
+    assert (
+        comparison(rows, replicates, cohort="ms-like-shift", **options).rows[0][0] == "vae"
+    )  # it is of this training
+    whole = overview(rows, replicates, PATIENTS)
+    (name, cells), first = whole.rows[-1], whole.rows[0]
+    assert (name, cells[-1].text, any(cell.best for cell in cells)) == ("vae", "undertrained", False)
+    assert (first[0], first[1][-1].text) == ("intensity", "1.0")
+    assert "is not ranked" in whole.caption
+
+
+def test_what_is_not_told_from_chance_has_a_sign_in_every_format():
+    rows, replicates, _ = study()
+    for cohort in ("ms-like", "ms-like-shift"):
+        noise = replicates["flair", cohort, "random", 0]
+        replicates["flair", cohort, "zmap", 0] = noise + 0.01
+        for key in replicates:
+            if key[1] == cohort and key[2] not in {"zmap", "random"}:
+                replicates[key] = noise * 0 + 0.9
+    options = {"task": "flair", "cohort": "ms-like", "patients": 40, "protocol": "healthy-fpr-1"}
+    table = comparison(rows, replicates, **options)
+    assert [name for name, cells in table.rows if cells[0].chance] == ["zmap"]
+    assert "° not told from chance" in table.caption
+    assert as_markdown(table).count("]°") == as_html(table).count("]°") == 1
+    assert as_latex(table).count(r"$^\circ$ &") == 1
+    assert [row[0] for row in csv.reader(as_csv(table).splitlines()) if row[-1] == "1"] == ["zmap"]
+    whole = overview(rows, replicates, PATIENTS)
+    assert [name for name, cells in whole.rows if all(cell.chance for cell in cells[:2])] == ["zmap"]
+    assert "° not told from chance" in whole.caption
+
+
+def test_the_bar_is_the_plain_thresholds_better_polarity():
+    rows, replicates, _ = study()
+    assert "its best as 'intensity' (0.500); of the rows that are no baseline, 0 of 17" in _table().caption
+    dark = [row | {"label": "intensity, dark"} for row in rows if row["label"] == "intensity"]
+    for row in rows:
+        if row["label"] == "intensity":
+            row["value"] = 0.01
+    for row in dark:
+        row["value"] = 0.42
+    options = {"task": "flair", "cohort": "ms-like", "patients": 40, "protocol": "healthy-fpr-1"}
+    table = comparison(rows + dark, replicates, **options)
+    assert "its best as 'intensity, dark' (0.420); of the rows that are no baseline, 4 of 17" in table.caption
+
+
 def test_all_formats_and_a_page_are_written(tmp_path):
     rows, replicates, _ = study()
     rows += _healthy()
@@ -209,3 +258,23 @@ def test_partial_trainings_alone_make_no_table(tmp_path):
     rows, _, _ = study()
     write_tables(tmp_path, [row | {"subjects": 0.1} for row in rows], {}, {}, protocol="healthy-fpr-1")
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["index.html"]
+
+
+def test_the_dice_per_patient_stands_with_its_spread_and_is_compared_by_its_mean():
+    rows, replicates, _ = study()
+    for label, mean in (("intensity", 0.3), ("vae", 0.4)):
+        first = next(row for row in rows if row["label"] == label)
+        for metric, value in (("Dice per patient, mean", mean), ("Dice per patient, std", 0.1234)):
+            rows.append(first | {"metric": metric, "protocol": "healthy-fpr-1", "value": value})
+    metrics = ("AP", "Dice per patient, mean")
+    options = {"task": "flair", "cohort": "ms-like", "patients": 40, "protocol": "healthy-fpr-1"}
+    table = comparison(rows, replicates, **options, metrics=metrics)
+    assert table.header[2] == "Dice per patient, mean ± std"
+    cells = {name: cells[1] for name, cells in table.rows}
+    assert (cells["vae"].text, cells["vae"].best) == ("0.400 ± 0.123", True)
+    assert (cells["intensity"].text, cells["intensity"].best, cells["ae"].text) == (
+        "0.300 ± 0.123",
+        False,
+        "",
+    )
+    assert r"$\pm$" in as_latex(table)

@@ -206,3 +206,35 @@ def test_a_512_volume_stays_under_four_gib():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak + values.nbytes + grid.data.nbytes < 4 * 2**30
+
+
+def test_the_bright_prior_keeps_only_what_is_bright_in_a_channel():
+    values = np.ones((1, 10, 10), np.float32)
+    ramp = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
+    mask = np.ones((1, 10, 10), bool)
+    mask[0, 0] = False  # the ten darkest are air and do not move the quantile
+    one = Volume(data=ramp[None], affine=np.eye(4), mask=mask)
+    kept = PostProcess(bright=0.9).limit(values, one)
+    assert set(ramp[kept > 0]) == set(range(91, 100))
+    both = Volume(data=np.stack([ramp, -ramp]), affine=np.eye(4), channels=("a", "b"), mask=mask)
+    kept = PostProcess(bright=0.9).limit(values, both)[0, 1:]
+    assert set(ramp[0, 1:][kept > 0]) == {*range(10, 19), *range(91, 100)}
+    assert PostProcess().limit(values, one) is values
+    with pytest.raises(ConfigError, match="bright"):
+        PostProcess(bright=1.0)
+
+
+def test_the_bilateral_filter_smooths_noise_and_keeps_an_edge():
+    rng = np.random.default_rng(0)
+    values = np.zeros((9, 16, 16), np.float32)
+    values[:, :, 8:] = 1
+    noisy = values + np.abs(0.05 * rng.standard_normal(values.shape)).astype(np.float32)
+    inside = np.ones(values.shape, bool)
+    way = PostProcess(bilateral_mm=2.0, median_mm=0)
+    cleaned = way.clean(noisy, inside, (1.0, 1.0, 1.0))
+    assert cleaned[:, :, :7].std() < 0.5 * noisy[:, :, :7].std()
+    assert cleaned[:, :, 8].mean() - cleaned[:, :, 7].mean() > 0.7
+    flat = np.ones_like(values)
+    np.testing.assert_array_equal(way.clean(flat, inside, (1.0, 1.0, 1.0)), flat)  # no spread, no filter
+    np.testing.assert_array_equal(PostProcess(median_mm=0).clean(noisy, inside, (1.0, 1.0, 1.0)), noisy)
+    assert way.clean(noisy[:1], inside[:1], (1.0, 1.0, 1.0)).shape == (1, 16, 16)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage.filters import threshold_otsu
 
+from aberra.metrics.voxel import Overlap
 from aberra.volume import Volume
 from aberra.workflows.tally import LADDER, Compared, Tally, ladder
 
@@ -47,6 +49,7 @@ def test_pools_and_cases():
     assert summary["voxel"]["pooled"]["positives"] == 4
     assert summary["mask"] | {"protocol": "x"} == {
         "protocol": "x", "cases": 1, "empty": 0, "empty_healthy": 1, "dice": 1.0, "jaccard": 1.0, "hd95_mm": 0.0,
+            "volume_difference": 0.0,
     }  # fmt: skip
     assert summary["lesion"]["protocol"] == "healthy-fpr-5"
     assert (summary["case"]["healthy"], summary["case"]["diseased"], summary["case"]["auroc"]) == (1, 1, 1.0)
@@ -56,3 +59,32 @@ def test_the_ladder_ends_above_the_colour_scale_and_needs_no_calibration():
     steps = ladder(CALIBRATION | {"thresholds": {"healthy-fpr-10": 0.25}})
     assert (len(steps), steps[0], steps[-1]) == (LADDER, pytest.approx(0.25), pytest.approx(2.0))
     assert ladder({})[0] > 0
+
+
+def test_the_average_otsu_threshold_is_the_mean_over_the_cases_and_has_a_dice_of_its_own():
+    thresholds = {"thresholds": {"healthy-fpr-1": 0.5}, "default": "healthy-fpr-1"}
+    tally, rng, maps = Tally(thresholds, replicates=5, seed=0, curves=False), np.random.default_rng(0), []
+    labels = np.zeros((6, 6, 6), np.uint8)
+    labels[1:4, 1:4, 1:4] = 1
+    mask = np.zeros(labels.shape, bool)
+    mask[1:4, 1:4, 1:4] = mask[4, 1:4, 1:4] = True  # a third larger than the truth
+    for patient, height in (("a", 1.0), ("a", 1.0), ("b", 0.1)):
+        values = (height * (rng.random(labels.shape) / 4 + 0.7 * labels)).astype(np.float32)
+        maps.append(values)
+        volume = Volume(data=values[None], affine=np.eye(4))
+        case = Compared(volume, mask, labels, np.ones(labels.shape, bool), None, None, None)
+        row = {"case": patient, "patient": patient, "label": 1, "score": 1.0, "p": None, "groups": {}}
+        tally.cases.append(row | {"protocol": "x"} | tally.add(patient, case))
+    untold = {"case": "c", "patient": "c", "label": 1, "score": 1.0, "p": None, "groups": {}}
+    tally.cases.append(untold)  # a case without truth counts nowhere
+    summary = tally.summary()
+    found = summary["voxel"]["at_threshold"]["average-otsu"]
+    threshold = np.mean([threshold_otsu(values) for values in maps])
+    dice = [Overlap.of(values > threshold, labels > 0).dice for values in maps]
+    assert found["threshold"] == pytest.approx(threshold)
+    assert dice[0] > 0.4 > dice[2] == 0  # the mean of the cuts does not suit the case of another height
+    assert found["dice_mean"] == pytest.approx(np.mean(dice), abs=0.01)
+    patients = np.mean(dice[:2]), dice[2]  # a patient with two scans counts once
+    assert found["dice_patient_mean"] == pytest.approx(np.mean(patients), abs=0.01)
+    assert found["dice_patient_std"] == pytest.approx(np.std(patients), abs=0.01)
+    assert summary["mask"]["volume_difference"] == pytest.approx(1 / 3)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.benchmark.rows import means
+from aberra.benchmark.rows import means, undertrained
 from aberra.files import atomic_path
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ def ordered(rows: Rows) -> list[str]:
     """Labels, best AP first."""
     values = means(rows, "AP")
     return sorted(values, key=lambda label: -values[label])
+
+
+def shown(rows: Rows) -> dict[str, str]:
+    """Label to what figures write: a row that was trained too short says so."""
+    short = undertrained(rows)
+    return {
+        row["label"]: f"{row['label']}, undertrained" if row["label"] in short else row["label"]
+        for row in rows
+    }
 
 
 def families(rows: Rows) -> dict[str, str]:

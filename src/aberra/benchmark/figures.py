@@ -11,7 +11,7 @@ import numpy as np
 
 from aberra.benchmark import drawing
 from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, score_grid, sweep
-from aberra.benchmark.rows import M0, is_plain, means
+from aberra.benchmark.rows import CHANCE, bar, is_plain, means
 from aberra.benchmark.strips import Picture, strip
 from aberra.metrics.voxel import Residuals
 
@@ -67,7 +67,8 @@ def write_figures(
             name = f"{task}-{cohort}"
             place = task, cohort
             bins = {key[2]: each for key, each in histograms.items() if key[:2] == place and not key[3]}
-            kept = {label: bins[label] for label in drawing.ordered(there) if label in bins}
+            written = drawing.shown(there)
+            kept = {written[label]: bins[label] for label in drawing.ordered(there) if label in bins}
             drawn += [
                 residual_histograms(target, kept, name),
                 fidelity(target, there, name),
@@ -80,9 +81,9 @@ def write_figures(
 
 
 def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
-    """Average precision of every method, a panel a cohort, with intervals over patients; lines at M0 and the prevalence.
+    """Average precision of every method, a panel a cohort, with intervals over patients.
 
-    The axis is logarithmic, since APs go over two orders of magnitude and most methods are near the prevalence.
+    Lines are at the prevalence and at the plain threshold's best polarity, a band is the random map's interval. The axis is logarithmic, since APs go over two orders of magnitude and most methods are near the prevalence.
     """
     rows = [row for row in rows if row["metric"] == "AP" and row["value"] is not None]
     cohorts = list(dict.fromkeys(row["cohort"] for row in rows))
@@ -106,14 +107,19 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
                 low, high = (max(end, floor) for end in spread[label])
                 axis.plot([low, high], [place, place], color=colour[label], lw=1.4)
         axis.axvline(prevalence, color=drawing.MUTED, ls=":", lw=1.2, label=f"prevalence {prevalence:.4f}")
-        if M0 in values:
-            axis.axvline(values[M0], color=drawing.INK, ls="--", lw=1, label=f"M0 {values[M0]:.3f}")
+        if CHANCE in spread:
+            low, high = (max(end, floor) for end in spread[CHANCE])
+            axis.axvspan(low, high, color=drawing.GRID, zorder=0, label="chance")
+        best = bar(own)
+        if best:
+            axis.axvline(best[1], color=drawing.INK, ls="--", lw=1, label=f"{best[0]} {best[1]:.3f}")
         drawing.logarithmic(axis)
         axis.set_xlim(floor, 1)
         axis.set_title(cohort, loc="left", fontsize=11)
         axis.set_xlabel("AP")
         axis.legend(fontsize=8, loc="lower right", facecolor="white", edgecolor="none", framealpha=1)
-    axes[0].set_yticks(range(len(labels)), labels, fontsize=8.5)
+    written = drawing.shown(rows)
+    axes[0].set_yticks(range(len(labels)), [written[label] for label in labels], fontsize=8.5)
     axes[0].set_ylim(-0.6, len(labels) - 0.4)
     seeds = len({row["seed"] for row in rows})
     shown = "lines are 95 % intervals over patients" if seeds == 1 else f"mean of {seeds} seeds"
@@ -234,6 +240,7 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
     if not pairs:
         return None
     colour = drawing.colours(rows)
+    written = drawing.shown(rows)
     height = 0.27 * len({row["label"] for row in rows}) + 1.6
     figure, axes = drawing.grid(1, len(pairs), width=5.4, height=height)
     for axis, cohort in zip(axes, pairs, strict=True):
@@ -247,7 +254,7 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
             axis.plot([1, ratios[label]], [place, place], color=colour[label], lw=2)
             axis.plot(ratios[label], place, "o", color=colour[label], ms=5)
         axis.axvline(1, color=drawing.INK, lw=0.8)
-        axis.set_yticks(range(len(labels)), labels, fontsize=8.5)
+        axis.set_yticks(range(len(labels)), [written[label] for label in labels], fontsize=8.5)
         axis.set_ylim(-0.6, len(labels) - 0.4)
         axis.set_xlabel(f"l1-RE_N on {cohort}{SHIFTED} / on {cohort}")
         axis.set_title(cohort, loc="left", fontsize=11)

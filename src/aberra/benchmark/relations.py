@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.rows import CELL, M0, is_plain, means
+from aberra.benchmark.rows import CELL, bar, is_plain, means, undertrained
 from aberra.benchmark.statistics import correlations, kendall, published
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
 
 
 def sweep(folder: Path, rows: Rows) -> Path | None:
-    """AP over the settings that a row sweeps, a panel a method and cohort; dotted lines are M0 and the method as it stands."""
+    """AP over the settings that a row sweeps, a panel a method and cohort; dotted: the plain threshold at its best, and the method as it stands."""
     points = [row for row in rows if row["metric"] == "AP" and row.get("sweep")]
     panels = list(dict.fromkeys((row["task"], row["cohort"], row["method"]) for row in points))
     if not panels:
@@ -90,12 +90,12 @@ def sweep(folder: Path, rows: Rows) -> Path | None:
         for (label, drawn), colour in zip(lines.items(), _steps(len(lines)), strict=True):
             points_drawn = zip(*sorted(drawn), strict=True)
             axis.plot(*points_drawn, "o-", color=colour, ms=4, lw=1.2, label=label or method)
-        for label, value in means([row for row in there if is_plain(row)], "AP").items():
-            if label in (M0, method):
-                axis.axhline(value, color=drawing.MUTED, ls=":", lw=1)
-                axis.annotate(
-                    label, (1, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom"
-                )
+        best, plain = bar(there), means([row for row in there if is_plain(row)], "AP")
+        for label, value in filter(None, (best, (method, plain[method]) if method in plain else None)):
+            axis.axhline(value, color=drawing.MUTED, ls=":", lw=1)
+            axis.annotate(
+                label, (1, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom"
+            )
         values = [x for line in lines.values() for x, _ in line]
         if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
             axis.set_xscale("log")
@@ -124,6 +124,7 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
     if not panels:
         return None
     colour = drawing.colours(rows)
+    written = drawing.shown(rows)
     figure, axes = drawing.grid(1, len(panels), width=4.0, height=3.8)
     for axis, (metric, values) in zip(axes, panels, strict=True):
         labels = list(values)
@@ -132,9 +133,8 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
             axis.plot(a, b, "o", color=colour[label], ms=5)
         axis.margins(0.08)
         axis.locator_params(axis="x", nbins=5)
-        _name(
-            axis, {each: (values[each], ap[each]) for each in sorted(labels, key=lambda each: -ap[each])[:4]}
-        )
+        highest = sorted(labels, key=lambda each: -ap[each])[:4]
+        _name(axis, {written[each]: (values[each], ap[each]) for each in highest})
         r = float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
         axis.set_title(f"{metric}, r = {r:.2f} (n = {len(labels)})", loc="left", fontsize=10)
         axis.set(xlabel=metric, ylabel="AP")
@@ -183,9 +183,12 @@ def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
 
 
 def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
-    """Our rank of each of the study's methods against its rank there, with Kendall's τ."""
+    """Our rank of each of the study's methods against its rank there, with Kendall's τ; without those that were trained too short."""
+    short = undertrained(rows)
     theirs = published()["baur2021"]["AUPRC"][data_set]
-    ours = {label: value for label, value in means(rows, "AP").items() if label in theirs}
+    ours = {
+        label: value for label, value in means(rows, "AP").items() if label in theirs and label not in short
+    }
     found = kendall(ours, theirs)
     if found is None:
         return None

@@ -38,7 +38,8 @@ NAMES = {
 """Names in results.csv where they differ from the evaluation's; voxel metrics go without their level."""
 
 HIGHER = (
-    "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "sensitivity", "precision", "Dice per case, mean", "mask Dice", "mask Jaccard",
+    "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "Dice per patient, mean", "sensitivity", "precision", "Dice per case, mean",
+    "mask Dice", "mask Jaccard",
     "lesion recall", "lesion recall (IoU ≥ 0.1)",
     *(f"lesion recall, {low:g}–{str(f'{top:g}').replace('inf', '∞')} mm³" for low, top in pairwise(BINS_MM3)),
     *(f"lesion FROC recall at {rate:g} FP/scan" for rate in FP_RATES),
@@ -48,7 +49,7 @@ HIGHER = (
 )  # fmt: skip
 """Metrics in results.csv of which more is better."""
 LOWER = (
-    "mask HD95, mm", "mask empty masks", "ECE", "Brier score", "AUSE", "false positives per scan", "case FPR at 95 % TPR",
+    "mask HD95, mm", "mask volume difference", "mask empty masks", "ECE", "Brier score", "AUSE", "false positives per scan", "case FPR at 95 % TPR",
 )  # fmt: skip
 """Metrics of which less is better."""
 OTHER = (
@@ -60,7 +61,7 @@ SHOWN_IN_TABLES = ("AP", "⌈Dice⌉", "Dice", "AUROC", "slice AUROC", "case AUR
 """Metrics that are columns of the tables where the suite does not say."""
 
 UNDERTRAINED = 0.01
-"""Share by which the validation loss may fall in the last fifth of a training that was long enough."""
+"""Share by which the best healthy validation loss may fall in the last fifth of a training that was long enough."""
 
 Key = tuple[str, str, str, int]
 """Task, cohort, label, seed."""
@@ -89,7 +90,10 @@ CELL = " · "
 """Between method and score in the label of a grid's row."""
 
 M0 = "intensity"
-"""The bar to beat, drawn in every figure of accuracy."""
+"""The plain threshold."""
+
+CHANCE = "random"
+"""The map of chance, through the same post-processing."""
 
 
 def is_plain(row: Mapping[str, Any]) -> bool:
@@ -107,6 +111,17 @@ def means(
         if fits and row["value"] is not None:
             found.setdefault(row["label"], []).append(float(row["value"]))
     return {label: float(np.mean(values)) for label, values in found.items()}
+
+
+def bar(rows: Sequence[Mapping[str, Any]]) -> tuple[str, float] | None:
+    """Label and AP of the plain threshold's best polarity on one cohort, the bar to beat; None where no row is one."""
+    ap = means([row for row in rows if row["method"] == M0 and is_plain(row)], "AP")
+    return max(ap.items(), key=lambda item: item[1]) if ap else None
+
+
+def undertrained(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Labels of rows whose validation loss still fell when their training (that of any seed) ended: lower bounds, which no ranking counts."""
+    return {row["label"] for row in rows if (row.get("late_gain") or 0) > UNDERTRAINED}
 
 
 def rows_of_cell(cell: Mapping[str, Any], common: Mapping[str, Any], protocol: str) -> dict[str, Any]:
@@ -152,8 +167,11 @@ def _metrics(content: dict[str, Any], protocol: str) -> list[dict[str, Any]]:
             {"metric": "l1-RE_N", "protocol": "", "value": content["voxel"]["residuals"]["l1_normal"]}
         )
     at = content["voxel"]["at_threshold"].get(protocol, {})
-    if at.get("dice_std") is not None:
-        found.append({"metric": "Dice per patient, std", "protocol": protocol, "value": at["dice_std"]})
+    found += [
+        {"metric": f"Dice per patient, {name}", "protocol": protocol, "value": at[f"dice_patient_{name}"]}
+        for name in ("mean", "std")
+        if at.get(f"dice_patient_{name}") is not None
+    ]
     found += [
         {
             "metric": "healthy FPR", "protocol": f"p ≤ {rate['nominal']:g}", "value": rate["realised"],

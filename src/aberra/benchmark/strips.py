@@ -117,6 +117,7 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
         return None
     name = f"{task}-{cohort}"
     ap = means([row for row in rows if row["cohort"] == cohort], "AP")
+    written = drawing.shown(rows)
     order = [*(label for label in drawing.ordered(rows) if label in pictures)]
     labels = [*order, *(label for label in pictures if label not in order)][:PANELS]
     first = pictures[labels[0]]
@@ -150,7 +151,7 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
         if picture.truth[window].any():
             lower.contour(picture.truth[window], levels=[0.5], colors="#4de3c1", linewidths=0.7)
         reached = f" {ap[label]:.3f}" if label in ap else ""
-        upper.set_title(f"{fill(label, 22)}{reached}", fontsize=8, color=drawing.INK)
+        upper.set_title(f"{fill(written.get(label, label), 22)}{reached}", fontsize=8, color=drawing.INK)
     drawing.title(
         figure,
         f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined",

@@ -35,6 +35,12 @@ BASELINES: dict[str, dict[str, Any]] = {
 }
 """What a suite's settings must leave of the methods with ``baseline = true``, which every table has."""
 
+POLARITIES: tuple[dict[str, Any], ...] = (
+    {"name": "intensity", "label": "intensity, dark", "settings": {"model.polarity": "dark"}},
+    {"name": "intensity", "label": "intensity, two-sided", "settings": {"model.polarity": "both"}},
+)
+"""The plain threshold's other sides, which every table has, too: a method must beat the best of the three."""
+
 
 WIDTH = "model.network.width"
 """A setting of the suite's that means the methods' own networks; rows with another one follow by the same factor."""
@@ -179,7 +185,8 @@ class Suite:
 
         Besides the attributes a file may say ``catalogue = true`` (every method of the catalogue is a row) and have a ``[grid]`` of
         ``methods`` × ``scores``. The methods
-        with ``baseline = true`` (``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap``, ``random``) are always there.
+        with ``baseline = true`` (``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap``, ``random``) are always there,
+        and so is ``intensity`` for dark and for two-sided lesions.
 
         Args:
             name_or_path: name or file.
@@ -205,6 +212,8 @@ class Suite:
         for name in catalogue():
             if name not in there and (whole or Method.load(name).baseline):
                 methods += _entries({"name": name} | BASELINES.get(name, {}), path)
+        labels = {row.label for row in methods}
+        methods += [row for each in POLARITIES if each["label"] not in labels for row in _entries(each, path)]
         named = dict[str, dict[str, Any]]
         tasks = [
             _build(Task, {"name": name} | each, path, f"tasks.{name}")

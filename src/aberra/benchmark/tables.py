@@ -1,15 +1,26 @@
-"""The tables of a benchmark as Markdown, CSV, LaTeX and HTML."""
+"""The tables of a benchmark: what is in them, and what their captions say."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from html import escape
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from aberra.benchmark.rows import HIGHER, LOWER, SHOWN_IN_TABLES, UNDERTRAINED, is_plain, means
+from aberra.benchmark.render import Cell, Table, as_csv, as_html, as_latex, as_markdown, page
+from aberra.benchmark.rows import (
+    CHANCE,
+    HIGHER,
+    LOWER,
+    SHOWN_IN_TABLES,
+    UNDERTRAINED,
+    bar,
+    is_plain,
+    means,
+    undertrained,
+)
 from aberra.benchmark.statistics import indistinct, over_seeds
-from aberra.files import csv_text, write_text
+from aberra.files import write_text
 from aberra.metrics.bootstrap import interval
 
 if TYPE_CHECKING:
@@ -25,44 +36,16 @@ if TYPE_CHECKING:
 FPR = "healthy FPR"
 """Metric of how often healthy cases are flagged."""
 
-HEADINGS = {"⌈Dice⌉": "⌈Dice⌉ (oracle)", FPR: "healthy FPR (p ≤ 0.05)"}
+SPREAD = {"Dice per patient, mean": "Dice per patient, std"}
+"""Metrics that stand with their spread, ± one standard deviation."""
+HEADINGS = {
+    "⌈Dice⌉": "⌈Dice⌉ (oracle)",
+    FPR: "healthy FPR (p ≤ 0.05)",
+    "Dice per patient, mean": "Dice per patient, mean ± std",
+}
 """Of columns that are not called as their metric."""
 PROTOCOLS = ("", "oracle", "ladder", "mask", "p ≤ 0.05")
 """Protocols of the values shown, beside the suite's."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number.
-
-    Attributes:
-        text: as printed.
-        best: highest of its column.
-        tied: not significantly worse than the best (AP only).
-    """
-
-    text: str
-    best: bool = False
-    tied: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that can be rendered in four formats.
-
-    Attributes:
-        title: of the table.
-        header: first column's heading first.
-        rows: name and cells of each row.
-        caption: what a reader must know.
-        baselines: names of rows in italics.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-    caption: str
-    baselines: frozenset[str] = frozenset()
 
 
 def comparison(
@@ -75,7 +58,7 @@ def comparison(
     protocol: str,
     metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> Table:
-    """All methods on one cohort, best AP first.
+    """All methods on one cohort, best AP first; those that were trained too short come last and are not ranked.
 
     Args:
         rows: as in results.csv.
@@ -89,29 +72,49 @@ def comparison(
     chosen = [row for row in rows if (row["task"], row["cohort"]) == (task, cohort) and is_plain(row)]
     columns = {metric: means(chosen, metric, (*PROTOCOLS, protocol)) for metric in metrics}
     columns = {metric: values for metric, values in columns.items() if values}
+    widths = {metric: means(chosen, SPREAD[metric], (protocol,)) for metric in columns if metric in SPREAD}
     ap = means(chosen, "AP", PROTOCOLS)
-    labels = sorted({row["label"] for row in chosen}, key=lambda label: -ap.get(label, -1.0))
+    short = undertrained(chosen)
+    labels = sorted(
+        {row["label"] for row in chosen}, key=lambda label: (label in short, -ap.get(label, -1.0))
+    )
     merged = over_seeds(replicates, task, cohort)
-    tied = indistinct(ap, merged, patients=patients)
+    ranked = {label: value for label, value in ap.items() if label not in short}
+    tied = indistinct(ranked, merged, patients=patients)
     spread = {label: interval(values) for label, values in merged.items()} if patients > 1 else {}
     body = []
     for label in labels:
         own = [row for row in chosen if row["label"] == label]
-        cells = [_cell(metric, values, label, spread, tied) for metric, values in columns.items()]
-        body.append((label, (*cells, *_facts(own[0]))))
+        cells = [
+            _cell(metric, values, label, spread=spread, tied=tied, short=short)
+            for metric, values in columns.items()
+        ]
+        cells = [
+            replace(cell, text=f"{cell.text} ± {widths[metric][label]:.3f}")
+            if label in widths.get(metric, {})
+            else cell
+            for cell, metric in zip(cells, columns, strict=True)
+        ]
+        body.append((label, (*cells, *_facts(own[0], short))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
     caption = (
         f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
-        f"{seeds} seed(s). {_meaning(chosen, columns, protocol)}Italic rows are baselines. "
-        f"{_where(chosen)}"
+        f"{seeds} seed(s). {_meaning(chosen, columns, protocol)}{_if_chance(body)}Italic rows are baselines. "
+        f"{_against_the_bar(chosen, ap, short) if 'AP' in columns else ''}{_where(chosen)}"
     )
     header = ("method", *(HEADINGS.get(each, each) for each in columns), "training s", "s/case", "parameters")
     return Table(f"{task}: {cohort}", header, tuple(body), caption, _baselines(chosen))
 
 
-def overview(rows: Rows) -> Table:
-    """AP of every method on every cohort, and its mean rank over the cohorts that all methods of the table have."""
+def overview(rows: Rows, replicates: Replicates, patients: Mapping[tuple[str, str], int]) -> Table:
+    """AP of every method on every cohort, and its mean rank over the cohorts that all methods of the table have.
+
+    Args:
+        rows: as in results.csv.
+        replicates: of AP.
+        patients: task and cohort to how many have lesions.
+    """
     chosen = [row for row in rows if row["metric"] == "AP" and is_plain(row)]
     cohorts = list(dict.fromkeys((row["task"], row["cohort"]) for row in chosen))
     values = {
@@ -120,18 +123,33 @@ def overview(rows: Rows) -> Table:
     }
     named = dict.fromkeys(row["label"] for row in chosen)
     labels = [label for label in named if all(label in values[key] for key in cohorts)]
+    short = undertrained(chosen)
+    ranked = [label for label in labels if label not in short]
     ranks = {
-        label: sum(1 + sum(values[key][other] > values[key][label] for other in labels) for key in cohorts)
+        label: sum(1 + sum(values[key][other] > values[key][label] for other in ranked) for key in cohorts)
         / max(1, len(cohorts))
-        for label in labels
+        for label in ranked
+    }
+    tops = {key: max((values[key][label] for label in ranked), default=None) for key in cohorts}
+    spreads = {
+        key: {label: interval(each) for label, each in over_seeds(replicates, *key).items()}
+        for key in cohorts
+        if patients.get(key, 0) > 1
     }
     body = []
-    for label in sorted(labels, key=lambda each: ranks[each]):
+    for label in sorted(labels, key=lambda each: ranks.get(each, float("inf"))):
         cells = [
-            Cell(f"{values[key][label]:.3f}", best=values[key][label] == max(values[key][o] for o in labels))
+            Cell(
+                f"{values[key][label]:.3f}",
+                best=label in ranks and values[key][label] == tops[key],
+                chance=_at_chance(label, spreads.get(key, {})),
+            )
             for key in cohorts
         ]
-        body.append((label, (*cells, Cell(f"{ranks[label]:.1f}", best=ranks[label] == min(ranks.values())))))
+        rank = Cell("undertrained")
+        if label in ranks:
+            rank = Cell(f"{ranks[label]:.1f}", best=ranks[label] == min(ranks.values()))
+        body.append((label, (*cells, rank)))
     header = ("method", *(f"{task}: {cohort}" for task, cohort in cohorts), "mean rank")
     left_out = len({row["label"] for row in chosen}) - len(labels)
     return Table(
@@ -139,6 +157,7 @@ def overview(rows: Rows) -> Table:
         header,
         tuple(body),
         "Voxel AP, mean over seeds; rows that ran on every cohort. Mean rank over the cohorts, 1 is best. "
+        f"{_if_short(chosen)}{_if_chance(body)}"
         f"{left_out} row(s) that did not run on every cohort are left out.{_versions(chosen)}",
         _baselines(chosen),
     )
@@ -152,6 +171,7 @@ def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
         if (row["task"], row["cohort"], row["metric"]) == (task, cohort, FPR) and is_plain(row)
     ]
     levels = list(dict.fromkeys(row["protocol"] for row in chosen))
+    short = undertrained(chosen)
     body = []
     for label in dict.fromkeys(row["label"] for row in chosen):
         own = [row for row in chosen if row["label"] == label]
@@ -160,7 +180,7 @@ def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
             at = [row for row in own if row["protocol"] == level]  # one a seed
             value, low, high = (fmean(float(row[key]) for row in at) for key in ("value", "low", "high"))
             cells.append(Cell(f"{value:.3f} [{low:.3f}, {high:.3f}]"))
-        body.append((label, (*cells, *_facts(own[0]))))
+        body.append((label, (*cells, *_facts(own[0], short))))
     caption = (
         f"{chosen[0]['cases']} healthy cases: share with a p-value of at most the nominal rate, and its 95 % interval. "
         f"{_meaning(chosen, (), '')}{_where(chosen)}"
@@ -203,7 +223,7 @@ def write_tables(
         for task, cohort in keys
     }
     if len(keys) > 1:
-        tables = {"overview": overview(rows)} | tables
+        tables = {"overview": overview(rows, replicates, patients)} | tables
     tables |= {
         f"{task}-{cohort}": false_positives(rows, task=task, cohort=cohort)
         for task, cohort in healthy
@@ -212,68 +232,14 @@ def write_tables(
     for name, table in tables.items():
         for ending, render in (("md", as_markdown), ("csv", as_csv), ("tex", as_latex)):
             write_text(target / f"{name}.{ending}", render(table))
-        write_text(target / f"{name}.html", _page(table.title, as_html(table)))
+        write_text(target / f"{name}.html", page(table.title, as_html(table)))
     figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
     pictures = "".join(
         f'<figure><img src="../figures/{escape(name)}" alt="{escape(name)}"><figcaption>{escape(name)}</figcaption></figure>'
         for name in figures
     )
     body = "".join(as_html(table) for table in tables.values())
-    write_text(target / "index.html", _page("Benchmark", body + pictures))
-
-
-def as_markdown(table: Table) -> str:
-    """Render: the best in bold, ties with †, baselines in italics."""
-    lines = [f"**{table.title}**", "", f"| {' | '.join(table.header)} |", "|---" * len(table.header) + "|"]
-    for name, cells in table.rows:
-        shown = [f"*{name}*" if name in table.baselines else name]
-        shown += [(f"**{cell.text}**" if cell.best else cell.text) + _mark(cell) for cell in cells]
-        lines.append("| " + " | ".join(shown) + " |")
-    return "\n".join([*lines, "", table.caption, ""])
-
-
-def as_csv(table: Table) -> str:
-    """Render the texts alone, and a column that says which rows are tied with the best."""
-    columns = (*table.header, "best or tied")
-    ap = table.header.index("AP") - 1 if "AP" in table.header else 0
-    rows = (
-        (name, *(cell.text for cell in cells), int(any(c.tied for c in cells) or cells[ap].best))
-        for name, cells in table.rows
-    )
-    return csv_text(columns, (dict(zip(columns, row, strict=True)) for row in rows))
-
-
-def as_latex(table: Table) -> str:
-    """Render for booktabs."""
-    lines = [
-        r"\begin{table}", r"\centering", f"\\caption{{{_tex(table.title)}. {_tex(table.caption)}}}",
-        r"\begin{tabular}{l" + "r" * (len(table.header) - 1) + "}", r"\toprule",
-        " & ".join(_tex(each) for each in table.header) + r" \\", r"\midrule",
-    ]  # fmt: skip
-    for name, cells in table.rows:
-        shown = [f"\\textit{{{_tex(name)}}}" if name in table.baselines else _tex(name)]
-        for cell in cells:
-            text = f"\\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
-            shown.append(text + (r"$^\dagger$" if cell.tied and not cell.best else ""))
-        lines.append(" & ".join(shown) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def as_html(table: Table) -> str:
-    """Render a table element with its caption."""
-    head = "".join(f"<th>{escape(each)}</th>" for each in table.header)
-    body = []
-    for name, cells in table.rows:
-        kind = ' class="baseline"' if name in table.baselines else ""
-        shown = ""
-        for cell in cells:
-            best = ' class="best"' if cell.best else ""
-            shown += f"<td{best}>{escape(cell.text)}{_mark(cell)}</td>"
-        body.append(f"<tr{kind}><th>{escape(name)}</th>{shown}</tr>")
-    return (
-        f"<section><h2>{escape(table.title)}</h2><div class='wide'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(body)}</tbody></table></div><p>{escape(table.caption)}</p></section>"
-    )
+    write_text(target / "index.html", page("Benchmark", body + pictures))
 
 
 def _baselines(rows: Rows) -> frozenset[str]:
@@ -305,8 +271,7 @@ def _meaning(rows: Rows, shown: Collection[str], protocol: str) -> str:
         "⌈Dice⌉": "⌈Dice⌉ is at the best threshold on these cases, an upper bound. ",
     }
     text = "".join(said.get(metric, "") for metric in shown)
-    if any((row.get("late_gain") or 0) > UNDERTRAINED for row in rows):
-        text += f"undertrained: the validation loss still fell by more than {UNDERTRAINED:.0%} in the last fifth of the steps. "
+    text += _if_short(rows)
     if at:
         verb = "is" if len(at) == 1 else "are"
         text += f"{', '.join(at)} {verb} at the threshold {protocol}, set on other, healthy cases. "
@@ -315,69 +280,70 @@ def _meaning(rows: Rows, shown: Collection[str], protocol: str) -> str:
     return text
 
 
+def _if_short(rows: Rows) -> str:
+    """What *undertrained* means, where a row is."""
+    if not undertrained(rows):
+        return ""
+    return (
+        f"undertrained: the healthy validation loss still fell by more than {UNDERTRAINED:.0%} in the last fifth of the steps; the row is "
+        "a lower bound and is not ranked. "
+    )
+
+
+def _if_chance(body: Sequence[tuple[str, Sequence[Cell]]]) -> str:
+    """What ° means, where a cell has it."""
+    if not any(cell.chance for _, cells in body for cell in cells):
+        return ""
+    return f"° not told from chance: the 95 % interval of the AP does not lie above that of {CHANCE}, noise through the same post-processing. "
+
+
+def _against_the_bar(rows: Rows, ap: Mapping[str, float], short: Collection[str]) -> str:
+    """How many methods have a higher AP than the plain threshold has in its best polarity."""
+    best = bar(rows)
+    others = set(ap) - _baselines(rows) - set(short)
+    if best is None or not others:
+        return ""
+    label, value = best
+    above = sum(ap[each] > value for each in others)
+    return f"The plain threshold is at its best as '{label}' ({value:.3f}); of the rows that are no baseline, {above} of {len(others)} are above it. "
+
+
+def _at_chance(label: str, spread: Mapping[str, tuple[float, float] | None]) -> bool:
+    """Whether the interval of a row does not lie above that of the random map."""
+    own, noise = spread.get(label), spread.get(CHANCE)
+    return label != CHANCE and own is not None and noise is not None and own[0] <= noise[1]
+
+
 def _cell(
     metric: str,
     values: Mapping[str, float],
     label: str,
+    *,
     spread: Mapping[str, tuple[float, float] | None],
-    tied: set[str],
+    tied: Collection[str],
+    short: Collection[str],
 ) -> Cell:
+    """One number with what it means beside the others; ``short`` are the labels that are not ranked."""
     if label not in values:
         return Cell("")
     better = max if metric in HIGHER else min if metric in LOWER else None
-    best = better is not None and values[label] == better(values.values())
+    ranked = [value for each, value in values.items() if each not in short]
+    best = better is not None and label not in short and values[label] == better(ranked)
     text = f"{values[label]:.3f}"
     if metric != "AP":
         return Cell(text, best=best)
     around = spread.get(label)
     if around is not None:
         text += f" [{around[0]:.3f}, {around[1]:.3f}]"
-    return Cell(text, best=best, tied=label in tied)
+    return Cell(text, best=best, tied=label in tied, chance=_at_chance(label, spread))
 
 
-def _facts(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _facts(row: Mapping[str, Any], short: Collection[str]) -> tuple[Cell, ...]:
     """Training time and whether it was too short, time a case and parameters."""
-    training, parameters, gain = (row.get(key) for key in ("training_seconds", "parameters", "late_gain"))
-    short = ", undertrained" if gain is not None and gain > UNDERTRAINED else ""
+    training, parameters = row.get("training_seconds"), row.get("parameters")
+    mark = ", undertrained" if row["label"] in short else ""
     return (
-        Cell("" if training is None else f"{float(training):.0f}{short}"),
+        Cell("" if training is None else f"{float(training):.0f}{mark}"),
         Cell(f"{float(row['seconds_per_case']):.2f}"),
         Cell(f"{int(parameters):,}" if parameters else ""),
     )
-
-
-def _mark(cell: Cell) -> str:
-    return "†" if cell.tied and not cell.best else ""
-
-
-def _tex(text: str) -> str:
-    """Escape what LaTeX would take for a command, and spell what its fonts do not have."""
-    for old, new in {
-        "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "⌈": r"$\lceil$",
-        "⌉": r"$\rceil$", "†": r"$\dagger$", "·": r"$\cdot$", "χ²": r"$\chi^2$", "≤": r"$\leq$",
-    }.items():  # fmt: skip
-        text = text.replace(old, new)
-    return text
-
-
-def _page(title: str, body: str) -> str:
-    """A page that needs nothing from outside."""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #22303c; background: #fff; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; }}
-h1, h2 {{ font-weight: 600; }} h2 {{ margin-top: 2.5rem; }}
-.wide {{ overflow: auto; max-height: 92vh; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .7rem; text-align: right; white-space: nowrap; }}
-thead th {{ border-bottom: 2px solid #22303c; position: sticky; top: 0; background: #fff; }}
-tbody th {{ text-align: left; font-weight: 500; }} thead th:first-child {{ text-align: left; }}
-tbody tr:nth-child(even) {{ background: #f3f6f8; }}
-.best {{ font-weight: 700; }} .baseline th {{ font-style: italic; }}
-p, figcaption {{ color: #56636e; font-size: .87rem; max-width: 60rem; }}
-figure {{ margin: 2rem 0; }} img {{ max-width: 100%; }}
-</style></head><body><h1>{escape(title)}</h1>
-{body}
-</body></html>
-"""

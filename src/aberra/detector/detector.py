@@ -222,7 +222,8 @@ class Detector:
         inner = torch.from_numpy(np.ascontiguousarray(mask))
         scored = self.question.score(self.model, x, inner, self.runner)
         judged = self.question.postprocess.inside(prepared)
-        cleaned = self.question.postprocess.clean(scored.map.float().cpu().numpy(), judged, prepared.spacing)
+        limited = self.question.postprocess.limit(scored.map.float().cpu().numpy(), prepared)
+        cleaned = self.question.postprocess.clean(limited, judged, prepared.spacing)
         cleaned = self.question.postprocess.weigh(cleaned, prepared)
         inside = back(judged.astype(np.float32), prepared, volume, order=0) > 0
         values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))

@@ -94,7 +94,11 @@ def _mask_rows(mask: dict[str, Any]) -> list[dict[str, Any]]:
     cases, empty = mask["cases"], mask["empty"]
     named = {"dice": "Dice", "jaccard": "Jaccard"}
     named = {name: f"{metric} (n = {cases})" for name, metric in named.items()}
-    rows = _rows("mask", mask, named | {"hd95_mm": f"HD95, mm (n = {cases - empty})"}, mask["protocol"])
+    named |= {
+        "hd95_mm": f"HD95, mm (n = {cases - empty})",
+        "volume_difference": f"volume difference (n = {cases})",
+    }
+    rows = _rows("mask", mask, named, mask["protocol"])
     metric = f"empty masks of {cases} cases with lesions"
     return [*rows, _row("mask", metric, empty if cases else None, mask["protocol"])]
 

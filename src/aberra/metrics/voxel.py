@@ -211,6 +211,11 @@ class Overlap:
         return self.true / union if union else None
 
     @property
+    def volume_difference(self) -> float | None:
+        """|predicted − actual| / actual, the absolute relative difference of the volumes; None without truth."""
+        return abs(self.predicted - self.actual) / self.actual if self.actual else None
+
+    @property
     def sensitivity(self) -> float | None:
         """TP / actual; None without truth."""
         return self.true / self.actual if self.actual else None
@@ -219,6 +224,36 @@ class Overlap:
     def precision(self) -> float | None:
         """TP / predicted; None for an empty mask."""
         return self.true / self.predicted if self.predicted else None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A histogram without its empty bins, small enough to be kept for every case.
+
+    Attributes:
+        lowest: bit pattern of the lowest score of each bin, rising.
+        positives: of each bin.
+        negatives: of each bin.
+    """
+
+    lowest: NDArray[np.uint32]
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, histogram: VoxelHistogram) -> Counts:
+        """Keep what a histogram holds."""
+        used = used_bins(histogram.positives, histogram.negatives)
+        return cls(
+            used.astype(np.uint32) << histogram.shift, histogram.positives[used], histogram.negatives[used]
+        )
+
+    def above(self, threshold: float) -> Overlap:
+        """Overlap of what lies above a threshold of 0 or more with the truth, to the width of a bin."""
+        pattern = np.float32(threshold).view(np.uint32)
+        flagged = slice(int(np.searchsorted(self.lowest, pattern, side="right")), None)
+        true = int(self.positives[flagged].sum())
+        return Overlap(true, true + int(self.negatives[flagged].sum()), int(self.positives.sum()))
 
 
 class Residuals:

@@ -48,6 +48,7 @@ def plan(
     normalise: NormaliseMethod | Mapping[str, Any] = "percentile",
     mask: MaskMethod | Mapping[str, Any] = "auto",
     bias_field: bool = False,
+    denoise: bool = False,
     match: bool = False,
     grid: Literal["slices", "common"] = "slices",
     register: Literal["none", "auto", "mni152"] = "none",
@@ -63,6 +64,7 @@ def plan(
         normalise: a method of :class:`~aberra.prepare.normalise.Normalise`, or its options.
         mask: a method of :class:`~aberra.prepare.brain_mask.BrainMask`, or its options.
         bias_field: correct by N4.
+        denoise: smooth by curvature flow, as Baur et al. 2021.
         match: match histograms to the healthy cohort.
         grid: ``slices`` or ``common`` (every case on one grid, for voxel-wise statistics).
         register: ``mni152``, ``none`` or ``auto`` (``mni152`` for whole heads); only with ``grid = "common"``.
@@ -87,8 +89,8 @@ def plan(
     if image and masked == {"method": "auto"}:
         masked = {"method": "all"}
     steps.append({"name": "brain-mask", **masked})
-    if bias_field:
-        steps.append({"name": "bias-field"})
+    asked = {"bias-field": bias_field, "curvature-flow": denoise}
+    steps += [{"name": name} for name, wanted in asked.items() if wanted]
 
     heads = not image and min(extent) >= WHOLE_HEAD_MM
     if grid == "common" and (register == "mni152" or (register == "auto" and heads)):

@@ -20,7 +20,7 @@ from aberra.metrics.paired import compare
 from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
 from aberra.options import Within, configured, conforming
 from aberra.output import claim, expect_results
-from aberra.workflows.tally import Compared, Tally
+from aberra.workflows.tally import OTSU, Compared, Tally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,7 @@ PROTOCOLS = {
     "validation-lesion": "validation lesions",
     FIXED: "fixed: 0.5 of a probability",
     GIVEN: "masks as imported",
+    OTSU: "the maps that are judged, without their truth",
 }
 """What a threshold was set on, where it was not healthy held-out cases."""
 
@@ -105,7 +106,10 @@ def evaluate(
         "missing": missing,
         "failed": {case: told(error, results, case) for case, error in failed.items()},
         "region": REGION,
-        "protocols": {name: PROTOCOLS.get(name, "healthy held-out cases") for name in tally.thresholds},
+        "protocols": {
+            name: PROTOCOLS.get(name, "healthy held-out cases")
+            for name in (*tally.thresholds, *[OTSU] * bool(tally.otsu))
+        },
         **tally.summary(),
         "per_case": tally.cases,
         "warnings": tally.warnings,

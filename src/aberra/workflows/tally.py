@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from skimage.filters import threshold_otsu
 
 from aberra.detector.calibration import FIXED
 from aberra.metrics.bootstrap import PatientBootstrap, with_intervals
@@ -15,10 +16,10 @@ from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.slices import SliceScores
 from aberra.metrics.surface import hd95
 from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
-from aberra.metrics.voxel import Overlap, Residuals, VoxelHistogram
+from aberra.metrics.voxel import Counts, Overlap, Residuals, VoxelHistogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -32,6 +33,10 @@ LADDER = 16
 
 MIN_VOXELS = 8
 """Findings below this are dropped in FROC, as in the masks."""
+
+OTSU = "average-otsu"
+"""Protocol: the mean over the cases of the threshold that Otsu 1979 finds in each map (Wolleb et al. 2022, arXiv 2203.04306); no truth is
+used, but the cases that are judged are."""
 
 MIN_GROUP = 10
 """Healthy cases of a group from which its false-positive rate is printed."""
@@ -86,6 +91,8 @@ class Tally:
         self.reliability = Reliability()
         self.uncertainty = UncertaintyQuality()
         self.pooled: dict[str, Overlap] = {}
+        self.otsu: list[float] = []
+        self.counts: list[Counts] = []
         self.kinds = KindOverlap()
         self.cases: list[dict[str, Any]] = []
         self.warnings: dict[str, list[str]] = {}
@@ -108,6 +115,9 @@ class Tally:
         own = VoxelHistogram(CASE_BITS)
         own.add(scores, marks)
         curve = own.curve()
+        if scores.size and scores.min() < scores.max():
+            self.otsu.append(float(threshold_otsu(scores)))
+        self.counts.append(Counts.of(own))
         dice = {}
         for name, value in self.thresholds.items():
             overlap = Overlap.of(scores > value, marks)
@@ -122,6 +132,7 @@ class Tally:
             "dice": dice,
             "kinds": {} if case.kinds is None else self.kinds.add(case.kinds[judged], case.labels[judged]),
             "mask_dice": drawn.dice if truth.any() else None,
+            "mask_volume_difference": drawn.volume_difference if truth.any() else None,
             "mask_jaccard": drawn.jaccard if truth.any() else None,
             "mask_hd95_mm": hd95(mask, truth, found.spacing),
             "mask_empty": not mask.any(),
@@ -152,16 +163,27 @@ class Tally:
             name: [None if np.isnan(value) else round(float(value), 6) for value in values]
             for name, values in replicates.items()
         }
+        judged = [row for row in self.cases if "dice" in row]
+        thresholds, pooled = dict(self.thresholds), dict(self.pooled)
+        if self.otsu:
+            thresholds[OTSU] = float(np.mean(self.otsu))
+            pooled[OTSU] = Overlap()
+            for row, own in zip(judged, self.counts, strict=True):
+                overlap = own.above(thresholds[OTSU])
+                pooled[OTSU] += overlap
+                row["dice"][OTSU] = overlap.dice if overlap.actual else None
         at = {}
-        for name, overlap in self.pooled.items():
-            own = [dice for row in self.cases if (dice := row.get("dice", {}).get(name)) is not None]
+        for name, overlap in pooled.items():
+            found = [(row["patient"], dice) for row in judged if (dice := row["dice"][name]) is not None]
+            patients = _by_patient(found)
             at[name] = {
-                "threshold": self.thresholds[name],
+                "threshold": thresholds[name],
                 "dice": overlap.dice,
                 "sensitivity": overlap.sensitivity,
                 "precision": overlap.precision,
-                "dice_mean": float(np.mean(own)) if own else None,
-                "dice_std": float(np.std(own)) if own else None,
+                "dice_mean": float(np.mean([dice for _, dice in found])) if found else None,
+                "dice_patient_mean": float(np.mean(patients)) if patients else None,
+                "dice_patient_std": float(np.std(patients)) if patients else None,
             }
         residuals = self.residuals.summary() | {"histogram": self.residuals.bins()}
         return {"pooled": curve, "per_case": self._mean("ap"), "at_threshold": at, "residuals": residuals}
@@ -175,7 +197,7 @@ class Tally:
             "empty": sum(row["mask_empty"] for row in judged),
             "empty_healthy": sum(row.get("mask_empty", False) for row in self.cases if row["label"] == 0),
         }
-        for name in ("dice", "jaccard", "hd95_mm"):
+        for name in ("dice", "jaccard", "hd95_mm", "volume_difference"):
             found[name] = self._mean(f"mask_{name}")["mean"]
         return found
 
@@ -219,6 +241,14 @@ class Tally:
             and len(own := [row["p"] for row in healthy if row["groups"].get(column) == value]) >= MIN_GROUP
         }
         return found
+
+
+def _by_patient(values: Iterable[tuple[str, float]]) -> list[float]:
+    """The mean of each patient's cases."""
+    of_patient: dict[str, list[float]] = {}
+    for patient, value in values:
+        of_patient.setdefault(patient, []).append(value)
+    return [float(np.mean(own)) for own in of_patient.values()]
 
 
 def ladder(calibration: dict[str, Any]) -> list[float]:
