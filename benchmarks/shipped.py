@@ -34,7 +34,8 @@ def detector_of(what: str, channel: str) -> Detector:
 
     name, _, file = what.partition(":")
     method = Method.load(name)
-    size = [method.prepare["size"]] * 3
+    size = method.prepare["size"]
+    size = [size] * 3 if isinstance(size, int) else size
     model = build("models", method.model, channels=1, dims=3, size=size)
     tensors = load_file(file)
     shadow = "ema." if any(key.startswith("ema.") for key in tensors) else ""

@@ -1,6 +1,7 @@
 """Draw the pictures of README and documentation; whoever has the results can draw them again.
 
     python docs/pictures.py strip results/CASE --out docs/pictures/x.png [--slice 11] [--lesion lesion.nii.gz]
+    python docs/pictures.py edit edits/CASE --scan scan.nii.gz --out docs/pictures/x.png [--slice 11] [--lesion lesion.nii.gz]
     python docs/pictures.py p-value results/CASE --out docs/pictures/x.png
     python docs/pictures.py report results/report.html --out docs/pictures/x.png      # needs Chromium
 
@@ -114,6 +115,38 @@ def strip(folder: Path, out: Path, *, index: int | None = None, lesion: Path | N
     panels.append(Panel(name, grey[d], window, outlines=tuple(drawn)))
     scale = (0.0, 1.0) if probability else (result.scale["low"], result.scale["high"])
     _draw(panels, out, box=_box(grey[d]), scale=scale, aspect=found.spacing[1] / found.spacing[2])
+
+
+def edit(
+    folder: Path, scan: Path, out: Path, *, index: int | None = None, lesion: Path | None = None
+) -> None:
+    """Draw an axial slice of an edited scan: before, after, and how much changed.
+
+    Args:
+        folder: a case's folder that ``aberra edit`` wrote.
+        scan: the scan that was edited.
+        out: PNG.
+        index: slice from the feet; the one with most lesion, else most change, without.
+        lesion: mask on the scan's voxels, outlined in green.
+    """
+    source = read(scan)
+    truth = None if lesion is None else read_mask(lesion, source)
+    before, after, change = (
+        _upright(volume, truth) for volume in (source, read(folder / "edited.nii.gz"), read(folder / "difference.nii.gz"))
+    )  # fmt: skip
+    mask, heat = _mask(before), np.abs(change.data[0])
+    weight = mask if mask.any() else heat
+    d = int(weight.sum((1, 2)).argmax()) if index is None else index
+    grey = before.data[0]
+    window = _window(grey, grey > 0)
+    outlines = ((mask[d], TRUTH),) if mask.any() else ()
+    panels = [
+        Panel("scan", grey[d], window, outlines=outlines),
+        Panel("edited", after.data[0, d], window, outlines=outlines),
+        Panel("change", grey[d], window, heat[d], outlines=outlines),
+    ]
+    scale = (0.0, float(np.percentile(heat[grey > 0], 99.9)))
+    _draw(panels, out, box=_box(grey[d]), scale=scale, aspect=before.spacing[1] / before.spacing[2])
 
 
 def p_value(folder: Path, out: Path) -> None:
@@ -282,18 +315,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(description="Draw the pictures of README and documentation.")
     pictures = parser.add_subparsers(dest="picture", required=True)
-    for name in ("strip", "p-value", "report"):
+    for name in ("strip", "edit", "p-value", "report"):
         picture = pictures.add_parser(name)
         picture.add_argument("source", type=Path)
         picture.add_argument("--out", type=Path, required=True)
-        if name == "strip":
+        if name in ("strip", "edit"):
             picture.add_argument("--slice", type=int)
             picture.add_argument("--lesion", type=Path)
+        if name == "edit":
+            picture.add_argument("--scan", type=Path, required=True)
         if name == "report":
             picture.add_argument("--chromium", default="chromium")
     asked = parser.parse_args(arguments)
     if asked.picture == "strip":
         strip(asked.source, asked.out, index=asked.slice, lesion=asked.lesion)
+    elif asked.picture == "edit":
+        edit(asked.source, asked.scan, asked.out, index=asked.slice, lesion=asked.lesion)
     elif asked.picture == "report":
         report(asked.source, asked.out, asked.chromium)
     else:

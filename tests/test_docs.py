@@ -25,6 +25,8 @@ from aberra.detector import Detector
 from aberra.method import Method, catalogue, parse_settings
 from aberra.pretrained import shipped_detectors
 from aberra.synthesis import write_cohort
+from aberra.volume import Volume
+from aberra.workflows.edit import Edit
 from aberra.workflows.fit import _check_options
 
 ROOT = Path(__file__).parents[1]
@@ -242,6 +244,20 @@ def test_strips_show_scan_map_and_truth(case, tmp_path):
     green = (np.asarray(Image.open(tmp_path / "truth.png").convert("RGB")).astype(int) @ [-1, 2, -1]) > 100
     assert green.any()
     assert 0.1 < _drawn(tmp_path / "plain.png") < 0.9
+
+
+def test_edits_are_drawn_with_their_change(case, tmp_path):
+    _, path, lesion = case
+    scan = Volume.read(path)
+    changed = scan.with_(data=scan.data * np.where(Volume.read(lesion).data > 0, 0.5, 1.0))
+    edited = Edit(scan=changed, difference=changed.data - scan.data)
+    edited.save(tmp_path / "edit")
+    picture = tmp_path / "edit.png"
+    _pictures().main(
+        ["edit", str(tmp_path / "edit"), "--scan", str(path), "--out", str(picture), "--lesion", str(lesion)]
+    )
+    assert (np.asarray(Image.open(picture).convert("RGB")).astype(int) @ [-1, 2, -1] > 100).any()
+    assert 0.1 < _drawn(picture) < 0.9
 
 
 def test_p_values_are_drawn(case, tmp_path):

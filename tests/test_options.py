@@ -324,6 +324,11 @@ def test_a_constructor_checks_however_it_is_called(options, expected):
         Thing(**options)
 
 
+def test_a_range_is_shown_as_an_interval():
+    assert repr(Within(0, 1, "[)")) == "[0, 1)"
+    assert str(Width).endswith("[1, 65536]]")
+
+
 def test_a_constructor_gets_what_it_was_given():
     given = {"count": 2.0, "pair": (3, 4), "names": ["a"], "table": {"x": 1}, "mixed": 0.5, "few": None}
     assert Thing(**given).options[:7] == (2, (3, 4), ["a"], {"x": 1}, 0.5, 0.5, None)

@@ -41,6 +41,40 @@ def test_help_imports_nothing_heavy():
     assert not imported & set(HEAVY)
 
 
+GROUPED = """
+import os
+import pytest
+
+@pytest.mark.parametrize("group", [pytest.param(n, marks=pytest.mark.xdist_group(str(n))) for n in range(4)])
+@pytest.mark.parametrize("number", range(4))
+def test_one(group, number):
+    with open("workers", "a") as file:
+        file.write(f"{group} {os.environ['PYTEST_XDIST_WORKER']}\\n")
+"""
+
+
+def test_tests_of_a_group_stay_on_one_worker(tmp_path):
+    (tmp_path / "test_grouped.py").write_text(GROUPED)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "--dist",
+        "loadgroup",
+        "-p",
+        "no:cacheprovider",
+    ]
+    subprocess.run([*command, "test_grouped.py"], cwd=tmp_path, check=True, capture_output=True)
+    lines = (tmp_path / "workers").read_text().splitlines()
+    assert len(lines) == 16
+    assert len(set(lines)) == 4, (
+        "pytest and pytest-xdist do not go together: see the extra 'dev' in pyproject.toml"
+    )
+
+
 def test_the_public_face():
     for name in aberra.__all__:
         assert getattr(aberra, name).__name__.lower() == name.lower()

@@ -25,6 +25,14 @@ class Batch(NamedTuple):
         turn: whose loss is asked for, of models that learn in turns; empty in validation.
         step: training steps done, 0 in the first one. Validation after step n has n.
         progress: share of the training done, ``step`` over all steps, in [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> from aberra.batch import Batch
+        >>> x, mask = torch.rand(8, 1, 32, 32), torch.ones(8, 1, 32, 32)
+        >>> batch = Batch(x, mask, torch.Generator().manual_seed(0), step=3)
+        >>> batch.step, batch.lesion is None
+        (3, True)
     """
 
     x: Tensor

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 LONG = 100
 """Characters of a name that a message shows."""
@@ -88,6 +88,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     near = get_close_matches(given, names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return ConfigError(f"unknown {kind} '{given}'.{hint} Known: {', '.join(names)}")
+
+
+def expect_known(kind: str, names: Iterable[object], known: Collection[str]) -> None:
+    """Refuse names that are not among the known ones.
+
+    Raises:
+        ConfigError: for the first of them, see :func:`unknown`.
+    """
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
 
 
 def shortlist(names: Iterable[object], most: int = 5) -> str:

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known, unknown
 from aberra.files import read_toml
 from aberra.former import present_method, present_score, successor
 from aberra.options import checked, complete, conforming
@@ -84,6 +84,14 @@ class Method:
         case: keys of :class:`aberra.detector.postprocess.CaseScore`.
         tiny: section to what :meth:`at_test_size` changes in it.
         conformance: keys of :class:`Conformance`.
+
+    Examples:
+        >>> from aberra.method import Method
+        >>> method = Method.load("vae-restoration", {"training.steps": 600})
+        >>> method.model["name"], method.question, method.training["steps"]
+        ('vae', 'residual (restoration)', 600)
+        >>> method.learnt == Method.load("vae", {"training.steps": 600}).learnt
+        True
     """
 
     name: str
@@ -142,9 +150,7 @@ class Method:
                 raise ConfigError(
                     f"{source}: [{section}] needs a 'name'; `aberra methods --json` shows examples"
                 )
-        for section in content.get("tiny", {}):
-            if section not in SECTIONS:
-                raise unknown(f"section in {source}: tiny:", section, SECTIONS)
+        expect_known(f"section in {source}: tiny:", content.get("tiny", {}), SECTIONS)
         tested, title = content.get("conformance", {}), f"[conformance] in {source}"
         checked(Conformance, tested, "conformance", source=source, title=title)
         return cls(**complete(cls, content, str(source)))

@@ -45,6 +45,9 @@ class Within:
     ) -> None:
         self.low, self.high, self.ends = low, high, ends
 
+    def __repr__(self) -> str:
+        return f"{self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
+
     def __contains__(self, value: float) -> bool:
         above = self.low <= value if self.ends[0] == "[" else self.low < value
         return above and (value <= self.high if self.ends[1] == "]" else value < self.high)

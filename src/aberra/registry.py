@@ -16,7 +16,7 @@ from math import inf, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 from aberra.memory import refuse_too_much
 from aberra.options import accepted, checked, complete, shown
 
@@ -70,8 +70,7 @@ def lookup(kind: Kind, name: str) -> type[Any]:
         ConfigError: the name is not known; the message has the nearest one.
     """
     known = names(kind)
-    if name not in known:
-        raise unknown(SECTIONS[kind], name, known)
+    expect_known(SECTIONS[kind], [name], known)
     module, _, attribute = known[name].partition(":")
     cls: type[Any] = getattr(import_module(module), attribute)
     return cls

@@ -67,6 +67,17 @@ class Result:
         model: ``{"name", "fingerprint", "method"}``.
         input: ``{"sha256", "shape", "affine", "spacing_mm", "orientation"}``.
         versions: library versions.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Result, Volume
+        >>> anomaly = Volume(data=np.zeros((1, 4, 4, 4)), affine=np.eye(4))
+        >>> rest = dict(reconstruction=None, components=[], paths={}, scale={"low": 0, "high": 1})
+        >>> rest |= dict(threshold={"protocol": "fixed-0.5", "value": 0.5})
+        >>> rest |= dict(map=anomaly, mask=anomaly.data[0] > 0.5)
+        >>> result = Result(case="s01", score=0.1, p=0.8, **rest)
+        >>> result.to_json()["score"]
+        0.1
     """
 
     case: str

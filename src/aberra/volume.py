@@ -52,6 +52,15 @@ class Volume:
     Raises:
         InputError: shapes disagree, data are not real numbers, data or affine is not finite, the affine has no inverse, masks have
             fractions, or ``kinds`` are not those of ``lesion``.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> scan = Volume(data=np.ones((1, 4, 5, 6)), affine=np.diag([-2.0, -2.0, 3.0, 1.0]))
+        >>> scan.shape, scan.spacing, scan.orientation
+        ((4, 5, 6), (2.0, 2.0, 3.0), 'LPS')
+        >>> scan.with_(channels=("flair",)).channels
+        ('flair',)
     """
 
     data: NDArray[np.float32]

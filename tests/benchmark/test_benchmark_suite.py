@@ -306,3 +306,22 @@ def test_a_tiny_suite_has_methods_at_test_size_and_its_own_settings_over_them(tm
     assert small.method(task, entry) == expected
     assert plain.method(task, entry) == Method.load("vae").overridden({"model.latent": 3})
     assert plain.identity != small.identity
+
+
+def test_a_suites_former_setting_is_refused_with_its_present_name(tmp_path):
+    suite = _suite(tmp_path, MINIMAL + '[settings]\n"model.width" = 4\n[[methods]]\nname = "vae"\n')
+    (task,) = suite.tasks
+    entry = next(each for each in suite.entries(task) if each.name == "vae")
+    with pytest.raises(ConfigError, match=r"model\.width: is model\.network\.width now"):
+        suite.method(task, entry)
+
+
+def test_a_setting_of_networks_goes_to_the_methods_whose_network_has_it(tmp_path):
+    rows = "".join(f'[[methods]]\nname = "{name}"\n' for name in ("vae", "dae", "segnet", "pca"))
+    settings = '[settings]\n"model.network.depth" = 3\n"model.network.width" = 4\n'
+    suite = _suite(tmp_path, MINIMAL + settings + rows)
+    (task,) = suite.tasks
+    found = {each.name: suite.method(task, each).model for each in suite.entries(task)}
+    assert found["dae"]["network"] == {"name": "unet", "width": 4, "depth": 3}
+    assert found["vae"]["network"] == {"width": 4}
+    assert all("network" not in found[name] for name in ("segnet", "pca"))

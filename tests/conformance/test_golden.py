@@ -13,8 +13,7 @@ import pytest
 
 from aberra.files import config_hash
 from aberra.method import Method, catalogue
-from aberra.testing.bench import Subject, phantom_bench
-from aberra.testing.checks import QUICK
+from aberra.testing.suite import subject_of
 
 FILE = Path(__file__).with_name("golden.json")
 SHARE = 0.01
@@ -22,8 +21,7 @@ SHARE = 0.01
 
 
 def _mean(name):
-    subject = Subject(Method.load(name), phantom_bench())
-    analysis = subject.after(QUICK, "first").analyse(subject.scan)
+    analysis = subject_of(name).analysis_after_few
     return float(analysis.map[analysis.inside].mean(dtype=float))
 
 

@@ -17,7 +17,9 @@ from aberra.volume import Volume
 from reorient import reorient
 
 
-def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=(), unsure=False, kinds=None):
+def _save(
+    folder, name, *, shape=(12, 14, 16), score=1.0, low=0.1, high=1.0, warnings=(), unsure=False, kinds=None
+):
     rng = np.random.default_rng(0)
     scan = Volume(
         data=rng.random((1, *shape)) + 0.1, affine=np.diag([2.0, 1, 1, 1]), provenance={"kind": "volume"}
@@ -31,7 +33,7 @@ def _save(folder, name, *, shape=(12, 14, 16), score=1.0, high=1.0, warnings=(),
         case=name, paths={"flair": str(path)}, map=scan.with_(data=values[None], channels=("anomaly",)), mask=values > 1,
         reconstruction=scan, score=score, p=0.05,
         components=[Component(volume_mm3=2.0, voxels=1, centre_mm=(1.0, 2.0, 3.0), centre_index=centre, peak=2.0, mean=2.0)],
-        threshold={"protocol": "healthy-fpr-1", "value": 1.0}, scale={"low": 0.1, "high": high},
+        threshold={"protocol": "healthy-fpr-1", "value": 1.0}, scale={"low": low, "high": high},
         healthy_scores=[0.1, 0.2], warnings=list(warnings), model={"name": "toy", "method": "dae", "fingerprint": "f00"},
         input={"sha256": "abc", "shape": list(shape), "spacing_mm": [2.0, 1.0, 1.0], "orientation": "RAS"},
         uncertainty=scan.with_(data=rng.random((1, *shape)) * 0.25, channels=("uncertainty",)) if unsure else None,
@@ -135,6 +137,14 @@ def test_the_colour_scale_is_the_healthy_one_for_every_case(tmp_path):
         page = write_report(results).read_text()
         pictures.append(re.search(r'class="picture" src="([^"]+)"', page)[1])
     assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(("low", "words"), [(0.1, "from the 95th percentile"), (0.0, "from 0 to 1")])
+def test_the_page_says_what_its_colours_are(tmp_path, low, words):
+    results = tmp_path / "results"
+    results.mkdir()
+    _save(results, "one", low=low)
+    assert f"Colours run {words}" in write_report(results).read_text()
 
 
 def test_an_input_that_is_gone_is_said(tmp_path):

@@ -112,7 +112,7 @@ def test_some_samples_stay_healthy():
     planted = Planted(_Flat(32, 32), spacing=(2.0, 2.0), radius_mm=(5, 9), healthy=0.5)
     _, _, labels = planted.draw([0, 0, 0], 60)
     assert 15 < sum(bool(each.any()) for each in labels) < 45
-    with pytest.raises(ConfigError, match="share"):
+    with pytest.raises(ConfigError, match=r"planted.healthy=1.0: expected a number"):
         Planted(_Flat(32, 32), spacing=(2.0, 2.0), healthy=1.0)
     with pytest.raises(ConfigError, match="hyper"):
         Planted(_Flat(32, 32), spacing=(2.0, 2.0), sources=("hype",))

@@ -423,6 +423,27 @@ def test_validation_watches_the_error_of_models_that_have_one(tmp_path):
     assert summary["best_validation"] == pytest.approx(0.25)
 
 
+class Noting(DAE):
+    """Notes in what precision its loss computes."""
+
+    seen = ()
+
+    def loss(self, batch):
+        losses = super().loss(batch)
+        self.seen = (*self.seen, torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        return losses
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_the_loss_computes_in_the_precision_that_is_asked_for(tmp_path, precision, dtype):
+    torch.manual_seed(0)
+    model = Noting(channels=1, dims=2, size=(32, 32), network={"width": 4, "depth": 2})
+    config = TrainingConfig(steps=2, batch_size=2, precision=precision)
+    train(model, _cohort(), config, tmp_path, dims=2, size=(32, 32), device="cpu", seed=0)
+    assert set(model.seen) == {dtype}
+    assert all(weight.dtype == torch.float32 for weight in model.parameters())
+
+
 def test_settings():
     config = TrainingConfig(steps=100, learning_rate=1.0, schedule="cosine", warmup=10)
     assert config.rate(0) == pytest.approx(0.1)

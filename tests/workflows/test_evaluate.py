@@ -55,6 +55,16 @@ def _result(case, scan, values, index):
     )  # fmt: skip
 
 
+def test_a_healthy_cohort_has_no_dice_in_the_table(study):
+    folder, _ = study
+    manifest = folder / "manifest.csv"
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([lines[0], *lines[3:]]) + "\n")
+    rows = rows_of(evaluate(folder / "results", manifest, n_boot=10, progress=False))
+    assert [row["metric"] for row in rows if row["level"] == "voxel"] == ["mean score, normal"]
+    assert any(row["level"] == "case" for row in rows)
+
+
 def test_numbers_agree_with_direct_computation(study):
     folder, everything = study
     found = evaluate(folder / "results", folder / "manifest.csv", n_boot=50, progress=False)

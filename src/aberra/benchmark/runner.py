@@ -15,7 +15,7 @@ from aberra.benchmark.rows import read_cells, results_csv, rows_of_cell
 from aberra.capabilities import HasUnit
 from aberra.cohort.splits import split_hash
 from aberra.console import screen, styled
-from aberra.errors import AberraError, OutputError
+from aberra.errors import AberraError, OutputError, expect_known
 from aberra.failures import told
 from aberra.files import config_hash, discard, file_hash, read_json, read_mark, write_json, write_text
 from aberra.output import claim
@@ -100,13 +100,9 @@ def run(
         ConfigError: an unknown method, task or setting.
     """
     from aberra.devices import choose_device
-    from aberra.errors import unknown
 
     choose_device(device)
-    known = [task.name for task in suite.tasks]
-    for name in tasks:
-        if name not in known:
-            raise unknown("task of this suite", name, known)
+    expect_known("task of this suite", tasks, [task.name for task in suite.tasks])
     _claim(out, suite, resume=resume)
     shared = _Run(suite, out, data, device, keep_maps, screen(stderr=True, quiet=not progress), progress)
     numbers = suite.seeds if seeds is None else tuple(range(seeds))

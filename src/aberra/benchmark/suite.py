@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 from aberra.files import config_hash, read_toml
 from aberra.former import successor
 from aberra.method import Method, catalogue
@@ -54,6 +54,11 @@ class CohortSpec:
             :class:`aberra.prepare.brain_mask.BrainMask`); without it every method finds its own, and all but the background is judged.
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
+
+    Examples:
+        >>> from aberra.benchmark.suite import CohortSpec
+        >>> CohortSpec(phantom={"cases": 8, "spacing": 6.0}).phantom["cases"]
+        8
     """
 
     phantom: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +83,11 @@ class Task:
         test: names of the cohorts with lesions.
         settings: for every method, over the suite's.
         compare: cohort to data set of the comparative study, whose order is compared with ours.
+
+    Examples:
+        >>> from aberra.benchmark.suite import Task
+        >>> Task(name="t1", train="healthy", validation="val", test=("ms",)).test
+        ('ms',)
     """
 
     name: str
@@ -103,6 +113,11 @@ class Entry:
         subjects: share of the training patients.
         sweep: the settings of this row that its neighbours vary, for the figure of a sweep.
         tasks: names of the tasks it runs in; all without.
+
+    Examples:
+        >>> from aberra.benchmark.suite import Entry
+        >>> Entry(label="dae, half of the patients", name="dae", subjects=0.5).subjects
+        0.5
     """
 
     label: str
@@ -136,6 +151,12 @@ class Suite:
         methods: the rows.
         metrics: columns of the tables in this order, named as in results.csv, which has all; the rows are in the order of AP whatever
             is shown.
+
+    Examples:
+        >>> from aberra.benchmark.suite import Suite
+        >>> suite = Suite.load("smoke")
+        >>> suite.tiny, [task.name for task in suite.tasks]
+        (True, ['phantom'])
     """
 
     name: str
@@ -170,8 +191,7 @@ class Suite:
         path = Path(name_or_path)
         if path.suffix != ".toml":
             known = shipped()
-            if str(name_or_path) not in known:
-                raise unknown("suite", str(name_or_path), known)
+            expect_known("suite", [str(name_or_path)], known)
             path = known[str(name_or_path)]
         content = read_toml(path)
         tables = list[dict[str, Any]]
@@ -224,23 +244,18 @@ class Suite:
             raise ConfigError(
                 f"{path}: more than one row is called {', '.join(sorted(twice))}; give them labels"
             )
-        for key in self.budget:
-            if key not in {"steps", "minutes"}:
-                raise unknown(f"budget in {path}:", key, ("steps", "minutes"))
-        for metric in self.metrics:
-            if metric not in METRICS:
-                raise unknown(f"metric in {path}:", metric, METRICS)
+        expect_known(f"budget in {path}:", self.budget, ("steps", "minutes"))
+        expect_known(f"metric in {path}:", self.metrics, METRICS)
 
     def _check_cohorts(self, path: Path) -> None:
         for task in self.tasks:
-            for cohort in (task.train, task.validation, *task.test, *filter(None, [task.healthy])):
-                if cohort not in self.cohorts:
-                    raise unknown(f"cohort in {path}:", cohort, self.cohorts)
+            named = (task.train, task.validation, *task.test, *filter(None, [task.healthy]))
+            expect_known(f"cohort in {path}:", named, self.cohorts)
         for name, spec in self.cohorts.items():
             if sum(map(bool, (spec.phantom, spec.manifest, spec.plant))) != 1:
                 raise ConfigError(f"{path}: cohort '{name}' needs exactly one of phantom, manifest and plant")
-            if spec.plant and spec.plant.get("cohort") not in self.cohorts:
-                raise unknown(f"cohort in {path}:", str(spec.plant.get("cohort")), self.cohorts)
+            if spec.plant:
+                expect_known(f"cohort in {path}:", [spec.plant.get("cohort")], self.cohorts)
 
     @property
     def identity(self) -> str:
@@ -256,9 +271,7 @@ class Suite:
         """
         labels = {entry.label for entry in self.methods}
         known = labels | {entry.name for entry in self.methods}
-        for name in only:
-            if name not in known:
-                raise unknown("method of this suite", name, known)
+        expect_known("method of this suite", only, known)
         return [
             entry
             for entry in self.methods

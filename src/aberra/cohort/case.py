@@ -38,6 +38,13 @@ class Case:
         groups: the other columns' values by name (``site``, ``age``, ``sex``, ...), empty ones left out.
         split: ``train``, ``val``, ``calibration``, ``test`` or any other name.
         row: line of the manifest, the header being 1; 0 without a manifest.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from aberra.cohort import Case
+        >>> case = Case(case="s01", patient="p1", channels={"flair": Path("s01.nii.gz")}, label=0)
+        >>> case.healthy, list(case.files)
+        (True, ['flair'])
     """
 
     case: str

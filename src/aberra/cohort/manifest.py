@@ -25,6 +25,12 @@ class Cohort(Sequence[Case]):
         cases: in order.
         source: where they come from, for messages.
         warnings: what whoever reads the results should know of how they were found.
+
+    Examples:
+        >>> from aberra.cohort import Case, Cohort
+        >>> cases = [Case(case=f"s{n}", patient="p", channels={}, label=n % 2) for n in range(4)]
+        >>> [case.case for case in Cohort(cases).select(healthy=True)]
+        ['s0', 's2']
     """
 
     def __init__(

@@ -45,6 +45,14 @@ class Comparison:
 
     Deviation: Zhao's structural term is a multi-scale SSIM, and its absolute error is weighted with a Gaussian; ours is of one
     scale and not weighted. SSIM is taken within the slice for 2-D models, within the window for 3-D models.
+
+    Examples:
+        >>> import torch
+        >>> from aberra.compare.comparison import Comparison
+        >>> brighter = Comparison(mode="positive")
+        >>> scan, healthy = torch.tensor([[[[0.25, 1.0]]]]), torch.tensor([[[[0.5, 0.5]]]])
+        >>> brighter(None, scan, healthy, torch.ones_like(scan)).tolist()
+        [[[[0.0, 0.5]]]]
     """
 
     MODES: tuple[Mode, ...] = get_args(Mode)

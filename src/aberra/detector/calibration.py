@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import CalibrationError, ConfigError, unknown
+from aberra.errors import CalibrationError, ConfigError, expect_known
 from aberra.options import Maybe, checked, complete, conforming
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ class Calibration:
             ConfigError: the protocol is not known.
         """
         name = protocol or self.default
-        if name not in self.thresholds:
-            raise unknown("threshold protocol", name, self.thresholds)
+        expect_known("threshold protocol", [name], self.thresholds)
         return name, self.thresholds[name]
 
     def p_value(self, score: float, group: str | None = None) -> float | None:
@@ -208,8 +207,7 @@ class Calibration:
         found = cls(
             **complete(cls, checked(cls, conforming(content, dict[str, Any], "calibration")), "calibration")
         )
-        if found.default not in found.thresholds:
-            raise unknown("default threshold protocol", found.default, found.thresholds)
+        expect_known("default threshold protocol", [found.default], found.thresholds)
         if set(found.scale) != {"low", "high"} or not found.scale["low"] < found.scale["high"]:
             raise ConfigError(f"scale={found.scale}: expected low below high")
         if any(list(each) != sorted(each) for each in (found.scores, *found.groups.values())):

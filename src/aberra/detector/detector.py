@@ -86,6 +86,15 @@ class Detector:
 
     Raises:
         PairingError: the score asks for something that the model cannot do.
+
+    Examples:
+        >>> from aberra import Detector
+        >>> detector = Detector.load("flair")
+        >>> detector.method.name, detector.channels, detector.dims
+        ('synthetic-lesions', ('flair',), 3)
+        >>> healthy = detector.calibration.n_cases  # a score of 2 is above all of theirs
+        >>> detector.calibration.p_value(2.0) == 1 / (healthy + 1)
+        True
     """
 
     method: Method

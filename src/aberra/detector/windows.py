@@ -48,6 +48,14 @@ class Runner:
 
     Raises:
         ConfigError: a batch size below 1 or a device that is not there.
+
+    Examples:
+        >>> import torch
+        >>> from aberra.detector.windows import Runner
+        >>> run = Runner(dims=2, size=(8, 8), device="cpu")
+        >>> x, mask = torch.rand(1, 3, 12, 12), torch.ones(3, 12, 12, dtype=torch.bool)
+        >>> torch.allclose(run(lambda batch: 2 * batch, x, mask), 2 * x)  # seams are blended
+        True
     """
 
     def __init__(

@@ -45,6 +45,12 @@ class Schedule:
 
     Raises:
         ConfigError: unknown kind or fewer than 2 steps.
+
+    Examples:
+        >>> from aberra.diffusion.schedule import Schedule
+        >>> schedule = Schedule(kind="cosine", steps=1000)
+        >>> schedule.times(4, start=400)
+        [400, 300, 200, 100, 0]
     """
 
     def __init__(self, *, kind: str = "linear", steps: int = 1000) -> None:

@@ -28,6 +28,16 @@ class PatientBootstrap:
     Args:
         replicates: how many.
         seed: of the weights.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.metrics.bootstrap import PatientBootstrap
+        >>> bootstrap = PatientBootstrap(replicates=1000)
+        >>> weights = bootstrap.weights("p01")
+        >>> weights.shape, bool(abs(weights.mean() - 1) < 0.1)
+        ((1000,), True)
+        >>> bool((weights == PatientBootstrap(replicates=1000).weights("p01")).all())
+        True
     """
 
     def __init__(self, replicates: int = 500, seed: int = 0) -> None:

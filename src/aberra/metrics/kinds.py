@@ -20,6 +20,12 @@ class KindOverlap:
     Attributes:
         pooled: label value to the counts of all cases.
         dice: label value to the Dice of each case whose truth has it.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.metrics.kinds import KindOverlap
+        >>> KindOverlap().add(np.array([0, 1, 1, 4]), np.array([0, 1, 4, 4], dtype=np.uint8))
+        {'1': 0.6666666666666666, '4': 0.6666666666666666}
     """
 
     pooled: dict[int, Overlap] = field(default_factory=dict)

@@ -67,6 +67,10 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
     pooled, spread = voxel["pooled"], voxel["pooled"]["intervals"]
+    named = {"l1_normal": "mean score, normal", "l1_anomalous": "mean score, anomalous", "chi2": "χ²"}
+    residuals = _rows("voxel", voxel["residuals"], named)
+    if not pooled["positives"]:
+        return residuals  # a Dice or precision of 0 would say that something was missed
     oracle = f"oracle, t = {pooled['best_threshold'] or 0:.4g}"
     rows = [
         _row("voxel", "AP", pooled["ap"], interval=spread.get("ap")),
@@ -83,8 +87,7 @@ def _voxel_rows(voxel: dict[str, Any]) -> list[dict[str, Any]]:
     }
     for protocol, values in voxel["at_threshold"].items():
         rows += _rows("voxel", values, named, protocol)
-    named = {"l1_normal": "mean score, normal", "l1_anomalous": "mean score, anomalous", "chi2": "χ²"}
-    return rows + _rows("voxel", voxel["residuals"], named)
+    return [*rows, *residuals]
 
 
 def _mask_rows(mask: dict[str, Any]) -> list[dict[str, Any]]:

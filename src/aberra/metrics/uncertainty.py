@@ -36,6 +36,14 @@ class Reliability:
     ECE (Naeini et al. 2015; Guo et al. 2017): ``Σ_b (n_b / n)·|mean(y) − mean(p)|`` over 15 equal-width bins of p. Brier score (1950):
     mean of (p − y)². p is the lesion's probability, not that of the likelier class, and all voxels of the region count, so that both
     are small where lesions are: compare methods, not studies.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.metrics.uncertainty import Reliability
+        >>> reliability = Reliability()
+        >>> reliability.add("p01", np.float32([0, 0, 1, 1]), np.array([False, False, True, False]))
+        >>> reliability.summary(replicates=10, seed=0)["brier"]
+        0.25
     """
 
     def __init__(self) -> None:
@@ -92,6 +100,15 @@ class UncertaintyQuality:
     - Dice of the mask on the voxels that are left, over the rejected share.
 
     Voxels of equal uncertainty go in random order: what is counted is the expectation over it.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.metrics.uncertainty import UncertaintyQuality
+        >>> quality = UncertaintyQuality()
+        >>> mask, truth = np.array([True, True, False]), np.array([True, False, False])
+        >>> quality.add("p01", np.float32([0.1, 0.9, 0.1]), mask, truth)
+        >>> bool(quality.summary(replicates=10, seed=0)["ause"] < 1e-9)  # wrong where unsure
+        True
     """
 
     def __init__(self) -> None:

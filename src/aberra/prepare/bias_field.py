@@ -25,6 +25,15 @@ class BiasField:
 
     Raises:
         ConfigError: shrink or iterations below 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.bias_field import BiasField
+        >>> grey, origin = np.ones((1, 1, 8, 8)), {"kind": "image"}
+        >>> image = Volume(data=grey, affine=np.eye(4), provenance=origin)
+        >>> BiasField()(image) is image  # there is no coil
+        True
     """
 
     name = "bias-field"

@@ -75,6 +75,16 @@ class BrainMask:
 
     Raises:
         ConfigError: unknown method, ``fraction`` outside (0, 1), or ``command`` without a program.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.brain_mask import BrainMask
+        >>> data = np.zeros((1, 4, 4, 4))
+        >>> data[0, 1:3, 1:3, 1:3] = [[50, 60], [70, 80]]
+        >>> scan = Volume(data=data, affine=np.diag([50.0, 50.0, 50.0, 1.0]))
+        >>> int(BrainMask(method="nonzero")(scan).mask.sum())
+        8
     """
 
     name = "brain-mask"

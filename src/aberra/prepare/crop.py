@@ -25,6 +25,14 @@ class Crop:
 
     Raises:
         ConfigError: unknown centre, or not three edges of 0 or more.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.crop import Crop
+        >>> scan = Volume(data=np.ones((1, 4, 5, 6)), affine=np.diag([-2.0, -2.0, 3.0, 1.0]))
+        >>> Crop(shape=(0, 8, 4), centre="grid")(scan).shape
+        (4, 8, 4)
     """
 
     name = "crop"

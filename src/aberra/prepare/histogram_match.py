@@ -26,6 +26,18 @@ class HistogramMatch:
 
     Deviation: the reference is the median over up to ``REFERENCES`` healthy cases instead of one case, so that it does not
     hang on the choice of a patient.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.histogram_match import HistogramMatch
+        >>> scan = Volume(data=np.arange(64.0).reshape(1, 4, 4, 4), affine=np.eye(4))
+        >>> scan = scan.with_(mask=np.ones(scan.shape, dtype=bool))
+        >>> match = HistogramMatch(points=3)
+        >>> match.fit([scan])
+        >>> brighter = scan.with_(data=7 * scan.data)
+        >>> float(np.median(match(brighter).data)) == float(np.median(scan.data))
+        True
     """
 
     name = "histogram-match"

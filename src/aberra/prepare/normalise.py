@@ -36,6 +36,16 @@ class Normalise:
 
     Raises:
         ConfigError: unknown method or an empty window.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.normalise import Normalise
+        >>> scan = Volume(data=np.arange(64.0).reshape(1, 4, 4, 4), affine=np.eye(4))
+        >>> scan = scan.with_(mask=np.ones(scan.shape, dtype=bool))
+        >>> scaled = Normalise(method="zscore")(scan).data
+        >>> bool(abs(scaled.mean()) < 1e-5), round(float(scaled.std()), 3)
+        (True, 1.0)
     """
 
     name = "normalise"

@@ -27,6 +27,14 @@ class Orient:
 
     Raises:
         ConfigError: not an orientation.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.orient import Orient
+        >>> scan = Volume(data=np.ones((1, 4, 5, 6)), affine=np.diag([-2.0, -2.0, 3.0, 1.0]))
+        >>> Orient(to="SPL")(scan).shape
+        (6, 5, 4)
     """
 
     name = "orient"

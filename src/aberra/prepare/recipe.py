@@ -22,6 +22,16 @@ class Recipe:
     Args:
         steps: callables from volume to volume.
         config: what each was built from.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare import Recipe
+        >>> steps = [{"name": "orient"}, {"name": "resample", "spacing": [2, 2, 2]}]
+        >>> recipe = Recipe.from_config(steps)
+        >>> scan = Volume(data=np.arange(64.0).reshape(1, 4, 4, 4), affine=np.eye(4))
+        >>> recipe(scan).shape
+        (2, 2, 2)
     """
 
     def __init__(

@@ -42,6 +42,15 @@ class Register:
 
     Raises:
         ConfigError: unknown target.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.register import Register
+        >>> grey, origin = np.ones((1, 1, 8, 8)), {"kind": "image"}
+        >>> image = Volume(data=grey, affine=np.eye(4), provenance=origin)
+        >>> Register(spacing=4.0)(image) is image  # no brain to register
+        True
     """
 
     name = "register"

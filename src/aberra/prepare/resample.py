@@ -38,6 +38,15 @@ class Resample:
 
     Raises:
         ConfigError: not three sizes of 0 or more.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.prepare.resample import Resample
+        >>> scan = Volume(data=np.ones((1, 4, 5, 6)), affine=np.diag([-2.0, -2.0, 3.0, 1.0]))
+        >>> resampled = Resample(spacing=(1, 1, 0))(scan)
+        >>> resampled.shape, resampled.spacing
+        ((8, 10, 6), (1.0, 1.0, 3.0))
     """
 
     name = "resample"

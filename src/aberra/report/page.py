@@ -38,6 +38,12 @@ PROTOCOLS = {
     "as-given": "separates the masks as they were imported",
 }
 
+COLOURS = {
+    True: "from 0 to 1",
+    False: "from the 95th percentile of healthy voxels to twice their 99.9th",
+}
+"""The fixed colour scale in words, by whether the map holds probabilities (:class:`aberra.detector.calibration.Calibration`)."""
+
 
 def write_report(
     results: Path | str, *, title: str | None = None, manifest: Path | str | Cohort | None = None
@@ -104,6 +110,7 @@ def _facts(results: Path, first: Result | None, rows: list[dict[str, Any]]) -> d
         "threshold": f"{first.threshold['value']:.4g}",
         "protocol": protocol,
         "meaning": PROTOCOLS.get(protocol, "was set by the user"),
+        "colours": COLOURS[first.scale == {"low": 0.0, "high": 1.0}],
         "healthy": len(healthy),
         "smallest": f"{1 / (len(healthy) + 1):.3g}",
         "histogram": _histogram(healthy, [float(row["score"]) for row in rows if row["score"]]),

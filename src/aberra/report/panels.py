@@ -99,7 +99,7 @@ def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | 
             if columns[0][1] is not None and title != "healthy version":
                 _outline(panel, columns[0][1], plane, centre, TRUTH)
     if painted is not None:
-        bar = figure.colorbar(painted, ax=axes, shrink=0.6, pad=0.01, aspect=30)
+        bar = figure.colorbar(painted, ax=axes, shrink=0.6, pad=0.01, aspect=30, panchor=False)
         bar.ax.tick_params(colors=TEXT, labelsize=7)
         bar.outline.set_edgecolor(TEXT)
         bar.set_label("anomaly score", color=TEXT, fontsize=8)

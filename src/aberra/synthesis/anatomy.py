@@ -86,6 +86,14 @@ class Anatomy:
         labels: structure numbers, shape (D, H, W), uint8, axes SPL.
         spacing: isotropic or not, mm along D, H, W.
         name: of the file.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.synthesis.anatomy import Anatomy
+        >>> labels = np.zeros((4, 4, 4), dtype=np.uint8)
+        >>> labels[1:3, 1:3, 1:3] = 2  # cerebral white matter
+        >>> int(Anatomy(labels=labels, spacing=(1.0, 1.0, 1.0)).brain.sum())
+        8
     """
 
     labels: NDArray[np.uint8]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -28,8 +28,7 @@ def artefact(name: str, volume: Volume, *, severity: float = 0.5, seed: int = 0)
     Raises:
         ConfigError: unknown artefact, severity outside [0, 1] or a motion artefact on an image.
     """
-    if name not in ARTEFACTS:
-        raise unknown("artefact", name, ARTEFACTS)
+    expect_known("artefact", [name], ARTEFACTS)
     if not 0 <= severity <= 1:
         raise ConfigError(f"artefact {name}: severity {severity}; expected a number in [0, 1]")
     if severity == 0:

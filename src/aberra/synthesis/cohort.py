@@ -12,7 +12,7 @@ import numpy as np
 from aberra import __version__
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 from aberra.files import write_json
 from aberra.output import check_names
 from aberra.synthesis.anatomy import ATLAS, Anatomy
@@ -78,9 +78,7 @@ class Plan:
             ("shift", (self.shift,) if self.shift else (), SHIFTS),
             ("lesion profile", self.profiles, known_profiles()),
         ):
-            for name in given:
-                if name not in known:
-                    raise unknown(kind, name, known)
+            expect_known(kind, given, known)
         if self.cases < 1 or not 0 <= self.lesions <= 1 or self.spacing <= 0:
             raise ConfigError(
                 f"phantom: cases={self.cases}, lesions={self.lesions}, spacing={self.spacing}; expected 1 or more, a share in [0, 1], mm above 0"
@@ -161,9 +159,8 @@ def write_cohort(
     )  # fmt: skip
     if anatomy is not None and not plan.anatomy:
         raise ConfigError(f"{anatomy}: no label map here; expected NIfTI files (*.nii.gz)")
-    for name in plan.contrast.split(",") if plan.anatomy else ():
-        if name not in HEAD_CONTRASTS:
-            raise unknown("contrast of label maps", name, HEAD_CONTRASTS)
+    if plan.anatomy:
+        expect_known("contrast of label maps", plan.contrast.split(","), HEAD_CONTRASTS)
     draw_channels(seed, 0, contrast)  # an unknown contrast is an error before anything is written
     return _write(Path(folder), plan, None, workers, progress=progress)
 

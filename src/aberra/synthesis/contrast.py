@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.errors import unknown
+from aberra.errors import expect_known
 from aberra.synthesis import anatomy as a
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ def draw_contrast(name: str, rng: np.random.Generator) -> Contrast:
     Raises:
         ConfigError: unknown contrast.
     """
-    if name not in CONTRASTS:
-        raise unknown("contrast", name, CONTRASTS)
+    expect_known("contrast", [name], CONTRASTS)
     means = np.zeros(NUMBERS)
     bright = CONTRASTS[name](rng, means)
     means[1 : a.STRUCTURES] *= np.exp(rng.normal(0, 0.03, a.STRUCTURES - 1))

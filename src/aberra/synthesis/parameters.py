@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 
 BOXES = ("box", "cube")
 SHAPES = ("ellipsoid", "blob", "tube", "mask", *BOXES)
@@ -44,6 +44,15 @@ class LesionParameters:
         factor: weight α of what is planted, in (0, 1]; 1 − α of the scan stays.
         scale: enlargement of a patch's tissue.
         gain: of a patch's intensity.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.synthesis import draw_lesion, plant
+        >>> scan = Volume(data=np.full((1, 24, 24, 24), 100.0), affine=np.eye(4))
+        >>> lesion = draw_lesion(scan, np.random.default_rng(0), sources=("hyper",))
+        >>> lesion.source, lesion.shape, bool(plant(scan, lesion)[0].data.max() > 100)
+        ('hyper', 'tube', True)
     """
 
     shape: str
@@ -63,14 +72,10 @@ class LesionParameters:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("lesion shape", self.shape, SHAPES),
-            ("lesion source", self.source, (*SOURCES, *FOREIGN)),
-            ("lesion blend", self.blend, BLENDS),
-            ("lesion label", self.label, LABELS),
-        ):
-            if value not in known:
-                raise unknown(kind, value, known)
+        expect_known("lesion shape", [self.shape], SHAPES)
+        expect_known("lesion source", [self.source], (*SOURCES, *FOREIGN))
+        expect_known("lesion blend", [self.blend], BLENDS)
+        expect_known("lesion label", [self.label], LABELS)
         if self.blend != "alpha" and self.source not in {"texture", *PATCHES}:
             raise ConfigError(
                 f"lesion source '{self.source}' with {self.blend} blending: gradients do not see a constant change; use alpha"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates, zoom
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 from aberra.prepare.atlas import tissues
 from aberra.prepare.grid import resample_to
 from aberra.synthesis.fields import diffeomorphism, rotation, smooth_noise
@@ -82,8 +82,7 @@ def draw_phantom(seed: int, case: int, contrast: str = "flair") -> PhantomParame
     Raises:
         ConfigError: unknown contrast.
     """
-    if contrast not in CONTRASTS:
-        raise unknown("contrast", contrast, CONTRASTS)
+    expect_known("contrast", [contrast], CONTRASTS)
     rng = np.random.default_rng([seed, case, 1])
     sex = "F" if rng.random() < 0.5 else "M"
     head = 0.97 if sex == "F" else 1.02
@@ -125,9 +124,7 @@ def draw_channels(seed: int, case: int, contrast: str = "flair") -> tuple[Phanto
     names = [name.strip() for name in contrast.split(",")]
     if len(set(names)) < len(names):
         raise ConfigError(f"contrast '{contrast}': each may be given once, it names a channel")
-    for name in names:
-        if name not in CONTRASTS:
-            raise unknown("contrast", name, CONTRASTS)
+    expect_known("contrast", names, CONTRASTS)
     first = draw_phantom(seed, case, names[0])
     streams = [np.random.default_rng([seed, case, 1, index]) for index in range(1, len(names))]
     return (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.errors import unknown
+from aberra.errors import expect_known
 from aberra.synthesis import anatomy as a
 from aberra.synthesis.fields import rotation
 from aberra.synthesis.grids import blur, smooth
@@ -86,6 +86,15 @@ class Lesion:
         wedge: half opening angle in degrees; 0 is none.
         foreign: another texture and no change of the mean.
         seed: of the fields.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.synthesis.contrast import draw_contrast
+        >>> from aberra.synthesis.profiles import draw_lesions
+        >>> rng = np.random.default_rng(0)
+        >>> lesions = draw_lesions("ms", draw_contrast("flair", rng), rng)
+        >>> lesions[0].profile, bool(lesions[0].step > 0)
+        ('ms', True)
     """
 
     profile: str
@@ -117,8 +126,7 @@ def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tup
     Raises:
         ConfigError: unknown profile.
     """
-    if name not in profiles():
-        raise unknown("lesion profile", name, profiles())
+    expect_known("lesion profile", [name], profiles())
     profile = profiles()[name]
     low, high = profile.count
     count = round(float(np.exp(rng.uniform(np.log(low), np.log(high + 0.5)))))

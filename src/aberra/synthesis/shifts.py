@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.errors import unknown
+from aberra.errors import expect_known
 from aberra.foreground import nonzero
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def shift(name: str, volume: Volume, *, severity: float = 0.5, seed: int = 0) ->
     Raises:
         ConfigError: unknown shift.
     """
-    if name not in SHIFTS:
-        raise unknown("shift", name, SHIFTS)
+    expect_known("shift", [name], SHIFTS)
     rng = np.random.default_rng([seed, 100 + SHIFTS.index(name)])
     sign = 1 if rng.random() < 0.5 else -1
     if name == "gain":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import ConfigError, unknown
+from aberra.errors import ConfigError, expect_known
 from aberra.io import read
 from aberra.prepare.atlas_maps import with_maps
 from aberra.prepare.grid import window
@@ -67,6 +67,13 @@ class HeadSource:
 
     Raises:
         ConfigError: no anatomy, unknown contrast or profile, or no weight above 0.
+
+    Examples:
+        >>> from aberra.synthesis.source import HeadSource
+        >>> drawn = dict(contrasts={"flair": 1}, profiles={"ms": 2, "healthy": 1})
+        >>> source = HeadSource(anatomies=("a.nii.gz",), **drawn)
+        >>> source.samples  # 8 patches of each of 6 images
+        48
     """
 
     anatomies: tuple[str, ...]
@@ -90,9 +97,7 @@ class HeadSource:
             ("contrast", self.contrasts, CONTRASTS),
             ("lesion profile", self.profiles, {**profiles(), HEALTHY: None}),
         ):
-            for name in weights:
-                if name not in known:
-                    raise unknown(what, name, known)
+            expect_known(what, weights, known)
             if not weights or min(weights.values()) < 0 or not sum(weights.values()):
                 raise ConfigError(f"{what}: weights {dict(weights)}; expected numbers from 0, not all 0")
 
@@ -171,6 +176,12 @@ class Stream:
     Args:
         source: of the blocks; it is sent to the other process.
         ahead: blocks that are drawn ahead; 0 draws here, when one is asked for.
+
+    Examples:
+        >>> from aberra.synthesis.source import HeadSource, Stream
+        >>> source = HeadSource(anatomies=("a.nii.gz",), contrasts={"flair": 1}, profiles={"ms": 1})
+        >>> len(Stream(source, ahead=0))
+        48
     """
 
     def __init__(self, source: HeadSource, *, ahead: int = 2) -> None:

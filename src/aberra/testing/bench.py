@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aberra.detector import Analysis
+    from aberra.result import Result
     from aberra.volume import Volume
 
 Grid = Literal["as it is", "flipped", "permuted", "oblique"]
 
 SMALL: dict[str, Any] = {"contrast": "flair", "spacing": 6.0, "workers": 1, "progress": False}
 """Phantoms of 6 mm: a brain of some 25 × 32 × 27 voxels."""
+
+QUICK = 10
+"""Steps after which two fits of one seed are compared: what would differ after many, differs after a few."""
 
 UNSEEN = 4
 """Healthy cases that are kept out of the fit."""
@@ -109,7 +113,7 @@ class Bench:
             detector = Detector.load(self._fitted[learnt])
             detector = detector.calibrate(lessons, method=method, out=out)
         else:
-            detector = Detector.fit(method, lessons, out=out, workers=1)
+            detector = Detector.fit(method, lessons, out=out, cache=self.place("prepared"), workers=1)
             self._fitted[learnt] = out
         self._fitted[asked] = out
         return detector
@@ -126,7 +130,8 @@ class Bench:
         out = self._fitted.setdefault(learnt, self.place(learnt))
         if not out.exists():
             lessons = self.lessons(method) if cohort is None else cohort
-            Detector.fit(method, lessons, out=out, workers=1, calibrated=False)
+            cache = self.place(f"prepared-{label}")  # methods share it, two fits that are compared do not
+            Detector.fit(method, lessons, out=out, cache=cache, workers=1, calibrated=False)
         return Detector.load(out).asking(method)
 
 
@@ -167,6 +172,7 @@ class Subject:
         self.bench = bench
         self.conformance = Conformance(**method.conformance)
         self._analyses: dict[int, Analysis] = {}
+        self._detected: dict[Grid, Result] = {}
 
     @property
     def model(self) -> type[Any]:
@@ -206,6 +212,22 @@ class Subject:
         if index not in self._analyses:
             self._analyses[index] = self.detector.analyse(self.bench.unseen[index])
         return self._analyses[index]
+
+    @cached_property
+    def analysis_one_by_one(self) -> Analysis:
+        """What the saved detector sees in the first unseen scan, a slice or patch at a time."""
+        return Detector.load(self.folder, batch_size=1).analyse(self.scan)
+
+    @cached_property
+    def analysis_after_few(self) -> Analysis:
+        """What is seen in the first unseen scan after :data:`QUICK` steps."""
+        return self.after(QUICK, "first").analyse(self.scan)
+
+    def detected(self, grid: Grid) -> Result:
+        """What the detector finds in the first unseen scan, on that grid."""
+        if grid not in self._detected:
+            self._detected[grid] = self.detector.detect(regrid(self.scan, grid))
+        return self._detected[grid]
 
     @cached_property
     def sick(self) -> list[Sick]:

@@ -19,7 +19,7 @@ from aberra.method import Method
 from aberra.options import accepted
 from aberra.registry import GIVEN, build, lookup, network_of
 from aberra.scores import SmoothedScore
-from aberra.testing.bench import Grid, regrid
+from aberra.testing.bench import QUICK, Grid, regrid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from aberra.testing.bench import Subject
     from aberra.volume import Volume
-
-QUICK = 10
-"""Steps after which two fits of one seed are compared: what would differ after many, differs after a few."""
 
 FEWEST = 2
 """Steps that show whether a method works at all."""
@@ -48,10 +45,9 @@ LEAST = 1e-3
 
 def same_seed_same_map(subject: Subject) -> None:
     """Two fits of one seed give the same map, bit for bit."""
-    first, again = (subject.after(QUICK, label) for label in ("first", "again"))
-    found = first.analyse(subject.scan)
-    _alive(found.map)
-    np.testing.assert_array_equal(found.map, again.analyse(subject.scan).map)
+    first, again = subject.analysis_after_few, subject.after(QUICK, "again").analyse(subject.scan)
+    _alive(first.map)
+    np.testing.assert_array_equal(first.map, again.map)
 
 
 def saved_is_loaded(subject: Subject) -> None:
@@ -68,8 +64,7 @@ def saved_is_loaded(subject: Subject) -> None:
 def map_on_the_scans_grid(subject: Subject) -> None:
     """Map, mask and uncertainty are finite, not negative, and on the scan's own grid, however that lies in space."""
     for grid in get_args(Grid):
-        scan = regrid(subject.scan, grid)
-        result = subject.detector.detect(scan)
+        scan, result = regrid(subject.scan, grid), subject.detected(grid)
         _that(result.map.data.dtype == np.float32, f"{grid}: a map of {result.map.data.dtype}")
         _that(result.mask.shape == scan.shape, f"{grid}: a mask of shape {result.mask.shape}")
         for title, part in (("map", result.map), ("uncertainty", result.uncertainty)):
@@ -83,7 +78,7 @@ def map_on_the_scans_grid(subject: Subject) -> None:
 def orientation(subject: Subject) -> None:
     """The same scan with its axes turned round gives the same map."""
     expected = subject.analysis().map
-    found = subject.detector.analyse(regrid(subject.scan, "flipped")).map[::-1, :, ::-1]
+    found = subject.detected("flipped").map.data[0, ::-1, :, ::-1]
     _close(found, expected, EXACT)
 
 
@@ -102,7 +97,7 @@ def batch_size_exact(subject: Subject) -> None:
 
 def _batches(subject: Subject) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Maps of one slice at a time and of as many as usual."""
-    one = Detector.load(subject.folder, batch_size=1).analyse(subject.scan).map
+    one = subject.analysis_one_by_one.map
     _alive(one)
     return one, subject.analysis().map
 

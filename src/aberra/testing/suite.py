@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One check; call it with a :class:`Subject` or with a method's name or path."""
+    """One check; call it with a :class:`Subject` or with a method's name or path.
+
+    Examples:
+        >>> from aberra.testing import CHECKS
+        >>> CHECKS["same-seed-same-map"].summary
+        'Two fits of one seed give the same map, bit for bit.'
+    """
 
     function: Callable[[Subject], None]
 
@@ -45,7 +52,7 @@ class Check:
         Raises:
             AssertionError: it does not hold.
         """
-        self.function(method if isinstance(method, Subject) else _subject(str(method)))
+        self.function(method if isinstance(method, Subject) else subject_of(str(method)))
 
 
 CHECKS = {check.name: check for check in map(Check, ALL)}
@@ -116,7 +123,7 @@ def parametrize_with_checks(methods: Iterable[str | Path]) -> Any:
 
     cases = []
     for method in methods:
-        subject = _subject(str(method))
+        subject = subject_of(str(method))
         marks: list[Any] = []
         if find_spec("xdist"):  # what learns the same is trained once, so it stays on one worker
             marks.append(pytest.mark.xdist_group(config_hash(subject.method.learnt)))
@@ -128,11 +135,7 @@ def parametrize_with_checks(methods: Iterable[str | Path]) -> Any:
     return pytest.mark.parametrize(("method", "check"), cases)
 
 
-_SUBJECTS: dict[str, Subject] = {}
-
-
-def _subject(method: str) -> Subject:
+@cache
+def subject_of(method: str) -> Subject:
     """The one subject of a method on phantoms, so that its checks share what was fitted and analysed."""
-    if method not in _SUBJECTS:
-        _SUBJECTS[method] = Subject(Method.load(method), phantom_bench())
-    return _SUBJECTS[method]
+    return Subject(Method.load(method), phantom_bench())

@@ -65,6 +65,12 @@ class TrainingConfig:
 
     Raises:
         ConfigError: a value is out of range.
+
+    Examples:
+        >>> from aberra.training import TrainingConfig
+        >>> config = TrainingConfig(steps=100, schedule="cosine", learning_rate=1e-3)
+        >>> [round(config.rate(step), 5) for step in (0, 50, 99)]
+        [0.001, 0.0005, 0.0]
     """
 
     steps: Count = 2000

@@ -277,7 +277,8 @@ class Run:
         step = self.state.step
         progress = step / self.config.steps
         batch = Batch(x, mask, generator, lesion, healthy, turn, step, progress)
-        losses: dict[str, Tensor] = self.model.loss(batch)
+        with self.fabric.autocast():  # on one device the wrapper leaves all but `forward` in full precision
+            losses: dict[str, Tensor] = self.model.loss(batch)
         return losses
 
     def _generator(self, step: int, rank: int, turn: int = 0, part: int = 0) -> Generator:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from aberra.capabilities import HasGuides
 from aberra.diffusion.guidance import DISEASED, GUIDES, HEALTHY, guided
 from aberra.diffusion.samplers import coupled, ddim, dpm_solver
-from aberra.errors import ConfigError, MismatchError, unknown
+from aberra.errors import ConfigError, MismatchError, expect_known
 from aberra.files import atomic_path, write_json
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ class Aim:
 
     Raises:
         ConfigError: a target that the guide does not know.
+
+    Examples:
+        >>> from aberra.workflows.edit import Aim
+        >>> Aim(guide="area", target=0.1).strength
+        1000.0
+        >>> Aim(guide="class", target="healthy", weight=50.0).strength
+        50.0
     """
 
     guide: str
@@ -54,10 +61,9 @@ class Aim:
     weight: float | None = None
 
     def __post_init__(self) -> None:
-        if self.guide not in GUIDES:
-            raise unknown("guide", self.guide, GUIDES)
-        if self.guide == "class" and self.target not in {"healthy", "diseased"}:
-            raise unknown("class to edit towards", str(self.target), ("healthy", "diseased"))
+        expect_known("guide", [self.guide], GUIDES)
+        if self.guide == "class":
+            expect_known("class to edit towards", [self.target], ("healthy", "diseased"))
         if self.guide == "area" and not 0 <= float(self.target) <= 1:
             raise ConfigError(f"area {self.target}: expected a share of the foreground in [0, 1]")
 
@@ -77,6 +83,14 @@ class Edit:
         lesion: the mask that was asked for, shape (D, H, W); None without.
         attained: what the checkers, which never guide, say before and after; see :func:`edit`.
         source: hash of the scan's files; empty if unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.workflows.edit import Edit
+        >>> scan = Volume(data=np.arange(64.0).reshape(1, 4, 4, 4), affine=np.eye(4))
+        >>> Edit(scan=scan, difference=0 * scan.data).lesion is None
+        True
     """
 
     scan: Volume
@@ -161,8 +175,7 @@ def edit(
             )
     if not aims or len({aim.guide for aim in aims}) < len(aims):
         raise ConfigError("an edit needs one aim or several of different kinds")
-    if sampler not in SAMPLERS:
-        raise unknown("sampler of an edit", sampler, SAMPLERS)
+    expect_known("sampler of an edit", [sampler], SAMPLERS)
     wanted = next((np.asarray(aim.target, dtype=bool) for aim in aims if aim.guide == "mask"), None)
     if wanted is not None and wanted.shape != volume.shape:
         raise MismatchError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.diffusion.guidance import GUIDES
-from aberra.errors import ConfigError, OutputError, unknown
+from aberra.errors import ConfigError, OutputError, expect_known
 from aberra.failures import refuse, told
 from aberra.files import config_hash, read_json, refuse_foreign
 from aberra.output import check_held, check_names, claim, kind_of
@@ -154,8 +154,7 @@ def _weights(settings: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for setting in settings:
         guide, _, number = setting.partition("=")
-        if guide not in GUIDES:
-            raise unknown("guide in --weight", guide, GUIDES)
+        expect_known("guide in --weight", [guide], GUIDES)
         try:
             found[guide] = float(number)
         except ValueError as error:
