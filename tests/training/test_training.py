@@ -430,7 +430,10 @@ class Noting(DAE):
 
     def loss(self, batch):
         losses = super().loss(batch)
-        self.seen = (*self.seen, torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        self.seen = (
+            *self.seen,
+            torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32,
+        )
         return losses
 
 
