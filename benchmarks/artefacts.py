@@ -2,9 +2,11 @@
 
     python benchmarks/artefacts.py --data DATA --work runs/artefacts [--cases 40] [t1 flair]
 
-``t1`` is asked about the healthy test scans of ``DATA/ixi``, ``flair`` about healthy FLAIR drawn from the label maps of ``DATA/anatomy`` that it was not trained
-on. Severities are those of :func:`aberra.synthesis.artefact`, 0 (none) to 1 (hardly readable): *mild* is 0.3, *strong* 0.8. The score of
-each scan is compared with its own without the artefact. Everything is kept in ``--work``: run again to go on, or when another detector is shipped.
+``t1`` is asked about the healthy test scans of ``DATA/ixi``, ``flair`` about healthy FLAIR drawn
+from the label maps of ``DATA/anatomy`` that it was not trained on. Severities are those
+of :func:`aberra.synthesis.artefact`, 0 (none) to 1 (hardly readable): *mild* is 0.3, *strong* 0.8.
+The score of each scan is compared with its own without the artefact. Everything is kept in
+``--work``: run again to go on, or when another detector is shipped.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 SEVERITIES = {"mild": 0.3, "strong": 0.8}
 NOMINAL = 0.05
 SPACING, SEED = 1.5, 43
-"""Of drawn FLAIR: the voxel size that ``flair`` is calibrated at, and a seed that nothing else has used."""
+"""Of drawn FLAIR: the voxel size that ``flair`` is calibrated at, and a seed that nothing else has
+used."""
 
 
 def cohort_of(channel: str, data: Path, work: Path, cases: int) -> Cohort:
@@ -55,7 +58,9 @@ def cohort_of(channel: str, data: Path, work: Path, cases: int) -> Cohort:
 
 
 def scored(detector: Detector, case: Case, number: int) -> dict[str, Any]:
-    """Case score of a scan as it is (``none``) and with every artefact and severity; a case's draws are its own."""
+    """Case score of a scan as it is (``none``) and with every artefact and severity; a case's draws
+    are its own.
+    """
     from aberra.synthesis import ARTEFACTS, artefact
 
     volume = case.read(list(detector.channels))
@@ -68,7 +73,9 @@ def scored(detector: Detector, case: Case, number: int) -> dict[str, Any]:
 
 
 def summary(scores: Sequence[dict[str, float]], calibration: Calibration) -> list[dict[str, Any]]:
-    """A row an artefact: median rise of the score, in spreads of the calibration's healthy scores, median p and share flagged."""
+    """A row an artefact: median rise of the score, in spreads of the calibration's healthy scores,
+    median p and share flagged.
+    """
     healthy = np.array(calibration.scores)
     spread = 1.4826 * float(np.median(np.abs(healthy - np.median(healthy))))
     rows = []

@@ -1,4 +1,6 @@
-"""Does the case score of a shipped detector tell drawn cases with lesions from healthy ones? Heads that were not trained on.
+"""Does the case score of a shipped detector tell drawn cases with lesions from healthy ones?
+
+Heads that were not trained on.
 
 python benchmarks/case_score.py --anatomy DIR [--cases 48]
 """
@@ -18,7 +20,9 @@ LARGE_ML = 1.0
 
 
 def main() -> None:
-    """Draw the cases, healthy ones between them, and print AUROC of the case score and mean voxel AP."""
+    """Draw the cases, healthy ones between them, and print AUROC of the case score and mean voxel
+    AP.
+    """
     import torch
     from sklearn.metrics import roc_auc_score
 

@@ -1,11 +1,14 @@
-"""What guided diffusion costs and gives: network calls, seconds and AP of every sampler and number of steps, against the thesis' chain.
+"""What guided diffusion costs and gives: network calls, seconds and AP of every sampler and number
+of steps, against the thesis' chain.
 
 python benchmarks/diffusion.py DETECTOR MANIFEST --out DIR [--split test] [--slices 32]
 
-DETECTOR was fitted as ddim-guided. The slices, half with and half without lesions, come from the manifest's cases; the same weights
-answer every row. Writes calls.csv, round_trip.csv, guides.csv, position.csv, sweep.csv and the figures strip.png, healthy.png, sweep.png.
-AP is pooled over the foreground of the slices; nothing is chosen by it. Calls are counted where the networks are called: calls.csv holds
-every row at the thesis' L = T / 2, whose chain of every step is 500 up and 500 down.
+DETECTOR was fitted as ddim-guided. The slices, half with and half without lesions, come from the
+manifest's cases; the same weights answer every row. Writes calls.csv, round_trip.csv, guides.csv,
+position.csv, sweep.csv and the figures strip.png, healthy.png, sweep.png. AP is pooled over the
+foreground of the slices; nothing is chosen by it. Calls are counted where the networks are called:
+calls.csv holds every row at the thesis' L = T / 2, whose chain of every step is 500 up and 500
+down.
 """
 
 from __future__ import annotations
@@ -68,7 +71,9 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 class Answer(NamedTuple):
-    """What slices are compared with, their healthy counterparts (B, C, S), and what they cost a slice."""
+    """What slices are compared with, their healthy counterparts (B, C, S), and what they cost a
+    slice.
+    """
 
     reference: Tensor
     restored: Tensor
@@ -89,7 +94,9 @@ def counting(module: torch.nn.Module) -> Iterator[list[int]]:
 
 
 class Slices:
-    """Prepared test slices: ``x`` (B, C, S), ``mask`` and ``lesion`` (B, 1, S), ``place`` (B,) relative position along the scan."""
+    """Prepared test slices: ``x`` (B, C, S), ``mask`` and ``lesion`` (B, 1, S), ``place`` (B,)
+    relative position along the scan.
+    """
 
     def __init__(self, detector: Detector, cohort: Cohort, count: int) -> None:
         parts: list[tuple[Tensor, ...]] = []
@@ -150,7 +157,9 @@ def answer(detector: Detector, x: Tensor, **options: Any) -> Answer:
 
 
 def calls(detector: Detector, slices: Slices, own: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row a sampler, number of steps and reference, all at L = T / 2; the first, the thesis' own, is what the others are held against."""
+    """A row a sampler, number of steps and reference, all at L = T / 2; the first, the thesis' own,
+    is what the others are held against.
+    """
     x = slices.x[slices.picked]
     own = own | {"start": detector.model.process().steps // 2}  # type: ignore[operator,union-attr]
     first: Tensor | None = None
@@ -196,7 +205,9 @@ def guides(detector: Detector, slices: Slices) -> Iterator[dict[str, Any]]:
 
 
 def position(detector: Detector, slices: Slices) -> Iterator[dict[str, Any]]:
-    """What the guide would reach if it saw nothing but where in the head a slice lies (leave-one-out, nearest neighbours)."""
+    """What the guide would reach if it saw nothing but where in the head a slice lies
+    (leave-one-out, nearest neighbours).
+    """
     from sklearn.model_selection import cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -212,7 +223,9 @@ def position(detector: Detector, slices: Slices) -> Iterator[dict[str, Any]]:
 
 
 def sweep(detector: Detector, slices: Slices, folder: Path) -> Iterator[dict[str, Any]]:
-    """AP over s for several L under the detector's own steps, a strip of pictures, and what happens to healthy slices."""
+    """AP over s for several L under the detector's own steps, a strip of pictures, and what happens
+    to healthy slices.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")

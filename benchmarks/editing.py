@@ -1,10 +1,12 @@
-"""What guided edits attain: independent checkers' answers before and after, and how much changed where, for every aim and weight.
+"""What guided edits attain: independent checkers' answers before and after, and how much changed
+where, for every aim and weight.
 
 python benchmarks/editing.py DETECTOR MANIFEST --out DIR [--split test] [--cases 8] [--steps 16]
 
-DETECTOR was fitted as ddim-guided with model.guides = ["class", "area", "mask"]. Areas are asked of diseased slices as they are, masks (one
-ellipsoid or blob a scan, radius 8 to 20 mm) are drawn into lesion-free ones. Writes editing.csv and the figure editing.png. Means over cases;
-nothing is chosen by them.
+DETECTOR was fitted as ddim-guided with model.guides = ["class", "area", "mask"]. Areas are asked of
+diseased slices as they are, masks (one ellipsoid or blob a scan, radius 8 to 20 mm) are drawn into
+lesion-free ones. Writes editing.csv and the figure editing.png. Means over cases; nothing is chosen
+by them.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def aims_of(kind: str, target: Any, weight: float, volume: Volume, number: int) 
 
 
 def picture(scan: Volume, made: Edit, truth: np.ndarray[Any, Any] | None) -> list[np.ndarray[Any, Any]]:
-    """Scan, edit and difference of the slice that changed most, and what was asked for or is there, radiological view."""
+    """Scan, edit and difference of the slice that changed most, and what was asked for or is there,
+    radiological view.
+    """
     parts = [scan.data[:1], made.scan.data[:1], made.difference[:1]]
     shown = [Orient(to="SPL")(scan.with_(data=part, channels=("x",), mask=None)).data[0] for part in parts]
     asked = made.lesion if made.lesion is not None else truth

@@ -1,4 +1,5 @@
-"""How the median filter's edge serves lesions of each size: AP of brightness on synthetic FLAIR lesions, never on real ones.
+"""How the median filter's edge serves lesions of each size: AP of brightness on synthetic FLAIR
+lesions, never on real ones.
 
     python benchmarks/median.py [--cases 8] [--spacing 1.0 1.6]
 

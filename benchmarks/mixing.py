@@ -1,8 +1,11 @@
-"""How much plain brightness to add to a lesion network's log-odds: voxel AP on drawn cases of heads that were not trained on.
+"""How much plain brightness to add to a lesion network's log-odds: voxel AP on drawn cases of heads
+that were not trained on.
 
-    python benchmarks/mixing.py method.toml:weights.safetensors --anatomy DIR [--contrast flair] [--cases 24]
+    python benchmarks/mixing.py method.toml:weights.safetensors --anatomy DIR [--contrast flair]
+    [--cases 24]
 
-Lesions are of every profile in turn; the weight is of ``score.intensity``. Nothing here sees a real scan.
+Lesions are of every profile in turn; the weight is of ``score.intensity``. Nothing here sees a real
+scan.
 """
 
 from __future__ import annotations

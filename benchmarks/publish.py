@@ -1,9 +1,12 @@
-"""Put a benchmark's results where the project shows them: a CSV, the docs' tables and figures, and what `aberra methods` says.
+"""Put a benchmark's results where the project shows them: a CSV, the docs' tables and figures, and
+what `aberra methods` says.
 
-    python benchmarks/publish.py runs/baur --name baur2021 --size "128², the catalogue's own budgets" [--as baur2021]
+    python benchmarks/publish.py runs/baur --name baur2021 --size "128², the catalogue's own
+    budgets" [--as baur2021]
 
-Writes benchmarks/results/AS.csv (headline metrics), docs/explanation/AS/ (tables.txt, which a page includes, and the figures), and
-makes src/aberra/catalogue/measured.csv anew from all of benchmarks/results; AS is the suite's NAME unless it is given.
+Writes benchmarks/results/AS.csv (headline metrics), docs/explanation/AS/ (tables.txt, which a page
+includes, and the figures), and makes src/aberra/catalogue/measured.csv anew from all of
+benchmarks/results; AS is the suite's NAME unless it is given.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.01", "p ≤ 0.05", "p ≤ 0
 
 
 def measured(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """A row a method and cohort of what results say, for methods as they stand: mean over seeds, the interval of a single one."""
+    """A row a method and cohort of what results say, for methods as they stand: mean over seeds,
+    the interval of a single one.
+    """
     plain = [
         row
         for row in rows

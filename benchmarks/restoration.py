@@ -1,9 +1,12 @@
-"""The published 500 restoration steps against fewer steps on the same path: AP, time and agreement, same weights.
+"""The published 500 restoration steps against fewer steps on the same path: AP, time and agreement,
+same weights.
 
-    python benchmarks/restoration.py DETECTOR METHOD MANIFEST --split test --cases 4 --out benchmarks/results/restoration.csv
+    python benchmarks/restoration.py DETECTOR METHOD MANIFEST --split test --cases 4 --out
+    benchmarks/results/restoration.csv
 
-DETECTOR has the weights that METHOD (vae-restoration, gmvae-restoration, irvae) asks, as `aberra benchmark` leaves them in
-detectors/; schedule and steps are varied, the post-processing is the detector's. MANIFEST has lesion masks.
+DETECTOR has the weights that METHOD (vae-restoration, gmvae-restoration, irvae) asks, as
+`aberra benchmark` leaves them in detectors/; schedule and steps are varied, the post-processing is
+the detector's. MANIFEST has lesion masks.
 """
 
 from __future__ import annotations

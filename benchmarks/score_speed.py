@@ -1,6 +1,8 @@
-"""Seconds and memory of a method's map on a 155-slice volume of 128² (untrained weights: speed does not depend on them).
+"""Seconds and memory of a method's map on a 155-slice volume of 128² (untrained weights: speed does
+not depend on them).
 
-python benchmarks/score_speed.py ae vae-elbo-gradient vae-restoration --out benchmarks/results/score_speed.csv
+python benchmarks/score_speed.py ae vae-elbo-gradient vae-restoration --out
+benchmarks/results/score_speed.csv
 """
 
 from __future__ import annotations

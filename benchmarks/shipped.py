@@ -1,9 +1,11 @@
-"""Voxel AP of a detector, or of a training run's weights, beside brightness inside the brain, scan by scan.
+"""Voxel AP of a detector, or of a training run's weights, beside brightness inside the brain, scan
+by scan.
 
     python benchmarks/shipped.py WHAT MANIFEST [--channel flair] [--split test] [--cases 8]
 
-``WHAT`` is a detector (folder or shipped name), or ``method.toml:weights.safetensors`` (a catalogue name does as well): weights that are still in
-training. AP is taken over the voxels of the brain mask on the scan's own grid.
+``WHAT`` is a detector (folder or shipped name), or ``method.toml:weights.safetensors`` (a catalogue
+name does as well): weights that are still in training. AP is taken over the voxels of the brain
+mask on the scan's own grid.
 """
 
 from __future__ import annotations

@@ -1,10 +1,14 @@
-"""Which lesions are found, by volume, at one false positive a scan: drawn FLAIR of heads that no shipped detector was trained on.
+"""Which lesions are found, by volume, at one false positive a scan: drawn FLAIR of heads that no
+shipped detector was trained on.
 
-    python benchmarks/small_lesions.py --anatomy DATA/anatomy --work runs/small [--healthy 16] [--diseased 32] [DETECTOR ...]
+    python benchmarks/small_lesions.py --anatomy DATA/anatomy --work runs/small [--healthy 16]
+    [--diseased 32] [DETECTOR ...]
 
-``DETECTOR`` is a shipped name, a folder, or a catalogue method that learns nothing. Each is cut where the *healthy* cases have one region a scan in
-the mean; the diseased cases have no say in it. Regions and lesions are 26-connected. Regions below 8 mm³ are dropped, as in the masks; lesions below 8 mm³, splinters
-of larger ones that tissue borders cut off, are not counted. Everything is kept in ``--work``: run again to go on, or with another detector.
+``DETECTOR`` is a shipped name, a folder, or a catalogue method that learns nothing. Each is cut
+where the *healthy* cases have one region a scan in the mean; the diseased cases have no say in it.
+Regions and lesions are 26-connected. Regions below 8 mm³ are dropped, as in the masks; lesions
+below 8 mm³, splinters of larger ones that tissue borders cut off, are not counted. Everything is
+kept in ``--work``: run again to go on, or with another detector.
 """
 
 from __future__ import annotations
@@ -70,7 +74,8 @@ class Sparse:
 
 
 def threshold_at(rate: float, maps: Sequence[Sparse]) -> float:
-    """Lowest threshold above which there are at most ``rate`` regions a map in the mean, found by halving the share of voxels above it.
+    """Lowest threshold above which there are at most ``rate`` regions a map in the mean, found by
+    halving the share of voxels above it.
 
     Raises:
         SystemExit: there are no more even where 5 % of the voxels lie above.
@@ -132,7 +137,9 @@ def detector_of(what: str, healthy: Cohort, work: Path) -> Detector:
 
 
 def counted(detector: Detector, case: Case, threshold: float) -> dict[str, Any]:
-    """Lesions of 8 mm³ and more and those that are found, by volume bin, and false regions of a diseased case."""
+    """Lesions of 8 mm³ and more and those that are found, by volume bin, and false regions of a
+    diseased case.
+    """
     from aberra.metrics.lesion import LesionCounts, large_regions
 
     volume = case.read([CONTRAST])

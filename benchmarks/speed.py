@@ -1,9 +1,10 @@
-"""Training and inference speed of aberra against a plain PyTorch loop of the same network, in one run, alternating.
+"""Training and inference speed of aberra against a plain PyTorch loop of the same network, in one
+run, alternating.
 
 python benchmarks/speed.py --rounds 5 --steps 20 --out benchmarks/results/speed.csv
 
-In ``training on planted lesions`` the plain loop draws its batches itself, one after the other, so that the ratio is what
-drawing ahead saves.
+In ``training on planted lesions`` the plain loop draws its batches itself, one after the other, so
+that the ratio is what drawing ahead saves.
 """
 
 from __future__ import annotations

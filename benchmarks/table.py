@@ -27,7 +27,9 @@ def save(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
 
 
 def publish(rows: Sequence[Mapping[str, Any]], table: str, out: Path | None, page: Path | None) -> None:
-    """Print a table; write its rows as CSV and itself where a page includes it, as far as that is asked for."""
+    """Print a table; write its rows as CSV and itself where a page includes it, as far as that is
+    asked for.
+    """
     print(table)
     save(rows, out)
     if page is not None:

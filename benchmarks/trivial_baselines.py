@@ -1,4 +1,5 @@
-"""What one line of code reaches: case AUROC of file size, mean and standard deviation, and slice AUROC of position.
+"""What one line of code reaches: case AUROC of file size, mean and standard deviation, and slice
+AUROC of position.
 
     python benchmarks/trivial_baselines.py MANIFEST [--split test]
 

@@ -1,9 +1,10 @@
-"""Exact voxel AP: aberra's streaming histogram against scikit-learn, on the same voxels, each in its own process.
+"""Exact voxel AP: aberra's streaming histogram against scikit-learn, on the same voxels, each in
+its own process.
 
     python benchmarks/voxel_metrics.py [--voxels 100000000] [--positives 0.01]
 
-The last line is ``ratio=… error=… peak_mb=…``: scikit-learn's seconds over ours, the difference of the two APs,
-and the peak memory of our process.
+The last line is ``ratio=… error=… peak_mb=…``: scikit-learn's seconds over ours, the difference of
+the two APs, and the peak memory of our process.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Draw the pictures of README and documentation; whoever has the results can draw them again.
 
-    python docs/pictures.py strip results/CASE --out docs/pictures/x.png [--slice 11] [--lesion lesion.nii.gz]
-    python docs/pictures.py edit edits/CASE --scan scan.nii.gz --out docs/pictures/x.png [--slice 11] [--lesion lesion.nii.gz]
-    python docs/pictures.py p-value results/CASE --out docs/pictures/x.png
-    python docs/pictures.py report results/report.html --out docs/pictures/x.png      # needs Chromium
+    python docs/pictures.py strip results/CASE --out X.png [--slice 11] [--lesion lesion.nii.gz]
+    python docs/pictures.py edit edits/CASE --scan scan.nii.gz --out X.png [--slice 11]
+    python docs/pictures.py p-value results/CASE --out X.png
+    python docs/pictures.py report results/report.html --out X.png      # needs Chromium
 
-Each page says beside its picture which commands gave the results. Pictures may show drawn heads and scans whose licence allows
-it (docs/explanation/data-licences.md).
+Each page says beside its picture which commands gave the results. Pictures may show drawn heads and
+scans whose licence allows it (docs/explanation/data-licences.md).
 """
 
 from __future__ import annotations
@@ -183,7 +183,8 @@ def p_value(folder: Path, out: Path) -> None:
 
 
 def report(page: Path, out: Path, chromium: str) -> None:
-    """Take a picture of a report, of one case that has warnings if there is one, with the numbers of ``BADGES`` on it.
+    """Take a picture of a report, of one case that has warnings if there is one, with the numbers
+    of ``BADGES`` on it.
 
     Args:
         page: ``report.html``.
@@ -301,7 +302,9 @@ def _save(figure: Any, out: Path) -> None:
 
 
 def _small(image: Image.Image) -> bytes:
-    """The picture as a PNG of 256 colours, chosen among those that occur and not by how often: few pixels are coloured."""
+    """The picture as a PNG of 256 colours, chosen among those that occur and not by how often: few
+    pixels are coloured.
+    """
     from PIL import Image
 
     colours = np.unique(np.asarray(image).reshape(-1, 3), axis=0)

@@ -1,4 +1,6 @@
-"""How tests are spread over cores (``pytest -n auto --dist loadgroup``): a file stays on one worker, which makes its fixtures once."""
+"""How tests are spread over cores (``pytest -n auto --dist loadgroup``): a file stays on one
+worker, which makes its fixtures once.
+"""
 
 from __future__ import annotations
 

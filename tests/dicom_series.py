@@ -46,7 +46,9 @@ def brain(shape=(6, 8, 5), low=0, high=4000, seed=0):
 
 
 def slices(data, grid=None, *, dtype="u2", modality="MR", syntax=ExplicitVRLittleEndian, **changes):
-    """One dataset a slice of data (D, H, W); changes are set in all of them, None makes an element empty."""
+    """One dataset a slice of data (D, H, W); changes are set in all of them, None makes an element
+    empty.
+    """
     grid = affine() if grid is None else grid
     series = f"1.2.3.{next(NUMBERS)}"
     return (
@@ -128,7 +130,9 @@ def _texts(values):
 
 
 def change(dataset, **changes):
-    """Set elements; None makes one empty, ``...`` takes it away, (VR, bytes) is written into the file as it is."""
+    """Set elements; None makes one empty, ``...`` takes it away, (VR, bytes) is written into the
+    file as it is.
+    """
     for name, value in changes.items():
         if value is ...:
             delattr(dataset, name)

@@ -13,7 +13,9 @@ ROOM = 8
 
 
 def whole_head(contrast="t1", seed=5, spacing=3.0):
-    """A phantom's brain in a dark skull and a bright scalp, with noise in the air, and the brain's mask."""
+    """A phantom's brain in a dark skull and a bright scalp, with noise in the air, and the brain's
+    mask.
+    """
     brain = render(draw_phantom(seed, 0, contrast), spacing)
     mask, data = np.pad(brain.mask, ROOM), np.pad(brain.data[0], ROOM)
     away = distance_transform_edt(~mask) * spacing

@@ -1,4 +1,6 @@
-"""A denoiser in closed form: pixels are independent, x ~ N(m, s²), and the estimate is E[x₀ | x_t] for the mean m and variance s²."""
+"""A denoiser in closed form: pixels are independent, x ~ N(m, s²), and the estimate is E[x₀ | x_t]
+for the mean m and variance s².
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class KnownDenoiser:
         return Estimate(image, (noisy - level.sqrt() * image) / (1 - level).sqrt())
 
     def feature_maps(self, x):
-        """The image and its complement, and both at half the size: the direction of a place is its brightness."""
+        """The image and its complement, and both at half the size: the direction of a place is its
+        brightness.
+        """
         both = torch.cat([x, 1 - x], dim=1)
         pool = torch.nn.functional.avg_pool2d if x.ndim == 4 else torch.nn.functional.avg_pool3d
         return [both, pool(both, 2)]
@@ -47,7 +51,9 @@ SIZE = 16
 
 @pytest.fixture
 def brain():
-    """Its denoiser, five slices of a smooth mean image, a mask that leaves out a rim, and what runs it."""
+    """Its denoiser, five slices of a smooth mean image, a mask that leaves out a rim, and what runs
+    it.
+    """
     coarse = torch.rand((1, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     mean = 0.3 + 0.4 * torch.nn.functional.interpolate(
         coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=False

@@ -1,4 +1,6 @@
-"""Scans of a few thousand voxels and detectors that learn nothing: fast enough for hundreds of runs."""
+"""Scans of a few thousand voxels and detectors that learn nothing: fast enough for hundreds of
+runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What README and documentation show is there: commands, options, methods, messages, pictures, links."""
+"""What README and documentation show is there: commands, options, methods, messages, pictures,
+links.
+"""
 
 from __future__ import annotations
 

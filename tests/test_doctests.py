@@ -1,4 +1,6 @@
-"""The examples of docstrings give what they show, and every class that the reference documents by name has one."""
+"""The examples of docstrings give what they show, and every class that the reference documents by
+name has one.
+"""
 
 from __future__ import annotations
 

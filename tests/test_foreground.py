@@ -67,7 +67,9 @@ def test_measured_air_is_no_background():
 
 
 def _measured(inner):
-    """Structure where ``inner``, air that was measured elsewhere; so small that it is taken for no head."""
+    """Structure where ``inner``, air that was measured elsewhere; so small that it is taken for no
+    head.
+    """
     rng = np.random.default_rng(4)
     data = np.where(inner, 900 + 200 * rng.random(inner.shape), np.abs(rng.normal(0, 10, inner.shape)) + 1)
     return Volume(data=data[None].astype(np.float32), affine=np.eye(4))

@@ -1,4 +1,6 @@
-"""Kinds of lesion from a cohort's masks to the evaluation: bright balls have the value 2, dark ones 4."""
+"""Kinds of lesion from a cohort's masks to the evaluation: bright balls have the value 2, dark
+ones 4.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every option of every component, with every kind of wrong value: it works, or it is refused in a message that names it."""
+"""Every option of every component, with every kind of wrong value: it works, or it is refused in a
+message that names it.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def _built(kind: str, config: Mapping[str, Any]) -> Any:
 
 
 def _tried(call: Callable[[], Any]) -> tuple[Any, str]:
-    """What a call returns, or the message it is refused with; anything but these two fails the test."""
+    """What a call returns, or the message it is refused with; anything but these two fails the
+    test.
+    """
     try:
         return call(), ""
     except ConfigError as error:

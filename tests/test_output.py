@@ -20,7 +20,7 @@ from aberra.files import MARK, RECORD, read_mark, write_json
 from aberra.output import check_held, check_names, claim, holds_output, kind_of, refuse_as_input
 from small_scans import cohort, detector, dicom_bytes, scan, scan_bytes
 
-# -- claims --------------------------------------------------------------------------------------------------------
+# -- claims ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "the same"])
@@ -111,7 +111,7 @@ def test_taking_over_is_asked_for_and_noticed(tmp_path):
         claim(tmp_path / "out", "results", identity="y", replace=True)
 
 
-# -- names ---------------------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_refused_folder_says_what_to_give_instead(tmp_path):
         refuse_as_input(tmp_path / "new")
 
 
-# -- whatever the user has and whatever is run ---------------------------------------------------------------------
+# -- whatever the user has and whatever is run -----------------------------------------------------
 
 FILES = (
     "map.nii.gz", "mask.nii.gz", "reconstruction.nii.gz", "result.json", "scores.csv", "report.html", "calibration.json",

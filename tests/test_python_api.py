@@ -1,4 +1,6 @@
-"""What a program may hand over by mistake is refused with what was expected; never an AttributeError of some inner room."""
+"""What a program may hand over by mistake is refused with what was expected; never an
+AttributeError of some inner room.
+"""
 
 from __future__ import annotations
 

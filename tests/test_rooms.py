@@ -1,4 +1,6 @@
-"""A room, a file or folder of ``aberra``, imports only rooms before it, and no file imports in circles."""
+"""A room, a file or folder of ``aberra``, imports only rooms before it, and no file imports in
+circles.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ UP = {
     ("aberra.detector.detector", "aberra.workflows.fit"): {"fit"},
     ("aberra.detector.detector", "aberra.workflows.calibrate"): {"calibrate"},
 }
-"""Conveniences of the two public classes, which import upwards when they are called: from, to, and the methods."""
+"""Conveniences of the two public classes, which import upwards when they are called: from, to, and
+the methods."""
 
 SOURCE = Path(aberra.__file__).parent
 FILES = {
@@ -31,7 +34,9 @@ FILES = {
 
 
 def _imports(node, function=""):
-    """Every import below a node, and the function it is in; what only type checkers see is left out."""
+    """Every import below a node, and the function it is in; what only type checkers see is left
+    out.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             continue

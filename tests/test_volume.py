@@ -50,7 +50,9 @@ def test_content_hash_sees_everything_but_provenance():
 
 
 def test_stored_arrays_are_taken_as_they_are():
-    """A slice of a memory map must not cost reading all of it: nothing is checked, nothing is copied."""
+    """A slice of a memory map must not cost reading all of it: nothing is checked, nothing is
+    copied.
+    """
     checked = Volume(
         data=np.ones((1, 2, 2, 2)), affine=np.eye(4), lesion=np.eye(2, dtype=bool)[None].repeat(2, axis=0)
     )

@@ -1,4 +1,6 @@
-"""Made from the code at build time: the pages of the command line and the catalogue, and the lists of components."""
+"""Made from the code at build time: the pages of the command line and the catalogue, and the lists
+of components.
+"""
 
 from __future__ import annotations
 

@@ -11,17 +11,21 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Samples to learn from, and what a loss may depend on besides them; see :class:`aberra.capabilities.Trains`.
+    """Samples to learn from, and what a loss may depend on besides them;
+    see :class:`aberra.capabilities.Trains`.
 
-    A named tuple and not a frozen dataclass: Lightning converts the tensors of the former to the precision of the run, and refuses the latter.
+    A named tuple and not a frozen dataclass: Lightning converts the tensors of the former to the
+    precision of the run, and refuses the latter.
 
     Attributes:
         x: intensities, shape (B, C, S).
         mask: foreground, shape (B, 1, S), float 0/1.
         generator: the only source of randomness besides dropout, on ``x``'s device.
-        lesion: truth, shape (B, 1, S), of models that learn from lesions, see :class:`aberra.capabilities.LearnsFromLesions`
+        lesion: truth, shape (B, 1, S), of models that learn from lesions,
+            see :class:`aberra.capabilities.LearnsFromLesions`
             and :class:`aberra.capabilities.LearnsFromPlanted`.
-        healthy: the images before lesions were planted, shape (B, C, S), where the task says ``before``.
+        healthy: the images before lesions were planted, shape (B, C, S), where the task says
+            ``before``.
         turn: whose loss is asked for, of models that learn in turns; empty in validation.
         step: training steps done, 0 in the first one. Validation after step n has n.
         progress: share of the training done, ``step`` over all steps, in [0, 1].

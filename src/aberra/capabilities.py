@@ -1,8 +1,11 @@
-"""What a score may ask of a model, and what may be asked of a score. A capability is had by having its method; there is no class tree.
+"""What a score may ask of a model, and what may be asked of a score.
+
+A capability is had by having its method; there is no class tree.
 
 A score or restoration lists those that it asks of a model in ``needs``.
 
-Shapes: ``B`` batch, ``C`` channels, ``S`` the spatial axes of the network, ``(H, W)`` or ``(D, H, W)``.
+Shapes: ``B`` batch, ``C`` channels, ``S`` the spatial axes of the network, ``(H, W)`` or
+``(D, H, W)``.
 """
 
 from __future__ import annotations
@@ -33,8 +36,8 @@ class Trains(Protocol):
             batch: samples, randomness, and how far the training is.
 
         Returns:
-            Scalars; ``"loss"`` is minimised, the others are logged. In validation the first of ``"error"``, ``"reconstruction"`` and
-            ``"loss"`` is watched.
+            Scalars; ``"loss"`` is minimised, the others are logged. In validation the first of
+            ``"error"``, ``"reconstruction"`` and ``"loss"`` is watched.
         """
         ...
 
@@ -43,15 +46,16 @@ class Trains(Protocol):
 class LearnsInTurns(Protocol):
     """Has players that learn against each other, or stages that follow one another (GANs).
 
-    Its ``loss`` is that of the player named by ``batch.turn``; where that is empty, it is what validation watches.
+    Its ``loss`` is that of the player named by ``batch.turn``; where that is empty, it is what
+    validation watches.
     """
 
     def turns(self, progress: float) -> Sequence[str]:
         """Name the players that move in an optimiser step, in order, a fresh batch each.
 
         Args:
-            progress: share of the steps that are done, in [0, 1). Another answer than before is another stage: the
-                lowest validation loss is then forgotten.
+            progress: share of the steps that are done, in [0, 1). Another answer than before is
+                another stage: the lowest validation loss is then forgotten.
         """
         ...
 
@@ -62,10 +66,12 @@ class LearnsInTurns(Protocol):
 
 @runtime_checkable
 class LearnsFromLesions(Protocol):
-    """Learns from healthy and diseased samples; its batches have their truth as ``lesion``, shape (B, 1, S), float 0/1.
+    """Learns from healthy and diseased samples; its batches have their truth as ``lesion``, shape
+    (B, 1, S), float 0/1.
 
-    A model with the attribute ``kinds``, the label values of mask files that it tells apart, gets label values in ``lesion`` where
-    there are any in ``kinds``; those it does not know are background to it.
+    A model with the attribute ``kinds``, the label values of mask files that it tells apart, gets
+    label values in ``lesion`` where there are any in ``kinds``; those it does not know are
+    background to it.
     """
 
     def label(self, lesion: Tensor) -> Tensor:
@@ -75,9 +81,11 @@ class LearnsFromLesions(Protocol):
 
 @runtime_checkable
 class LearnsFromPlanted(Protocol):
-    """Learns from healthy samples into which lesions are planted as it goes; its batches have their truth as ``lesion``, (B, 1, S).
+    """Learns from healthy samples into which lesions are planted as it goes; its batches have their
+    truth as ``lesion``, (B, 1, S).
 
-    Where a task says ``before``, they have the images before planting as ``healthy``, (B, C, S), too.
+    Where a task says ``before``, they have the images before planting as ``healthy``, (B, C, S),
+    too.
     """
 
     def task(self) -> Mapping[str, Any]:
@@ -85,7 +93,9 @@ class LearnsFromPlanted(Protocol):
         ...
 
     def validation_task(self) -> Mapping[str, Any]:
-        """What validation samples have planted in: lesions of another family, so that weights are chosen by what they were not taught."""
+        """What validation samples have planted in: lesions of another family, so that weights are
+        chosen by what they were not taught.
+        """
         ...
 
 
@@ -130,7 +140,9 @@ class ReconstructsLevels(Protocol):
     """Returns the healthy version of its input at several resolutions."""
 
     def reconstruct_levels(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return (Iₖ, Îₖ), finest first: the levels of ``x``'s pyramid (:mod:`aberra.nets.pyramid`), (B, C, S / 2ᵏ)."""
+        """Return (Iₖ, Îₖ), finest first: the levels of ``x``'s pyramid
+        (:mod:`aberra.nets.pyramid`), (B, C, S / 2ᵏ).
+        """
         ...
 
 
@@ -150,8 +162,8 @@ class SamplesReconstructions(Protocol):
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
         """Yield ``count`` reconstructions of ``x``, (B, C, S) each.
 
-        Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers), so the answer does
-        not depend on the batch or the device.
+        Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common
+        random numbers), so the answer does not depend on the batch or the device.
         """
         ...
 
@@ -161,7 +173,8 @@ class HasElbo(Protocol):
     """Bounds the likelihood: −log p(x) ≤ reconstruction + KL."""
 
     def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction term −log p(x|z) at the posterior mean (constants dropped) and KL term, each (B,), differentiable in x.
+        """Reconstruction term −log p(x|z) at the posterior mean (constants dropped) and KL term,
+        each (B,), differentiable in x.
 
         Both are sums over pixels or latent dimensions, as in training; KL is unweighted.
         """
@@ -199,11 +212,15 @@ class Denoises(Protocol):
         ...
 
     def noise(self, seed: int, like: Tensor) -> Tensor:
-        """Noise number ``seed`` of the kind it was trained with, (1, C, S), shared by a batch like ``like``."""
+        """Noise number ``seed`` of the kind it was trained with, (1, C, S), shared by a batch like
+        ``like``.
+        """
         ...
 
     def denoise(self, noisy: Tensor, t: int, label: Tensor | int | None = None) -> Estimate:
-        """Estimate image and noise in x_t, shape (B, C, S), t from 1 to T; ``label`` is a class, one or (B,), where it knows classes."""
+        """Estimate image and noise in x_t, shape (B, C, S), t from 1 to T; ``label`` is a class,
+        one or (B,), where it knows classes.
+        """
         ...
 
 
@@ -231,7 +248,8 @@ class JudgesHealth(Protocol):
 
 @runtime_checkable
 class HasGuides(Denoises, Protocol):
-    """Has guides, networks that say at any noise level what is in an image: :mod:`aberra.workflows.edit` follows their gradients.
+    """Has guides, networks that say at any noise level what is in an
+    image: :mod:`aberra.workflows.edit` follows their gradients.
 
     Each has a checker of the same kind that sees nearly clean images and never guides.
     """
@@ -243,8 +261,8 @@ class HasGuides(Denoises, Protocol):
     def told(self, name: str, noisy: Tensor, t: int, *, checker: bool = False) -> Tensor:
         """What a guide, or its checker, says of x_t, (B, C, S), differentiable.
 
-        Logits (B, 2) of healthy and diseased for ``class``, lesion area / foreground area (B, 1) for ``area``, the lesion's logit (B, 1, S)
-        for ``mask``.
+        Logits (B, 2) of healthy and diseased for ``class``, lesion area / foreground area (B, 1)
+        for ``area``, the lesion's logit (B, 1, S) for ``mask``.
         """
         ...
 
@@ -256,9 +274,10 @@ class Segments(Protocol):
     def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
         """Yield ``count`` maps of lesion probability for ``x``, (B, 1, S) each, in [0, 1].
 
-        A model with K values in its attribute ``kinds`` yields the probability of each kind, (B, K, S), with a sum of at most 1.
-        Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common random numbers); a model without
-        randomness yields the same map each time.
+        A model with K values in its attribute ``kinds`` yields the probability of each kind, (B, K,
+        S), with a sum of at most 1. Draw ``n`` depends on ``n`` alone and is the same for every
+        image of the batch (common random numbers); a model without randomness yields the same map
+        each time.
         """
         ...
 
@@ -298,10 +317,14 @@ class ScoresVolume(Protocol):
 
 @runtime_checkable
 class Expects(Protocol):
-    """Says of a whole prepared volume what intensity it expects of healthy tissue, and how far healthy tissue strays from it."""
+    """Says of a whole prepared volume what intensity it expects of healthy tissue, and how far
+    healthy tissue strays from it.
+    """
 
     def expect(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (C, D, H, W) and (D, H, W) to mean and spread (standard deviation), each (C, D, H, W); spread is above 0."""
+        """Shape (C, D, H, W) and (D, H, W) to mean and spread (standard deviation), each (C, D, H,
+        W); spread is above 0.
+        """
         ...
 
 
@@ -318,7 +341,8 @@ class TellsKinds(Protocol):
 
 @runtime_checkable
 class Grows(Protocol):
-    """A model that can look at more than it was trained on: a whole 3-D foreground in one window instead of many that overlap.
+    """A model that can look at more than it was trained on: a whole 3-D foreground in one window
+    instead of many that overlap.
 
     Attributes:
         grows: voxels, along each axis, that the window is a multiple of; 0 where this one does not.
@@ -344,14 +368,18 @@ class FillsLesions(Protocol):
 
 @runtime_checkable
 class Tunes(Protocol):
-    """A score or restoration that can choose its own settings on validation cases, before calibration."""
+    """A score or restoration that can choose its own settings on validation cases, before
+    calibration.
+    """
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
-        """Return what was found, as options of the constructor; empty where there is nothing to find. Changes nothing itself.
+        """Return what was found, as options of the constructor; empty where there is nothing to
+        find. Changes nothing itself.
 
         Args:
             model: is asked.
-            volumes: prepared, healthy, and diseased ones for methods that learn from them; read one at a time, as far as asked for.
+            volumes: prepared, healthy, and diseased ones for methods that learn from them; read one
+                at a time, as far as asked for.
             run: maps functions over a volume.
         """
         ...
@@ -373,7 +401,8 @@ class HasUnit(Protocol):
     """A score that says what its map is measured in.
 
     Attributes:
-        unit: ``intensity`` for differences of intensities, whose mean is an ℓ1 error; empty for everything else.
+        unit: ``intensity`` for differences of intensities, whose mean is an ℓ1 error; empty for
+            everything else.
     """
 
     unit: str

@@ -10,7 +10,8 @@ from aberra.errors import ConfigError
 
 
 def choose_device(wish: str = "auto") -> torch.device:
-    """Return CUDA where there is one for ``auto``, else the device asked for: ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return CUDA where there is one for ``auto``, else the device asked for: ``cpu``, ``cuda`` or
+    ``cuda:N``.
 
     Raises:
         ConfigError: the device is not known, not there or cannot be used.

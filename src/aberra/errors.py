@@ -1,4 +1,7 @@
-"""Every error aberra raises on purpose. The message names the file, what was expected, and what to do."""
+"""Every error aberra raises on purpose.
+
+The message names the file, what was expected, and what to do.
+"""
 
 from __future__ import annotations
 

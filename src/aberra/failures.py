@@ -23,7 +23,8 @@ def told(error: BaseException, out: Path | None = None, case: str = "aberra") ->
 
     Args:
         error: what came.
-        out: folder of the run, which gets ``logs/<case>.log``; without one, or where that cannot be written, a temporary file.
+        out: folder of the run, which gets ``logs/<case>.log``; without one, or where that cannot be
+            written, a temporary file.
         case: whose log it is.
     """
     if isinstance(error, AberraError):
@@ -46,7 +47,8 @@ def refuse(failed: Mapping[str, Exception], what: str, out: Path | None = None) 
         out: as for :func:`told`.
 
     Raises:
-        AberraError: the case's own error where there is but one, else an InputError that lists them.
+        AberraError: the case's own error where there is but one, else an InputError that lists
+            them.
     """
     if len(failed) == 1 and isinstance(only := next(iter(failed.values())), AberraError):
         raise only

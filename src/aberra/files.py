@@ -1,7 +1,8 @@
 """Files that are whole or absent, and never in the place of what aberra did not write.
 
-A folder that aberra marks as its own has two files: ``.aberra.json`` says what the folder is, ``.aberra.files`` which files
-in it aberra has written, a JSON string a line. In a marked folder only recorded files are replaced.
+A folder that aberra marks as its own has two files: ``.aberra.json`` says what the folder is,
+``.aberra.files`` which files in it aberra has written, a JSON string a line. In a marked folder
+only recorded files are replaced.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ def atomic_path(
 ) -> Iterator[Path]:
     """Give a temporary path with the target's name; on success what is there becomes the target.
 
-    A file replaces a file, in marked folders only one that aberra has written. A folder appears whole where there is none or
-    an empty one; else its files replace, one by one, those that aberra has written there, and nothing else is touched.
+    A file replaces a file, in marked folders only one that aberra has written. A folder appears
+    whole where there is none or an empty one; else its files replace, one by one, those that aberra
+    has written there, and nothing else is touched.
 
     Args:
         target: file, or folder if the body makes one.
         last: the file that makes a folder whole: removed first, written last.
-        unless: asked at the end, while no other process can change the folder: whether to keep what is there.
+        unless: asked at the end, while no other process can change the folder: whether to keep what
+            is there.
 
     Raises:
         OutputError: the place cannot be written, or something is there that aberra did not write.
@@ -137,7 +140,7 @@ def is_empty(folder: Path) -> bool:
     return not any(not each.name.startswith(SCRATCH) for each in folder.iterdir())
 
 
-# -- what is aberra's ----------------------------------------------------------------------------------------------
+# -- what is aberra's ------------------------------------------------------------------------------
 
 
 def read_mark(folder: Path) -> dict[str, Any] | None:
@@ -191,7 +194,9 @@ def _write_record(folder: Path, names: Iterable[str]) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove what aberra has written in a marked folder and below; what it has not stays, and so do the folders around it."""
+    """Remove what aberra has written in a marked folder and below; what it has not stays, and so do
+    the folders around it.
+    """
     if folder.is_symlink() or not ((folder / MARK).is_file() or (folder / RECORD).is_file()):
         return
     with writing(folder):
@@ -208,7 +213,9 @@ def discard(folder: Path) -> None:
 
 @contextmanager
 def locked(place: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder or file against other processes; gives whether it could be. A killed process lets go.
+    """Hold a folder or file against other processes; gives whether it could be.
+
+    A killed process lets go.
 
     Where the system has no such lock (Windows, some network drives) the work goes on without.
     """
@@ -231,7 +238,7 @@ def locked(place: Path, *, shared: bool = False, wait: bool = True) -> Iterator[
         os.close(handle)
 
 
-# -- what can go wrong ---------------------------------------------------------------------------------------------
+# -- what can go wrong -----------------------------------------------------------------------------
 
 
 @contextmanager
@@ -281,11 +288,13 @@ def _why(error: OSError, target: Path) -> str:
     return str(error)
 
 
-# -- content -------------------------------------------------------------------------------------------------------
+# -- content ---------------------------------------------------------------------------------------
 
 
 def write_text(target: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically and durably; bytes of file names that are no UTF-8 are written as escapes."""
+    """Write UTF-8 text atomically and durably; bytes of file names that are no UTF-8 are written as
+    escapes.
+    """
     with (
         atomic_path(target) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
@@ -301,7 +310,9 @@ def write_json(target: Path | str, content: Any) -> None:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as comma-separated text with a header; columns that a row lacks are empty, other keys are left out."""
+    """Rows as comma-separated text with a header; columns that a row lacks are empty, other keys
+    are left out.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

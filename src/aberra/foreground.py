@@ -1,4 +1,6 @@
-"""Which voxels of a scan are background: one rule for preparation, fingerprints, evaluation and reports."""
+"""Which voxels of a scan are background: one rule for preparation, fingerprints, evaluation and
+reports.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 CUT_AWAY = 0.2
-"""Share of voxels of one value from which that is a background that was cut away, not air that was measured."""
+"""Share of voxels of one value from which that is a background that was cut away, not air that was
+measured."""
 
 RIM = 0.1
-"""Brightness of the foreground's rim, relative to its 98th percentile, below which it is air that fades out."""
+"""Brightness of the foreground's rim, relative to its 98th percentile, below which it is air that
+fades out."""
 
 ROUNDING = 1e-6
-"""Intensities differ by rounding if they differ by no more than this share: float32 has seven digits."""
+"""Intensities differ by rounding if they differ by no more than this share: float32 has seven
+digits."""
 
 TISSUE_FACE = 0.3
 """Share of tissue from which a face of the field of view cuts through the body."""
@@ -30,7 +35,9 @@ EVERYWHERE = np.ones((3, 3, 3), dtype=bool)
 
 
 def level(channel: NDArray[np.float32]) -> float:
-    """The background's intensity in one channel (D, H, W): 0, or what else is there at the faces and in much of the scan."""
+    """The background's intensity in one channel (D, H, W): 0, or what else is there at the faces
+    and in much of the scan.
+    """
     faces = [
         channel.take(end, axis).ravel() for axis in range(3) if channel.shape[axis] > 1 for end in (0, -1)
     ]
@@ -60,7 +67,9 @@ def region(volume: Volume) -> NDArray[np.bool]:
 
 
 def rim(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> float:
-    """Brightness over the background of the outermost voxels ``inside``, as a share of its 98th percentile; 0 without a rim."""
+    """Brightness over the background of the outermost voxels ``inside``, as a share of its 98th
+    percentile; 0 without a rim.
+    """
     from scipy.ndimage import binary_erosion
 
     edge = inside & ~binary_erosion(inside, border_value=1)
@@ -72,7 +81,9 @@ def rim(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> float:
 
 
 def constant(volume: Volume) -> str:
-    """Say of the first channel without contrast inside the foreground that it has none; empty if all have some."""
+    """Say of the first channel without contrast inside the foreground that it has none; empty if
+    all have some.
+    """
     if all(_shaded(channel, volume.mask) for channel in volume.data):
         return ""
     inside = region(volume)
@@ -89,7 +100,9 @@ def constant(volume: Volume) -> str:
 
 
 def _shaded(channel: NDArray[np.float32], mask: NDArray[np.bool] | None) -> bool:
-    """Whether a look at every few voxels shows three intensities: one may be background, two make contrast."""
+    """Whether a look at every few voxels shows three intensities: one may be background, two make
+    contrast.
+    """
     few = (slice(None, None, STRIDE),) * 3
     values = channel[few] if mask is None else channel[few][mask[few]]
     if not values.size:
@@ -121,7 +134,9 @@ def box_of(found: NDArray[np.bool]) -> tuple[slice, ...]:
 
 
 def cut_away(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> bool:
-    """Whether the background of a channel (D, H, W) was cut away: much of one value, and a bright rim ``inside`` instead of fading air."""
+    """Whether the background of a channel (D, H, W) was cut away: much of one value, and a bright
+    rim ``inside`` instead of fading air.
+    """
     if not inside.any():
         return True
     if inside.mean() > 1 - CUT_AWAY:
@@ -130,13 +145,17 @@ def cut_away(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> bool:
 
 
 def inside_tissue(found: NDArray[np.bool]) -> bool:
-    """Whether the field of view is a crop within the :func:`body`: tissue on at least four of the six faces."""
+    """Whether the field of view is a crop within the :func:`body`: tissue on at least four of the
+    six faces.
+    """
     faces = [found.take(end, axis=axis).mean() for axis in range(3) for end in (0, -1)]
     return int(np.sum(np.array(faces) > TISSUE_FACE)) >= 4
 
 
 def body(channel: NDArray[np.float32]) -> NDArray[np.bool]:
-    """Head or body against air: Otsu's threshold on the smoothed scan, largest region, holes filled."""
+    """Head or body against air: Otsu's threshold on the smoothed scan, largest region, holes
+    filled.
+    """
     from scipy.ndimage import binary_fill_holes, gaussian_filter
     from skimage.filters import threshold_otsu
 

@@ -1,21 +1,25 @@
 """What method files and detectors of earlier versions say, in the words of this one.
 
-Scores were one axis once: ``restoration``, ``guided`` and the like each had a ``mode`` of their own. Now the score is ``residual``, with a
-table ``restore`` and a table ``compare``. Files of either form are read; only the present one is written::
+Scores were one axis once: ``restoration``, ``guided`` and the like each had a ``mode`` of their
+own. Now the score is ``residual``, with a table ``restore`` and a table ``compare``. Files of
+either form are read; only the present one is written::
 
     {name = "restoration", tv = 0.3, mode = "positive"}
     {name = "residual", restore = {name = "restoration", tv = 0.3}, compare = {mode = "positive"}}
 
-Options of networks were options of every model. Now they are a table ``network``, and what was ``original`` in several has a name each::
+Options of networks were options of every model. Now they are a table ``network``, and what was
+``original`` in several has a name each::
 
     {name = "vae", network = "original", width = 8}
     {name = "vae", network = {name = "zimmerer2018", width = 8}}
 
-What a model is only asked with (steps of a sampler, where to start, how many severities) were options of three models. Now they are the
-score's, so that changing one asks for no new training. Whether slices or volumes are looked at (``dims``) was an option of the model, too,
-and is one of the preparation.
+What a model is only asked with (steps of a sampler, where to start, how many severities) were
+options of three models. Now they are the score's, so that changing one asks for no new training.
+Whether slices or volumes are looked at (``dims``) was an option of the model, too, and is one of
+the preparation.
 
-Method files and saved detectors are read as they were written; a setting of a user's (``--set``) is refused with the name that it has now.
+Method files and saved detectors are read as they were written; a setting of a user's (``--set``) is
+refused with the name that it has now.
 """
 
 from __future__ import annotations
@@ -77,11 +81,13 @@ IDLE = (
     ("gmvae", {"network": "original"}, "bottleneck"),
     ("fanogan", {"encoder_loss": "izi"}, "kappa"),
 )
-"""Model, its settings, and an option that does nothing with them: set beside them it was ignored once, and is refused now."""
+"""Model, its settings, and an option that does nothing with them: set beside them it was ignored
+once, and is refused now."""
 
 
 BUFFERS = ("updates",)
-"""State of models that is none any more: the VAE counted its training steps, which are the training's now."""
+"""State of models that is none any more: the VAE counted its training steps, which are the
+training's now."""
 
 USE: dict[str, dict[str, str]] = {
     "ddpm-segmenter": {"sampling_steps": "score.steps", "sampler": "score.sampler"},
@@ -122,7 +128,8 @@ def present_method(sections: Mapping[str, Any], model: object) -> dict[str, Any]
     """Sections of a method, or of changes to one, in the present form.
 
     Args:
-        sections: name to table; others than ``model``, ``prepare``, ``score`` and ``case`` stay as they are.
+        sections: name to table; others than ``model``, ``prepare``, ``score`` and ``case`` stay as
+            they are.
         model: name of the model.
     """
     present, model = dict(sections), model if isinstance(model, str) else ""
@@ -190,7 +197,9 @@ def without_idle(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def present_score(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A score's configuration in the present form; what is present already, or not known, stays as it is."""
+    """A score's configuration in the present form; what is present already, or not known, stays as
+    it is.
+    """
     score = dict(config)
     if not all(isinstance(score.get(table, {}), Mapping) for table in ("restore", "compare")):
         return score
@@ -213,7 +222,9 @@ def present_score(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_aim(score: dict[str, Any]) -> dict[str, Any]:
-    """The option ``of`` said once whether many versions are compared with the scan, or with each other."""
+    """The option ``of`` said once whether many versions are compared with the scan, or with each
+    other.
+    """
     if score.get("of") == "residual":
         return {key: value for key, value in score.items() if key != "of"} | {"name": "residual"}
     if score["name"] == "residual" and score.get("of") in ("variance", "std"):

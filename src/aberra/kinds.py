@@ -28,7 +28,9 @@ def checked(kinds: Sequence[int]) -> tuple[int, ...]:
 
 
 def one_hot(lesion: Tensor, kinds: Sequence[int]) -> Tensor:
-    """Label values (B, 1, S) to 0 and 1 for each of K kinds, (B, K, S); other values are background. Without kinds unchanged."""
+    """Label values (B, 1, S) to 0 and 1 for each of K kinds, (B, K, S); other values are
+    background. Without kinds unchanged.
+    """
     if not kinds:
         return lesion
     return torch.cat([lesion == value for value in kinds], dim=1).to(lesion.dtype)

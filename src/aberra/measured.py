@@ -1,4 +1,5 @@
-"""What the methods of the catalogue reached in this project's benchmarks: ``catalogue/measured.csv``, a row a method and cohort.
+"""What the methods of the catalogue reached in this project's benchmarks:
+``catalogue/measured.csv``, a row a method and cohort.
 
 The file is made from ``benchmarks/results`` by ``benchmarks/publish.py``; nobody writes into it.
 """
@@ -13,7 +14,8 @@ COLUMNS = (
     "method", "suite", "size", "task", "cohort", "ap", "low", "high", "m0", "undertrained", "training_seconds",
     "seconds_per_case", "machine", "commit", "date",
 )  # fmt: skip
-"""Voxel AP with its 95 % interval over patients, the plain threshold's (M0, its best polarity) beside it, whether its training was too short, and what it took."""
+"""Voxel AP with its 95 % interval over patients, the plain threshold's (M0, its best polarity)
+beside it, whether its training was too short, and what it took."""
 
 
 @cache

@@ -1,13 +1,16 @@
 """A method is data: one TOML file that pairs a model, a score and post-processing.
 
-The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name does. A file with
-``base = "vae"`` starts from that method: its own texts and keys win, and a section, or a table of ``[model]`` or ``[score]``, with a
-``name`` of its own replaces the whole one. Methods that differ in score, post-processing and case score only share one trained model.
+The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name
+does. A file with ``base = "vae"`` starts from that method: its own texts and keys win, and a
+section, or a table of ``[model]`` or ``[score]``, with a ``name`` of its own replaces the whole
+one. Methods that differ in score, post-processing and case score only share one trained model.
 
-What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no method but can be a ``base``,
-and ``@key`` in ``reference`` and ``deviations`` stands for a text of ``catalogue/_texts.toml``.
+What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no
+method but can be a ``base``, and ``@key`` in ``reference`` and ``deviations`` stands for a text of
+``catalogue/_texts.toml``.
 
-Two tables say how a method is tested, and are no part of what it is: ``[tiny]`` and ``[conformance]``, see :mod:`aberra.testing`.
+Two tables say how a method is tested, and are no part of what it is: ``[tiny]`` and
+``[conformance]``, see :mod:`aberra.testing`.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ INHERITED = ("learns_from", "family")
 """What a method takes from its base besides the sections."""
 
 RETIRED = ("measured",)
-"""Keys of earlier versions: files and saved detectors that have them are read as if they had not."""
+"""Keys of earlier versions: files and saved detectors that have them are read as if they had
+not."""
 
 KEY = re.compile(r"(?<!\S)@([\w-]+)")
 """Stands for a text that several methods share."""
@@ -67,20 +71,25 @@ class Method:
     Attributes:
         name: as in ``aberra fit NAME``.
         title: in words.
-        family: of the methods that it is told apart from by colour in figures; inherited from the base.
+        family: of the methods that it is told apart from by colour in figures; inherited from the
+            base.
         baseline: whether every table of a benchmark has it.
-        learns_from: ``nothing``, ``healthy`` scans, ``labels`` (which scans or slices are diseased, too) or ``masks`` of lesions.
+        learns_from: ``nothing``, ``healthy`` scans, ``labels`` (which scans or slices are diseased,
+            too) or ``masks`` of lesions.
         summary: the idea in a sentence or two.
         reference: the publication.
         deviations: where we differ from it, one sentence each.
         cost: what it takes to train and to run.
         when: when to use it.
         failure: what it is known to miss.
-        model: ``name`` and hyper-parameters, ``network`` among them; a former form is read as the present one, as of the score.
+        model: ``name`` and hyper-parameters, ``network`` among them; a former form is read as the
+            present one, as of the score.
         training: keys of :class:`aberra.training.TrainingConfig`.
-        score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read as the present one.
+        score: ``name`` and options, ``restore`` and ``compare`` among them; a former form is read
+            as the present one.
         postprocess: keys of :class:`aberra.detector.postprocess.PostProcess`.
-        prepare: ``dims``, and ``steps`` (a whole recipe) with ``size`` or wishes for :func:`aberra.prepare.plan`.
+        prepare: ``dims``, and ``steps`` (a whole recipe) with ``size`` or wishes
+            for :func:`aberra.prepare.plan`.
         case: keys of :class:`aberra.detector.postprocess.CaseScore`.
         tiny: section to what :meth:`at_test_size` changes in it.
         conformance: keys of :class:`Conformance`.
@@ -129,7 +138,8 @@ class Method:
 
         Args:
             name_or_path: ``dae``, or a file: what has a path separator or ends in ``.toml``.
-            overrides: dotted key to value, as in ``{"model.latent": 64, "score.compare.mode": "positive"}``.
+            overrides: dotted key to value, as in ``{"model.latent": 64, "score.compare.mode":
+                "positive"}``.
 
         Raises:
             ConfigError: unknown name, key or broken TOML.
@@ -174,7 +184,9 @@ class Method:
         return type(self)(**content)
 
     def at_test_size(self) -> Method:
-        """Return the method small enough for two cores: what suits most, and over it its own ``[tiny]``."""
+        """Return the method small enough for two cores: what suits most, and over it its own
+        ``[tiny]``.
+        """
         small: dict[str, dict[str, Any]] = {"prepare": {"size": 32}}
         if self.training:
             small["training"] = {"steps": 60, "batch_size": 8, "learning_rate": 2e-3}
@@ -196,7 +208,9 @@ class Method:
 
     @property
     def question(self) -> str:
-        """The score in words, ``residual (guided)`` where the healthy version is not the model's reconstruction."""
+        """The score in words, ``residual (guided)`` where the healthy version is not the model's
+        reconstruction.
+        """
         restore = self.score.get("restore")
         return f"{self.score['name']} ({restore['name']})" if restore else str(self.score["name"])
 
@@ -220,7 +234,8 @@ def catalogue() -> dict[str, Path]:
 def _named() -> tuple[dict[str, Path], dict[str, str]]:
     """Name to file, and plugin to why its methods are not among them.
 
-    A plugin names the package whose folder holds its TOML files, in the entry-point group ``aberra.methods``.
+    A plugin names the package whose folder holds its TOML files, in the entry-point group
+    ``aberra.methods``.
     """
     folders, broken = [CATALOGUE], {}
     for point in sorted(entry_points(group="aberra.methods")):
@@ -264,7 +279,9 @@ def _known(content: Mapping[str, Any], source: object) -> dict[str, Any]:
 
 
 def _source(name_or_path: str | Path) -> Path:
-    """The file of a catalogue name, or the path itself; a file in the working folder never stands for a name."""
+    """The file of a catalogue name, or the path itself; a file in the working folder never stands
+    for a name.
+    """
     path, name = Path(name_or_path), str(name_or_path)
     if path.suffix == ".toml" or path.name != name:
         if not _is_file(path):

@@ -4,7 +4,7 @@ A constructor states type, choices and range, and needs no check of its own for 
 
     class Term:
         @configured("score")
-        def __init__(self, *, of: Literal["kl", "elbo"] = "elbo", kappa: NotNegative = 1.0) -> None: ...
+        def __init__(self, *, of: Literal["kl", "elbo"] = "elbo", kappa: NotNegative = 1.0): ...
 
 What depends on several options at once (``low ≤ high``) is the constructor's own business.
 """
@@ -28,7 +28,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MANY = 1 << 31
-"""Guard of counts: above it a number is a slip of the keyboard, and arithmetic with it overflows."""
+"""Guard of counts: above it a number is a slip of the keyboard, and arithmetic with it
+overflows."""
 
 
 class Within:
@@ -36,7 +37,8 @@ class Within:
 
     Args:
         low: least value.
-        high: greatest value; a message only speaks of it where it is passed, or where the range is a share.
+        high: greatest value; a message only speaks of it where it is passed, or where the range is
+            a share.
         ends: ``[`` and ``]`` where the end itself is in the range, ``(`` and ``)`` where it is not.
     """
 
@@ -157,7 +159,8 @@ def checked(
     Args:
         target: takes them as keyword arguments.
         options: name to value.
-        where: section of a method file or setting that has them, put before the option's name in messages.
+        where: section of a method file or setting that has them, put before the option's name in
+            messages.
         title: what the options are of, where that is not ``[where]``.
         source: file that they are from, put before the message.
         given: arguments that are not options, but the caller's.
@@ -166,7 +169,8 @@ def checked(
         The options; whole numbers that were written as ``64.0`` are integers.
 
     Raises:
-        ConfigError: an option that is not known (nearest named), or a value of the wrong type or out of range.
+        ConfigError: an option that is not known (nearest named), or a value of the wrong type or
+            out of range.
     """
     known = {name: each for name, each in accepted(target).items() if name not in given}
     place = f"{source}: " if source else ""
@@ -215,7 +219,9 @@ def conforming(value: Any, kind: Any, name: str, default: Any = None) -> Any:
 
 
 def accepted(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Name to annotation and default of a class's or function's keyword arguments; no default, or one that is made, is None."""
+    """Name to annotation and default of a class's or function's keyword arguments; no default, or
+    one that is made, is None.
+    """
     scope = _scope(target)
     plain = (bool, int, float, str, tuple)
     return {
@@ -236,7 +242,9 @@ def _scope(target: Any) -> dict[str, Any]:
 
 
 def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
-    """The annotation itself; ``Any`` where a plugin's annotation has names that only a type checker sees."""
+    """The annotation itself; ``Any`` where a plugin's annotation has names that only a type checker
+    sees.
+    """
     if annotation is inspect.Parameter.empty:
         return Any
     try:
@@ -301,7 +309,9 @@ def _one_of(value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def _any_of(value: Any, kinds: tuple[Any, ...]) -> Any:
-    """The first kind that fits; where none does, the message has those that a user can write, or the range that was missed."""
+    """The first kind that fits; where none does, the message has those that a user can write, or
+    the range that was missed.
+    """
     misfits = []
     for kind in kinds:
         try:

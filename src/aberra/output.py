@@ -1,7 +1,8 @@
 """The one place that decides what a run may touch: folders with aberra's mark.
 
-Every folder that a command writes in is claimed first; that it is none of what is read, :mod:`aberra.cohort.inputs` sees to. What may
-be replaced within one is the business of :mod:`aberra.files`.
+Every folder that a command writes in is claimed first; that it is none of what is
+read, :mod:`aberra.cohort.inputs` sees to. What may be replaced within one is the business
+of :mod:`aberra.files`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ KINDS = {
     "logs": "logs",
     "case": "the files of one case",
 }
-"""What marked folders hold. Only a cohort is data; files of the others are never taken for scans."""
+"""What marked folders hold. Only a cohort is data; files of the others are never taken for
+scans."""
 
 DATA = {"cohort"}
 
@@ -53,7 +55,8 @@ def claim(
         identity: of what is written; None goes on with whatever is there.
         other: what to tell where another identity is there, with the remedy.
         replace: take over from another identity instead.
-        adopt: mark the folder though it is neither empty nor marked; what is in it is still not aberra's.
+        adopt: mark the folder though it is neither empty nor marked; what is in it is still not
+            aberra's.
         about: kept in the mark, for people.
         look: only see whether it could be taken.
 

@@ -1,8 +1,10 @@
-"""Names to code: models, networks, scores, restorations and preparation steps, built-in or from plugins.
+"""Names to code: models, networks, scores, restorations and preparation steps, built-in or from
+plugins.
 
 A component is a class whose keyword arguments *are* its configuration: ``build("scores", {"name":
-"gradient", "of": "kl"})``. A class in ``aberra/models``, ``nets``, ``scores``, ``restore`` or ``prepare`` is known by saying its ``name``;
-plugins register through the entry-point groups ``aberra.models``, ``aberra.networks``, ``aberra.scores``, ``aberra.restore`` and
+"gradient", "of": "kl"})``. A class in ``aberra/models``, ``nets``, ``scores``, ``restore`` or
+``prepare`` is known by saying its ``name``; plugins register through the entry-point groups
+``aberra.models``, ``aberra.networks``, ``aberra.scores``, ``aberra.restore`` and
 ``aberra.prepare``.
 """
 
@@ -42,7 +44,9 @@ GIVEN = ("channels", "dims", "size")
 
 @cache
 def names(kind: Kind) -> dict[str, str]:
-    """Name to ``module:Class`` of every component of one kind, plugins included; a plugin's name never replaces one of ours."""
+    """Name to ``module:Class`` of every component of one kind, plugins included; a plugin's name
+    never replaces one of ours.
+    """
     found = _built_in(kind)
     for point in entry_points(group=f"aberra.{kind}"):
         found.setdefault(point.name, point.value)
@@ -50,7 +54,9 @@ def names(kind: Kind) -> dict[str, str]:
 
 
 def _built_in(kind: Kind) -> dict[str, str]:
-    """The classes in a kind's folder that say ``name = "..."``, read from their source: importing them all would import torch."""
+    """The classes in a kind's folder that say ``name = "..."``, read from their source: importing
+    them all would import torch.
+    """
     found = {}
     for path in sorted((Path(__file__).parent / FOLDERS.get(kind, kind)).glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -86,7 +92,8 @@ def build(kind: Kind, config: Mapping[str, Any], **given: Any) -> Any:
             constructor takes them and the configuration does not say.
 
     Raises:
-        ConfigError: unknown name, unknown key (nearest valid one named) or a value the class refuses.
+        ConfigError: unknown name, unknown key (nearest valid one named) or a value the class
+            refuses.
     """
     cls, options = named(kind, config)
     taken = accepted(cls)
@@ -123,7 +130,8 @@ def named(kind: Kind, config: Mapping[str, Any]) -> tuple[type[Any], dict[str, A
     """The class that a configuration names, and its options, checked one by one but not built.
 
     Raises:
-        ConfigError: no name, an unknown one, an unknown key (nearest valid one named) or a value of the wrong type or out of range.
+        ConfigError: no name, an unknown one, an unknown key (nearest valid one named) or a value of
+            the wrong type or out of range.
     """
     options = dict(config)
     name = options.pop("name", None)

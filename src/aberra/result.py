@@ -54,8 +54,8 @@ class Result:
         mask: the map at ``threshold``, small components removed, shape (D, H, W).
         reconstruction: the healthy version of the scan in prepared intensities, or None.
         uncertainty: how unsure the map is, shape (1, D, H, W), non-negative, or None.
-        kinds: label value of the likeliest kind of lesion where that of any lesion is above 0.5, 0 elsewhere, shape (D, H, W), uint8;
-            None where kinds are not told apart.
+        kinds: label value of the likeliest kind of lesion where that of any lesion is above 0.5, 0
+            elsewhere, shape (D, H, W), uint8; None where kinds are not told apart.
         score: one number for the case, higher is more anomalous.
         p: conformal p-value of ``score`` among healthy cases; None without calibration.
         components: regions of ``mask``, largest first.
@@ -102,8 +102,8 @@ class Result:
     def save(self, folder: Path | str, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Write ``result.json``, ``map.nii.gz`` and ``mask.nii.gz``, whole or not at all.
 
-        Where they exist also ``reconstruction.nii.gz``, ``uncertainty.nii.gz`` and ``kinds.nii.gz``. An older result is replaced,
-        nothing else is.
+        Where they exist also ``reconstruction.nii.gz``, ``uncertainty.nii.gz`` and
+        ``kinds.nii.gz``. An older result is replaced, nothing else is.
 
         Args:
             folder: new, empty, or of an older result.

@@ -1,4 +1,6 @@
-"""What sequence a scan is, and which shipped detector reads it: by the manifest's column, the DICOM header, the file's name, or by contrast."""
+"""What sequence a scan is, and which shipped detector reads it: by the manifest's column, the DICOM
+header, the file's name, or by contrast.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,8 @@ def _of_case(case: Case, channels: Sequence[str] | None) -> tuple[str, Guess | N
 
 
 def sequence_of(volume: Volume) -> Guess | None:
-    """What one scan is: by its DICOM header, else its file's name, else its contrast; None where it cannot be told.
+    """What one scan is: by its DICOM header, else its file's name, else its contrast; None where it
+    cannot be told.
 
     A header or a name that says it is something else (diffusion, CT ...) is believed, too.
     """
@@ -148,7 +151,9 @@ def sequence_of(volume: Volume) -> Guess | None:
 
 
 def by_header(header: Mapping[str, Any]) -> Guess | None:
-    """By the facts of a DICOM header (:func:`aberra.io.dicom.header.acquisition`): modality, description, then times in ms."""
+    """By the facts of a DICOM header (:func:`aberra.io.dicom.header.acquisition`): modality,
+    description, then times in ms.
+    """
     modality = header.get("modality", "")
     if modality and modality != "MR":
         return Guess(modality.lower(), f"DICOM modality {modality}")
@@ -207,7 +212,9 @@ def by_words(text: str) -> str | None:
 
 
 def by_contrast(volume: Volume) -> Guess | None:
-    """By the order of fluid, grey and white matter, where the atlas finds them; None where they are too alike."""
+    """By the order of fluid, grey and white matter, where the atlas finds them; None where they are
+    too alike.
+    """
     import numpy as np
 
     from aberra.models.tissue import on_grid

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ON_GRID = ("mask", "lesion", "kinds")
-"""Fields that lie on the grid beside the intensities, shape (D, H, W), and move with it by nearest neighbour."""
+"""Fields that lie on the grid beside the intensities, shape (D, H, W), and move with it by nearest
+neighbour."""
 
 SPL = "SPL"
 SLICES = {"S": "SPL", "I": "SPL", "A": "PIL", "P": "PIL", "R": "LIP", "L": "LIP"}
-"""How a single slice is turned, by the axis across it: rows run down and columns to the right as radiologists see axial, coronal and
-sagittal slices."""
+"""How a single slice is turned, by the axis across it: rows run down and columns to the right as
+radiologists see axial, coronal and sagittal slices."""
 
 
 def invertible(affine: NDArray[np.float64]) -> bool:
@@ -40,18 +41,21 @@ class Volume:
     ``(C, 1, H, W)``. Nothing is reoriented on reading; ``prepare`` does that.
 
     Attributes:
-        data: intensities, shape (C, D, H, W), float32, finite; any real array or tensor is taken, without its gradient.
+        data: intensities, shape (C, D, H, W), float32, finite; any real array or tensor is taken,
+            without its gradient.
         affine: maps an index (d, h, w, 1) to millimetres in RAS+ scanner space, shape (4, 4).
         channels: one name a channel, as in ``("flair",)``.
         mask: brain or foreground, shape (D, H, W), bool; None where unknown.
         lesion: truth, shape (D, H, W), bool, lesions of any kind; None where unknown.
-        kinds: label value of each lesion voxel as the mask file has it, 0 elsewhere, shape (D, H, W), uint8; None where ``lesion`` is
-            unknown, or where every lesion voxel has the value 1. :attr:`labels` has them in either case.
-        provenance: where it came from (``path``, ``format``, ``kind`` = ``volume`` or ``image``, ...).
+        kinds: label value of each lesion voxel as the mask file has it, 0 elsewhere, shape (D, H,
+            W), uint8; None where ``lesion`` is unknown, or where every lesion voxel has the
+            value 1. :attr:`labels` has them in either case.
+        provenance: where it came from (``path``, ``format``, ``kind`` = ``volume`` or ``image``,
+            ...).
 
     Raises:
-        InputError: shapes disagree, data are not real numbers, data or affine is not finite, the affine has no inverse, masks have
-            fractions, or ``kinds`` are not those of ``lesion``.
+        InputError: shapes disagree, data are not real numbers, data or affine is not finite, the
+            affine has no inverse, masks have fractions, or ``kinds`` are not those of ``lesion``.
 
     Examples:
         >>> import numpy as np
@@ -145,7 +149,9 @@ class Volume:
 
     @property
     def standard(self) -> str:
-        """Axis codes that ``prepare`` and fingerprints turn it to: ``SPL``; of a 2-D image such that D is the axis across it."""
+        """Axis codes that ``prepare`` and fingerprints turn it to: ``SPL``; of a 2-D image such
+        that D is the axis across it.
+        """
         return SLICES[self.orientation[self.shape.index(1)]] if self.is_image else SPL
 
     @property
@@ -162,7 +168,9 @@ class Volume:
 
     @property
     def labels(self) -> NDArray[np.uint8] | None:
-        """Label value of each lesion voxel, 0 elsewhere, shape (D, H, W); None where the truth is unknown."""
+        """Label value of each lesion voxel, 0 elsewhere, shape (D, H, W); None where the truth is
+        unknown.
+        """
         if self.kinds is not None or self.lesion is None:
             return self.kinds
         return self.lesion.astype(np.uint8)
@@ -182,7 +190,8 @@ class Volume:
         """Read one scan: a NIfTI, a DICOM folder or file, or an image; recognised by content.
 
         Raises:
-            InputError: the file is missing, damaged or not a single-channel scan, or this is no path.
+            InputError: the file is missing, damaged or not a single-channel scan, or this is no
+                path.
         """
         from aberra.io import read
 
@@ -192,7 +201,8 @@ class Volume:
     def stored(cls, **fields: Any) -> Volume:
         """A volume of arrays that were a volume's when they were stored, taken without the checks.
 
-        The checks read all of a memory map, which is too much for one slice of it. All fields are to be given.
+        The checks read all of a memory map, which is too much for one slice of it. All fields are
+        to be given.
         """
         volume = object.__new__(cls)
         for name, value in fields.items():
@@ -206,13 +216,17 @@ class Volume:
         write(self, path)
 
     def with_(self, **changes: Any) -> Volume:
-        """Return a copy with some fields replaced; another ``lesion`` has no ``kinds`` but those it comes with."""
+        """Return a copy with some fields replaced; another ``lesion`` has no ``kinds`` but those it
+        comes with.
+        """
         if "lesion" in changes:
             changes.setdefault("kinds", None)
         return replace(self, **changes)
 
     def moved(self, move: Callable[[NDArray[Any]], NDArray[Any]], **changes: Any) -> Volume:
-        """Return a copy whose mask, lesion and kinds, (D, H, W) each, went through ``move``, with other fields replaced."""
+        """Return a copy whose mask, lesion and kinds, (D, H, W) each, went through ``move``, with
+        other fields replaced.
+        """
         arrays = {name: getattr(self, name) for name in ON_GRID}
         return self.with_(
             **{name: None if array is None else move(array) for name, array in arrays.items()}, **changes
@@ -278,7 +292,8 @@ def described(given: object) -> str:
 
 
 def _plain(given: Any, what: str) -> Any:
-    """An array of numbers without what NumPy would drop in silence; a tensor leaves its graph and its device.
+    """An array of numbers without what NumPy would drop in silence; a tensor leaves its graph and
+    its device.
 
     Raises:
         InputError: complex or masked numbers, text, objects, or nothing at all.
@@ -303,6 +318,8 @@ def _plain(given: Any, what: str) -> Any:
 
 
 def _numbers(given: Any, what: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
-    """Real numbers as an array of a floating type; what is too large for it becomes Inf, which is refused."""
+    """Real numbers as an array of a floating type; what is too large for it becomes Inf, which is
+    refused.
+    """
     with np.errstate(over="ignore"):
         return np.asarray(_plain(given, what), dtype=dtype)

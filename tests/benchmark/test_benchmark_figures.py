@@ -143,7 +143,9 @@ def test_histograms_have_the_shape_of_the_values_not_of_the_bins_they_were_count
 
 
 def test_a_random_map_does_not_look_as_if_it_told_the_classes_apart(monkeypatch, tmp_path):
-    """Zeros, which are left out, are nine in ten of the normal voxels and none of the anomalous ones."""
+    """Zeros, which are left out, are nine in ten of the normal voxels and none of the anomalous
+    ones.
+    """
     rng = np.random.default_rng(0)
     values, anomalous = rng.random(100_000).astype(np.float32), np.arange(100_000) % 2 == 0
     values[~anomalous & (rng.random(100_000) < 0.9)] = 0

@@ -32,7 +32,9 @@ def test_paired_bootstrap_is_two_sided_and_leaves_undefined_pairs_out():
 
 @pytest.mark.parametrize("patients", [9, 40])
 def test_paired_bootstrap_has_the_level_it_claims(patients):
-    """Means of patients resampled: a true null is rejected in 5 % of the trials, and rarely at Holm's first step of 33."""
+    """Means of patients resampled: a true null is rejected in 5 % of the trials, and rarely at
+    Holm's first step of 33.
+    """
     rng = np.random.default_rng(0)
     p = []
     for _ in range(1000):

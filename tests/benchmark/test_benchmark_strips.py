@@ -62,7 +62,8 @@ def test_the_slice_with_the_largest_lesion_is_taken_and_turned_for_the_reader(tm
     found = taken(tmp_path / "maps", Cohort([case]), "p1")
 
     z = 7 if sick else 4
-    # superior, posterior, left: rows from front to back, columns from the patient's right to the left
+    # superior, posterior, left: rows from front to back, columns from the patient's right to
+    # the left
     np.testing.assert_array_equal(found.scan, data[0, ::-1, ::-1, z].T)
     np.testing.assert_array_equal(found.map, 3 * found.scan)
     assert found.truth.sum() == 3 * sick

@@ -82,7 +82,8 @@ ORIGINALS = {
     "constrained-aae": 41_025_746,
     "fanogan": 29_184_450,
 }
-"""Parameters of the publications' own networks at 128², one channel, as counted by hand in the tests of the models."""
+"""Parameters of the publications' own networks at 128², one channel, as counted by hand in the
+tests of the models."""
 
 
 def _original_rows(overrides=None):

@@ -185,7 +185,9 @@ def test_a_training_whose_loss_still_fell_is_marked():
 
 
 def test_a_row_that_was_trained_too_short_is_ranked_nowhere():
-    """The highest AP, of a row whose loss still fell, takes no bold, no tie, no rank and no place above the others."""
+    """The highest AP, of a row whose loss still fell, takes no bold, no tie, no rank and no place
+    above the others.
+    """
     rows, replicates, _ = study()
     for row in rows:
         row["late_gain"] = 0.05 if row["label"] == "vae" and row["cohort"] == "ms-like" else 0.0

@@ -25,7 +25,9 @@ OURS = {
 
 @pytest.fixture(scope="module")
 def detector():
-    """What the script uses of one, with an untrained model whose networks are too small to take time."""
+    """What the script uses of one, with an untrained model whose networks are too small to take
+    time.
+    """
     network = {"name": "diffusion-unet", "width": 4, "multipliers": [1], "blocks": 1, "attention": []}
     model = GuidedDDPM(
         channels=1, timesteps=100, dims=2, size=(8, 8), network=network, guide_width=4, guide_blocks=1

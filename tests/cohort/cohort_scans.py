@@ -6,7 +6,9 @@ import numpy as np
 
 
 def ball(seed=0, *, shape=(24, 26, 28), noise=0.0, skull=False, gain=1.0):
-    """A head in arbitrary units: grey and white matter, on a zero or noisy background, perhaps in a skull."""
+    """A head in arbitrary units: grey and white matter, on a zero or noisy background, perhaps in a
+    skull.
+    """
     rng = np.random.default_rng(seed)
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     radius = np.sqrt(sum(axis**2 for axis in axes))

@@ -1,6 +1,8 @@
-"""A number a method: its map's mean after a few steps, so that a change of padding, initialisation or sampling is seen.
+"""A number a method: its map's mean after a few steps, so that a change of padding, initialisation
+or sampling is seen.
 
-``scripts/golden [NAME ...]`` writes ``golden.json`` anew, all of it or the methods named; look at the differences before you commit them.
+``scripts/golden [NAME ...]`` writes ``golden.json`` anew, all of it or the methods named; look at
+the differences before you commit them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from aberra.testing.suite import subject_of
 
 FILE = Path(__file__).with_name("golden.json")
 SHARE = 0.01
-"""Processors round differently, and a few steps carry it on; a change of code that matters is larger."""
+"""Processors round differently, and a few steps carry it on; a change of code that matters is
+larger."""
 
 
 def _mean(name):

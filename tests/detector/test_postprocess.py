@@ -51,7 +51,9 @@ def test_the_median_is_the_odd_number_of_voxels_nearest_to_its_millimetres(media
 
 
 def _world(spacing):
-    """A brain of 40 mm radius with lesions of 1 to 9 mm radius, as a map with partial volume and a mask on a grid."""
+    """A brain of 40 mm radius with lesions of 1 to 9 mm radius, as a map with partial volume and a
+    mask on a grid.
+    """
     edge = int(96 / spacing)
     centres = (np.indices((edge,) * 3) + 0.5) * spacing - 48
     fine = np.zeros((edge,) * 3)

@@ -7,7 +7,9 @@ from aberra.diffusion.schedule import Estimate, Schedule
 
 
 class GaussianWorld:
-    """Pixels are independent N(m, s²): the best denoiser and the paths of the probability-flow ODE are known."""
+    """Pixels are independent N(m, s²): the best denoiser and the paths of the probability-flow ODE
+    are known.
+    """
 
     def __init__(self, mean=0.7, deviation=0.4, schedule=None):
         self.mean = mean
@@ -26,7 +28,9 @@ class GaussianWorld:
         return Estimate(image, (x - level**0.5 * image) / (1 - level) ** 0.5)
 
     def carried(self, x, t, s):
-        """Where the ODE takes x_t at step s: it keeps the number of standard deviations from the mean."""
+        """Where the ODE takes x_t at step s: it keeps the number of standard deviations from the
+        mean.
+        """
         (mean, deviation), (mean_s, deviation_s) = self.moments(t), self.moments(s)
         return mean_s + deviation_s * (x - mean) / deviation
 

@@ -94,7 +94,8 @@ def test_without_a_classifier_the_weight_runs_from_unconditional_to_conditional_
     step = other.denoise(noise, t).noise - one.denoise(noise, t).noise
     torch.testing.assert_close(bent(3.0).noise, one.denoise(noise, t).noise + 3 * step)
 
-    # ε̂ of p(x)·p(y|x)^w is that of classifier guidance with the log ratio of the two worlds as objective
+    # ε̂ of p(x)·p(y|x)^w is that of classifier guidance with the log ratio of the two worlds
+    # as objective
     def ratio(x, t):
         logs = [torch.distributions.Normal(*world.moments(t)).log_prob(x) for world in (other, one)]
         return 3 * (logs[0] - logs[1]).flatten(1).sum(dim=1)

@@ -26,7 +26,8 @@ def _neighbours(noise):
 @pytest.mark.parametrize("kind", KINDS)
 def test_mean_is_about_zero_and_root_mean_square_one(kind):
     noise = _drawn(kind, (200, 1, 64, 64))
-    # of an image; a smooth kind has few independent places, so that its images have means of their own
+    # of an image; a smooth kind has few independent places, so that its images have means of
+    # their own
     assert abs(float(noise.mean())) < 4 * float(noise.mean(dim=(1, 2, 3)).std()) / 200**0.5 + 1e-3
     rms = noise.square().mean(dim=(1, 2, 3)).sqrt()
     torch.testing.assert_close(rms, torch.ones(200), atol=0.06 if kind == "gaussian" else 1e-5, rtol=0.0)

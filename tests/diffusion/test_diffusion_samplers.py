@@ -53,7 +53,7 @@ def _scheduler(name, schedule, **options):
     return theirs
 
 
-# -- against diffusers: our step t is their index t − 1 ------------------------------------------------------------
+# -- against diffusers: our step t is their index t − 1 --------------------------------------------
 
 
 @pytest.mark.parametrize("predicts", PREDICTS)
@@ -95,7 +95,8 @@ def test_ddim_upwards_is_the_inverse_scheduler_of_diffusers(predicts):
     torch.testing.assert_close(found, x, atol=1e-4, rtol=1e-3)
 
 
-# with a learned variance on fewer steps theirs takes β of the full schedule, not of the step (Nichol & Dhariwal 2021, eq. 19)
+# with a learned variance on fewer steps theirs takes β of the full schedule, not of the step
+# (Nichol & Dhariwal 2021, eq. 19)
 @pytest.mark.parametrize(("count", "learned"), [(10, False), (100, False), (100, True)])
 def test_ddpm_is_that_of_diffusers_with_the_same_noise(learned, count):
     schedule, net = Schedule(steps=100), _network()
@@ -147,7 +148,7 @@ def test_dpm_solver_is_that_of_diffusers(predicts, count):
     torch.testing.assert_close(found, x, atol=2e-4, rtol=1e-3)
 
 
-# -- against closed forms ------------------------------------------------------------------------------------------
+# -- against closed forms --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("sampler", "tolerance"), [(ddim, 5e-3), (dpm_solver, 1e-3)])
@@ -249,7 +250,7 @@ def test_samplers_do_not_depend_on_the_batch_and_end_at_the_image(name):
     assert name == "ddpm" or name in INVERTIBLE
 
 
-# -- learned variance ----------------------------------------------------------------------------------------------
+# -- learned variance ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("v", [0.0, 0.3, 1.0])

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 ENVIRONMENT = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-"""Another number of threads sums in another order: bit-for-bit comparisons need the same everywhere."""
+"""Another number of threads sums in another order: bit-for-bit comparisons need the same
+everywhere."""
 
 SMALL = [
     "--set", "prepare.size=32", "--set", "model.network.width=8", "--set", "model.network.depth=2",

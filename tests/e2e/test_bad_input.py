@@ -1,4 +1,6 @@
-"""Bad input gives one typed error that names the file and the remedy, and leaves earlier output as it was."""
+"""Bad input gives one typed error that names the file and the remedy, and leaves earlier output as
+it was.
+"""
 
 from __future__ import annotations
 

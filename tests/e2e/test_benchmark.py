@@ -1,4 +1,6 @@
-"""``aberra benchmark`` as a user runs it: the whole catalogue on the smoke suite, and a run that is killed."""
+"""``aberra benchmark`` as a user runs it: the whole catalogue on the smoke suite, and a run that is
+killed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Folders as people have them: what is a scan is scored, what is none is told, one bad scan does not stop the others."""
+"""Folders as people have them: what is a scan is scored, what is none is told, one bad scan does
+not stop the others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Output folders as a user meets them: two commands at once, a full disk, files that must not be read, Ctrl-C."""
+"""Output folders as a user meets them: two commands at once, a full disk, files that must not be
+read, Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,7 @@ def test_ctrl_c_is_one_line(job, environment, tmp_path):
     assert "Traceback" not in said
 
 
-# -- a full disk ---------------------------------------------------------------------------------------------------
+# -- a full disk -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(job, run, small, sm
         assert "Traceback" not in done.stdout + done.stderr
 
 
-# -- what must not be read -----------------------------------------------------------------------------------------
+# -- what must not be read -------------------------------------------------------------------------
 
 
 def _without_privileges():
@@ -228,7 +230,7 @@ def test_a_folder_that_must_not_be_written(run, closed, model, tmp_path):
         assert "Traceback" not in done.stderr
 
 
-# -- names ---------------------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["scans [old]/nan[b].nii.gz", "e[/b].nii.gz", ":smile:/[red].nii.gz"])

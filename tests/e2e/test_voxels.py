@@ -1,4 +1,6 @@
-"""From files to numbers: what is done with the voxels of a scan does not depend on how they are stored."""
+"""From files to numbers: what is done with the voxels of a scan does not depend on how they are
+stored.
+"""
 
 from __future__ import annotations
 

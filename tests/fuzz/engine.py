@@ -1,7 +1,7 @@
 """One engine for the short fuzz run of the tests and the long one of ``scripts/fuzz``.
 
-An input is known by (target, seed, index) and does not depend on the inputs before it. Two outcomes are allowed: a right result, or an
-:class:`aberra.errors.AberraError`.
+An input is known by (target, seed, index) and does not depend on the inputs before it. Two outcomes
+are allowed: a right result, or an :class:`aberra.errors.AberraError`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class TooLong(BaseException):
 
 @dataclass(frozen=True)
 class Target:
-    """What is fuzzed: files that are good, how they are changed, what reads them, and what a right result is."""
+    """What is fuzzed: files that are good, how they are changed, what reads them, and what a right
+    result is.
+    """
 
     name: str
     files: object
@@ -76,7 +78,9 @@ def rng_of(target, seed, index):
 
 
 def run_one(target, seed, index, folder):
-    """Write, change and use one input in ``folder``; returns ``accepted``, ``refused`` or a traceback."""
+    """Write, change and use one input in ``folder``; returns ``accepted``, ``refused`` or a
+    traceback.
+    """
     rng = rng_of(target.name, seed, index)
     for name, content in target.files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

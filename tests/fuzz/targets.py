@@ -31,7 +31,9 @@ def _data():
 
 
 def sane(volume, changed=None):
-    """A volume that was taken is finite, in mm, and has the unchanged file's voxels where a checksum vouches for them."""
+    """A volume that was taken is finite, in mm, and has the unchanged file's voxels where a
+    checksum vouches for them.
+    """
     if not np.isfinite(volume.data).all() or not np.isfinite(volume.affine).all():
         raise Wrong("not finite")
     if not all(1e-4 < step < 1e4 for step in volume.spacing):

@@ -1,4 +1,7 @@
-"""Ten thousand changed inputs: each gives a right result or an AberraError. ``scripts/fuzz`` runs more of them."""
+"""Ten thousand changed inputs: each gives a right result or an AberraError.
+
+``scripts/fuzz`` runs more of them.
+"""
 
 from __future__ import annotations
 

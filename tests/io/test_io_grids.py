@@ -121,7 +121,9 @@ def test_a_singular_affine_is_no_grid():
 
 
 def _as_other_tools_write(volume, path, dtype=np.float32):
-    """(i, j, k) = (column, row, slice), rows and columns counted the other way round, as dcm2niix does."""
+    """(i, j, k) = (column, row, slice), rows and columns counted the other way round, as dcm2niix
+    does.
+    """
     data = np.flip(volume.data[0].transpose(2, 1, 0), 1)
     turn = np.array([[0.0, 0, 1, 0], [0, -1, 0, volume.shape[1] - 1], [1, 0, 0, 0], [0, 0, 0, 1]])
     nib.save(nib.Nifti1Image(np.ascontiguousarray(data).astype(dtype), volume.affine @ turn), path)

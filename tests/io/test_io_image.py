@@ -169,7 +169,9 @@ def test_a_flipped_bit_in_a_png_is_never_read_as_other_pixels(tmp_path):
 
 
 def test_a_checksum_that_only_the_chunk_has(tmp_path):
-    """Other pixels that inflate well: the decoder has its last row before the stream's own checksum."""
+    """Other pixels that inflate well: the decoder has its last row before the stream's own
+    checksum.
+    """
     path = tmp_path / "x.png"
     Image.fromarray(GREY).save(path)
     whole = bytearray(path.read_bytes())

@@ -1,4 +1,6 @@
-"""Axes of length 1: one volume or slice however many there are, and results in the file's own shape."""
+"""Axes of length 1: one volume or slice however many there are, and results in the file's own
+shape.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,9 @@ def test_parameters():
 
 
 def test_the_original_networks_parameters():
-    """By hand: blocks of two convolutions 3 with layer norm and a shortcut 1; 64 to 512 filters on 16×16, K = 128."""
+    """By hand: blocks of two convolutions 3 with layer norm and a shortcut 1; 64 to 512 filters on
+    16×16, K = 128.
+    """
     widths = [64, 128, 256, 512]
 
     def block(i, o):

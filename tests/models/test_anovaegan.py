@@ -86,7 +86,9 @@ def test_shapes(dims, size):
 
 
 def test_parameters():
-    """By hand: the VAE (layer norm has as many as batch norm), and a copy of its encoder with a dense layer on 8×8×128."""
+    """By hand: the VAE (layer norm has as many as batch norm), and a copy of its encoder with a
+    dense layer on 8×8×128.
+    """
     filters = [1, 32, 64, 128, 128]
     encoder = sum(25 * i * o + 3 * o for i, o in pairwise(filters))
     vae = sum(each.numel() for each in VAE(channels=1, size=(128, 128)).parameters())

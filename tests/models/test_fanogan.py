@@ -84,7 +84,9 @@ def test_shapes(network, dims, size):
 
 
 def test_parameters():
-    """By hand: encoder and decoder of the study (Fig. 4) with the dense bottleneck, and a copy of the encoder as critic."""
+    """By hand: encoder and decoder of the study (Fig. 4) with the dense bottleneck, and a copy of
+    the encoder as critic.
+    """
     down, up = [1, 32, 64, 128, 128], [128, 128, 64, 32, 32]
     # convolution 5 with offsets, a norm of two numbers a filter
     convolutions = sum(25 * i * o + 3 * o for i, o in pairwise(down))
@@ -100,7 +102,9 @@ def test_parameters():
 
 
 def test_the_original_networks_parameters():
-    """By hand: blocks of two convolutions 3 with layer norm and a shortcut 1; 64 to 512 filters on 16×16, K = 64."""
+    """By hand: blocks of two convolutions 3 with layer norm and a shortcut 1; 64 to 512 filters on
+    16×16, K = 64.
+    """
     widths = [64, 128, 256, 512]
 
     def block(i, o):

@@ -23,7 +23,9 @@ def cohort(tmp_path_factory):
 
 @pytest.mark.parametrize("count", [5, 9])
 def test_models_without_gradients_learn_from_training_samples(count, cohort, tmp_path, monkeypatch):
-    """At most ``training.samples`` of them, those of ``Sampler.fixed``, with the fit's seed; the model learns from nothing else."""
+    """At most ``training.samples`` of them, those of ``Sampler.fixed``, with the fit's seed; the
+    model learns from nothing else.
+    """
     asked, learnt = [], []
     fixed, learn = Sampler.fixed, PCA.fit_samples
 

@@ -25,7 +25,9 @@ def _conv(i, o, k):
 
 
 def test_the_unified_network_has_the_studys_layers():
-    """Counted by hand from Fig. 4 and the public code: 5×5 convolutions 1-32-64-128-128, batch norm after each."""
+    """Counted by hand from Fig. 4 and the public code: 5×5 convolutions 1-32-64-128-128, batch norm
+    after each.
+    """
     encoder = (
         _conv(1, 32, 5)
         + _conv(32, 64, 5)

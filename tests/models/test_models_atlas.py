@@ -135,7 +135,9 @@ def test_what_is_not_on_the_atlas_is_refused(cls):
 
 
 def _mixture(brain, outliers=0.03, seed=0):
-    """Log intensities of three tissues under a bias field, with bright outliers, and all that made them."""
+    """Log intensities of three tissues under a bias field, with bright outliers, and all that made
+    them.
+    """
     _, place, _ = brain
     rng = torch.Generator().manual_seed(seed)
     prior = MixtureOutlier(channels=1, size=SIZE, spacing=SPACING)._prior(place).double()

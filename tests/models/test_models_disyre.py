@@ -121,7 +121,8 @@ def test_shapes_have_the_sizes_asked_for():
     for share in (1 / 16, 1 / 8):
         _, shape = _model((64, 64), smallest=share, largest=share).shape(torch.ones_like(mask), _seeded())
         areas[share] = float(shape.sum(dim=(1, 2, 3)).median())
-        # the area of a circle of that radius, give or take the part beyond the image's border and the stretch
+        # the area of a circle of that radius, give or take the part beyond the image's border and
+        # the stretch
         assert 0.5 < areas[share] / (torch.pi * (64 * share) ** 2) < 1.5
     assert 3 < areas[1 / 8] / areas[1 / 16] < 5
 
@@ -152,7 +153,8 @@ def test_a_bias_reaches_whole_classes_of_intensity():
     shape = torch.zeros_like(mask)
     shape[..., 8:24, 8:24] = 1
     found = model.some_classes(x, shape, _seeded())
-    # away from the border between the classes it is all or nothing, and each of the three choices is met
+    # away from the border between the classes it is all or nothing, and each of the three choices
+    # is met
     left, right = found[..., :15].flatten(1), found[..., 17:].flatten(1)
     for side in (left, right):
         assert torch.equal(side.amin(dim=1), side.amax(dim=1))

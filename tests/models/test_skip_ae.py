@@ -19,7 +19,9 @@ def _conv(i, o, k):
 
 
 def test_the_default_network_counted_by_hand():
-    """Down 1-32-64-128-128, up from 128 and from twice 128, 64, 32 where a skip is concatenated; batch norm after each."""
+    """Down 1-32-64-128-128, up from 128 and from twice 128, 64, 32 where a skip is concatenated;
+    batch norm after each.
+    """
     down = _conv(1, 32, 5) + _conv(32, 64, 5) + _conv(64, 128, 5) + _conv(128, 128, 5)
     up = _conv(128, 128, 5) + _conv(256, 64, 5) + _conv(128, 32, 5) + _conv(64, 32, 5)
     norms = 2 * (32 + 64 + 128 + 128) + 2 * (128 + 64 + 32 + 32)

@@ -118,7 +118,9 @@ def test_elbo_terms_are_the_losses_pieces(likelihood):
 
 
 def test_zimmerers_network_has_his_layers():
-    """Counted by hand: 4×4 convolutions 1-16-64-256-1024, two heads of 128, mirrored decoder, a last 4×4 convolution."""
+    """Counted by hand: 4×4 convolutions 1-16-64-256-1024, two heads of 128, mirrored decoder, a
+    last 4×4 convolution.
+    """
 
     def conv(before, after):
         return before * after * 16 + after
@@ -135,7 +137,9 @@ def test_zimmerers_network_has_his_layers():
 
 
 def test_zimmerers_network_of_the_vae_has_his_layers():
-    """Counted by hand, no offsets: 4×4 convolutions 1-16-32-64-256, one of 4×4 to mean and log σ² of 256, and their mirror image."""
+    """Counted by hand, no offsets: 4×4 convolutions 1-16-32-64-256, one of 4×4 to mean and log σ²
+    of 256, and their mirror image.
+    """
     maps = [1, 16, 32, 64, 256]
     convolutions = sum(16 * before * after for before, after in pairwise(maps))
     to_code, from_code = 16 * 256 * 2 * 256, 256 * 16 * 256

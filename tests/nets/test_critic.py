@@ -19,7 +19,9 @@ def _linear(weight):
 
 @pytest.mark.parametrize("shape", [(1, 6, 6), (2, 4, 4, 4), (12,)])
 def test_the_penalty_of_a_linear_critic_has_a_closed_form(shape):
-    """D(x) = ⟨w, x⟩ has the slope w everywhere, so the penalty is (‖w‖ − 1)², the norm over all of an image."""
+    """D(x) = ⟨w, x⟩ has the slope w everywhere, so the penalty is (‖w‖ − 1)², the norm over all of
+    an image.
+    """
     weight = torch.randn(shape, dtype=torch.float64)
     real, fake = (torch.randn(5, *shape, dtype=torch.float64) for _ in range(2))
     expected = (weight.norm() - 1) ** 2
@@ -37,7 +39,9 @@ def test_the_penaltys_gradient_agrees_with_finite_differences():
 
 
 def test_the_penaltys_gradient_agrees_with_finite_differences_through_layer_norm():
-    """The second derivative of convolution, layer norm and leaky ReLU, along a random direction of all weights."""
+    """The second derivative of convolution, layer norm and leaky ReLU, along a random direction of
+    all weights.
+    """
     torch.manual_seed(0)
     critic = Critic(Unified(channels=1, dims=2, size=(8, 8), width=2)).double()
     real, fake = (torch.randn(3, 1, 8, 8, dtype=torch.float64) for _ in range(2))
@@ -101,7 +105,9 @@ def test_the_critic_judges_each_image_by_itself(network, dims, size):
 
 
 def test_parameters():
-    """By hand: the encoder's convolutions 5, layer norm of two numbers a filter, and a dense layer on 8×8×128 features."""
+    """By hand: the encoder's convolutions 5, layer norm of two numbers a filter, and a dense layer
+    on 8×8×128 features.
+    """
     filters = [1, 32, 64, 128, 128]
     encoder = sum(25 * before * after + 3 * after for before, after in pairwise(filters))
     critic = Critic(Unified(channels=1, dims=2, size=(128, 128)))

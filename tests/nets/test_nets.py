@@ -45,7 +45,9 @@ def test_filters_are_those_of_the_study():
 
 
 def test_the_u_net_has_the_papers_layers():
-    """Counted by hand at the paper's width 64 and depth 4: two 3×3 convolutions and group norms a level, skips concatenated."""
+    """Counted by hand at the paper's width 64 and depth 4: two 3×3 convolutions and group norms a
+    level, skips concatenated.
+    """
 
     def block(before, after):
         return 9 * before * after + 9 * after * after + 4 * after

@@ -29,7 +29,9 @@ def test_a_constant_has_no_bands(size):
 
 
 def test_levels_lie_on_each_other():
-    """A ramp stays a ramp of twice the step, on the same pixels: nothing is shifted by half a pixel."""
+    """A ramp stays a ramp of twice the step, on the same pixels: nothing is shifted by half a
+    pixel.
+    """
     ramp = torch.arange(32.0).expand(1, 1, 32, 32)
     torch.testing.assert_close(reduce(ramp)[0, 0, 8, 2:-2], ramp[0, 0, 8, 4:-4:2])
     torch.testing.assert_close(expand(reduce(ramp))[0, 0, 8, 6:-8], ramp[0, 0, 8, 6:-8])

@@ -96,7 +96,8 @@ def phantoms(tmp_path_factory):
             count=(1, 1), **options,
         )
     )  # fmt: skip
-    # steps of 8/3 voxels on the way back: every third one ends midway between two, but for the rounding of a third
+    # steps of 8/3 voxels on the way back: every third one ends midway between two, but for the
+    # rounding of a third
     settings = {"prepare.size": 64, "prepare.spacing": [8, 3, 3], "postprocess.erode_mm": 4.0}
     method = Method.load("pca", settings)
     return Detector.fit(method, healthy, out=folder / "model", workers=1), sick[0].read()
@@ -127,7 +128,9 @@ SLICE = np.random.default_rng(0).random((12, 16)).astype(np.float32)
 
 
 def _as_slice(picture, plane):
-    """A picture as NIfTI programs store it: first axis to the right of the patient or forwards, second one upwards or forwards."""
+    """A picture as NIfTI programs store it: first axis to the right of the patient or forwards,
+    second one upwards or forwards.
+    """
     flipped = picture.T[::-1, ::-1]
     axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
     return Volume(data=np.expand_dims(flipped, axis)[None], affine=np.diag([2.0, 2, 2, 1]))

@@ -16,7 +16,9 @@ SIZE = (8, 8)
 
 
 class Known(torch.nn.Module):
-    """Images are N(0.5, 0.2²) a pixel, so the best denoiser is linear; *healthy* falls with the first pixel."""
+    """Images are N(0.5, 0.2²) a pixel, so the best denoiser is linear; *healthy* falls with the
+    first pixel.
+    """
 
     def __init__(self):
         super().__init__()

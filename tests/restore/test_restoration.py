@@ -61,7 +61,8 @@ def test_the_proximal_map_of_the_total_variation_is_the_minimum(shape):
     for _ in range(100):
         u, dual = shrink_variation(x, 0.1, dual)
     assert max(float(each.abs().max()) for each in dual) <= 0.1
-    # (x − u) / w is a subgradient at u if it has norm ≤ 1 in the dual, and its product with u is TV(u)
+    # (x − u) / w is a subgradient at u if it has norm ≤ 1 in the dual, and its product with u
+    # is TV(u)
     inner = ((x - u) / 0.1 * u).flatten(1).sum(dim=1)
     torch.testing.assert_close(inner, total_variation(u), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(u.flatten(2).mean(dim=2), x.flatten(2).mean(dim=2))

@@ -49,7 +49,8 @@ def test_smoothgrad_averages_signed_gradients_of_independent_noise(linear):
         Gradient(of="kl").gradient(model, batch + 0.5 * shared("gaussian", draw, batch)) for draw in range(3)
     ]
     torch.testing.assert_close(score.gradient(model, batch), sum(parts) / 3)
-    # independent: the spread of the mean falls with 1/√n, and does not grow as a random walk's would
+    # independent: the spread of the mean falls with 1/√n, and does not grow as a random
+    # walk's would
     plain = Gradient(of="kl").gradient(model, batch)
     few, many = (
         (Gradient(of="kl", smoothgrad=n, noise=0.5).gradient(model, batch) - plain).abs().mean()

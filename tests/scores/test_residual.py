@@ -15,7 +15,9 @@ from known_denoiser import SIZE, KnownDenoiser, with_lesion
 
 
 class Everything(KnownDenoiser):
-    """Answers whatever a restoration asks: the best denoiser, a VAE without a code, a generator of its mean, a judge of brightness."""
+    """Answers whatever a restoration asks: the best denoiser, a VAE without a code, a generator of
+    its mean, a judge of brightness.
+    """
 
     def restore_boxes(self, x, start):
         return self.denoise(self.process().add_noise(x, self.noise(0, x), start), start).image

@@ -162,7 +162,9 @@ def test_a_capability_has_what_those_have_that_it_is_made_of():
 
 
 def test_a_plugins_own_capability_and_a_plugin_that_cannot_be_imported(monkeypatch):
-    """Neither a capability that only a plugin knows nor another plugin's broken import spoils the message."""
+    """Neither a capability that only a plugin knows nor another plugin's broken import spoils the
+    message.
+    """
     from typing import Protocol
 
     class HasFoo(Protocol):

@@ -1,4 +1,6 @@
-"""Which maps are differences of intensities, so that their mean is an ℓ1 error: benchmarks correlate those only."""
+"""Which maps are differences of intensities, so that their mean is an ℓ1 error: benchmarks
+correlate those only.
+"""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_unknown_names_are_refused():
         _drawn("flair", "tumor")
 
 
-# -- grids ---------------------------------------------------------------------------------------------------------
+# -- grids -----------------------------------------------------------------------------------------
 
 
 def test_blur_is_a_gaussian_filter_and_keeps_constants():
@@ -168,7 +168,7 @@ def test_interdecile_puts_the_median_at_0_and_the_deciles_1_apart(head):
     assert high - low == pytest.approx(1, abs=1e-4)
 
 
-# -- cohorts -------------------------------------------------------------------------------------------------------
+# -- cohorts ---------------------------------------------------------------------------------------
 
 
 def _cohort(folder, maps, **options):

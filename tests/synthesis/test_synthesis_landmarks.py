@@ -9,7 +9,9 @@ from aberra.synthesis.landmarks import centres, place, reference
 
 
 def _head(to_scan):
-    """Balls of 6 mm where the reference has its centres, seen through an affine from MNI152 mm to scan mm; axes SPL, 2 mm."""
+    """Balls of 6 mm where the reference has its centres, seen through an affine from MNI152 mm to
+    scan mm; axes SPL, 2 mm.
+    """
     edge = 100
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 2, -2, -2, 1

@@ -29,7 +29,9 @@ MEANS = {
 
 
 def _scan(folder, name="t1", *, gain=True, flipped=False, noise=0.0):
-    """A T1-like scan of the ellipsoid head and its FreeSurfer map, both files, with the coil's gain from left to right."""
+    """A T1-like scan of the ellipsoid head and its FreeSurfer map, both files, with the coil's gain
+    from left to right.
+    """
     numbers = structures()
     x = np.vectorize(MEANS.get)(numbers).astype(np.float32)
     if gain:

@@ -22,7 +22,9 @@ def _step(net, adam):
 
 
 def test_decay_shrinks_weights_by_their_share_and_leaves_norms_and_biases_alone():
-    """Of two steps from one point that differ in λ alone, only w ← w − ηλw differs (Loshchilov and Hutter 2019, Algorithm 2)."""
+    """Of two steps from one point that differ in λ alone, only w ← w − ηλw differs (Loshchilov and
+    Hutter 2019, Algorithm 2).
+    """
     plain, decayed = _net(), _net()
     before = {name: parameter.detach().clone() for name, parameter in plain.named_parameters()}
     for net, decay in ((plain, 0.0), (decayed, 0.5)):

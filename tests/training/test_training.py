@@ -90,7 +90,8 @@ def _with_counters(checkpoint):
 @pytest.mark.parametrize("former", [False, True])
 def test_resuming_is_bit_for_bit(options, model, former, tmp_path):
     straight, _ = _train(tmp_path / "a", 6, model=model, **options)
-    # the cosine schedule depends on the number of steps, so the first part is interrupted rather than shortened
+    # the cosine schedule depends on the number of steps, so the first part is interrupted rather
+    # than shortened
     with pytest.MonkeyPatch.context() as patch:
         real = Sampler.draw
 
@@ -169,7 +170,9 @@ def test_accumulated_batches_count_as_one(tmp_path):
 
 @pytest.mark.parametrize(("ema", "copies"), [(0.0, 1), (0.9, 3)])
 def test_weights_are_put_aside_only_where_they_are_exchanged(ema, copies, tmp_path, monkeypatch):
-    """One copy is the best weights; moving averages are kept in another and take the place of the current ones."""
+    """One copy is the best weights; moving averages are kept in another and take the place of the
+    current ones.
+    """
     real, calls = Run._weights, []
     monkeypatch.setattr(Run, "_weights", lambda self: calls.append(1) or real(self))
     _train(tmp_path, 2, ema=ema)
@@ -268,7 +271,9 @@ def test_a_gradient_that_is_not_finite_does_not_reach_the_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("moment", ["in a step", "in an evaluation"])
 def test_ctrl_c_is_answered_between_steps(moment, tmp_path, capsys):
-    """A real signal in the middle of a step or an evaluation with averaged weights; the resumed run is the same."""
+    """A real signal in the middle of a step or an evaluation with averaged weights; the resumed run
+    is the same.
+    """
 
     class Interrupted(VAE):
         calls = 0

@@ -134,7 +134,9 @@ def test_in_a_turn_only_its_player_moves(cls, tmp_path):
 
 
 def test_a_parameter_of_two_players_has_moments_in_each(tmp_path):
-    """Or the critic's small gradient would drown in the reconstruction error's and the decoder would not heed it."""
+    """Or the critic's small gradient would drown in the reconstruction error's and the decoder
+    would not heed it.
+    """
     model = _model(AnoVAEGAN)
     run = _run(model, tmp_path, 4)
     batches = run.batches()
@@ -158,7 +160,8 @@ def test_resuming_is_bit_for_bit(cls, options, tmp_path):
         real = Sampler.draw
 
         def interrupted(self, seed, count):
-            # f-AnoGAN is in its second stage by then, with one turn a step; the others are within a step
+            # f-AnoGAN is in its second stage by then, with one turn a step; the others are within
+            # a step
             if seed[1] == 7 and (len(seed) == 4 or cls is FAnoGAN):
                 raise KeyboardInterrupt
             return real(self, seed, count)
@@ -204,7 +207,9 @@ def test_the_second_stage_leaves_generator_and_critic_as_they_are(tmp_path):
 
 
 def test_the_best_validation_is_forgotten_at_a_new_stage(tmp_path):
-    """The first stage's errors are made to be the lowest; the weights kept must be the second's all the same."""
+    """The first stage's errors are made to be the lowest; the weights kept must be the second's all
+    the same.
+    """
 
     class Lucky(FAnoGAN):
         done = False
@@ -250,7 +255,9 @@ def test_several_devices_are_refused(tmp_path):
 
 
 def _steepness(model):
-    """Largest |D(x) − D(y)| / ‖x − y‖ of the critic on the way from scans to what the generator makes."""
+    """Largest |D(x) − D(y)| / ‖x − y‖ of the critic on the way from scans to what the generator
+    makes.
+    """
     x = Sampler(_cohort(), TrainingConfig(), dims=2, size=SIZE).fixed(18, 0)[0]
     with torch.no_grad():
         fake = model.generate(torch.randn(18, 4, generator=torch.Generator().manual_seed(1)))

@@ -1,4 +1,6 @@
-"""Results of a cohort in one folder: of one model, whole, and never at the cost of the user's files."""
+"""Results of a cohort in one folder: of one model, whole, and never at the cost of the user's
+files.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +158,7 @@ def test_a_case_whose_folder_is_someone_elses_fails_and_the_others_go_on(models,
     assert set(rows(out)) == {"c0", "c1", "c2"}
 
 
-# -- what nobody foresaw -------------------------------------------------------------------------------------------
+# -- what nobody foresaw ---------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -22,7 +22,10 @@ SIZE = 16
 
 
 class Known(torch.nn.Module):
-    """A guided model that is none of ours. Pixels are N(0, 1): the best denoiser is linear. A lesion is what is above 1."""
+    """A guided model that is none of ours.
+
+    Pixels are N(0, 1): the best denoiser is linear. A lesion is what is above 1.
+    """
 
     def __init__(self):
         super().__init__()

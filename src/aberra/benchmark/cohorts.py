@@ -23,7 +23,8 @@ class MissingDataError(ConfigError):
 
 
 def materialise(suite: Suite, name: str, folder: Path, data: Path | None, *, progress: bool) -> Cohort:
-    """Return a suite's cohort, written to ``folder/NAME`` where it is made here; complete ones are kept.
+    """Return a suite's cohort, written to ``folder/NAME`` where it is made here; complete ones are
+    kept.
 
     Args:
         suite: the suite.
@@ -85,14 +86,19 @@ def task_cohorts(
 
 
 def share_of(cohort: Cohort, share: float) -> Cohort:
-    """Keep a share of the training patients, at least one; the others' cases are left out. Validation stays whole."""
+    """Keep a share of the training patients, at least one; the others' cases are left out.
+
+    Validation stays whole.
+    """
     patients = list(dict.fromkeys(case.patient for case in cohort if case.split == "train"))
     kept = set(patients[: max(1, round(share * len(patients)))])
     return Cohort((case for case in cohort if case.split != "train" or case.patient in kept), cohort.source)
 
 
 def _masked(cohort: Cohort, spec: CohortSpec, folder: Path, *, progress: bool) -> Cohort:
-    """Give cases without a brain mask the one that the cohort asks for; found masks are kept in ``folder``."""
+    """Give cases without a brain mask the one that the cohort asks for; found masks are kept in
+    ``folder``.
+    """
     if not spec.mask:
         return cohort
     from rich.progress import track
@@ -110,7 +116,9 @@ def _masked(cohort: Cohort, spec: CohortSpec, folder: Path, *, progress: bool) -
 
 
 def _people(suite: Suite, name: str) -> str:
-    """Where a cohort's patients come from: within one manifest, or one seed of phantoms, a name is a person."""
+    """Where a cohort's patients come from: within one manifest, or one seed of phantoms, a name is
+    a person.
+    """
     spec = suite.cohorts[name]
     if spec.plant:
         return _people(suite, spec.plant["cohort"])

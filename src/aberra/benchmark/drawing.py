@@ -25,7 +25,8 @@ FAMILIES = {
 """Family of a method to its colour, the same in every figure."""
 
 SPARE = ("#d06ad0", "#8fbf2f", "#4aa3f0", "#b08968", "#f29191")
-"""Colours of families that are not ours, in the order of their names, and of lines that are told apart by nothing else."""
+"""Colours of families that are not ours, in the order of their names, and of lines that are told
+apart by nothing else."""
 
 OTHER = "other"
 """Family of a method that names none."""

@@ -83,7 +83,9 @@ def write_figures(
 def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
     """Average precision of every method, a panel a cohort, with intervals over patients.
 
-    Lines are at the prevalence and at the plain threshold's best polarity, a band is the random map's interval. The axis is logarithmic, since APs go over two orders of magnitude and most methods are near the prevalence.
+    Lines are at the prevalence and at the plain threshold's best polarity, a band is the random
+    map's interval. The axis is logarithmic, since APs go over two orders of magnitude and most
+    methods are near the prevalence.
     """
     rows = [row for row in rows if row["metric"] == "AP" and row["value"] is not None]
     cohorts = list(dict.fromkeys(row["cohort"] for row in rows))
@@ -131,9 +133,11 @@ def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
 def residual_histograms(
     folder: Path, histograms: Mapping[str, Mapping[str, Sequence[float]]], name: str
 ) -> Path | None:
-    """How the map values above zero of normal and of anomalous voxels are spread over a logarithmic axis, a panel a method (Fig. 11).
+    """How the map values above zero of normal and of anomalous voxels are spread over a logarithmic
+    axis, a panel a method (Fig. 11).
 
-    Each of the two is normalised by itself, over what is drawn; how many voxels are zero, and left out, is said beside it.
+    Each of the two is normalised by itself, over what is drawn; how many voxels are zero, and left
+    out, is said beside it.
     """
     from matplotlib.ticker import LogFormatterSciNotation
 
@@ -159,7 +163,8 @@ def residual_histograms(
             above = counts[used].sum()
             if not above:
                 continue
-            # voxels lie evenly within a bin of the map's histogram; counted whole, bins that ours cut would look like a comb
+            # voxels lie evenly within a bin of the map's histogram; counted whole, bins that ours
+            # cut would look like a comb
             below = counts[used].cumsum()
             knots, steps = (
                 np.column_stack(ends).ravel() for ends in ((edges[used], tops), (below - counts[used], below))
@@ -234,7 +239,9 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
 
 
 def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
-    """Error of normal voxels on a cohort and on its shifted sibling (named ``…-shift``), ratio beside it."""
+    """Error of normal voxels on a cohort and on its shifted sibling (named ``…-shift``), ratio
+    beside it.
+    """
     cohorts = {row["cohort"] for row in rows}
     pairs = sorted(cohort for cohort in cohorts if cohort + SHIFTED in cohorts)
     if not pairs:
@@ -264,7 +271,9 @@ def domain_shift(folder: Path, rows: Rows, task: str) -> Path | None:
 
 
 def _floor(counts: NDArray[np.float64], log: NDArray[np.float64]) -> float:
-    """Logarithm below which one voxel in a hundred lies: what is darker would only stretch the axis."""
+    """Logarithm below which one voxel in a hundred lies: what is darker would only stretch the
+    axis.
+    """
     share = counts.cumsum() / max(counts.sum(), 1)
     return float(log[min(int(np.searchsorted(share, 0.01)), len(log) - 1)])
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @cache
 def commit() -> str:
-    """The commit of the checkout that runs, with ``+`` if it was changed; the version where it is no checkout."""
+    """The commit of the checkout that runs, with ``+`` if it was changed; the version where it is
+    no checkout.
+    """
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -52,7 +54,9 @@ def machine() -> str:
 
 @dataclass
 class Peak:
-    """Highest memory use of a block in MiB: of the GPU where there is one, else the process's resident set."""
+    """Highest memory use of a block in MiB: of the GPU where there is one, else the process's
+    resident set.
+    """
 
     mb: float = 0.0
 
@@ -61,7 +65,8 @@ class Peak:
 def peak_memory() -> Iterator[Peak]:
     """Measure the peak memory of a block.
 
-    On Linux the kernel's high-water mark is reset first; elsewhere it is the process's mark so far, an upper bound.
+    On Linux the kernel's high-water mark is reset first; elsewhere it is the process's mark so far,
+    an upper bound.
     """
     import torch
 

@@ -1,4 +1,6 @@
-"""Figures of a benchmark that set one number against another: size, fidelity, rank in the study, metric against metric."""
+"""Figures of a benchmark that set one number against another: size, fidelity, rank in the study,
+metric against metric.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ LOGARITHMIC = 10
 
 
 def complexity(folder: Path, rows: Rows) -> Path | None:
-    """AP against the number of parameters; lines join the unified and the original network of a method (Fig. 9)."""
+    """AP against the number of parameters; lines join the unified and the original network of a
+    method (Fig. 9).
+    """
     from matplotlib.ticker import EngFormatter
 
     originals = {
@@ -70,7 +74,9 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
 
 
 def sweep(folder: Path, rows: Rows) -> Path | None:
-    """AP over the settings that a row sweeps, a panel a method and cohort; dotted: the plain threshold at its best, and the method as it stands."""
+    """AP over the settings that a row sweeps, a panel a method and cohort; dotted: the plain
+    threshold at its best, and the method as it stands.
+    """
     points = [row for row in rows if row["metric"] == "AP" and row.get("sweep")]
     panels = list(dict.fromkeys((row["task"], row["cohort"], row["method"]) for row in points))
     if not panels:
@@ -113,7 +119,9 @@ def _steps(count: int) -> NDArray[np.float64]:
 
 
 def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
-    """AP against the error of normal voxels, of anomalous ones and the distance of their histograms (study, section on fidelity)."""
+    """AP against the error of normal voxels, of anomalous ones and the distance of their histograms
+    (study, section on fidelity).
+    """
     rows = _errors(rows)
     ap = means(rows, "AP")
     panels = [
@@ -144,7 +152,9 @@ def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
 
 
 def score_grid(folder: Path, rows: Rows, task: str) -> Path | None:
-    """Score against model, as a ``[grid]`` of a suite asks: voxel AP and AUROC of slices of one position, a panel a cohort."""
+    """Score against model, as a ``[grid]`` of a suite asks: voxel AP and AUROC of slices of one
+    position, a panel a cohort.
+    """
     cells = {
         row["label"]: (row["method"], row["label"].removeprefix(f"{row['method']}{CELL}")) for row in rows
     }
@@ -183,7 +193,9 @@ def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
 
 
 def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
-    """Our rank of each of the study's methods against its rank there, with Kendall's τ; without those that were trained too short."""
+    """Our rank of each of the study's methods against its rank there, with Kendall's τ; without
+    those that were trained too short.
+    """
     short = undertrained(rows)
     theirs = published()["baur2021"]["AUPRC"][data_set]
     ours = {
@@ -246,7 +258,9 @@ def _errors(rows: Rows) -> Rows:
 
 
 def _name(axis: Any, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write names beside points, towards the middle and none over another; call when the limits are settled."""
+    """Write names beside points, towards the middle and none over another; call when the limits are
+    settled.
+    """
     axis.autoscale_view()
     to_axes, free = axis.transData - axis.transAxes, 1.1
     for label, point in sorted(points.items(), key=lambda item: -item[1][1]):

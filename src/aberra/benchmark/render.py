@@ -50,7 +50,9 @@ class Table:
 
 
 def as_markdown(table: Table) -> str:
-    """Render: the best in bold, ties with †, what is not told from chance with °, baselines in italics."""
+    """Render: the best in bold, ties with †, what is not told from chance with °, baselines in
+    italics.
+    """
     lines = [f"**{table.title}**", "", f"| {' | '.join(table.header)} |", "|---" * len(table.header) + "|"]
     for name, cells in table.rows:
         shown = [f"*{name}*" if name in table.baselines else name]
@@ -60,7 +62,9 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """Render the texts alone, and columns that say which rows are tied with the best and which are not told from chance."""
+    """Render the texts alone, and columns that say which rows are tied with the best and which are
+    not told from chance.
+    """
     columns = (*table.header, "best or tied", "not told from chance")
     ap = table.header.index("AP") - 1 if "AP" in table.header else 0
     rows = (

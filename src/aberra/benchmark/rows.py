@@ -26,7 +26,8 @@ COLUMNS = (
 )  # fmt: skip
 
 COUNTS = re.compile(r" \(n = \d+\)$| of \d+ cases with lesions$")
-"""Numbers of cases in the evaluation's names, which would make a name of their own for every cohort."""
+"""Numbers of cases in the evaluation's names, which would make a name of their own for every
+cohort."""
 
 NAMES = {
     "voxel": {"mean score, normal": "l1-RE_N", "mean score, anomalous": "l1-RE_A", "χ²": "chi2"},
@@ -35,7 +36,8 @@ NAMES = {
         "false positives per scan": "false positives per scan",
     },
 }
-"""Names in results.csv where they differ from the evaluation's; voxel metrics go without their level."""
+"""Names in results.csv where they differ from the evaluation's; voxel metrics go without their
+level."""
 
 HIGHER = (
     "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "Dice per patient, mean", "sensitivity", "precision", "Dice per case, mean",
@@ -61,7 +63,8 @@ SHOWN_IN_TABLES = ("AP", "⌈Dice⌉", "Dice", "AUROC", "slice AUROC", "case AUR
 """Metrics that are columns of the tables where the suite does not say."""
 
 UNDERTRAINED = 0.01
-"""Share by which the best healthy validation loss may fall in the last fifth of a training that was long enough."""
+"""Share by which the best healthy validation loss may fall in the last fifth of a training that was
+long enough."""
 
 Key = tuple[str, str, str, int]
 """Task, cohort, label, seed."""
@@ -97,7 +100,9 @@ CHANCE = "random"
 
 
 def is_plain(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a method as it stands: of all subjects, and no point of a sweep, which has a figure of its own."""
+    """Whether a row is a method as it stands: of all subjects, and no point of a sweep, which has a
+    figure of its own.
+    """
     return bool(row["subjects"] == 1 and not row.get("sweep"))
 
 
@@ -114,18 +119,23 @@ def means(
 
 
 def bar(rows: Sequence[Mapping[str, Any]]) -> tuple[str, float] | None:
-    """Label and AP of the plain threshold's best polarity on one cohort, the bar to beat; None where no row is one."""
+    """Label and AP of the plain threshold's best polarity on one cohort, the bar to beat; None
+    where no row is one.
+    """
     ap = means([row for row in rows if row["method"] == M0 and is_plain(row)], "AP")
     return max(ap.items(), key=lambda item: item[1]) if ap else None
 
 
 def undertrained(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Labels of rows whose validation loss still fell when their training (that of any seed) ended: lower bounds, which no ranking counts."""
+    """Labels of rows whose validation loss still fell when their training (that of any seed) ended:
+    lower bounds, which no ranking counts.
+    """
     return {row["label"] for row in rows if (row.get("late_gain") or 0) > UNDERTRAINED}
 
 
 def rows_of_cell(cell: Mapping[str, Any], common: Mapping[str, Any], protocol: str) -> dict[str, Any]:
-    """Turn an evaluation into what is kept of it: rows, replicates, histogram and the cases' own numbers.
+    """Turn an evaluation into what is kept of it: rows, replicates, histogram and the cases' own
+    numbers.
 
     Args:
         cell: what the runner measured.

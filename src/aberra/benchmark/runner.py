@@ -1,6 +1,8 @@
-"""Runs a suite cell by cell; what is finished is kept, so a killed run goes on at the unfinished cell.
+"""Runs a suite cell by cell; what is finished is kept, so a killed run goes on at the unfinished
+cell.
 
-A cell is kept as long as the method, as the suite sets it, and the data are those that it was measured with.
+A cell is kept as long as the method, as the suite sets it, and the data are those that it was
+measured with.
 """
 
 from __future__ import annotations
@@ -78,10 +80,11 @@ def run(
 ) -> Summary:
     """Run a suite and write ``results.csv``, ``tables/`` and ``figures/``.
 
-    A cell is a task × method × seed × test cohort; its folder ``out/cells/...`` holds one JSON file, written whole. A cell whose
-    method (its settings under this suite), seed or data are no longer those it was measured with is measured again. A method
-    that agrees with another in model, training and preparation uses the same trained weights (``out/models``). The maps of a
-    finished cell are deleted unless ``keep_maps``.
+    A cell is a task × method × seed × test cohort; its folder ``out/cells/...`` holds one JSON
+    file, written whole. A cell whose method (its settings under this suite), seed or data are no
+    longer those it was measured with is measured again. A method that agrees with another in model,
+    training and preparation uses the same trained weights (``out/models``). The maps of a finished
+    cell are deleted unless ``keep_maps``.
 
     Args:
         suite: what to run.
@@ -235,7 +238,9 @@ def _identity(shared: _Run, row: _Row) -> str:
 
 
 def _fitted(shared: _Run, row: _Row, identity: str) -> tuple[Detector, dict[str, Any]]:
-    """Train, or take the weights that another row has trained; then calibrate with the row's own question."""
+    """Train, or take the weights that another row has trained; then calibrate with the row's own
+    question.
+    """
     from aberra.detector import Detector
 
     asked = shared.out / "detectors" / row.task.name / f"{row.slug}-{identity[:8]}"

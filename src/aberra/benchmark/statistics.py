@@ -20,11 +20,14 @@ ALPHA = 0.05
 
 
 def paired_bootstrap(a: NDArray[np.float64], b: NDArray[np.float64], *, patients: int) -> float:
-    """Two-sided p-value of a − b ≠ 0 from paired replicates: Student's t, with the replicates' spread as standard error.
+    """Two-sided p-value of a − b ≠ 0 from paired replicates: Student's t, with the replicates'
+    spread as standard error.
 
-    With n patients the spread of a bootstrap is √((n − 1)/n) of the standard error, and n − 1 degrees of freedom are left; a normal
-    distribution would call up to nine times too many differences among a dozen patients (measured). Counting replicates on either
-    side of 0 instead would need more than 2 m / α of them for m methods under Holm, or nothing could ever be told apart.
+    With n patients the spread of a bootstrap is √((n − 1)/n) of the standard error, and n − 1
+    degrees of freedom are left; a normal distribution would call up to nine times too many
+    differences among a dozen patients (measured). Counting replicates on either side of 0 instead
+    would need more than 2 m / α of them for m methods under Holm, or nothing could ever be told
+    apart.
 
     Args:
         a: replicates of one method.
@@ -32,7 +35,8 @@ def paired_bootstrap(a: NDArray[np.float64], b: NDArray[np.float64], *, patients
         patients: n, those that the metric depends on (with lesions).
 
     Returns:
-        The p-value; pairs with NaN (a replicate without positives) are left out, 1 where fewer than two pairs or patients are left.
+        The p-value; pairs with NaN (a replicate without positives) are left out, 1 where fewer than
+        two pairs or patients are left.
     """
     from scipy.stats import t
 
@@ -51,7 +55,8 @@ def indistinct(
     patients: int,
     alpha: float = ALPHA,
 ) -> set[str]:
-    """Names that a paired bootstrap against the best (Holm over the others) does not find worse; the best is one of them.
+    """Names that a paired bootstrap against the best (Holm over the others) does not find worse;
+    the best is one of them.
 
     Args:
         values: name to value, higher is better.
@@ -75,7 +80,9 @@ def indistinct(
 def over_seeds(
     replicates: Mapping[tuple[str, str, str, int], NDArray[np.float64]], task: str, cohort: str
 ) -> dict[str, NDArray[np.float64]]:
-    """Replicates of a cohort by label, averaged over seeds: the same patients' weights, another training."""
+    """Replicates of a cohort by label, averaged over seeds: the same patients' weights, another
+    training.
+    """
     found: dict[str, list[NDArray[np.float64]]] = {}
     for (of_task, of_cohort, label, _), values in replicates.items():
         if (of_task, of_cohort) == (task, cohort):
@@ -84,7 +91,9 @@ def over_seeds(
 
 
 def kendall(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float, int] | None:
-    """Kendall's τ-b of two orders of the names that both have, its p-value and their number; None for fewer than three."""
+    """Kendall's τ-b of two orders of the names that both have, its p-value and their number; None
+    for fewer than three.
+    """
     from scipy.stats import kendalltau
 
     names = sorted(set(ours) & set(theirs))
@@ -97,7 +106,9 @@ def kendall(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[flo
 def correlations(
     rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]
 ) -> tuple[list[str], NDArray[np.float64]]:
-    """Pearson correlation between metrics across the methods of one cohort: the metrics that vary, and the matrix."""
+    """Pearson correlation between metrics across the methods of one cohort: the metrics that vary,
+    and the matrix.
+    """
     table: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["metric"] in metrics and row["value"] is not None:
@@ -112,6 +123,8 @@ def correlations(
 
 @cache
 def published() -> dict[str, Any]:
-    """Results of the publications: study to ``source`` and metric to data set to catalogue name to value."""
+    """Results of the publications: study to ``source`` and metric to data set to catalogue name to
+    value.
+    """
     text = (files("aberra.benchmark") / "published.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)

@@ -37,7 +37,8 @@ class Picture:
     Attributes:
         case: whose.
         scan, truth, map: (H, W) each.
-        restored: the healthy version, (H, W) in prepared intensities; empty where the method draws none.
+        restored: the healthy version, (H, W) in prepared intensities; empty where the method draws
+            none.
         scale: map values of the colour scale, from healthy quantiles.
         aspect: height of a pixel / width.
     """
@@ -68,7 +69,9 @@ class Picture:
 
 
 def typical(per_case: Sequence[Mapping[str, Any]]) -> str:
-    """Name of the case to show: median lesion load among those with lesions, so neither the easiest nor the hardest; else the first."""
+    """Name of the case to show: median lesion load among those with lesions, so neither the easiest
+    nor the hardest; else the first.
+    """
     sick = sorted(
         (row for row in per_case if row.get("prevalence")),
         key=lambda row: (float(row["prevalence"]), row["case"]),
@@ -77,7 +80,9 @@ def typical(per_case: Sequence[Mapping[str, Any]]) -> str:
 
 
 def taken(maps: Path, cohort: Cohort, name: str) -> Picture:
-    """The slice with the largest lesion area (else with the most foreground) of a case that was detected in ``maps``."""
+    """The slice with the largest lesion area (else with the most foreground) of a case that was
+    detected in ``maps``.
+    """
     from aberra.result import Result
 
     case = next(case for case in cohort if case.case == name)
@@ -103,8 +108,8 @@ def taken(maps: Path, cohort: Cohort, name: str) -> Picture:
 def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, cohort: str) -> Path | None:
     """Scan and truth, then every method's healthy version over its map, best AP first.
 
-    A map's colours go from 0 to its 99.5th percentile in this slice, but not below the 95 % quantile of healthy scans, so that
-    a map that is healthy everywhere stays dark.
+    A map's colours go from 0 to its 99.5th percentile in this slice, but not below the 95 %
+    quantile of healthy scans, so that a map that is healthy everywhere stays dark.
 
     Args:
         folder: of the figure.

@@ -30,34 +30,41 @@ from aberra.registry import lookup, network_of
 
 BASELINES: dict[str, dict[str, Any]] = {
     "intensity-unfiltered": {"without": ["postprocess.median_mm"]},
-    # its common grid has a size of its own; phantoms are in MNI space already, and registering takes seconds a scan
+    # its common grid has a size of its own; phantoms are in MNI space already, and registering
+    # takes seconds a scan
     "zmap": {"without": ["prepare.size"], "settings": {"prepare.register": "none"}},
 }
-"""What a suite's settings must leave of the methods with ``baseline = true``, which every table has."""
+"""What a suite's settings must leave of the methods with ``baseline = true``, which every table
+has."""
 
 POLARITIES: tuple[dict[str, Any], ...] = (
     {"name": "intensity", "label": "intensity, dark", "settings": {"model.polarity": "dark"}},
     {"name": "intensity", "label": "intensity, two-sided", "settings": {"model.polarity": "both"}},
 )
-"""The plain threshold's other sides, which every table has, too: a method must beat the best of the three."""
+"""The plain threshold's other sides, which every table has, too: a method must beat the best of the
+three."""
 
 
 WIDTH = "model.network.width"
-"""A setting of the suite's that means the methods' own networks; rows with another one follow by the same factor."""
+"""A setting of the suite's that means the methods' own networks; rows with another one follow by
+the same factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CohortSpec:
-    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest`` and ``plant``.
+    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest`` and
+    ``plant``.
 
     Attributes:
         phantom: options of :func:`aberra.synthesis.write_cohort`.
         manifest: path of a manifest, relative to the data folder.
-        plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the healthy cohort planted into.
+        plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the
+            healthy cohort planted into.
         split: only this split of a manifest.
         channels: columns to read; all that every case has without.
-        mask: how the brain mask of cases without one is found, once, for all methods and for what is judged (a method of
-            :class:`aberra.prepare.brain_mask.BrainMask`); without it every method finds its own, and all but the background is judged.
+        mask: how the brain mask of cases without one is found, once, for all methods and for what
+            is judged (a method of :class:`aberra.prepare.brain_mask.BrainMask`); without it every
+            method finds its own, and all but the background is judged.
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
 
@@ -148,15 +155,17 @@ class Suite:
         seeds: of weights and sampling, one repetition each.
         bootstrap: replicates over patients.
         protocol: threshold protocol of masks and of the Dice in the tables.
-        tiny: methods at test size (their ``[tiny]``): a run that shows whether all works, and measures nothing.
-        budget: ``steps`` (most optimiser steps of any method) and ``minutes`` (most training time of any method), 0 is no limit.
-        settings: ``section.key`` to value for every method that has the key; ``training`` only where a method
-            trains by gradient, ``training.slices`` always.
+        tiny: methods at test size (their ``[tiny]``): a run that shows whether all works, and
+            measures nothing.
+        budget: ``steps`` (most optimiser steps of any method) and ``minutes`` (most training time
+            of any method), 0 is no limit.
+        settings: ``section.key`` to value for every method that has the key; ``training`` only
+            where a method trains by gradient, ``training.slices`` always.
         cohorts: name to source.
         tasks: what is trained and tested.
         methods: the rows.
-        metrics: columns of the tables in this order, named as in results.csv, which has all; the rows are in the order of AP whatever
-            is shown.
+        metrics: columns of the tables in this order, named as in results.csv, which has all; the
+            rows are in the order of AP whatever is shown.
 
     Examples:
         >>> from aberra.benchmark.suite import Suite
@@ -183,17 +192,19 @@ class Suite:
     def load(cls, name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Suite:
         """Load a shipped suite by name or a TOML file.
 
-        Besides the attributes a file may say ``catalogue = true`` (every method of the catalogue is a row) and have a ``[grid]`` of
-        ``methods`` × ``scores``. The methods
-        with ``baseline = true`` (``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap``, ``random``) are always there,
-        and so is ``intensity`` for dark and for two-sided lesions.
+        Besides the attributes a file may say ``catalogue = true`` (every method of the catalogue is
+        a row) and have a ``[grid]`` of ``methods`` × ``scores``. The methods with
+        ``baseline = true`` (``intensity``, ``intensity-unfiltered``, ``intensity-depth``, ``zmap``,
+        ``random``) are always there, and so is ``intensity`` for dark and for two-sided lesions.
 
         Args:
             name_or_path: name or file.
-            overrides: ``section.key`` to value over the suite's settings, ``budget.KEY`` over its budget.
+            overrides: ``section.key`` to value over the suite's settings, ``budget.KEY`` over its
+                budget.
 
         Raises:
-            ConfigError: unknown name, key or metric, broken TOML, a cohort that is not defined, or a label that is not unique.
+            ConfigError: unknown name, key or metric, broken TOML, a cohort that is not defined, or
+                a label that is not unique.
         """
         path = Path(name_or_path)
         if path.suffix != ".toml":
@@ -268,7 +279,9 @@ class Suite:
 
     @property
     def identity(self) -> str:
-        """Hash of everything that results depend on; adding or removing rows, seeds, tasks and columns does not change it."""
+        """Hash of everything that results depend on; adding or removing rows, seeds, tasks and
+        columns does not change it.
+        """
         keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *(["tiny"] if self.tiny else []))
         return config_hash([asdict(self)[key] for key in keys])
 
@@ -339,7 +352,8 @@ def _applies(method: Method, key: str) -> bool:
 
 
 def _as_narrow(own: Method, method: Method, width: int) -> dict[str, Any]:
-    """Settings that make the other network of a row narrower by the factor by which ``width`` makes the method's own narrower.
+    """Settings that make the other network of a row narrower by the factor by which ``width`` makes
+    the method's own narrower.
 
     Args:
         own: the method as it is in the catalogue.
@@ -368,7 +382,9 @@ def _takes(config: Mapping[str, Any], option: str) -> bool:
 
 
 def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:
-    """Rows of one table in [[methods]]: one a share of subjects, and one a combination of swept settings."""
+    """Rows of one table in [[methods]]: one a share of subjects, and one a combination of swept
+    settings.
+    """
     named = content.get("name") or content.get("detector")
     if not named:
         raise ConfigError(f"{path}: a row of [[methods]] needs 'name' (a method) or 'detector' (a saved one)")

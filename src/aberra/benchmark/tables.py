@@ -58,7 +58,8 @@ def comparison(
     protocol: str,
     metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> Table:
-    """All methods on one cohort, best AP first; those that were trained too short come last and are not ranked.
+    """All methods on one cohort, best AP first; those that were trained too short come last and are
+    not ranked.
 
     Args:
         rows: as in results.csv.
@@ -108,7 +109,8 @@ def comparison(
 
 
 def overview(rows: Rows, replicates: Replicates, patients: Mapping[tuple[str, str], int]) -> Table:
-    """AP of every method on every cohort, and its mean rank over the cohorts that all methods of the table have.
+    """AP of every method on every cohort, and its mean rank over the cohorts that all methods of
+    the table have.
 
     Args:
         rows: as in results.csv.
@@ -164,7 +166,9 @@ def overview(rows: Rows, replicates: Replicates, patients: Mapping[tuple[str, st
 
 
 def false_positives(rows: Rows, *, task: str, cohort: str) -> Table:
-    """Share of unseen healthy cases that each method flags at every nominal rate, with its Clopper-Pearson 95 % interval."""
+    """Share of unseen healthy cases that each method flags at every nominal rate, with its
+    Clopper-Pearson 95 % interval.
+    """
     chosen = [
         row
         for row in rows
@@ -200,9 +204,11 @@ def write_tables(
     protocol: str,
     metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> None:
-    """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and ``tables/index.html`` with everything.
+    """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and
+    ``tables/index.html`` with everything.
 
-    Cohorts with lesions are compared; of those without, the table says what share of them is flagged.
+    Cohorts with lesions are compared; of those without, the table says what share of them is
+    flagged.
     """
     target = folder / "tables"
     plain = [row for row in rows if is_plain(row)]
@@ -323,7 +329,9 @@ def _cell(
     tied: Collection[str],
     short: Collection[str],
 ) -> Cell:
-    """One number with what it means beside the others; ``short`` are the labels that are not ranked."""
+    """One number with what it means beside the others; ``short`` are the labels that are not
+    ranked.
+    """
     if label not in values:
         return Cell("")
     better = max if metric in HIGHER else min if metric in LOWER else None

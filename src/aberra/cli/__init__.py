@@ -58,7 +58,9 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; whatever goes wrong is one message and exit code 1 (130 after Ctrl-C), never a traceback."""
+    """Run the command line; whatever goes wrong is one message and exit code 1 (130 after Ctrl-C),
+    never a traceback.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is shown as escapes
             stream.reconfigure(errors="backslashreplace")

@@ -51,7 +51,10 @@ def benchmark(
         bool, typer.Option("--keep-maps", help="Keep map and mask of every case; takes gigabytes.")
     ] = False,
 ) -> None:
-    """Train and compare methods on a suite's cohorts; results.csv, tables and figures. Interrupt and resume at will."""
+    """Train and compare methods on a suite's cohorts; results.csv, tables and figures.
+
+    Interrupt and resume at will.
+    """
     from aberra.benchmark import Suite, run
     from aberra.console import screen, styled
     from aberra.method import parse_settings

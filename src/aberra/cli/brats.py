@@ -27,7 +27,9 @@ def brats(
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
-    """Cut BraTS patients to their central axial slices in [0, 1], with tumour masks and a manifest split by patient."""
+    """Cut BraTS patients to their central axial slices in [0, 1], with tumour masks and a manifest
+    split by patient.
+    """
     from aberra.console import screen
     from aberra.synthesis import brats_cohort
 

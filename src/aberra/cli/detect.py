@@ -41,7 +41,9 @@ def detect(
         ),
     ] = False,
 ) -> None:
-    """Score scans: per case a map, mask, reconstruction and result.json; scores.csv and report.html for all."""
+    """Score scans: per case a map, mask, reconstruction and result.json; scores.csv and report.html
+    for all.
+    """
     from aberra.cohort import Cohort
     from aberra.console import screen, warn
     from aberra.detector import Detector

@@ -23,7 +23,9 @@ def doctor(
     channel: Channel = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Examine scans and manifests: format, geometry, intensities, overlaps; with --model, whether they fit."""
+    """Examine scans and manifests: format, geometry, intensities, overlaps; with --model, whether
+    they fit.
+    """
     from rich.table import Table
     from rich.text import Text
 

@@ -46,8 +46,9 @@ def edit(
 ) -> None:
     """Change scans towards a class, a lesion area or a lesion mask; several aims work at once.
 
-    DIR/CASE/ gets edited.nii.gz, difference.nii.gz, lesion.nii.gz and edit.json, what independent networks say of the result.
-    With a mask, DIR/manifest.csv lists the edited scans with their lesions: data to train or test with.
+    DIR/CASE/ gets edited.nii.gz, difference.nii.gz, lesion.nii.gz and edit.json, what independent
+    networks say of the result. With a mask, DIR/manifest.csv lists the edited scans with their
+    lesions: data to train or test with.
     """
     from aberra.cohort import Cohort
     from aberra.console import screen, warn

@@ -29,7 +29,9 @@ def evaluate(
     bootstrap: Annotated[int, typer.Option(min=10, help="Bootstrap replicates over patients.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and tests.")] = 0,
 ) -> None:
-    """Compute voxel, lesion and case metrics with intervals; write metrics.json, tables and figures."""
+    """Compute voxel, lesion and case metrics with intervals; write metrics.json, tables and
+    figures.
+    """
     from aberra.workflows.evaluate import evaluate as run
 
     found = run(

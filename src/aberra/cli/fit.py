@@ -45,7 +45,9 @@ def fit(
     ] = None,
     workers: Annotated[int, typer.Option(help="Threads that prepare cases.", min=1)] = 2,
 ) -> None:
-    """Learn what healthy looks like: prepare the cohort, train, calibrate on held-out healthy cases."""
+    """Learn what healthy looks like: prepare the cohort, train, calibrate on held-out healthy
+    cases.
+    """
     from aberra.cohort import Cohort
     from aberra.console import screen
     from aberra.detector import Detector

@@ -28,7 +28,9 @@ def import_predictions(
         bool, typer.Option("--allow-missing", help="Leave out cases without a prediction.")
     ] = False,
 ) -> None:
-    """Turn another tool's predicted masks or probabilities into results that `aberra evaluate` and `aberra report` read."""
+    """Turn another tool's predicted masks or probabilities into results that `aberra evaluate` and
+    `aberra report` read.
+    """
     from aberra.console import screen
     from aberra.workflows.predictions import import_predictions as run
 

@@ -35,7 +35,8 @@ class Case:
         ignore: voxels that an evaluation does not judge.
         labels: tissue map.
         label: 0 healthy, 1 not; None if unknown.
-        groups: the other columns' values by name (``site``, ``age``, ``sex``, ...), empty ones left out.
+        groups: the other columns' values by name (``site``, ``age``, ``sex``, ...), empty ones left
+            out.
         split: ``train``, ``val``, ``calibration``, ``test`` or any other name.
         row: line of the manifest, the header being 1; 0 without a manifest.
 
@@ -95,7 +96,9 @@ class Case:
         )
 
     def group(self, column: str) -> str:
-        """The case's group for p-values: the column's value, ages in bands of :data:`AGE_BAND` years; empty where unknown."""
+        """The case's group for p-values: the column's value, ages in bands of :data:`AGE_BAND`
+        years; empty where unknown.
+        """
         value = self.groups.get(column, "")
         if column == "age" and value:
             low = int(float(value) // AGE_BAND * AGE_BAND)
@@ -103,7 +106,9 @@ class Case:
         return value
 
     def content_hash(self, channels: Sequence[str] | None = None) -> str:
-        """Hash of all bytes that :meth:`read` would read; what cannot be read has none, and reading it says why."""
+        """Hash of all bytes that :meth:`read` would read; what cannot be read has none, and reading
+        it says why.
+        """
         from aberra.io import input_hash
 
         names = list(channels) if channels is not None else list(self.channels)

@@ -20,8 +20,8 @@ SPACING_RATIO = 1.5
 """Voxels this many times coarser or finer than any the model saw are reported."""
 
 CONTRAST = 0.1
-"""Distance of intensity profiles above which tissue contrast is reported. On the FLAIR, T1 and T2 scans of
-three public sets, cases of one sequence and site lay below 0.06 of each other, mostly."""
+"""Distance of intensity profiles above which tissue contrast is reported. On the FLAIR, T1 and T2
+scans of three public sets, cases of one sequence and site lay below 0.06 of each other, mostly."""
 
 HOUNSFIELD = -200.0
 """Foreground with 1 % below this has air in it on CT's scale; no other modality reaches so low."""
@@ -62,10 +62,11 @@ def compare(volume: Volume, model: Fingerprint) -> list[str]:
 
 
 def departures(seen: Fingerprint, model: Fingerprint) -> list[Finding]:
-    """Hold a fingerprint against a model's: dimensions, spacing, coverage, skull, intensity scale, contrast.
+    """Hold a fingerprint against a model's: dimensions, spacing, coverage, skull, intensity scale,
+    contrast.
 
-    Channels are compared by position. Silence is no proof that a scan is of the right sequence: two sequences may
-    share their distribution of intensities.
+    Channels are compared by position. Silence is no proof that a scan is of the right sequence: two
+    sequences may share their distribution of intensities.
     """
     if seen.kind != model.kind:
         what = f"this is a {_kind(seen)}, the model was fitted on {_kind(model)}s"

@@ -83,13 +83,15 @@ def examine(
     view: Callable[[Volume], Volume] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Read every scan of the sources and report; a file that cannot be read is a finding, not an exception.
+    """Read every scan of the sources and report; a file that cannot be read is a finding, not an
+    exception.
 
     Args:
         source: scan files, folders, manifests or cohorts.
         model: a model's fingerprint to hold each case against.
         channels: columns to read, in the model's order; by default the model's own, or all.
-        view: what the model's recipe leaves of a scan (:meth:`aberra.prepare.Recipe.view`), which is held against it.
+        view: what the model's recipe leaves of a scan (:meth:`aberra.prepare.Recipe.view`), which
+            is held against it.
         progress: called with (cases done, cases in all).
     """
     given = (

@@ -1,7 +1,8 @@
-"""What a cohort looks like in numbers: grids, coverage and intensities, after nnU-Net's data fingerprint.
+"""What a cohort looks like in numbers: grids, coverage and intensities, after nnU-Net's data
+fingerprint.
 
-Axes are in the prepared order `SPL` (superior, posterior, left; of an image: across it, rows, columns), whatever the order in the
-files, so that the numbers of two cohorts compare.
+Axes are in the prepared order `SPL` (superior, posterior, left; of an image: across it, rows,
+columns), whatever the order in the files, so that the numbers of two cohorts compare.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ GRID_VOXELS = 1_000_000
 """Volumes are looked at on a strided grid of at most about this many voxels."""
 
 CASE_SAMPLES = 20_000
-"""Intensities that one case gives to the pool; the same for all, so that no case outweighs another."""
+"""Intensities that one case gives to the pool; the same for all, so that no case outweighs
+another."""
 
 POOL_SAMPLES = 20_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """Numbers that describe a cohort; :mod:`aberra.prepare.plan` reads them, ``doctor`` compares them.
+    """Numbers that describe a cohort; :mod:`aberra.prepare.plan` reads them, ``doctor`` compares
+    them.
 
     Attributes:
         n_cases: how many cases were looked at.
@@ -52,17 +55,21 @@ class Fingerprint:
         spacing: ``median``, ``min`` and ``max`` voxel size in mm along S, P, L.
         orientations: axis codes in the files, with counts.
         dtypes: stored data types, with counts.
-        intensity: per channel ``percentiles`` (level as text to value), ``mean``, ``std``, all inside the
-            foreground and pooled over cases; ``profile``, the median over cases of each case's percentiles
-            divided by its own 98th; ``spread``, the 95th percentile of the cases' distances to that profile
-            (see :func:`contrast_distance`); and ``zero_fraction``, the median share of exact zeros.
-        extent_mm: ``median``, ``p95`` and ``max`` size in mm of the foreground's bounding box along S, P, L.
-        foreground: how the foreground was found (``mask``, ``non-zero``, ``otsu``, ``all``), with counts.
+        intensity: per channel ``percentiles`` (level as text to value), ``mean``, ``std``, all
+            inside the foreground and pooled over cases; ``profile``, the median over cases of each
+            case's percentiles divided by its own 98th; ``spread``, the 95th percentile of the
+            cases' distances to that profile (see :func:`contrast_distance`); and ``zero_fraction``,
+            the median share of exact zeros.
+        extent_mm: ``median``, ``p95`` and ``max`` size in mm of the foreground's bounding box along
+            S, P, L.
+        foreground: how the foreground was found (``mask``, ``non-zero``, ``otsu``, ``all``), with
+            counts.
         foreground_fraction: median share of voxels in the foreground.
         has_mask: whether every case came with a mask.
         skull_stripped: a guess; None for images.
         skull_reason: what the guess rests on.
-        anisotropy: median ratio of the largest to the smallest voxel edge, over axes longer than one.
+        anisotropy: median ratio of the largest to the smallest voxel edge, over axes longer than
+            one.
     """
 
     n_cases: int
@@ -164,7 +171,8 @@ def fingerprint(
         cohort: the cases.
         channels: which channels, in which order; by default those that every case has.
         limit: look at no more than this many cases, evenly spread over the cohort.
-        view: what is described of a scan, as in :meth:`aberra.prepare.Recipe.view`; None describes it as it was read.
+        view: what is described of a scan, as in :meth:`aberra.prepare.Recipe.view`; None describes
+            it as it was read.
         progress: called with (cases done, cases in all).
 
     Raises:
@@ -274,10 +282,12 @@ def summarise(measures: Sequence[Measure]) -> Fingerprint:
 
 
 def contrast_distance(a: Fingerprint, b: Fingerprint, channel: str, other: str | None = None) -> float:
-    """How differently two cohorts distribute intensities over tissue: 0 alike, above 0.1 mostly unlike.
+    """How differently two cohorts distribute intensities over tissue: 0 alike, above 0.1 mostly
+    unlike.
 
-    The Wasserstein-1 distance between the two profiles: the area between the quantile functions after
-    each case is divided by its own 98th percentile, so that gain does not count and contrast does.
+    The Wasserstein-1 distance between the two profiles: the area between the quantile functions
+    after each case is divided by its own 98th percentile, so that gain does not count and contrast
+    does.
 
     Args:
         a: one fingerprint.
@@ -307,7 +317,8 @@ def _scaled(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 def _foreground(
     data: NDArray[np.float32], given: NDArray[np.bool] | None
 ) -> tuple[NDArray[np.bool], str, tuple[bool, str]]:
-    """The foreground (D, H, W) of (C, D, H, W) by the rules that preparation goes by, the rule, and whether the skull is gone, with the reason.
+    """The foreground (D, H, W) of (C, D, H, W) by the rules that preparation goes by, the rule, and
+    whether the skull is gone, with the reason.
 
     A brain that was cut out leaves a background of one value and a sharp, bright edge.
     """
@@ -327,7 +338,9 @@ def _foreground(
 
 
 def _standard(volume: Volume) -> tuple[int, int, int]:
-    """Which file axis runs along S, P and L; of an image, which is across it, down and to the right as it is prepared."""
+    """Which file axis runs along S, P and L; of an image, which is across it, down and to the right
+    as it is prepared.
+    """
     from nibabel.orientations import axcodes2ornt, io_orientation
 
     along = [int(axis) for axis in io_orientation(volume.affine)[:, 0]]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def keep_out(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse an output folder that is, holds or lies in something that is read; links and upper and lower case are seen through.
+    """Refuse an output folder that is, holds or lies in something that is read; links and upper and
+    lower case are seen through.
 
     Args:
         out: the folder, there or not.
@@ -51,7 +52,9 @@ def keep_out(out: Path, inputs: Iterable[Path]) -> None:
 
 
 def _series(path: Path) -> Path | None:
-    """The folder that is read as a whole: a folder itself, that of a DICOM file; None of any other file."""
+    """The folder that is read as a whole: a folder itself, that of a DICOM file; None of any other
+    file.
+    """
     try:
         return path if path.is_dir() else path.parent if sniff(path) == "dicom" else None
     except (OSError, InputError):

@@ -91,7 +91,8 @@ class Cohort(Sequence[Case]):
     def read(cls, manifest: Path | str) -> Cohort:
         """Read a manifest and check it.
 
-        Relative paths are relative to the manifest. ``patient`` is the case where the column is missing.
+        Relative paths are relative to the manifest. ``patient`` is the case where the column is
+        missing.
 
         Raises:
             ManifestError: lists every problem at once, with row numbers.
@@ -111,8 +112,9 @@ class Cohort(Sequence[Case]):
     def from_paths(cls, paths: Path | str | Sequence[Path | str]) -> Cohort:
         """Make a cohort of scan files, DICOM folders, folders of scans or one manifest.
 
-        The channel of loose scans is ``image``. Several files of one DICOM series, or both of a NIfTI pair, are one case. A path that
-        cannot be used is a case, too, so that reading it says why, unless there is no other.
+        The channel of loose scans is ``image``. Several files of one DICOM series, or both of a
+        NIfTI pair, are one case. A path that cannot be used is a case, too, so that reading it says
+        why, unless there is no other.
 
         Raises:
             InputError: nothing in the paths can be read, or two scans have one name.

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def split_by_patient(cohort: Cohort, fractions: Mapping[str, float], *, seed: int = 0) -> Cohort:
     """Assign every patient to a split.
 
-    Patients are ordered by a hash of seed and name and cut by the fractions, so the order of rows does not matter,
-    every split gets a patient where there are enough, and a new patient moves no other except one at each cut.
+    Patients are ordered by a hash of seed and name and cut by the fractions, so the order of rows
+    does not matter, every split gets a patient where there are enough, and a new patient moves no
+    other except one at each cut.
 
     Args:
         cohort: any splits it has are replaced.

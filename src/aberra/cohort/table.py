@@ -1,7 +1,8 @@
 """The manifest as a file: from bytes to rows, or the cause why it is no table of cases.
 
-Spreadsheets save tables in many ways. What has one meaning is read (byte-order mark, line ends, empty rows, trailing commas);
-what a program could only guess (separator, encoding, a quote that is not closed) is refused with what to do.
+Spreadsheets save tables in many ways. What has one meaning is read (byte-order mark, line ends,
+empty rows, trailing commas); what a program could only guess (separator, encoding, a quote that is
+not closed) is refused with what to do.
 """
 
 from __future__ import annotations

@@ -1,1 +1,3 @@
-"""How a scan and its healthy version are compared: differences, structure, features; and how maps are smoothed."""
+"""How a scan and its healthy version are compared: differences, structure, features; and how maps
+are smoothed.
+"""

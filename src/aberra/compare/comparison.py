@@ -23,28 +23,33 @@ ALPHA = 0.84
 
 
 class Comparison:
-    """``|x − x̂|``, one sign of it, or the loss of structure (1 − SSIM(x, x̂)) / 2; mean over channels.
+    """``|x − x̂|``, one sign of it, or the loss of structure (1 − SSIM(x, x̂)) / 2; mean over
+    channels.
 
-    Baur et al. 2021 (arXiv 2004.03271): absolute on tumours, positive (hyper-intense) on MS. SSIM (Wang et al. 2004) as a residual
-    after Bergmann et al. 2018 (arXiv 1807.02011); its mixture with the absolute error, ``α·(1 − SSIM)/2 + (1 − α)·|x − x̂|``, after
-    Zhao et al. 2017 (α = 0.84).
+    Baur et al. 2021 (arXiv 2004.03271): absolute on tumours, positive (hyper-intense) on MS. SSIM
+    (Wang et al. 2004) as a residual after Bergmann et al. 2018 (arXiv 1807.02011); its mixture with
+    the absolute error, ``α·(1 − SSIM)/2 + (1 − α)·|x − x̂|``, after Zhao et al. 2017 (α = 0.84).
 
     Args:
-        mode: ``absolute``, ``positive`` (brighter than healthy), ``negative`` (darker), ``ssim``, ``structural`` (the mixture),
-            ``perceptual`` (absolute difference times :func:`aberra.compare.perceptual.perceptual_distance`) or ``evidence``: what the
+        mode: ``absolute``, ``positive`` (brighter than healthy), ``negative`` (darker), ``ssim``,
+            ``structural`` (the mixture), ``perceptual`` (absolute difference
+            times :func:`aberra.compare.perceptual.perceptual_distance`) or ``evidence``: what the
             restoration itself found suspicious on its way, and no difference (AutoDDPM, THOR).
-        centre: subtract the median difference inside the mask, channel by channel, before anything else: a network that answers
-            a foreign scanner with a healthy version that is brighter or darker as a whole has not found an anomaly.
+        centre: subtract the median difference inside the mask, channel by channel, before anything
+            else: a network that answers a foreign scanner with a healthy version that is brighter
+            or darker as a whole has not found an anomaly.
         alpha: α, share of the structural term; only in ``structural``. By default 0.84.
-        data_range: span of the intensities that SSIM's constants are relative to; never the scan's own. By default 1; only in
-            ``ssim`` and ``structural``.
+        data_range: span of the intensities that SSIM's constants are relative to; never the scan's
+            own. By default 1; only in ``ssim`` and ``structural``.
         weighted: multiply by the restoration's evidence (AutoDDPM, THOR).
 
     Raises:
-        ConfigError: unknown mode, a number out of range, or an option that does nothing with the mode.
+        ConfigError: unknown mode, a number out of range, or an option that does nothing with the
+            mode.
 
-    Deviation: Zhao's structural term is a multi-scale SSIM, and its absolute error is weighted with a Gaussian; ours is of one
-    scale and not weighted. SSIM is taken within the slice for 2-D models, within the window for 3-D models.
+    Deviation: Zhao's structural term is a multi-scale SSIM, and its absolute error is weighted with
+    a Gaussian; ours is of one scale and not weighted. SSIM is taken within the slice for 2-D
+    models, within the window for 3-D models.
 
     Examples:
         >>> import torch
@@ -88,7 +93,9 @@ class Comparison:
         self.unit = "intensity" if mode in get_args(Sign) and not weighted else ""
 
     def level(self, reference: Tensor, restored: Tensor, mask: Tensor) -> Tensor:
-        """What centring adds to the healthy version of a volume: (C, D, H, W) twice and (D, H, W) to (C,)."""
+        """What centring adds to the healthy version of a volume: (C, D, H, W) twice and (D, H, W)
+        to (C,).
+        """
         if not self.centre or not bool(mask.any()):
             return restored.new_zeros(len(restored))
         return (reference - restored)[:, mask].median(dim=1).values

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def perceptual_distance(model: HasFeatures, x: Tensor, y: Tensor) -> Tensor:
-    """Mean over the levels of ‖f̂(x) − f̂(y)‖², f̂ being features of length 1 at each place, enlarged to the image.
+    """Mean over the levels of ‖f̂(x) − f̂(y)‖², f̂ being features of length 1 at each place,
+    enlarged to the image.
 
     After Zhang, Isola, Efros, Shechtman, Wang 2018 (LPIPS), with the model's own features.
 
@@ -26,8 +27,9 @@ def perceptual_distance(model: HasFeatures, x: Tensor, y: Tensor) -> Tensor:
     Returns:
         Shape (B, 1, S), in [0, 4].
 
-    Deviation: LPIPS takes an ImageNet network and weights learnt from human judgements; ours needs neither. The squared
-    differences are summed over the channels, so that a level does not count less because it has more of them.
+    Deviation: LPIPS takes an ImageNet network and weights learnt from human judgements; ours needs
+    neither. The squared differences are summed over the channels, so that a level does not count
+    less because it has more of them.
     """
     mode = "bilinear" if x.ndim == 4 else "trilinear"
     total = torch.zeros_like(x[:, :1], dtype=torch.float32)

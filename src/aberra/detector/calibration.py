@@ -1,7 +1,8 @@
-"""Numbers into decisions: thresholds and p-values from healthy scans that the model has not learnt from.
+"""Numbers into decisions: thresholds and p-values from healthy scans that the model has not learnt
+from.
 
-Stored as ``calibration.json`` beside the weights, never inside them: recalibrating for a new site does not
-touch the model.
+Stored as ``calibration.json`` beside the weights, never inside them: recalibrating for a new site
+does not touch the model.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ GIVEN = "as-given"
 """Protocol of masks that came as masks."""
 
 FIXED = "fixed-0.5"
-"""0.5 of a probability (Wolleb et al. 2022, arXiv 2112.03145); the default of maps that are probabilities."""
+"""0.5 of a probability (Wolleb et al. 2022, arXiv 2112.03145); the default of maps that are
+probabilities."""
 HEALTHY_PROTOCOLS = {
     "healthy-fpr-1": 0.99,
     "healthy-fpr-5": 0.95,
@@ -34,24 +36,25 @@ HEALTHY_PROTOCOLS = {
 }
 """Protocol name to quantile of the voxels inside the mask of healthy cases, pooled.
 
-``healthy-fpr-5`` is Konukoglu & Glocker's rule as used by Heer 2021, ``healthy-percentile-98`` that of Baur
-et al. 2018 (arXiv 1804.04488).
-Deviation: Heer searches the threshold by golden section on *training* voxels; ours is the quantile itself, on
-healthy cases that were held out.
+``healthy-fpr-5`` is Konukoglu & Glocker's rule as used by Heer 2021, ``healthy-percentile-98`` that
+of Baur et al. 2018 (arXiv 1804.04488). Deviation: Heer searches the threshold by golden section on
+*training* voxels; ours is the quantile itself, on healthy cases that were held out.
 """
 
 MIN_GROUP = 19
-"""Fewest cases of a group for p-values of its own: with n cases the smallest p-value is 1 / (n + 1)."""
+"""Fewest cases of a group for p-values of its own: with n cases the smallest p-value is 1 / (n +
+1)."""
 
 KEY_BITS = 20
-"""Histogram resolution: the sign, 8 exponent and 11 mantissa bits of a float32, i.e. 0.05 % of the value."""
+"""Histogram resolution: the sign, 8 exponent and 11 mantissa bits of a float32, i.e. 0.05 % of the
+value."""
 
 
 class ScoreHistogram:
     """Streams non-negative float32 scores into a histogram over their bit patterns.
 
-    The bit pattern of a non-negative float32 grows with its value, so equal-width bins of the pattern have a
-    relative width of 2⁻¹¹ everywhere and no range has to be known in advance.
+    The bit pattern of a non-negative float32 grows with its value, so equal-width bins of the
+    pattern have a relative width of 2⁻¹¹ everywhere and no range has to be known in advance.
     """
 
     def __init__(self) -> None:
@@ -86,12 +89,14 @@ class Calibration:
     """Thresholds and healthy case scores.
 
     Attributes:
-        thresholds: protocol name to map value; a voxel is anomalous strictly above it. :data:`FIXED` is among them where the map is
-            a probability.
+        thresholds: protocol name to map value; a voxel is anomalous strictly above
+            it. :data:`FIXED` is among them where the map is a probability.
         scores: case scores of the healthy cases, sorted.
-        groups: group value to sorted scores, for p-values within a site, sex or age band (Mondrian conformal).
+        groups: group value to sorted scores, for p-values within a site, sex or age band (Mondrian
+            conformal).
         group_by: the manifest column of ``groups``; empty without.
-        scale: map values of the fixed colour scale: healthy 95 % quantile and 2 × the healthy 99.9 %; 0 and 1 of probabilities.
+        scale: map values of the fixed colour scale: healthy 95 % quantile and 2 × the healthy 99.9
+            %; 0 and 1 of probabilities.
         n_cases: healthy cases used.
         n_voxels: voxels counted.
         default: protocol of ``mask.nii.gz``.
@@ -126,7 +131,8 @@ class Calibration:
 
         Args:
             voxels: map values inside the masks.
-            scores: one score a case; empty if only voxels can be trusted (lesion-free slices of patients).
+            scores: one score a case; empty if only voxels can be trusted (lesion-free slices of
+                patients).
             groups: one group value a score.
             group_by: the column the groups come from.
             data_hash: identifies the cases.
@@ -183,9 +189,9 @@ class Calibration:
     def p_value(self, score: float, group: str | None = None) -> float | None:
         """Split-conformal p-value: (1 + number of healthy scores ≥ score) / (n + 1).
 
-        For a healthy case exchangeable with the calibration cases, P(p ≤ α) ≤ α for every α (Vovk et al. 2005;
-        Bates et al. 2023, arXiv 2104.08279, eq. 2). Within a group the guarantee holds for the group.
-        None where no healthy case scores are known.
+        For a healthy case exchangeable with the calibration cases, P(p ≤ α) ≤ α for every α (Vovk
+        et al. 2005; Bates et al. 2023, arXiv 2104.08279, eq. 2). Within a group the guarantee holds
+        for the group. None where no healthy case scores are known.
         """
         reference = self.groups.get(group or "", self.scores)
         if not reference:

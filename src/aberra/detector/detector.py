@@ -45,9 +45,12 @@ class Analysis:
         map: cleaned anomaly map on the scan's own grid, shape (D, H, W), non-negative.
         inside: voxels that were judged, on the scan's own grid, shape (D, H, W).
         score: the case score.
-        reconstruction: on the scan's own grid, shape (C, D, H, W), in prepared intensities; None without.
-        uncertainty: on the scan's own grid, shape (D, H, W), non-negative, zero where nothing was judged; None without.
-        kinds: likeliest label value where the map is above 0.5, 0 elsewhere, on the scan's own grid, shape (D, H, W); None without.
+        reconstruction: on the scan's own grid, shape (C, D, H, W), in prepared intensities; None
+            without.
+        uncertainty: on the scan's own grid, shape (D, H, W), non-negative, zero where nothing was
+            judged; None without.
+        kinds: likeliest label value where the map is above 0.5, 0 elsewhere, on the scan's own
+            grid, shape (D, H, W); None without.
     """
 
     prepared: Volume
@@ -63,13 +66,15 @@ class Analysis:
 class Detector:
     """Learns from healthy scans, then shows where a scan departs from them.
 
-    Use :meth:`fit` or :meth:`load`; the constructor only puts the parts together. A detector is a value: nothing about it changes,
-    :meth:`with_` and :meth:`asking` make another one of the same model.
+    Use :meth:`fit` or :meth:`load`; the constructor only puts the parts together. A detector is a
+    value: nothing about it changes, :meth:`with_` and :meth:`asking` make another one of the same
+    model.
 
     Args:
         method: the named pairing.
         recipe: preparation.
-        model: the network or statistical model, with its weights, which nothing may change any more.
+        model: the network or statistical model, with its weights, which nothing may change any
+            more.
         channels: names of the channels it reads, in order.
         dims: 2 (slices) or 3 (patches).
         size: spatial shape of the network's input.
@@ -140,7 +145,8 @@ class Detector:
     def asking(self, method: Method) -> Detector:
         """Return the same model asked another method's question, neither calibrated nor saved.
 
-        The method's model must be what this detector was fitted as, changed settings aside; what was learnt, and how, stays.
+        The method's model must be what this detector was fitted as, changed settings aside; what
+        was learnt, and how, stays.
 
         Raises:
             ConfigError: another model.
@@ -156,18 +162,22 @@ class Detector:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Name, method and fingerprint (hash of weights, recipe and score) that results carry; saved or not, the fingerprint is the same."""
+        """Name, method and fingerprint (hash of weights, recipe and score) that results carry;
+        saved or not, the fingerprint is the same.
+        """
         weights = file_hash(self.folder / WEIGHTS) if self.folder else weights_hash(self.model)
         method = self.method
         parts = [weights, self.recipe.fingerprint, method.score, method.postprocess, method.case]
         name = self.folder.name if self.folder else self.method.name
         return {"name": name, "method": self.method.name, "fingerprint": config_hash(parts)}
 
-    # -- conveniences: they import upwards, when they are called ---------------------------------------------------
+    # -- conveniences: they import upwards, when they are called -----------------------------------
 
     @classmethod
     def fit(cls, method: Method | str | Path, cohort: Cohort, *, out: Path | str, **options: Any) -> Detector:
-        """Learn from a cohort's healthy training cases and save to ``out``; options and errors are :func:`aberra.workflows.fit.fit`'s."""
+        """Learn from a cohort's healthy training cases and save to ``out``; options and errors
+        are :func:`aberra.workflows.fit.fit`'s.
+        """
         from aberra.workflows.fit import fit
 
         if not isinstance(method, Method):
@@ -175,32 +185,39 @@ class Detector:
         return fit(method, cohort, out=Path(conforming(out, str | PathLike, "out")), **options)
 
     def calibrate(self, cohort: Cohort, **options: Any) -> Detector:
-        """Return the detector calibrated on held-out healthy cases, and save it; see :func:`aberra.workflows.calibrate.calibrate`."""
+        """Return the detector calibrated on held-out healthy cases, and save it;
+        see :func:`aberra.workflows.calibrate.calibrate`.
+        """
         from aberra.workflows.calibrate import calibrate
 
         return calibrate(self, cohort, **options)
 
     @classmethod
     def load(cls, model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:
-        """Load a saved detector by folder, or a shipped one by name (``flair``); see :func:`aberra.detector.folder.load`."""
+        """Load a saved detector by folder, or a shipped one by name (``flair``);
+        see :func:`aberra.detector.folder.load`.
+        """
         from aberra.detector.folder import load
 
         return load(model, device=device, batch_size=batch_size)
 
     def save(self, folder: Path | str) -> Detector:
-        """Write the detector's folder and return the detector that lies there; see :func:`aberra.detector.folder.save`."""
+        """Write the detector's folder and return the detector that lies there;
+        see :func:`aberra.detector.folder.save`.
+        """
         from aberra.detector.folder import save
 
         return save(self, Path(folder))
 
-    # -- use --------------------------------------------------------------------------------------------------
+    # -- use ---------------------------------------------------------------------------------------
 
     def analyse(self, volume: Volume, *, reconstruct: bool = False) -> Analysis:
         """Prepare a scan, score it, clean the map and bring it back onto the scan's grid.
 
         Args:
             volume: the scan, as read.
-            reconstruct: bring reconstruction, uncertainty and kinds back, too, where the score has them.
+            reconstruct: bring reconstruction, uncertainty and kinds back, too, where the score has
+                them.
 
         Raises:
             InputError: not a volume, or the scan has no foreground.
@@ -319,8 +336,9 @@ class Detector:
     def read(self, case: Case, channels: Sequence[str] | None = None) -> Volume:
         """Read a case's channels in the model's order.
 
-        The model's own channel names are used where the case has them; a one-channel model also reads a
-        one-channel case whatever its name, and says so in the warnings. Otherwise ``channels`` must tell.
+        The model's own channel names are used where the case has them; a one-channel model also
+        reads a one-channel case whatever its name, and says so in the warnings. Otherwise
+        ``channels`` must tell.
 
         Raises:
             MismatchError: it is not clear which columns to read.
@@ -350,7 +368,9 @@ class Detector:
         return volume
 
     def _shift_warnings(self, volume: Volume, prepared: Volume) -> list[str]:
-        """Say where the scan, without the skull that its preparation took away, departs from what the model has seen."""
+        """Say where the scan, without the skull that its preparation took away, departs from what
+        the model has seen.
+        """
         from aberra.cohort.doctor import compare
         from aberra.prepare import back
         from aberra.prepare.brain_mask import FOUND_RULES

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FORMAT = 4
-"""Version of the folder's layout and of what its numbers mean; 1 filtered by voxels, so that its thresholds are of other maps."""
+"""Version of the folder's layout and of what its numbers mean; 1 filtered by voxels, so that its
+thresholds are of other maps."""
 
 READ = (2, 3, 4)
 """Versions that can be read; 2 and 3 have methods of forms that :mod:`aberra.former` knows."""
@@ -180,13 +181,15 @@ def _recipe(saved: Mapping[str, Any]) -> Recipe:
 
 
 def save(detector: Detector, folder: Path) -> Detector:
-    """Write weights, ``fingerprint.json``, ``calibration.json``, ``card.md`` and, last, ``detector.toml``, which makes it whole.
+    """Write weights, ``fingerprint.json``, ``calibration.json``, ``card.md`` and, last,
+    ``detector.toml``, which makes it whole.
 
     Returns:
         The detector that lies there.
 
     Raises:
-        OutputError: the folder holds something else, or another detector than the one that was loaded from it.
+        OutputError: the folder holds something else, or another detector than the one that was
+            loaded from it.
     """
     import tomli_w
     from safetensors.torch import save_file

@@ -1,8 +1,10 @@
 """From a raw score map to a clean map, a mask and its regions, in the comparative study's order.
 
-Eroded mask → (positive residuals are a mode of the residual score) → (bright voxels only) → (bilateral filter) → 3-D median →
-(weight by depth) → threshold → 3-D components (Baur et al. 2021, arXiv 2004.03271, section "Post-processing"). Every step can be switched off. All lengths are in
-millimetres, so that they mean the same on every grid; an image without a resolution counts 1 mm a pixel of the file.
+Eroded mask → (positive residuals are a mode of the residual score) → (bright voxels only) →
+(bilateral filter) → 3-D median → (weight by depth) → threshold → 3-D components (Baur et al. 2021,
+arXiv 2004.03271, section "Post-processing"). Every step can be switched off. All lengths are in
+millimetres, so that they mean the same on every grid; an image without a resolution counts 1 mm a
+pixel of the file.
 """
 
 from __future__ import annotations
@@ -27,30 +29,36 @@ SLAB = 32
 """Slices filtered at once: bounds the working memory of a 512³ volume."""
 
 SPECK_MM3 = 1000.0
-"""A hole in the mask that is smaller has no rim: single voxels of a stripped brain are 0 by chance."""
+"""A hole in the mask that is smaller has no rim: single voxels of a stripped brain are 0 by
+chance."""
 
 
 class PostProcess:
     """Cleans a map and cuts it into regions.
 
     Args:
-        erode_mm: width of the rim of the mask that is set to zero, where partial volume and imperfect skull
-            stripping make residuals. 0 switches it off.
-        median_mm: edge of the 3-D median filter. Along each axis it is the odd number of prepared voxels, 1 or more, that comes
-            nearest, the smaller of two; so it stays within slices that are far apart. 0 switches it off.
-        bright: the map is zero where every channel of the prepared scan is below this quantile of itself inside the mask, a prior for
-            lesions brighter than tissue: 0.9 as in the public code of Baur et al. 2021. 0 switches it off.
-        bilateral_mm: σ in space of a bilateral filter of the map before the median; its σ in values is the map's standard deviation inside
-            the mask. 0 switches it off.
-        depth_mm: the map is multiplied by the distance to the mask's edge, as a share of this, at most 1; 0 switches it off.
+        erode_mm: width of the rim of the mask that is set to zero, where partial volume and
+            imperfect skull stripping make residuals. 0 switches it off.
+        median_mm: edge of the 3-D median filter. Along each axis it is the odd number of prepared
+            voxels, 1 or more, that comes nearest, the smaller of two; so it stays within slices
+            that are far apart. 0 switches it off.
+        bright: the map is zero where every channel of the prepared scan is below this quantile of
+            itself inside the mask, a prior for lesions brighter than tissue: 0.9 as in the public
+            code of Baur et al. 2021. 0 switches it off.
+        bilateral_mm: σ in space of a bilateral filter of the map before the median; its σ in values
+            is the map's standard deviation inside the mask. 0 switches it off.
+        depth_mm: the map is multiplied by the distance to the mask's edge, as a share of this, at
+            most 1; 0 switches it off.
         min_mm3: regions smaller than this are dropped.
 
     Raises:
         ConfigError: a value is negative, or ``bright`` not below 1.
 
-    Deviation: the study's code erodes by 12 pixels at 128², the text says "slightly"; ours is in mm. The study's median is 5×5×5
-    voxels on any grid, which is 8 mm on one of 1.6 mm and takes small lesions away. Its quantile is over the whole array, so that it depends
-    on how much air the field of view holds; ours is over the mask. A bilateral filter is named there without its widths.
+    Deviation: the study's code erodes by 12 pixels at 128², the text says "slightly"; ours is in
+    mm. The study's median is 5×5×5 voxels on any grid, which is 8 mm on one of 1.6 mm and takes
+    small lesions away. Its quantile is over the whole array, so that it depends on how much air the
+    field of view holds; ours is over the mask. A bilateral filter is named there without its
+    widths.
     """
 
     @configured("postprocess")
@@ -120,7 +128,9 @@ class PostProcess:
         ]
 
     def inside(self, prepared: Volume) -> NDArray[np.bool]:
-        """The mask without its rim, shape (D, H, W); the whole mask where erosion would leave nothing."""
+        """The mask without its rim, shape (D, H, W); the whole mask where erosion would leave
+        nothing.
+        """
         mask = prepared.judged
         if not self.erode_mm or mask.all():
             return mask
@@ -128,7 +138,9 @@ class PostProcess:
         return eroded if eroded.any() else mask
 
     def weigh(self, cleaned: NDArray[np.float32], prepared: Volume) -> NDArray[np.float32]:
-        """Multiply a map (D, H, W) by depth, where that is asked for; a mask without an edge is deep everywhere."""
+        """Multiply a map (D, H, W) by depth, where that is asked for; a mask without an edge is
+        deep everywhere.
+        """
         mask = prepared.mask
         if not self.depth_mm or mask is None or mask.all():
             return cleaned
@@ -166,7 +178,10 @@ class PostProcess:
 
 
 def _depth(mask: NDArray[np.bool], spacing: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Distance of each voxel's centre to the nearest one outside, in mm; 0 outside. Beyond the grid nothing is outside, nor are specks."""
+    """Distance of each voxel's centre to the nearest one outside, in mm; 0 outside.
+
+    Beyond the grid nothing is outside, nor are specks.
+    """
     from scipy.ndimage import distance_transform_edt, label
 
     holes, count = label(~mask)
@@ -194,7 +209,9 @@ def _median(values: NDArray[np.float32], edges: Sequence[int]) -> NDArray[np.flo
 def _bilateral(
     values: NDArray[np.float32], width: float, spread: float, spacing: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Bilateral filter with σ ``width`` in mm and ``spread`` in map values; a map without spread is its own."""
+    """Bilateral filter with σ ``width`` in mm and ``spread`` in map values; a map without spread is
+    its own.
+    """
     import SimpleITK as sitk
 
     if not spread:
@@ -225,11 +242,12 @@ def _component(
 
 
 class CaseScore:
-    """One number for a case from its cleaned map, or from the map of a second score (``[case] score = {name = ...}``).
+    """One number for a case from its cleaned map, or from the map of a second score
+    (``[case] score = {name = ...}``).
 
     Args:
-        reduce: ``top-mean`` (mean of the highest ``fraction`` of voxels inside the mask), ``mean``, ``max`` or
-            ``percentile`` (the ``1 - fraction`` quantile).
+        reduce: ``top-mean`` (mean of the highest ``fraction`` of voxels inside the mask), ``mean``,
+            ``max`` or ``percentile`` (the ``1 - fraction`` quantile).
         fraction: share of the mask's voxels, in (0, 1].
 
     Raises:

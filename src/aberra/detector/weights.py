@@ -18,7 +18,9 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of the file that the weights would be saved as: what :func:`aberra.files.file_hash` says of it when they are."""
+    """SHA-256 of the file that the weights would be saved as: what :func:`aberra.files.file_hash`
+    says of it when they are.
+    """
     from safetensors.torch import save
 
     return sha256(save(state_of(model))).hexdigest()

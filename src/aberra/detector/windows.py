@@ -1,4 +1,6 @@
-"""Runs a function of batches over a whole volume: slices for 2-D models, overlap-blended windows for 3-D."""
+"""Runs a function of batches over a whole volume: slices for 2-D models, overlap-blended windows
+for 3-D.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,9 @@ MARGIN = 4
 class Runner:
     """Maps a function of batches ``(B, C, S)`` over a volume ``(C, D, H, W)``.
 
-    A 2-D model sees windows of one slice. Where the volume is larger than the window, windows overlap and are
-    blended with a raised-cosine weight; where it is smaller, it is padded with zeros. Windows without foreground are
-    skipped and give zero.
+    A 2-D model sees windows of one slice. Where the volume is larger than the window, windows
+    overlap and are blended with a raised-cosine weight; where it is smaller, it is padded with
+    zeros. Windows without foreground are skipped and give zero.
 
     Args:
         dims: 2 or 3.
@@ -43,8 +45,9 @@ class Runner:
         batch_size: windows at once; None chooses by device.
         device: ``auto``, ``cpu`` or ``cuda``.
         overlap: share of a window that neighbours share.
-        grows: where it is not 0, a 3-D window grows to the whole foreground, in multiples of so many voxels, as long as that has at
-            most :data:`LARGEST` voxels: one pass of a convolutional network instead of many that overlap.
+        grows: where it is not 0, a 3-D window grows to the whole foreground, in multiples of so
+            many voxels, as long as that has at most :data:`LARGEST` voxels: one pass of a
+            convolutional network instead of many that overlap.
 
     Raises:
         ConfigError: a batch size below 1 or a device that is not there.
@@ -144,7 +147,8 @@ class Runner:
     def windows(
         self, x: Tensor, mask: Tensor, *, also: Sequence[Tensor] = ()
     ) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the slices or windows with foreground as :meth:`__call__` lays them out, in batches on the CPU.
+        """Yield the slices or windows with foreground as :meth:`__call__` lays them out, in batches
+        on the CPU.
 
         Args:
             x: shape (C, D, H, W).
@@ -162,7 +166,9 @@ class Runner:
     def _layout(
         self, x: Tensor, mask: Tensor
     ) -> tuple[Tensor, list[tuple[int, ...]], list[list[int]], list[int]]:
-        """The volume padded to at least a window, corners of windows with foreground, all starts an axis, and what was padded before."""
+        """The volume padded to at least a window, corners of windows with foreground, all starts an
+        axis, and what was padded before.
+        """
         pads = [max(0, window - length) for window, length in zip(self.window, x.shape[1:], strict=True)]
         before = [pad // 2 for pad in pads]
         padding = [
@@ -185,7 +191,9 @@ class Runner:
         )
 
     def _grown(self, mask: Tensor) -> tuple[tuple[slice, ...], tuple[int, ...]]:
-        """The foreground's box, with a margin where there is room, and the shape of the window that holds it."""
+        """The foreground's box, with a margin where there is room, and the shape of the window that
+        holds it.
+        """
         box, shape = [], []
         for axis, length in enumerate(mask.shape):
             others = [other for other in range(3) if other != axis]
@@ -252,7 +260,8 @@ class Runner:
         cuda = self.device.type == "cuda"
         if self.dims == 2:
             x = x.contiguous(memory_format=torch.channels_last)
-        # gradients stay in float32: bf16 leaves two to three digits, too few for a difference of losses
+        # gradients stay in float32: bf16 leaves two to three digits, too few for a difference
+        # of losses
         autocast = torch.autocast("cuda", torch.bfloat16, enabled=cuda and not grad)
         with torch.set_grad_enabled(grad), torch.inference_mode(not grad), autocast:
             return function(x).detach().float().cpu()
@@ -279,7 +288,9 @@ def _parted(function: Callable[..., Tensor], x: Tensor, also: Sequence[Tensor]) 
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:
-    """First indices of windows that cover ``length``, evenly spread, overlapping at least by the share asked for."""
+    """First indices of windows that cover ``length``, evenly spread, overlapping at least by the
+    share asked for.
+    """
     if window == 1:
         return list(range(length))
     if length <= window:

@@ -28,15 +28,16 @@ HEALTHY, DISEASED = 0, 1
 def guided(
     denoise: Denoise, objective: Objective, schedule: Schedule, *, clip: tuple[Tensor, Tensor] | None = None
 ) -> Denoise:
-    """Bend a denoiser: ε̂ = ε − √(1 − ᾱ_t)·∇ₓ f(x_t, t) (Dhariwal & Nichol 2021, algorithm 2; Wolleb et al. 2022).
+    """Bend a denoiser: ε̂ = ε − √(1 − ᾱ_t)·∇ₓ f(x_t, t) (Dhariwal & Nichol 2021, algorithm 2;
+    Wolleb et al. 2022).
 
-    The posterior mean is linear in ε̂, so for DDPM's ancestral step the same bend shifts the mean by (β_t/√α_t)·∇f: algorithm 1's
-    Σ·∇f with the upper bound β of the variance.
+    The posterior mean is linear in ε̂, so for DDPM's ancestral step the same bend shifts the mean
+    by (β_t/√α_t)·∇f: algorithm 1's Σ·∇f with the upper bound β of the variance.
 
     Args:
         denoise: what is bent.
-        objective: f of each image, (B, C, S) and t to (B,), higher is better: s·log p(healthy | x_t, t), or a sum of such terms.
-            It is asked in float32 with autograd on.
+        objective: f of each image, (B, C, S) and t to (B,), higher is better: s·log p(healthy |
+            x_t, t), or a sum of such terms. It is asked in float32 with autograd on.
         schedule: of the process.
         clip: bounds of x̂₀ after guidance, each broadcastable to (B, C, S); ε̂ follows.
     """
@@ -55,8 +56,9 @@ def guided(
 def held(denoise: Denoise, times: Sequence[int], schedule: Schedule) -> Denoise:
     """Ask a denoiser at ``times`` only, and hold its ε̂ in between.
 
-    DDIM on :func:`refined` times then moves as it would on ``times``, while a guide around this denoiser is asked at every step: where
-    guidance is strong, its gradient turns faster than ε does, and it is the cheaper of the two.
+    DDIM on :func:`refined` times then moves as it would on ``times``, while a guide around this
+    denoiser is asked at every step: where guidance is strong, its gradient turns faster than ε
+    does, and it is the cheaper of the two.
     """
     asked = frozenset(times)
     last: list[Estimate] = []
@@ -90,7 +92,9 @@ def slope(objective: Objective, x: Tensor, t: int) -> Tensor:
 def without_classifier(
     conditional: Denoise, unconditional: Denoise, schedule: Schedule, *, weight: float
 ) -> Denoise:
-    """Classifier-free guidance: ε̂ = ε_∅ + w·(ε_y − ε_∅) (Ho & Salimans 2021 write 1 + w for our w)."""
+    """Classifier-free guidance: ε̂ = ε_∅ + w·(ε_y − ε_∅) (Ho & Salimans 2021 write 1 + w for our
+    w).
+    """
 
     def bent(x: Tensor, t: int) -> Estimate:
         wanted, free = conditional(x, t), unconditional(x, t)

@@ -19,12 +19,14 @@ KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
 
 
 def draw(kind: str, shape: Sequence[int], generator: Generator) -> Tensor:
-    """Draw noise of shape (B, C, S), about mean 0 and standard deviation 1, on the generator's device.
+    """Draw noise of shape (B, C, S), about mean 0 and standard deviation 1, on the generator's
+    device.
 
     Args:
-        kind: ``gaussian``; ``coarse`` (white on a grid of 16 cells along the longest edge, as in Kascenas et al. 2022); ``pyramid``
-            (white noise of ever coarser grids, each weighted with 0.9 of the one before; used by ANDi, Frotscher et al. 2024);
-            ``simplex`` (six octaves, persistence 0.8, finest period 1/64 of the edge; AnoDDPM, Wyatt et al. 2022).
+        kind: ``gaussian``; ``coarse`` (white on a grid of 16 cells along the longest edge, as in
+            Kascenas et al. 2022); ``pyramid`` (white noise of ever coarser grids, each weighted
+            with 0.9 of the one before; used by ANDi, Frotscher et al. 2024); ``simplex`` (six
+            octaves, persistence 0.8, finest period 1/64 of the edge; AnoDDPM, Wyatt et al. 2022).
         shape: (B, C, S).
         generator: the only source of randomness.
 
@@ -45,7 +47,9 @@ def draw(kind: str, shape: Sequence[int], generator: Generator) -> Tensor:
 
 
 def shared(kind: str, seed: int, like: Tensor) -> Tensor:
-    """Noise number ``seed``, shape (1, C, S), to be shared by a batch like ``like``: the same on every device, for every batch."""
+    """Noise number ``seed``, shape (1, C, S), to be shared by a batch like ``like``: the same on
+    every device, for every batch.
+    """
     return draw(kind, (1, *like.shape[1:]), torch.Generator().manual_seed(seed)).to(like)
 
 
@@ -62,9 +66,11 @@ def _up(noise: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def coarse(shape: Sequence[int], generator: Generator, *, cells: int = 16) -> Tensor:
-    """White noise of standard deviation 1 on a grid of ``cells`` cells along the longest edge, interpolated to (B, C, S).
+    """White noise of standard deviation 1 on a grid of ``cells`` cells along the longest edge,
+    interpolated to (B, C, S).
 
-    Each image is rolled by an offset of its own, so that no pixel is nearer to a grid point than another (Kascenas et al. 2022).
+    Each image is rolled by an offset of its own, so that no pixel is nearer to a grid point than
+    another (Kascenas et al. 2022).
     """
     spatial = shape[2:]
     cell = max(spatial) / cells
@@ -99,7 +105,9 @@ def _pyramid(shape: Sequence[int], generator: Generator, discount: float = 0.9) 
 def _simplex(
     shape: Sequence[int], generator: Generator, *, octaves: int = 6, persistence: float = 0.8
 ) -> Tensor:
-    """Octaves of simplex noise, the finest with a period of 1/64 of the edge, each finer one 0.8 as strong."""
+    """Octaves of simplex noise, the finest with a period of 1/64 of the edge, each finer one 0.8 as
+    strong.
+    """
     noise = torch.zeros(*shape, device=generator.device)
     edge = max(shape[2:])
     for octave in range(octaves):
@@ -109,7 +117,9 @@ def _simplex(
 
 
 def _simplex_octave(shape: Sequence[int], frequency: float, generator: Generator) -> Tensor:
-    """2-D simplex noise (Perlin 2001): gradients at the corners of a triangular lattice, each image with its own."""
+    """2-D simplex noise (Perlin 2001): gradients at the corners of a triangular lattice, each image
+    with its own.
+    """
     device, images = generator.device, shape[0] * shape[1]
     rows = torch.arange(shape[2], device=device, dtype=torch.float32) * frequency
     columns = torch.arange(shape[3], device=device, dtype=torch.float32) * frequency

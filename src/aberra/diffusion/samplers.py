@@ -1,7 +1,8 @@
 """Samplers: from noise to image, from image to noise, in few steps, and exactly there and back.
 
-``times`` is a list of steps, as :meth:`aberra.diffusion.schedule.Schedule.times` gives it; a step costs one call of the denoiser
-(two for the coupled sampler). A denoiser maps (x_t, t) to an :class:`~aberra.diffusion.schedule.Estimate`; guidance is inside.
+``times`` is a list of steps, as :meth:`aberra.diffusion.schedule.Schedule.times` gives it; a step
+costs one call of the denoiser (two for the coupled sampler). A denoiser maps (x_t, t) to
+an :class:`~aberra.diffusion.schedule.Estimate`; guidance is inside.
 """
 
 from __future__ import annotations
@@ -48,17 +49,20 @@ def sample(
     seed: int = 0,
     noise: Noise = GAUSSIAN,
 ) -> Tensor:
-    """Go from x_t at ``times[0]`` to ``times[-1]``, (B, C, S), with a sampler by name; ``seed`` and ``noise`` are of DDPM's steps."""
+    """Go from x_t at ``times[0]`` to ``times[-1]``, (B, C, S), with a sampler by name; ``seed`` and
+    ``noise`` are of DDPM's steps.
+    """
     if name == "ddpm":
         return ddpm(denoise, x, times, schedule, seed=seed, noise=noise)
     return (ddim if name == "ddim" else dpm_solver)(denoise, x, times, schedule)
 
 
 def ddim(denoise: Denoise, x: Tensor, times: Sequence[int], schedule: Schedule) -> Tensor:
-    """DDIM, σ = 0 (Song, Meng, Ermon 2021, eq. 12): down, or up (reverse-ODE encoder) where ``times`` ascend.
+    """DDIM, σ = 0 (Song, Meng, Ermon 2021, eq. 12): down, or up (reverse-ODE encoder) where
+    ``times`` ascend.
 
-    Going up, ε̂ is taken at the lower step, which is Euler's method backwards and *not* an exact inverse; the error falls with
-    the number of steps. At t = 0 the network is asked as at t = 1.
+    Going up, ε̂ is taken at the lower step, which is Euler's method backwards and *not* an exact
+    inverse; the error falls with the number of steps. At t = 0 the network is asked as at t = 1.
     """
     for t, s in pairwise(times):
         found = denoise(x, max(t, 1))
@@ -77,8 +81,8 @@ def ddpm(
 ) -> Tensor:
     """Ancestral sampling (Ho, Jain, Abbeel 2020, algorithm 2).
 
-    ``times`` may be a subset of the steps (Nichol & Dhariwal 2021, §4). The noise of a step depends on
-    ``seed`` and the step alone and is shared by the batch. No noise at the last step.
+    ``times`` may be a subset of the steps (Nichol & Dhariwal 2021, §4). The noise of a step depends
+    on ``seed`` and the step alone and is shared by the batch. No noise at the last step.
     """
     for t, s in pairwise(times):
         found = denoise(x, t)
@@ -94,10 +98,11 @@ def ddpm(
 
 
 def dpm_solver(denoise: Denoise, x: Tensor, times: Sequence[int], schedule: Schedule) -> Tensor:
-    """DPM-Solver++(2M), data prediction (Lu et al. 2022, algorithm 2): second order for one call a step, down or up.
+    """DPM-Solver++(2M), data prediction (Lu et al. 2022, algorithm 2): second order for one call a
+    step, down or up.
 
-    The step to or from t = 0, where the log signal-to-noise ratio λ is infinite, and the first are of first order (DDIM).
-    Going up it is the same multistep rule in noise prediction.
+    The step to or from t = 0, where the log signal-to-noise ratio λ is infinite, and the first are
+    of first order (DDIM). Going up it is the same multistep rule in noise prediction.
     """
     previous: tuple[Tensor, float] | None = None
     for t, s in pairwise(times):
@@ -130,17 +135,19 @@ def coupled(
     *,
     mix: float = 0.93,
 ) -> tuple[Tensor, Tensor]:
-    """EDICT (Wallace, Gokul, Naik 2023, eqs. 13–15): two coupled DDIM chains, each moved by the other's ε̂; an exact inverse.
+    """EDICT (Wallace, Gokul, Naik 2023, eqs. 13–15): two coupled DDIM chains, each moved by the
+    other's ε̂; an exact inverse.
 
-    Going up undoes going down to rounding: states are kept in float64, and the network sees the same numbers on both ways.
-    Two calls of the denoiser a step.
+    Going up undoes going down to rounding: states are kept in float64, and the network sees the
+    same numbers on both ways. Two calls of the denoiser a step.
 
     Args:
         denoise: its input is float32.
         pair: the two chains, float64; both the image at t = 0.
         times: ascending encodes, descending decodes.
         schedule: of the process.
-        mix: p; below 1 the chains are drawn together after each step, and rounding is amplified by 1/p² a step on the way up.
+        mix: p; below 1 the chains are drawn together after each step, and rounding is amplified by
+            1/p² a step on the way up.
     """
     x, y = (each.double() for each in pair)
 

@@ -1,4 +1,6 @@
-"""How much noise each step has, and how the three things that a network may predict turn into one another."""
+"""How much noise each step has, and how the three things that a network may predict turn into one
+another.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Estimate:
     Attributes:
         image: x̂₀, shape (B, C, S).
         noise: ε̂, shape (B, C, S).
-        spread: v in [0, 1] of the learned variance exp(v·log β + (1 − v)·log β̃), shape (B, C, S); None where it is fixed.
+        spread: v in [0, 1] of the learned variance exp(v·log β + (1 − v)·log β̃), shape (B, C, S);
+            None where it is fixed.
     """
 
     image: Tensor
@@ -38,9 +41,9 @@ class Schedule:
     """ᾱ_t of T steps: x_t = √ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, with ᾱ₀ = 1.
 
     Args:
-        kind: ``linear`` (β from 10⁻⁴ to 0.02 at T = 1000, Ho et al. 2020), ``cosine`` (Nichol & Dhariwal
-            2021, eq. 17) or ``log-snr`` (cosine in continuous time, log signal-to-noise from 15 to −15, as
-            ANDi).
+        kind: ``linear`` (β from 10⁻⁴ to 0.02 at T = 1000, Ho et al. 2020), ``cosine`` (Nichol &
+            Dhariwal 2021, eq. 17) or ``log-snr`` (cosine in continuous time, log signal-to-noise
+            from 15 to −15, as ANDi).
         steps: T.
 
     Raises:
@@ -84,13 +87,16 @@ class Schedule:
         return found.reshape(-1, *[1] * (like.ndim - 1))
 
     def times(self, count: int, start: int | None = None, power: float = 1.0) -> list[int]:
-        """At most ``count`` steps from ``start`` (default T) down to 0, ``[start, ..., 0]``, at start·(i / count)^power.
+        """At most ``count`` steps from ``start`` (default T) down to 0, ``[start, ..., 0]``, at
+        start·(i / count)^power.
 
-        The grid is laid out from the start step, so the start is always on it. Evenly spread by default; above 1 it is denser near
-        the image (Song, Meng, Ermon 2021, appendix D.2, have 2 for CIFAR-10), where the noise level changes fastest relative to itself.
+        The grid is laid out from the start step, so the start is always on it. Evenly spread by
+        default; above 1 it is denser near the image (Song, Meng, Ermon 2021, appendix D.2, have 2
+        for CIFAR-10), where the noise level changes fastest relative to itself.
 
         Raises:
-            ConfigError: the start is not a step of the schedule, no step is wanted, or the power is below 1.
+            ConfigError: the start is not a step of the schedule, no step is wanted, or the power is
+                below 1.
         """
         start = self.steps if start is None else start
         if not 1 <= start <= self.steps or count < 1 or power < 1:
@@ -103,7 +109,7 @@ class Schedule:
             rising.append(max(round(start * (step / count) ** power), rising[-1] + 1))
         return rising[::-1]
 
-    # -- between images, noise and what a network predicts ---------------------------------------------------------
+    # -- between images, noise and what a network predicts -----------------------------------------
 
     def add_noise(self, image: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
         """x_t = √ᾱ_t·x₀ + √(1 − ᾱ_t)·ε; all (B, C, S)."""
@@ -111,7 +117,9 @@ class Schedule:
         return level.sqrt() * image + (1 - level).sqrt() * noise
 
     def target(self, image: Tensor, noise: Tensor, t: Tensor | int, predicts: str) -> Tensor:
-        """What a network that ``predicts`` noise, image or velocity (Salimans & Ho 2022, √ᾱ·ε − √(1−ᾱ)·x₀) should say."""
+        """What a network that ``predicts`` noise, image or velocity (Salimans & Ho 2022, √ᾱ·ε −
+        √(1−ᾱ)·x₀) should say.
+        """
         if predicts == "noise":
             return noise
         if predicts == "image":
@@ -132,7 +140,9 @@ class Schedule:
     def posterior(
         self, image: Tensor, noisy: Tensor, t: Tensor | int, s: Tensor | int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """q(x_s | x_t, x₀) for s < t: mean (B, C, S), variance β̃ and β of the step; at s = t − 1 the paper's (DDPM eq. 7)."""
+        """q(x_s | x_t, x₀) for s < t: mean (B, C, S), variance β̃ and β of the step; at s = t − 1
+        the paper's (DDPM eq. 7).
+        """
         before, level = self.at(s, noisy), self.at(t, noisy)
         alpha = level / before
         beta = 1 - alpha

@@ -46,7 +46,8 @@ def read(path: Path | str, *, channel: str = "image") -> Volume:
     """Read one scan of one channel.
 
     Raises:
-        InputError: missing, damaged, of no known format, or not one real-valued channel in 2-D or 3-D.
+        InputError: missing, damaged, of no known format, or not one real-valued channel in 2-D or
+            3-D.
     """
     path = Path(path)
     with reading(path):
@@ -109,7 +110,8 @@ def read_mask(path: Path | str, like: Volume, notes: list[str] | None = None) ->
 
 
 def read_labels(path: Path | str, like: Volume, notes: list[str] | None = None) -> NDArray[np.uint8]:
-    """Read a lesion mask with its label values on a scan's grid, shape (D, H, W); see :func:`labels_of`.
+    """Read a lesion mask with its label values on a scan's grid, shape (D, H, W);
+    see :func:`labels_of`.
 
     Args:
         path: of the mask.
@@ -128,8 +130,9 @@ def read_labels(path: Path | str, like: Volume, notes: list[str] | None = None) 
 def labels_of(values: NDArray[np.float32], path: Path | str = "mask") -> tuple[NDArray[np.uint8], str]:
     """A mask's values as labels, and what the user must know of that; empty if nothing.
 
-    Whole numbers from 0 to 255, rounding aside, are labels, whole numbers above count as 1, and so does the one other value of a
-    mask of two. Anything else was interpolated, is a probability or a picture of a mask: it is cut at half of full, 1 or 255.
+    Whole numbers from 0 to 255, rounding aside, are labels, whole numbers above count as 1, and so
+    does the one other value of a mask of two. Anything else was interpolated, is a probability or a
+    picture of a mask: it is cut at half of full, 1 or 255.
 
     Raises:
         InputError: numbers below 0 and none above.
@@ -159,7 +162,8 @@ def is_whole(values: NDArray[np.float32]) -> bool:
 
 
 def read_onto(path: Path | str, like: Volume) -> NDArray[np.float32]:
-    """Values (D, H, W) of a file of a mask or of labels on the scan's voxels, in the scan's axis order.
+    """Values (D, H, W) of a file of a mask or of labels on the scan's voxels, in the scan's axis
+    order.
 
     Raises:
         InputError: it is on another grid.

@@ -33,11 +33,13 @@ SUFFIXES = (
 ZIPPED = (".nii.gz", ".hdr.gz")
 
 FRESH = 2.0
-"""Seconds in which a file may change again without another time stamp: file systems keep it that coarsely."""
+"""Seconds in which a file may change again without another time stamp: file systems keep it that
+coarsely."""
 
 
 def sniff(path: Path | str) -> Format:
-    """Tell a scan's format from its first bytes; a folder is a DICOM series if it holds a DICOM file.
+    """Tell a scan's format from its first bytes; a folder is a DICOM series if it holds a DICOM
+    file.
 
     Raises:
         InputError: missing, empty, unreadable or of no known format.
@@ -100,7 +102,8 @@ def sniff_file(path: Path) -> Format | None:
 
 
 def files_of(path: Path | str) -> list[Path]:
-    """Every file that reading an input reads, links resolved: both of a NIfTI pair, all of a DICOM series, else the file itself.
+    """Every file that reading an input reads, links resolved: both of a NIfTI pair, all of a DICOM
+    series, else the file itself.
 
     What cannot be read stands for itself.
     """
@@ -149,7 +152,9 @@ def is_pair_data(path: Path) -> bool:
 
 
 def _partner(path: Path, own: str, other: str) -> Path | None:
-    """The other file of a pair, spelt as this one: ``.hdr`` for ``.img``, ``.HDR.gz`` for ``.IMG.gz``."""
+    """The other file of a pair, spelt as this one: ``.hdr`` for ``.img``, ``.HDR.gz`` for
+    ``.IMG.gz``.
+    """
     zipped = path.suffix if path.suffix.lower() == ".gz" else ""
     inner = path.name.removesuffix(zipped)
     stem, suffix = inner[: -len(own)], inner[-len(own) :]
@@ -228,7 +233,9 @@ def _hash(file: Path) -> str:
 
 
 def _stamp(status: stat_result) -> tuple[int, ...]:
-    """What another content changes: the time of the last change of state cannot be set back, as the file's time can."""
+    """What another content changes: the time of the last change of state cannot be set back, as the
+    file's time can.
+    """
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

@@ -1,4 +1,6 @@
-"""Grids are compared by where their voxels lie in the world, whatever the order and direction of the axes."""
+"""Grids are compared by where their voxels lie in the world, whatever the order and direction of
+the axes.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
     """Shape (D, H, W) and affine; an image of pixels has no place in the world and no affine."""
 
 TOLERANCE = 0.1
-"""How far, in voxels of the other grid, a corner's centre may be from where it should be: headers are rounded."""
+"""How far, in voxels of the other grid, a corner's centre may be from where it should be: headers
+are rounded."""
 
 
 def onto(volume: Volume, like: Volume) -> Volume | None:
-    """The same voxels in another volume's axis order, with its affine; None where they are other voxels.
+    """The same voxels in another volume's axis order, with its affine; None where they are other
+    voxels.
 
-    The axes are permuted and flipped, nothing is interpolated. PNG, JPEG and TIFF have no place in the world: for them the shape decides.
+    The axes are permuted and flipped, nothing is interpolated. PNG, JPEG and TIFF have no place in
+    the world: for them the shape decides.
     """
     loose = "image" in {each.provenance.get("format") for each in (volume, like)}
     turn = turned(
@@ -45,7 +50,9 @@ def onto(volume: Volume, like: Volume) -> Volume | None:
 
 
 def turned(grid: Grid, like: Grid) -> tuple[tuple[int, ...], list[int]] | None:
-    """How to get from a grid to one on the same voxels: the order of its axes, then which of these to flip; None if there is no way."""
+    """How to get from a grid to one on the same voxels: the order of its axes, then which of these
+    to flip; None if there is no way.
+    """
     (shape, affine), (other, wanted) = grid, like
     if affine is None or wanted is None:
         return ((0, 1, 2), []) if shape == other else None

@@ -31,11 +31,12 @@ SPL = np.array([[0.0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 def read_image(path: Path, channel: str) -> Volume:
     """Read a grey image as a volume of shape (1, 1, H, W), 1 mm pixels.
 
-    A colour image whose channels are all equal counts as grey; an alpha channel that is the same everywhere is left out.
+    A colour image whose channels are all equal counts as grey; an alpha channel that is the same
+    everywhere is left out.
 
     Raises:
-        InputError: damaged, too large, true colour, transparent in places, several pages, NaN or Inf, a line of pixels, or stored
-            in a way that cannot be read without a loss.
+        InputError: damaged, too large, true colour, transparent in places, several pages, NaN or
+            Inf, a line of pixels, or stored in a way that cannot be read without a loss.
     """
     import PIL.Image
 
@@ -88,7 +89,8 @@ def read_image(path: Path, channel: str) -> Volume:
 
 
 def _check_png(path: Path) -> None:
-    """Refuse a PNG with a chunk whose checksum is wrong: Pillow reads only as far as the last row, and checks no pixels.
+    """Refuse a PNG with a chunk whose checksum is wrong: Pillow reads only as far as the last row,
+    and checks no pixels.
 
     Raises:
         ValueError: a chunk is damaged or cut off.

@@ -32,11 +32,13 @@ EXPANSION = 1032
 def read_nifti(path: Path, channel: str) -> Volume:
     """Read a single-channel NIfTI on its own grid; D, H, W are the file's i, j, k.
 
-    Scaling (``scl_slope``, ``scl_inter``) is applied. The affine is the sform, else the qform, else the spacing
-    alone (with a warning), in mm whatever the header's unit. Trailing axes of length 1 are left out; ``provenance["shape"]`` keeps them.
+    Scaling (``scl_slope``, ``scl_inter``) is applied. The affine is the sform, else the qform, else
+    the spacing alone (with a warning), in mm whatever the header's unit. Trailing axes of length 1
+    are left out; ``provenance["shape"]`` keeps them.
 
     Raises:
-        InputError: damaged, more than three dimensions, colour or complex, NaN or Inf, a spacing that no scan has.
+        InputError: damaged, more than three dimensions, colour or complex, NaN or Inf, a spacing
+            that no scan has.
     """
     try:
         header = read_header(path)
@@ -75,7 +77,8 @@ def read_header(path: Path) -> Header:
 
 
 def geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Grid (D, H, W) and affine in mm of a NIfTI, as :func:`read_nifti` would give them; only the header is read.
+    """Grid (D, H, W) and affine in mm of a NIfTI, as :func:`read_nifti` would give them; only the
+    header is read.
 
     Raises:
         InputError: as for :func:`read_header`.
@@ -87,8 +90,8 @@ def geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
 def write_nifti(volume: Volume, path: Path) -> None:
     """Write float32 (a ``mask`` channel: uint8) with sform and qform in mm, atomically.
 
-    One channel becomes a 3-D file, several a 4-D file; one channel on the grid of a NIfTI that was read has that file's shape, with
-    as many axes of length 1. The same volume gives the same bytes.
+    One channel becomes a 3-D file, several a 4-D file; one channel on the grid of a NIfTI that was
+    read has that file's shape, with as many axes of length 1. The same volume gives the same bytes.
     """
     import nibabel as nib
 
@@ -113,12 +116,15 @@ def write_nifti(volume: Volume, path: Path) -> None:
 
 
 def _voxels(path: Path, header: Header) -> NDArray[np.float32]:
-    """The voxels (D, H, W) with their scaling, after checking that the file holds these and no others."""
+    """The voxels (D, H, W) with their scaling, after checking that the file holds these and no
+    others.
+    """
     needed = header.voxels * header.dtype.itemsize
     begin = LONGEST if header.offset is None else header.offset
     content, total = _content(header.data, begin + needed)
     if header.offset is None:
-        # some programs write 0 and mean: behind the header, with or without the four bytes that tell of extensions
+        # some programs write 0 and mean: behind the header, with or without the four bytes that
+        # tell of extensions
         begin = total - needed
         if begin not in {place for pair in BYTES.items() for place in pair}:
             raise InputError(
@@ -143,7 +149,8 @@ def _voxels(path: Path, header: Header) -> NDArray[np.float32]:
 def scaled(raw: NDArray[Any], slope: float, inter: float) -> NDArray[np.float32]:
     """Stored numbers (D, H, W) as intensities: stored · slope + inter, float32.
 
-    Slope and inter are rounded themselves, so that a stored background may miss 0 by that rounding; it is 0.
+    Slope and inter are rounded themselves, so that a stored background may miss 0 by that rounding;
+    it is 0.
     """
     data = np.empty(raw.shape, dtype=np.float32, order="F")
     rounding = 2.0**-22 * abs(inter)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BYTES = {348: 352, 540: 544}
-"""Size of a header to where the voxels of a single file begin at the earliest: four bytes tell of extensions."""
+"""Size of a header to where the voxels of a single file begin at the earliest: four bytes tell of
+extensions."""
 
 LONGEST = max(BYTES.values())
 
@@ -31,7 +32,8 @@ REFUSED = {
 """Data types without one real number a voxel that reads alike everywhere."""
 
 UNITS = {1: ("metre", 1000.0), 3: ("micron", 1e-3)}
-"""``xyzt_units`` that are not millimetres; an unknown unit counts as millimetres, as in other programs."""
+"""``xyzt_units`` that are not millimetres; an unknown unit counts as millimetres, as in other
+programs."""
 
 FINEST_MM, COARSEST_MM = 0.01, 100.0
 """Voxels of a volume are not smaller or larger; a single slice may be as fine as it likes."""
@@ -50,7 +52,8 @@ class Header:
         affine: index to mm in RAS+ scanner space, shape (4, 4).
         dtype: of the stored voxels.
         slope, inter: value = stored · slope + inter.
-        offset: where the voxels begin; None in a single file whose header names a place inside the header.
+        offset: where the voxels begin; None in a single file whose header names a place inside the
+            header.
         data: file of the voxels.
         warnings: what a reader must know.
     """
@@ -196,7 +199,9 @@ def _affine(path: Path, header: Any, grid: tuple[int, int, int]) -> tuple[NDArra
 
 
 def _check_size(path: Path, affine: NDArray[np.float64], own: NDArray[np.bool], unit: str) -> None:
-    """Refuse voxels that are no scan's, and places where none lies; ``own`` are the axes longer than 1."""
+    """Refuse voxels that are no scan's, and places where none lies; ``own`` are the axes longer
+    than 1.
+    """
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     finest = FINEST_MM if own.all() else 0.0
     if steps[own].min() < finest or steps[own].max() > COARSEST_MM:

@@ -41,8 +41,9 @@ POINTERS = (b"/annex/objects/", b"version https://git-lfs")
 def find_scans(folder: Path | str, warnings: list[str] | None = None) -> list[tuple[str, Path]]:
     """List the scans below a folder: every NIfTI and image file, and every folder of DICOM images.
 
-    Linked folders are followed. A file that is named like a scan but cannot be one is listed, so that reading it says why; other
-    files that are no scans are left out. Beside the slices of a DICOM series nothing else counts.
+    Linked folders are followed. A file that is named like a scan but cannot be one is listed, so
+    that reading it says why; other files that are no scans are left out. Beside the slices of a
+    DICOM series nothing else counts.
 
     Args:
         folder: where to look.
@@ -71,7 +72,9 @@ def find_scans(folder: Path | str, warnings: list[str] | None = None) -> list[tu
 
 
 def distinct(paths: Sequence[Path]) -> list[list[Path]]:
-    """Group given paths that are one input: several files of one DICOM series, or both files of a NIfTI pair."""
+    """Group given paths that are one input: several files of one DICOM series, or both files of a
+    NIfTI pair.
+    """
     groups: dict[object, list[Path]] = {}
     for index, path in enumerate(paths):
         groups.setdefault(_whose(path) or index, []).append(path)
@@ -139,7 +142,9 @@ class _Notes:
 
 
 def _walk(root: Path, notes: _Notes) -> Iterator[tuple[Path, list[Path]]]:
-    """Each folder with its files, hidden ones left out; real folders first, then what links lead to, nothing twice."""
+    """Each folder with its files, hidden ones left out; real folders first, then what links lead
+    to, nothing twice.
+    """
     seen: set[Path] = set()
     folders: list[Path] = [root]
     links: list[Path] = []
@@ -172,7 +177,9 @@ def _walk(root: Path, notes: _Notes) -> Iterator[tuple[Path, list[Path]]]:
 
 
 def _is_series(place: Path, files: Sequence[Path], notes: _Notes) -> bool:
-    """Whether a folder is read as a series; notes what lies in it beside slices, or DICOM objects that are no images."""
+    """Whether a folder is read as a series; notes what lies in it beside slices, or DICOM objects
+    that are no images.
+    """
     found = listing(place)
     if not found.dicom and (
         all(_leads_nowhere(file) for file in found.broken)
@@ -221,7 +228,9 @@ def _is_pointer(file: Path) -> bool:
 
 
 def _whose(path: Path) -> object:
-    """What several files are one input by: the series or the pair; None for a file that stands for itself."""
+    """What several files are one input by: the series or the pair; None for a file that stands for
+    itself.
+    """
     try:
         kind = None if what_is(path) == "folder" else sniff_file(path)
         if kind == "dicom":

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BITS = 18
-"""Resolution of the replicates' histograms: 0.1 % of the score. Coarser ones tie the top ranks of equalised intensities, which all
-lie close under 1. Address space for all bins is reserved; only those of scores that occur become memory."""
+"""Resolution of the replicates' histograms: 0.1 % of the score. Coarser ones tie the top ranks of
+equalised intensities, which all lie close under 1. Address space for all bins is reserved; only
+those of scores that occur become memory."""
 
 
 class PatientBootstrap:
     """Poisson bootstrap of pooled voxel metrics.
 
-    Every patient gets, in each replicate, a weight drawn from Poisson(1) by a generator seeded with the patient's name,
-    which is the bootstrap in the limit of many patients and needs no list of them. Memory is replicates × bins that occur.
+    Every patient gets, in each replicate, a weight drawn from Poisson(1) by a generator seeded with
+    the patient's name, which is the bootstrap in the limit of many patients and needs no list of
+    them. Memory is replicates × bins that occur.
 
     Args:
         replicates: how many.
@@ -75,7 +77,9 @@ class PatientBootstrap:
     def intervals(
         self, samples: dict[str, NDArray[np.float64]] | None = None
     ) -> dict[str, tuple[float, float] | None]:
-        """95 % percentile intervals of :meth:`samples`; None with fewer than two patients, which say nothing about spread."""
+        """95 % percentile intervals of :meth:`samples`; None with fewer than two patients, which
+        say nothing about spread.
+        """
         if len(self.patients) < 2:
             return {"ap": None, "auroc": None, "best_dice": None}
         return {name: interval(values) for name, values in (samples or self.samples()).items()}
@@ -125,7 +129,9 @@ def with_intervals(
     replicates: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Each statistic (see :func:`bootstrap`) of all cases by name, None where undefined, else with ``NAME_interval``."""
+    """Each statistic (see :func:`bootstrap`) of all cases by name, None where undefined, else with
+    ``NAME_interval``.
+    """
     found: dict[str, Any] = {}
     for name, statistic in statistics.items():
         found[name] = statistic(np.arange(len(patients))) if patients else None

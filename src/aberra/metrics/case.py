@@ -38,7 +38,9 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float | None:
 
 
 def fpr_at_tpr(scores: ArrayLike, labels: ArrayLike, tpr: float = 0.95) -> float | None:
-    """Share of healthy cases flagged when ``tpr`` of the diseased are (Zimmerer 2022, sample level); None without both."""
+    """Share of healthy cases flagged when ``tpr`` of the diseased are (Zimmerer 2022, sample
+    level); None without both.
+    """
     values, marks = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
     if not marks.any() or marks.all():
         return None
@@ -52,7 +54,8 @@ def position_matched_auroc(
 ) -> float | None:
     """AUROC over pairs from the same stratum of position only.
 
-    Where lesions are says much about which slices have them; comparing slices of like position takes that away.
+    Where lesions are says much about which slices have them; comparing slices of like position
+    takes that away.
 
     Args:
         scores: one a slice.
@@ -73,7 +76,9 @@ def position_matched_auroc(
 
 
 def resolved(level: float, calibrated: int) -> bool:
-    """Whether p-values of so many calibration cases can be as small as ``level``: the smallest is 1 / (n + 1)."""
+    """Whether p-values of so many calibration cases can be as small as ``level``: the smallest is 1
+    / (n + 1).
+    """
     return (calibrated + 1) * level >= 1 - 1e-9
 
 
@@ -84,13 +89,14 @@ def realised_fpr(
 
     Args:
         p_values: conformal, one a healthy case.
-        calibrated: calibration cases behind them. A level that they cannot resolve is left out: nothing could ever be flagged at it, so
-            that a rate of 0 would say nothing.
+        calibrated: calibration cases behind them. A level that they cannot resolve is left out:
+            nothing could ever be flagged at it, so that a rate of 0 would say nothing.
         levels: nominal rates.
 
     Returns:
-        For each level the rate, its Clopper–Pearson 95 % interval, the range in which 95 % of Binomial(n, level) lie and whether
-        the rate is inside it or below (below is what conformal p-values of coarse resolution give).
+        For each level the rate, its Clopper–Pearson 95 % interval, the range in which 95 % of
+        Binomial(n, level) lie and whether the rate is inside it or below (below is what conformal
+        p-values of coarse resolution give).
     """
     from scipy.stats import beta, binom
 

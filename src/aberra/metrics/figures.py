@@ -50,7 +50,9 @@ def _saved(
 def voxel_figures(
     folder: Path, histogram: VoxelHistogram, thresholds: dict[str, float], curve: dict[str, Any]
 ) -> list[str]:
-    """Draw precision–recall, ROC, Dice against threshold and score histograms; nothing without positives."""
+    """Draw precision–recall, ROC, Dice against threshold and score histograms; nothing without
+    positives.
+    """
     used = used_bins(histogram.positives, histogram.negatives)[::-1]
     hits, misses = histogram.positives[used].astype(float), histogram.negatives[used].astype(float)
     if not hits.sum() or not misses.sum():
@@ -118,7 +120,9 @@ def reliability_figure(folder: Path, found: dict[str, Any]) -> list[str]:
 
 
 def sparsification_figure(folder: Path, found: dict[str, Any]) -> list[str]:
-    """Draw the error that is left, and the Dice, without the most uncertain voxels; nothing where nothing is wrong or unsure."""
+    """Draw the error that is left, and the Dice, without the most uncertain voxels; nothing where
+    nothing is wrong or unsure.
+    """
     if not found or found["ause"] is None:
         return []
     title = "Without the most uncertain voxels"

@@ -48,7 +48,9 @@ class KindOverlap:
         return found
 
     def summary(self, protocol: str | None) -> dict[str, Any]:
-        """By label value: Dice pooled (``dice``), its mean and standard deviation over the ``cases`` that have it."""
+        """By label value: Dice pooled (``dice``), its mean and standard deviation over the
+        ``cases`` that have it.
+        """
         return {
             str(value): {
                 "protocol": protocol,

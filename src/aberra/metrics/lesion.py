@@ -131,7 +131,9 @@ class Froc:
         return found
 
     def at(self, rates: Sequence[float] = FP_RATES) -> dict[str, float | None]:
-        """Best recall reached at no more than each rate of false positives; None where no threshold is that strict."""
+        """Best recall reached at no more than each rate of false positives; None where no threshold
+        is that strict.
+        """
         points = self.points()
         return {
             f"{rate:g}": max((recall for false, recall in points if false <= rate), default=None)

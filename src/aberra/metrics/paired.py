@@ -14,7 +14,8 @@ EXACT = 14
 
 
 def sign_flip_test(differences: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> float:
-    """Two-sided permutation test of paired differences: under the null each sign is as likely as the other.
+    """Two-sided permutation test of paired differences: under the null each sign is as likely as
+    the other.
 
     Returns:
         p-value; 1.0 without differences.
@@ -53,7 +54,8 @@ def compare(
         seed: of the permutation test.
 
     Returns:
-        For each other method the mean difference (method − reference), its p-value, the Holm-adjusted one and n.
+        For each other method the mean difference (method − reference), its p-value, the
+        Holm-adjusted one and n.
     """
     base = per_patient[reference]
     rows, raw = [], {}

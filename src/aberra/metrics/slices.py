@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LESION_VOXELS = 20
-"""Fewest lesion voxels of a slice with a lesion, as in Zimmerer 2018 and Heer 2021; slices with fewer but
-some are left out."""
+"""Fewest lesion voxels of a slice with a lesion, as in Zimmerer 2018 and Heer 2021; slices with
+fewer but some are left out."""
 
 MIN_SHARE = 0.05
-"""Slices with less than this share of the largest slice's region are left out: they hold hardly any brain."""
+"""Slices with less than this share of the largest slice's region are left out: they hold hardly any
+brain."""
 
 
 class SliceScores:
-    """Collects a score, a label and a relative position for every slice along the axis nearest to superior–inferior; an image is one.
+    """Collects a score, a label and a relative position for every slice along the axis nearest to
+    superior–inferior; an image is one.
 
-    The score is the map's mean inside the region, which for a residual map is the mean ℓ1 error (Heer 2021)
-    and for a map of the score ``term`` the term itself.
+    The score is the map's mean inside the region, which for a residual map is the mean ℓ1 error
+    (Heer 2021) and for a map of the score ``term`` the term itself.
     """
 
     def __init__(self) -> None:

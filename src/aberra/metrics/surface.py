@@ -17,8 +17,9 @@ def hd95(
 ) -> float | None:
     """95th percentile Hausdorff distance in mm of masks (D, H, W); None where either is empty.
 
-    The larger of the two 95th percentiles of distances from one border to the other. A border is the voxels of a mask with a face
-    neighbour outside it; where the volume has one slice, within the slice. Wolleb 2022 does not say which percentile convention.
+    The larger of the two 95th percentiles of distances from one border to the other. A border is
+    the voxels of a mask with a face neighbour outside it; where the volume has one slice, within
+    the slice. Wolleb 2022 does not say which percentile convention.
     """
     from scipy.ndimage import binary_erosion, distance_transform_edt
 

@@ -1,6 +1,9 @@
-"""Do probabilities keep their promise, and does the uncertainty know where the errors are? In one pass over the cases.
+"""Do probabilities keep their promise, and does the uncertainty know where the errors are?
 
-The thesis of Wolleb 2022 compares uncertainty maps by eye and asks for a quantitative comparison; these are the usual ones.
+In one pass over the cases.
+
+The thesis of Wolleb 2022 compares uncertainty maps by eye and asks for a quantitative comparison;
+these are the usual ones.
 """
 
 from __future__ import annotations
@@ -33,9 +36,10 @@ REMOVED = np.concatenate([[0.0], np.geomspace(1e-4, 0.99, 80)])
 class Reliability:
     """Probabilities against what came true, voxel by voxel.
 
-    ECE (Naeini et al. 2015; Guo et al. 2017): ``Σ_b (n_b / n)·|mean(y) − mean(p)|`` over 15 equal-width bins of p. Brier score (1950):
-    mean of (p − y)². p is the lesion's probability, not that of the likelier class, and all voxels of the region count, so that both
-    are small where lesions are: compare methods, not studies.
+    ECE (Naeini et al. 2015; Guo et al. 2017): ``Σ_b (n_b / n)·|mean(y) − mean(p)|`` over 15
+    equal-width bins of p. Brier score (1950): mean of (p − y)². p is the lesion's probability, not
+    that of the likelier class, and all voxels of the region count, so that both are small where
+    lesions are: compare methods, not studies.
 
     Examples:
         >>> import numpy as np
@@ -60,7 +64,9 @@ class Reliability:
         self.patients.append(patient)
 
     def summary(self, *, replicates: int, seed: int) -> dict[str, Any]:
-        """``ece`` and ``brier`` with intervals over patients, and of each bin its voxels, mean probability and share of lesion."""
+        """``ece`` and ``brier`` with intervals over patients, and of each bin its voxels, mean
+        probability and share of lesion.
+        """
         if not self.cases:
             return {}
         cases = np.stack(self.cases)
@@ -80,7 +86,9 @@ class Reliability:
 
 
 def ece(bins: NDArray[np.float64]) -> float | None:
-    """ECE of a table of bins: rows voxels, sum of p, sum of y, sum of (p − y)²; None without voxels."""
+    """ECE of a table of bins: rows voxels, sum of p, sum of y, sum of (p − y)²; None without
+    voxels.
+    """
     voxels, told, true, _ = bins
     return float(np.abs(told - true).sum() / voxels.sum()) if voxels.sum() else None
 
@@ -93,10 +101,12 @@ def brier(bins: NDArray[np.float64]) -> float | None:
 class UncertaintyQuality:
     """Is the uncertainty high where the mask is wrong?
 
-    - ``correlation``: point-biserial (Pearson's r of the uncertainty and the error, 0 or 1, of a voxel).
-    - Sparsification (Ilg et al. 2018): the share of wrong voxels that is left when the most uncertain share f of all voxels is taken
-      away, against the oracle that takes the wrong ones first. ``ause`` is the area between both over f in [0, 1), divided by the
-      error at f = 0: 0 is the oracle. ``ause_random`` is what an uncertainty that knows nothing gets.
+    - ``correlation``: point-biserial (Pearson's r of the uncertainty and the error, 0 or 1, of a
+      voxel).
+    - Sparsification (Ilg et al. 2018): the share of wrong voxels that is left when the most
+      uncertain share f of all voxels is taken away, against the oracle that takes the wrong ones
+      first. ``ause`` is the area between both over f in [0, 1), divided by the error at f = 0: 0 is
+      the oracle. ``ause_random`` is what an uncertainty that knows nothing gets.
     - Dice of the mask on the voxels that are left, over the rejected share.
 
     Voxels of equal uncertainty go in random order: what is counted is the expectation over it.
@@ -112,7 +122,8 @@ class UncertaintyQuality:
     """
 
     def __init__(self) -> None:
-        # of the voxels in the mask and of those outside it: true (positives) and false (negatives) by uncertainty
+        # of the voxels in the mask and of those outside it: true (positives) and false (negatives)
+        # by uncertainty
         self.found, self.left = VoxelHistogram(BITS), VoxelHistogram(BITS)
         self.sums: list[NDArray[np.float64]] = []
         self.patients: list[str] = []
@@ -132,7 +143,9 @@ class UncertaintyQuality:
         self.patients.append(patient)
 
     def summary(self, *, replicates: int, seed: int) -> dict[str, Any]:
-        """``correlation`` with its interval over patients, ``ause``, ``ause_random``, both curves and Dice by rejected share."""
+        """``correlation`` with its interval over patients, ``ause``, ``ause_random``, both curves
+        and Dice by rejected share.
+        """
         if not self.sums:
             return {}
         sums = np.stack(self.sums)
@@ -158,21 +171,27 @@ class UncertaintyQuality:
         }
 
     def _counts(self) -> NDArray[np.float64]:
-        """Bins by falling uncertainty, each with its true positives, false positives, false negatives and true negatives, (N, 4)."""
+        """Bins by falling uncertainty, each with its true positives, false positives, false
+        negatives and true negatives, (N, 4).
+        """
         parts = [self.found.positives, self.found.negatives, self.left.positives, self.left.negatives]
         used = used_bins(parts[0] + parts[2], parts[1] + parts[3])[::-1]
         return np.stack([part[used] for part in parts], axis=1).astype(np.float64)
 
 
 def point_biserial(sums: NDArray[np.float64]) -> float | None:
-    """Pearson's r of u and e in {0, 1} from n, Σu, Σu², Σe and Σue; None where either does not vary."""
+    """Pearson's r of u and e in {0, 1} from n, Σu, Σu², Σe and Σue; None where either does not
+    vary.
+    """
     n, u, square, e, both = sums
     spread = (n * square - u**2) * (n * e - e**2)
     return float((n * both - u * e) / np.sqrt(spread)) if spread > 0 else None
 
 
 def area(removed: NDArray[np.float64], left: NDArray[np.float64]) -> float:
-    """∫ left(f) / (1 − f) df over [0, 1), exactly, ``left`` being linear between its knots ``removed`` (0 to 1) and 0 at the last."""
+    """∫ left(f) / (1 − f) df over [0, 1), exactly, ``left`` being linear between its knots
+    ``removed`` (0 to 1) and 0 at the last.
+    """
     width = np.diff(removed)
     slope = -np.diff(left) / np.where(width > 0, width, 1)
     kept = 1 - removed

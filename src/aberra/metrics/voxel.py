@@ -1,8 +1,9 @@
 """Voxel metrics from one pass over the cases, in memory that does not grow with their number.
 
-Scores are counted in a histogram over their float32 bit patterns: the pattern of a non-negative float grows with
-its value, so the top bits are a ranking that needs no range and no sort. With 27 bits two scores share a bin only
-if they agree to 2⁻¹⁹ of their value; what that can cost is computed, not assumed (``error_bound``).
+Scores are counted in a histogram over their float32 bit patterns: the pattern of a non-negative
+float grows with its value, so the top bits are a ranking that needs no range and no sort. With 27
+bits two scores share a bin only if they agree to 2⁻¹⁹ of their value; what that can cost is
+computed, not assumed (``error_bound``).
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ class Curve:
     """Ranking metrics of one pool of voxels.
 
     Attributes:
-        ap: step-wise average precision, Σ (R_n − R_{n−1}) P_n, as scikit-learn defines it; None without positives.
+        ap: step-wise average precision, Σ (R_n − R_{n−1}) P_n, as scikit-learn defines it; None
+            without positives.
         auroc: area under the ROC curve, ties count half; None without both classes.
-        best_dice: ⌈Dice⌉, the highest Dice over all thresholds, found with the truth: an upper bound; None without positives.
+        best_dice: ⌈Dice⌉, the highest Dice over all thresholds, found with the truth: an upper
+            bound; None without positives.
         best_threshold: where; a voxel is anomalous strictly above it.
         prevalence: share of positives, which is also the AP of a constant score.
         positives: anomalous voxels.
@@ -62,8 +65,9 @@ class VoxelHistogram:
     """Counts positives and negatives by score.
 
     Args:
-        bits: resolution. The 27 reserve 2 GiB of address space, of which only the pages of scores that occur become
-            memory (about 8 MiB an octave of scores); fewer bits for a case or a bootstrap.
+        bits: resolution. The 27 reserve 2 GiB of address space, of which only the pages of scores
+            that occur become memory (about 8 MiB an octave of scores); fewer bits for a case or a
+            bootstrap.
 
     Examples:
         >>> import numpy as np
@@ -149,7 +153,9 @@ def used_bins(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> NDA
 
 
 def edge(index: int, shift: int) -> float:
-    """Largest float32 below a bin: everything in the bin and above lies strictly over it; 0 for the lowest bin."""
+    """Largest float32 below a bin: everything in the bin and above lies strictly over it; 0 for the
+    lowest bin.
+    """
     if index == 0:
         return 0.0
     lowest = np.uint32(index << shift).view(np.float32)
@@ -164,9 +170,10 @@ def _ap_bound(
 ) -> float:
     """How far any order inside the bins can move the sum of precisions over the positives.
 
-    Within a bin all positives first gives at most precision t / (t + f₀), f₀ being the negatives above the bin;
-    all negatives first gives at least (t₀ + 1) / (t₀ + 1 + f), t₀ being the positives above. A bin of positives
-    alone counts too: its scores may differ, and precision rises from the first to the last of them.
+    Within a bin all positives first gives at most precision t / (t + f₀), f₀ being the negatives
+    above the bin; all negatives first gives at least (t₀ + 1) / (t₀ + 1 + f), t₀ being the
+    positives above. A bin of positives alone counts too: its scores may differ, and precision rises
+    from the first to the last of them.
     """
     shared = (hits > 0) & (hits + misses > 1)
     hits, misses, true, false = hits[shared], misses[shared], true[shared], false[shared]
@@ -212,7 +219,7 @@ class Overlap:
 
     @property
     def volume_difference(self) -> float | None:
-        """|predicted − actual| / actual, the absolute relative difference of the volumes; None without truth."""
+        """|predicted − actual| / actual; None without truth."""
         return abs(self.predicted - self.actual) / self.actual if self.actual else None
 
     @property
@@ -249,7 +256,9 @@ class Counts:
         )
 
     def above(self, threshold: float) -> Overlap:
-        """Overlap of what lies above a threshold of 0 or more with the truth, to the width of a bin."""
+        """Overlap of what lies above a threshold of 0 or more with the truth, to the width of a
+        bin.
+        """
         pattern = np.float32(threshold).view(np.uint32)
         flagged = slice(int(np.searchsorted(self.lowest, pattern, side="right")), None)
         true = int(self.positives[flagged].sum())
@@ -257,12 +266,14 @@ class Counts:
 
 
 class Residuals:
-    """Mean score of normal and anomalous voxels (ℓ1-RE_N, ℓ1-RE_A) and how far their histograms are apart (χ²).
+    """Mean score of normal and anomalous voxels (ℓ1-RE_N, ℓ1-RE_A) and how far their histograms are
+    apart (χ²).
 
-    Baur et al. 2021: for residual maps the mean score is the ℓ1 error. χ² = ½ Σ (p − q)² / (p + q) of the normalised
-    histograms, in [0, 1], zero scores left out.
+    Baur et al. 2021: for residual maps the mean score is the ℓ1 error. χ² = ½ Σ (p − q)² / (p + q)
+    of the normalised histograms, in [0, 1], zero scores left out.
 
-    Deviation: the study does not state its bins; ours are 16 a factor of two of the score, so no range has to be known.
+    Deviation: the study does not state its bins; ours are 16 a factor of two of the score, so no
+    range has to be known.
     """
 
     BITS = 12
@@ -280,7 +291,9 @@ class Residuals:
         self.histogram.add(scores, truth)
 
     def bins(self) -> dict[str, list[float]]:
-        """Counts of ``normal`` and ``anomalous`` voxels by score, and the bins' lower ``edges``; bins that occur only."""
+        """Counts of ``normal`` and ``anomalous`` voxels by score, and the bins' lower ``edges``;
+        bins that occur only.
+        """
         used = used_bins(self.histogram.positives, self.histogram.negatives)
         edges = (used.astype(np.uint32) << self.histogram.shift).view(np.float32)
         return {

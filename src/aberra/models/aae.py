@@ -1,4 +1,6 @@
-"""Adversarial autoencoder, plain and constrained: a critic pulls the codes towards a standard normal."""
+"""Adversarial autoencoder, plain and constrained: a critic pulls the codes towards a standard
+normal.
+"""
 
 from __future__ import annotations
 
@@ -23,33 +25,39 @@ if TYPE_CHECKING:
 class AAE(nn.Module):
     """An autoencoder whose codes, taken together, a critic cannot tell from N(0, I).
 
-    Makhzani et al. 2015 (arXiv 1511.05644); Chen & Konukoglu 2018 (arXiv 1806.04972); Baur et al. 2021 (arXiv 2004.03271), row
-    "Constrained AAE". With z = Enc(x), x̂ = Dec(z) and n ~ N(0, I):
+    Makhzani et al. 2015 (arXiv 1511.05644); Chen & Konukoglu 2018 (arXiv 1806.04972); Baur et al.
+    2021 (arXiv 2004.03271), row "Constrained AAE". With z = Enc(x), x̂ = Dec(z) and n ~ N(0, I):
 
     - critic: E[D(z)] − E[D(n)] + λ·E[(‖∇D‖₂ − 1)²],
     - autoencoder: ‖x − x̂‖ − α·E[D(z)] + ρ‖z − Enc(x̂)‖²,
 
     norms summed over pixels or codes, mean over the batch.
 
-    1,645,250 parameters at 128² with one channel, Chen's network 41,025,746; 18,001 of them are the critic's.
+    1,645,250 parameters at 128² with one channel, Chen's network 41,025,746; 18,001 of them are the
+    critic's.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: of vectors: ``unified`` (the study) or ``residual`` (Chen's); its dropout acts on the code, too.
+        network: of vectors: ``unified`` (the study) or ``residual`` (Chen's); its dropout acts on
+            the code, too.
         latent: K.
-        rho: ρ, the weight of the constraint; 0 is the plain adversarial autoencoder, 1 the constrained one.
-        reconstruction: ``l1``, the study's text, or ``l2``, squared error (Chen & Konukoglu, the study's public code).
+        rho: ρ, the weight of the constraint; 0 is the plain adversarial autoencoder, 1 the
+            constrained one.
+        reconstruction: ``l1``, the study's text, or ``l2``, squared error (Chen & Konukoglu, the
+            study's public code).
         adversarial_weight: α.
         critic_steps: turns of the critic for one of the autoencoder.
         penalty: λ of the gradient penalty.
 
     Raises:
-        ConfigError: unknown option or network, a size that cannot be halved, or no turn for the critic.
+        ConfigError: unknown option or network, a size that cannot be halved, or no turn for the
+            critic.
 
-    Deviation: no extra steps of the autoencoder in the first epochs, which the study's code has. Critic and constraint see the
-    code before dropout, which is the code in use. The output is linear instead of tanh: our intensities reach above 1.
+    Deviation: no extra steps of the autoencoder in the first epochs, which the study's code has.
+    Critic and constraint see the code before dropout, which is the code in use. The output is
+    linear instead of tanh: our intensities reach above 1.
     """
 
     name = "aae"

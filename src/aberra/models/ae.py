@@ -21,21 +21,23 @@ if TYPE_CHECKING:
 class AE(nn.Module):
     """Learns to copy healthy images through a narrow code; what it cannot copy is anomalous.
 
-    Baur, Denner, Wiestler, Navab, Albarqouni 2021 (arXiv 2004.03271), Table I rows "AE (dense)" and "AE (spatial)":
-    L = ‖x − x̂‖₁, summed over pixels, mean over the batch.
+    Baur, Denner, Wiestler, Navab, Albarqouni 2021 (arXiv 2004.03271), Table I rows "AE (dense)" and
+    "AE (spatial)": L = ‖x − x̂‖₁, summed over pixels, mean over the batch.
 
     Args:
         channels: C.
         dims: 2 or 3. The study is 2-D; in 3-D every convolution is its 3-D sibling.
         size: spatial shape S of the input.
         network: of vectors, or of maps; its dropout acts on the code, too.
-        latent: K, numbers of a vector, 128 by default, or of each location of a map; by default a map is the encoder's own (8×8×128).
+        latent: K, numbers of a vector, 128 by default, or of each location of a map; by default a
+            map is the encoder's own (8×8×128).
 
     Raises:
         ConfigError: another network, or a size that cannot be halved.
 
-    Deviation: in 3-D and at sizes other than 128² (see :func:`aberra.nets.unified.stages`); the study has neither. The spatial code
-    may have dropout (``network.dropout``); the study names it for the dense layers only. The layers' details are those of :mod:`aberra.nets.unified`.
+    Deviation: in 3-D and at sizes other than 128² (see :func:`aberra.nets.unified.stages`); the
+    study has neither. The spatial code may have dropout (``network.dropout``); the study names it
+    for the dense layers only. The layers' details are those of :mod:`aberra.nets.unified`.
     """
 
     name = "ae"
@@ -82,6 +84,9 @@ class AE(nn.Module):
                 yield self.reconstruct(x)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """ℓ1 error, summed over pixels, mean over the batch. The mask is not used, as in the study."""
+        """ℓ1 error, summed over pixels, mean over the batch.
+
+        The mask is not used, as in the study.
+        """
         error = F.l1_loss(self.reconstruct(batch.x), batch.x, reduction="sum") / len(batch.x)
         return {"loss": error}

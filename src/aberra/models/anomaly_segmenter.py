@@ -40,46 +40,57 @@ Blend = Literal["alpha", "poisson", "mixed"]
 Label = Literal["class", "binary", "weight", "intensity"]
 
 CLASSES = (1, 2, 3)
-"""Label values of synthetic lesions: brighter than the tissue was, darker, or of another texture."""
+"""Label values of synthetic lesions: brighter than the tissue was, darker, or of another
+texture."""
 PAINTED = {"sources": ["hyper", "hypo", "texture"], "shapes": ["ellipsoid", "blob", "tube"], "radius_mm": []}
 PASTED = {"sources": ["patch"], "shapes": ["box"], "blends": ["alpha"]}
 """Two families of anomalies: who learns from the one is validated with the other."""
 ELSEWHERE = ("patch", "foreign", "foreign-shifted")
 """Sources of pasted anomalies."""
 FEWEST = 100
-"""Diseased voxels from which a sample has its full weight: the outline of a smaller lesion is mostly border."""
+"""Diseased voxels from which a sample has its full weight: the outline of a smaller lesion is
+mostly border."""
 
 
 class AnomalySegmenter(nn.Module):
-    """Learns the outlines of synthetic lesions; its map says how likely, or how much, a voxel is unlike healthy tissue.
+    """Learns the outlines of synthetic lesions; its map says how likely, or how much, a voxel is
+    unlike healthy tissue.
 
-    One network for the family of methods that learn from anomalies made of healthy images: a task is shape × source × blend × label. Foreign
-    patch interpolation (Tan, Hou, Batten, Qiu, Kainz 2020, arXiv 2011.04197), Poisson image interpolation (Tan et al. 2021, arXiv
-    2107.02622), natural synthetic anomalies (Schlüter et al. 2022, arXiv 2109.15222), CutPaste (Li et al. 2021, arXiv 2104.04015), the
-    winner of MOOD 2022 (Naval Marimont, Tarroni, arXiv 2308.01412), and lesions painted into images of label maps (Billot et al. 2023,
-    SynthSeg, Medical Image Analysis 86; Liu et al. 2025, UNA, CVPR). An encoder and decoder with additive skips.
+    One network for the family of methods that learn from anomalies made of healthy images: a task
+    is shape × source × blend × label. Foreign patch interpolation (Tan, Hou, Batten, Qiu, Kainz
+    2020, arXiv 2011.04197), Poisson image interpolation (Tan et al. 2021, arXiv 2107.02622),
+    natural synthetic anomalies (Schlüter et al. 2022, arXiv 2109.15222), CutPaste (Li et al. 2021,
+    arXiv 2104.04015), the winner of MOOD 2022 (Naval Marimont, Tarroni, arXiv 2308.01412), and
+    lesions painted into images of label maps (Billot et al. 2023, SynthSeg, Medical Image Analysis
+    86; Liu et al. 2025, UNA, CVPR). An encoder and decoder with additive skips.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
         widths: filters of each level, finest first; each further level halves the grid.
-        label: what is learnt of a lesion: its ``class`` (brighter, darker, other, by softmax with the background), ``binary`` where it is,
-            or, by binary cross-entropy, the ``weight`` α of what was planted or the ``intensity`` by which it changed.
-        weight: of the diseased voxels' mean cross-entropy against the healthy ones' (labels ``class`` and ``binary``).
+        label: what is learnt of a lesion: its ``class`` (brighter, darker, other, by softmax with
+            the background), ``binary`` where it is, or, by binary cross-entropy, the ``weight`` α
+            of what was planted or the ``intensity`` by which it changed.
+        weight: of the diseased voxels' mean cross-entropy against the healthy ones' (labels
+            ``class`` and ``binary``).
         dice: of the soft Dice loss (the same).
-        maps: channels that the preparation appends and that lesions are not planted into: 3 with ``atlas-maps``.
-        restores: a second head learns the image without lesions, which the score returns as reconstruction.
-        sources, shapes, blends, radius_mm, edges, edge_mm, factor, scale, gain, count, healthy: what is planted into healthy scans, see
-            :class:`aberra.synthesis.planted.Planted`.
+        maps: channels that the preparation appends and that lesions are not planted into: 3 with
+            ``atlas-maps``.
+        restores: a second head learns the image without lesions, which the score returns as
+            reconstruction.
+        sources, shapes, blends, radius_mm, edges, edge_mm, factor, scale, gain, count, healthy:
+            what is planted into healthy scans, see :class:`aberra.synthesis.planted.Planted`.
 
     Raises:
-        ConfigError: fewer than two levels, an edge that cannot be halved so often, or a range whose ends are swapped.
+        ConfigError: fewer than two levels, an edge that cannot be halved so often, or a range whose
+            ends are swapped.
 
-    Draws of :meth:`segmentations` are mirror images: the first is the image itself, the second is mirrored left and right.
-    Validation is by average precision on anomalies of another family than learnt from: painted ones (brighter, darker, other texture;
-    ellipsoids, blobs, tubes) for who learns from patches alone, else boxes cut from elsewhere in the scan (the rule of Baugh et al. 2023,
-    Many tasks make light work, MICCAI).
+    Draws of :meth:`segmentations` are mirror images: the first is the image itself, the second is
+    mirrored left and right. Validation is by average precision on anomalies of another family than
+    learnt from: painted ones (brighter, darker, other texture; ellipsoids, blobs, tubes) for who
+    learns from patches alone, else boxes cut from elsewhere in the scan (the rule of Baugh et al.
+    2023, Many tasks make light work, MICCAI).
     """
 
     name = "anomaly-segmenter"
@@ -151,7 +162,9 @@ class AnomalySegmenter(nn.Module):
         self.to(memory_format=self.format)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, C, S) to (B, 4, S) of background, brighter, darker and other or (B, 1, S) of a lesion; then what restores x, (B, C, S)."""
+        """Logits, (B, C, S) to (B, 4, S) of background, brighter, darker and other or (B, 1, S) of
+        a lesion; then what restores x, (B, C, S).
+        """
         x = self.stem(x.contiguous(memory_format=self.format))
         skips = [x]
         for down, deep in zip(self.down, self.deep, strict=True):
@@ -165,10 +178,12 @@ class AnomalySegmenter(nn.Module):
         out: Tensor = self.head(x)
         return out
 
-    # -- in use ----------------------------------------------------------------------------------------------------
+    # -- in use ------------------------------------------------------------------------------------
 
     def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Probabilities of the three kinds, (B, 3, S), or of a lesion, (B, 1, S), of ``count`` mirror images, mirrored back."""
+        """Probabilities of the three kinds, (B, 3, S), or of a lesion, (B, 1, S), of ``count``
+        mirror images, mirrored back.
+        """
         axes = range(x.ndim - 1, 1, -1)
         mirrored = [chosen for many in range(len(axes) + 1) for chosen in combinations(axes, many)]
         for number in range(count):
@@ -181,11 +196,13 @@ class AnomalySegmenter(nn.Module):
         return x[:, : change.shape[1]] + change
 
     def _classes(self, out: Tensor) -> Tensor:
-        """Logits of the background and what else there is, (B, 1 + K, S); of one logit that of the background is 0."""
+        """Logits of the background and what else there is, (B, 1 + K, S); of one logit that of the
+        background is 0.
+        """
         logits = out[:, : self.logits].float()
         return logits if self.kinds else torch.cat([torch.zeros_like(logits), logits], dim=1)
 
-    # -- learning --------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
     def task(self) -> dict[str, Any]:
         """What is planted into healthy samples when it is fitted to scans."""
@@ -200,8 +217,9 @@ class AnomalySegmenter(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a batch; in validation also ``error``, 1 − average precision of all its voxels.
 
-        Labels ``class`` and ``binary``: :meth:`_outlined`. ``weight`` and ``intensity``: binary cross-entropy with the soft truth, mean over the
-        foreground. A model that restores adds the mean absolute error of the image, lesions twice.
+        Labels ``class`` and ``binary``: :meth:`_outlined`. ``weight`` and ``intensity``: binary
+        cross-entropy with the soft truth, mean over the foreground. A model that restores adds the
+        mean absolute error of the image, lesions twice.
         """
         x, mask, lesion, healthy = batch.x, batch.mask, batch.truth, batch.healthy
         out = self(x)
@@ -223,10 +241,12 @@ class AnomalySegmenter(nn.Module):
         return losses
 
     def _outlined(self, logits: Tensor, mask: Tensor, lesion: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy of the classes, healthy and diseased voxels of a sample apart, and soft Dice of all lesions as one.
+        """Cross-entropy of the classes, healthy and diseased voxels of a sample apart, and soft
+        Dice of all lesions as one.
 
-        A mean over all voxels would be a thousand times larger for a sample with a tumour than for one with a small lesion, and Adam,
-        which divides by the size of gradients, would learn from the tumours alone.
+        A mean over all voxels would be a thousand times larger for a sample with a tumour than for
+        one with a small lesion, and Adam, which divides by the size of gradients, would learn from
+        the tumours alone.
         """
         told = one_hot(lesion, self.kinds) * mask
         sick = told.sum(dim=1, keepdim=True)
@@ -250,7 +270,9 @@ class AnomalySegmenter(nn.Module):
 
 
 def _average_precision(p: Tensor, truth: Tensor) -> Tensor:
-    """Mean over the positives, (N,) bool, of the precision at their score, (N,); 1 where there is none."""
+    """Mean over the positives, (N,) bool, of the precision at their score, (N,); 1 where there is
+    none.
+    """
     hits = truth[p.argsort(descending=True)].double()
     precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1, device=hits.device)
     return (precision * hits).sum() / hits.sum() if bool(hits.any()) else hits.new_ones(())

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 
 class AnoVAEGAN(VAE):
-    """A VAE with sharp reconstructions: its decoder is the generator of a Wasserstein GAN, which sees scans and reconstructions.
+    """A VAE with sharp reconstructions: its decoder is the generator of a Wasserstein GAN, which
+    sees scans and reconstructions.
 
-    Baur, Wiestler, Albarqouni, Navab 2018 (arXiv 1804.04488); Baur et al. 2021 (arXiv 2004.03271), row "AnoVAEGAN". In turn:
+    Baur, Wiestler, Albarqouni, Navab 2018 (arXiv 1804.04488); Baur et al. 2021 (arXiv 2004.03271),
+    row "AnoVAEGAN". In turn:
 
     - vae: ‖x − x̂‖₁ + β·KL(q(z|x) ‖ N(0, I)) moves encoder and decoder,
     - generator: −E[D(x̂)] moves the decoder,
@@ -39,7 +41,8 @@ class AnoVAEGAN(VAE):
     Raises:
         ConfigError: a size that cannot be halved, or no turn for the critic.
 
-    Deviation: each turn has a batch of its own, the study's share one. All else as :class:`aberra.models.vae.VAE`.
+    Deviation: each turn has a batch of its own, the study's share one. All else
+    as :class:`aberra.models.vae.VAE`.
     """
 
     name = "anovaegan"

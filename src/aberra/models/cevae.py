@@ -17,19 +17,22 @@ if TYPE_CHECKING:
 class CeVAE(VAE):
     """A VAE that also fills in boxes cut out of its input, with the same weights.
 
-    Zimmerer, Kohl, Petersen, Isensee, Maier-Hein 2018 (arXiv 1812.05941); Baur et al. 2021 (arXiv 2004.03271), row "Context VAE":
+    Zimmerer, Kohl, Petersen, Isensee, Maier-Hein 2018 (arXiv 1812.05941); Baur et al. 2021 (arXiv
+    2004.03271), row "Context VAE":
 
         L = 2·[(1 − α)·(β·KL(x) + rec(x, VAE(x))) + α·rec(x, Dec(μ(x̃)))]
 
-    x̃ is x with context noise (:class:`aberra.nets.masking.ContextNoise`). The branch of x̃ decodes the posterior mean and has no KL
-    term: images with holes must not become normal. The factor 2 makes α = ½ the papers' unweighted sum.
+    x̃ is x with context noise (:class:`aberra.nets.masking.ContextNoise`). The branch of x̃ decodes
+    the posterior mean and has no KL term: images with holes must not become normal. The factor 2
+    makes α = ½ the papers' unweighted sum.
 
     1,758,449 parameters at 128² with one channel, as the VAE.
 
     Args:
         factor: α, Zimmerer's ceVAE-Factor: 0 is a VAE, 1 a context encoder.
         boxes: most boxes an image.
-        smallest: least edge of a box over that of the image; default the study's 20 of 128, Zimmerer 0.
+        smallest: least edge of a box over that of the image; default the study's 20 of 128,
+            Zimmerer 0.
         largest: greatest such share; default the study's, Zimmerer 0.5.
         place: ``foreground`` (its bounding box; the study) or ``anywhere`` (Zimmerer).
         fill: ``zero`` (the study) or ``random`` (Zimmerer).
@@ -37,8 +40,9 @@ class CeVAE(VAE):
     Raises:
         ConfigError: as the VAE, boxes that cannot be drawn, or a factor outside [0, 1].
 
-    Deviation: the context branch is compared with the whole image, as both papers write; the study's public code compares with the
-    masked one. No noise in validation. All else as :class:`aberra.models.vae.VAE`.
+    Deviation: the context branch is compared with the whole image, as both papers write; the
+    study's public code compares with the masked one. No noise in validation. All else
+    as :class:`aberra.models.vae.VAE`.
     """
 
     name = "cevae"

@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 
 
 class ConstrainedAE(AE):
-    """An autoencoder whose codes say how far two images are apart, so that a lesion moves the code little.
+    """An autoencoder whose codes say how far two images are apart, so that a lesion moves the code
+    little.
 
-    Chen & Konukoglu 2018 (arXiv 1806.04972); Baur et al. 2021 (arXiv 2004.03271), row "Constrained AE":
-    L = ‖x − x̂‖² + ρ‖z − Enc(x̂)‖², summed over pixels and codes, mean over the batch.
+    Chen & Konukoglu 2018 (arXiv 1806.04972); Baur et al. 2021 (arXiv 2004.03271), row "Constrained
+    AE": L = ‖x − x̂‖² + ρ‖z − Enc(x̂)‖², summed over pixels and codes, mean over the batch.
 
     1,627,249 parameters at 128² with one channel, as the dense autoencoder.
 
     Args:
         rho: ρ, the weight of the constraint.
-        reconstruction: ``l2``, squared error (Chen & Konukoglu, the study's public code), or ``l1``, the study's other models.
+        reconstruction: ``l2``, squared error (Chen & Konukoglu, the study's public code), or
+            ``l1``, the study's other models.
 
     Raises:
         ConfigError: as the autoencoder, or an unknown reconstruction term.
 
-    All else as :class:`aberra.models.ae.AE`; the study's text has a latent of 128, its public code 1024.
+    All else as :class:`aberra.models.ae.AE`; the study's text has a latent of 128, its public
+    code 1024.
 
     Deviation: the constraint compares codes before dropout, which would else be its largest part.
     """

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class ContextAE(AE):
     """An autoencoder that sees healthy images with holes and is asked for the whole image.
 
-    Baur et al. 2021 (arXiv 2004.03271), row "Context AE"; the idea is of Pathak et al. 2016. L = ‖x − Dec(Enc(x̃))‖₁, x̃ being
-    x with one to three boxes set to zero (:class:`aberra.nets.masking.ContextNoise`), in training only: validation and use see the
-    whole image.
+    Baur et al. 2021 (arXiv 2004.03271), row "Context AE"; the idea is of Pathak et al. 2016. L = ‖x
+    − Dec(Enc(x̃))‖₁, x̃ being x with one to three boxes set to zero
+    (:class:`aberra.nets.masking.ContextNoise`), in training only: validation and use see the whole
+    image.
 
     1,627,249 parameters at 128² with one channel, as the dense autoencoder.
 

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class DAE(nn.Module):
-    """A U-Net that learns to take lesion-sized noise out of healthy images; at test time it takes the lesion out.
+    """A U-Net that learns to take lesion-sized noise out of healthy images; at test time it takes
+    the lesion out.
 
-    Kascenas, Pugeault, O'Neil 2022 (MIDL, PMLR 172): the noise is drawn on a coarse grid, upsampled bilinearly,
-    rolled by a random offset and kept to the foreground; target is the clean image, the loss the mean squared error in the
-    foreground. No noise at test time.
+    Kascenas, Pugeault, O'Neil 2022 (MIDL, PMLR 172): the noise is drawn on a coarse grid, upsampled
+    bilinearly, rolled by a random offset and kept to the foreground; target is the clean image, the
+    loss the mean squared error in the foreground. No noise at test time.
 
     Args:
         channels: C.
@@ -30,14 +31,17 @@ class DAE(nn.Module):
         size: spatial shape S of the input.
         network: ``unet``.
         noise_std: σ of the noise in normalised intensities; the paper has 0.2.
-        predicts: ``noise`` (the network's output is subtracted from its input) or ``image`` (the paper: it is the clean image).
+        predicts: ``noise`` (the network's output is subtracted from its input) or ``image`` (the
+            paper: it is the clean image).
         noise_cells: cells of the noise grid along the longest edge; the paper has 16 at 128 pixels.
 
     Raises:
-        ConfigError: a size that cannot be halved so often, another network, or an unknown ``predicts``.
+        ConfigError: a size that cannot be halved so often, another network, or an unknown
+            ``predicts``.
 
-    Deviation: predicts the noise by default. What the network does not understand then stays as it is instead of being blurred
-    or brightened, which matters after a short training and on foreign scanners. SiLU instead of the paper's activation.
+    Deviation: predicts the noise by default. What the network does not understand then stays as it
+    is instead of being blurred or brightened, which matters after a short training and on foreign
+    scanners. SiLU instead of the paper's activation.
     """
 
     name = "dae"

@@ -26,11 +26,12 @@ Loss = Literal["l2", "l1"]
 
 
 class DDPM(nn.Module):
-    """Learns to take noise of any strength out of healthy images; what it would put in place of a lesion is the healthy version.
+    """Learns to take noise of any strength out of healthy images; what it would put in place of a
+    lesion is the healthy version.
 
-    Ho, Jain, Abbeel 2020 (arXiv 2006.11239): ``E ‖ε − ε_θ(√ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, t)‖²``, t uniform in 1 ... T. With
-    ``learned_variance`` the hybrid loss of Nichol & Dhariwal 2021 (eq. 16): the variational bound of a random step, in bits a pixel, is
-    added, its gradient stopped at the mean.
+    Ho, Jain, Abbeel 2020 (arXiv 2006.11239): ``E ‖ε − ε_θ(√ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, t)‖²``, t uniform
+    in 1 ... T. With ``learned_variance`` the hybrid loss of Nichol & Dhariwal 2021 (eq. 16): the
+    variational bound of a random step, in bits a pixel, is added, its gradient stopped at the mean.
 
     Args:
         channels: C.
@@ -38,14 +39,17 @@ class DDPM(nn.Module):
         size: spatial shape S of the input.
         network: ``diffusion-unet``.
         timesteps: T.
-        schedule: ``linear``, ``cosine`` or ``log-snr``; see :class:`aberra.diffusion.schedule.Schedule`.
+        schedule: ``linear``, ``cosine`` or ``log-snr``;
+            see :class:`aberra.diffusion.schedule.Schedule`.
         predicts: ``noise``, ``image`` or ``velocity``.
-        noise: ``gaussian``, ``coarse``, ``pyramid`` or ``simplex``; see :func:`aberra.diffusion.noise.draw`.
+        noise: ``gaussian``, ``coarse``, ``pyramid`` or ``simplex``;
+            see :func:`aberra.diffusion.noise.draw`.
         learned_variance: learn the variance of the reverse steps, too.
         loss_norm: ``l2`` or ``l1``, over the whole image.
 
     Raises:
-        ConfigError: unknown option or network, or a learned variance with other than Gaussian noise.
+        ConfigError: unknown option or network, or a learned variance with other than Gaussian
+            noise.
     """
 
     name = "ddpm"
@@ -79,7 +83,7 @@ class DDPM(nn.Module):
         self.network = network_for(self, network, DiffusionUNet, channels=channels, dims=dims, size=size)
         self.net = self.network.unet(channels * (2 if learned_variance else 1))
 
-    # -- what scores ask -------------------------------------------------------------------------------------------
+    # -- what scores ask ---------------------------------------------------------------------------
 
     def process(self) -> Schedule:
         """The schedule of the noise."""
@@ -92,7 +96,8 @@ class DDPM(nn.Module):
     def denoise(
         self, noisy: Tensor, t: int, label: Tensor | int | None = None, context: Tensor | None = None
     ) -> Estimate:
-        """Estimate image and noise in x_t, shape (B, C, S), beside a noise-free context (B, C', S) where there is one.
+        """Estimate image and noise in x_t, shape (B, C, S), beside a noise-free context (B, C', S)
+        where there is one.
 
         One call of the network, in bf16 on CUDA.
         """
@@ -108,7 +113,7 @@ class DDPM(nn.Module):
         """Encoder features of a clean image (t = 1), finest first: (B, F, S / 2ᵏ)."""
         return self.net.features(x, torch.ones(len(x), device=x.device))
 
-    # -- learning --------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the prediction at a random step, and the bound of the learned variance."""
@@ -117,7 +122,9 @@ class DDPM(nn.Module):
     def diffusion_loss(
         self, x: Tensor, generator: Generator, label: Tensor | None = None, context: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """The loss of images (B, C, S), told a class (B,) or shown a noise-free context (B, C', S) where there is one."""
+        """The loss of images (B, C, S), told a class (B,) or shown a noise-free context (B, C', S)
+        where there is one.
+        """
         t = torch.randint(1, self.schedule.steps + 1, (len(x),), generator=generator, device=x.device)
         noise = draw(self.kind, x.shape, generator)
         noisy = self.schedule.add_noise(x, noise, t)
@@ -148,7 +155,8 @@ def _beside(context: Tensor | None, noisy: Tensor) -> Tensor:
 def variational_bound(
     schedule: Schedule, image: Tensor, noisy: Tensor, t: Tensor, *, found: Tensor, spread: Tensor
 ) -> Tensor:
-    """L_t in bits a pixel, (B,): KL(q(x_{t−1} | x_t, x₀) ‖ p_θ); at t = 1 −log p_θ(x₀ | x₁) of a bin of 1/255 (Ho et al. 2020, eq. 13).
+    """L_t in bits a pixel, (B,): KL(q(x_{t−1} | x_t, x₀) ‖ p_θ); at t = 1 −log p_θ(x₀ | x₁) of a
+    bin of 1/255 (Ho et al. 2020, eq. 13).
 
     Args:
         schedule: of the process.

@@ -22,30 +22,35 @@ if TYPE_CHECKING:
     from aberra.diffusion.schedule import Estimate, Schedule
 
 STRIDE = 100_003
-"""Between the seeds of draws, as in the ancestral sampler, whose noise of step t has seed draw·STRIDE + t; t = 0 is the start's."""
+"""Between the seeds of draws, as in the ancestral sampler, whose noise of step t has seed
+draw·STRIDE + t; t = 0 is the start's."""
 
 
 class DDPMSegmenter(nn.Module):
-    """Takes noise out of a lesion mask while it sees the image; every noise it starts from gives a plausible mask.
+    """Takes noise out of a lesion mask while it sees the image; every noise it starts from gives a
+    plausible mask.
 
-    Wolleb, Sandkühler, Bieder, Valmaggia, Cattin 2022, Diffusion Models for Implicit Image Segmentation
-    Ensembles (MIDL, arXiv 2112.03145): only the mask is noised, ``x_{b,t} = √ᾱ_t·x_b + √(1 − ᾱ_t)·ε``; the
-    network sees the image's C channels beside it and predicts ε and the variance of the step. The mean of
-    several masks is the segmentation, their variance the uncertainty.
+    Wolleb, Sandkühler, Bieder, Valmaggia, Cattin 2022, Diffusion Models for Implicit Image
+    Segmentation Ensembles (MIDL, arXiv 2112.03145): only the mask is noised,
+    ``x_{b,t} = √ᾱ_t·x_b + √(1 − ᾱ_t)·ε``; the network sees the image's C channels beside it and
+    predicts ε and the variance of the step. The mean of several masks is the segmentation, their
+    variance the uncertainty.
 
     Args:
         channels: C.
         learned_variance: as published.
-        kinds: label values of the lesion masks to be told apart, a channel each, diffused together; values that are not listed are
-            background. Empty: one kind, any lesion, as published.
+        kinds: label values of the lesion masks to be told apart, a channel each, diffused together;
+            values that are not listed are background. Empty: one kind, any lesion, as published.
 
     Raises:
         ConfigError: unknown option, or label values that are none.
 
-    Deviation: masks are diffused as −1 and 1, so that noise treats both alike (Chen, Zhang, Hinton 2023, "analog bits"); the publication
-    diffuses 0 and 1. x̂₀ is kept in that range at every step, and a mask is clipped to [0, 1], neither of which the publication mentions;
-    masks are not binarised before they are averaged. Masks of several kinds are clipped each and divided by their sum where it is
-    above 1. All else as :class:`aberra.models.ddpm.DDPM`, whose noise is Gaussian here.
+    Deviation: masks are diffused as −1 and 1, so that noise treats both alike (Chen, Zhang, Hinton
+    2023, "analog bits"); the publication diffuses 0 and 1. x̂₀ is kept in that range at every step,
+    and a mask is clipped to [0, 1], neither of which the publication mentions; masks are not
+    binarised before they are averaged. Masks of several kinds are clipped each and divided by their
+    sum where it is above 1. All else as :class:`aberra.models.ddpm.DDPM`, whose noise is Gaussian
+    here.
     """
 
     name = "ddpm-segmenter"
@@ -68,7 +73,9 @@ class DDPMSegmenter(nn.Module):
     def segmentations(
         self, x: Tensor, count: int, *, steps: int | None = None, sampler: Sampler = "ddpm"
     ) -> Iterator[Tensor]:
-        """Yield ``count`` masks of ``x``, (B, K, S) each, one a kind, with sum in [0, 1]; draw n starts from noise number n."""
+        """Yield ``count`` masks of ``x``, (B, K, S) each, one a kind, with sum in [0, 1]; draw n
+        starts from noise number n.
+        """
         schedule = self.process()
         times = schedule.times(schedule.steps if steps is None else steps)
         like = x[:, :1].float().expand(-1, len(self.kinds) or 1, *x.shape[2:])
@@ -83,13 +90,17 @@ class DDPMSegmenter(nn.Module):
         return lesion
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The diffusion loss of the lesion mask, beside the image; with kinds ``lesion`` has label values."""
+        """The diffusion loss of the lesion mask, beside the image; with kinds ``lesion`` has label
+        values.
+        """
         masks = 2 * one_hot(batch.truth, self.kinds) - 1
         return self.masks.diffusion_loss(masks, batch.generator, context=batch.x)
 
 
 class MaskDiffusion(DDPM):
-    """Diffuses K channels in [−1, 1]; its network sees ``context`` channels without noise as well, before them."""
+    """Diffuses K channels in [−1, 1]; its network sees ``context`` channels without noise as well,
+    before them.
+    """
 
     def __init__(self, *, channels: int, context: int, **options: Any) -> None:
         super().__init__(channels=channels, **options)

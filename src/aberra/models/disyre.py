@@ -28,14 +28,17 @@ Change = Literal["change", "image"]
 
 
 class DISYRE(nn.Module):
-    """Learns to undo made-up anomalies, told how severe they are; asked with several severities, it undoes real ones.
+    """Learns to undo made-up anomalies, told how severe they are; asked with several severities, it
+    undoes real ones.
 
-    DISYRE v2: Naval Marimont, Siomos, Baugh, Tzelepis, Kainz, Tarroni 2024 (arXiv 2407.06635), after v1 (arXiv 2311.15453). The noise
-    of a diffusion model is replaced by an anomaly whose shape m, texture x_fp and bias are drawn independently:
-    ``x_t = x + α·m·(x_fp − x) + b·m·[intensity class of x chosen]``. f(x_t, t) → x learns with ``E ‖f(x_t, t) − x‖²`` in the foreground.
-    The severity ``max(α, max |bias|)`` becomes the step ``t = argmin |√ᾱ_{T−t} − severity|`` of a linear schedule of T steps: t = 0 is
-    the image itself, t = T wholly foreign. The published map is :class:`aberra.restore.draws.Draws` with four draws: the mean
-    over four severities of ``|x − f(x, t)|``.
+    DISYRE v2: Naval Marimont, Siomos, Baugh, Tzelepis, Kainz, Tarroni 2024 (arXiv 2407.06635),
+    after v1 (arXiv 2311.15453). The noise of a diffusion model is replaced by an anomaly whose
+    shape m, texture x_fp and bias are drawn independently: ``x_t = x + α·m·(x_fp − x) +
+    b·m·[intensity class of x chosen]``. f(x_t, t) → x learns with ``E ‖f(x_t, t) − x‖²`` in the
+    foreground. The severity ``max(α, max |bias|)`` becomes the step
+    ``t = argmin |√ᾱ_{T−t} − severity|`` of a linear schedule of T steps: t = 0 is the image itself,
+    t = T wholly foreign. The published map is :class:`aberra.restore.draws.Draws` with four draws:
+    the mean over four severities of ``|x − f(x, t)|``.
 
     Args:
         channels: C.
@@ -45,16 +48,21 @@ class DISYRE(nn.Module):
         timesteps: T; the paper has 100.
         classes: intensity classes that a bias tells apart; the paper has 5.
         smallest: least mean radius of an anomaly over the longest edge of the image.
-        largest: greatest mean radius over that edge; the paper's anomalies lie in patches of half the edge.
-        predicts: ``change`` (the network's output is subtracted from its input) or ``image`` (the paper: it is the healthy image).
+        largest: greatest mean radius over that edge; the paper's anomalies lie in patches of half
+            the edge.
+        predicts: ``change`` (the network's output is subtracted from its input) or ``image`` (the
+            paper: it is the healthy image).
 
     Raises:
-        ConfigError: unknown ``predicts``, radii out of order or of (0, 1/2], a count below 1 or a size that cannot be halved.
+        ConfigError: unknown ``predicts``, radii out of order or of (0, 1/2], a count below 1 or a
+            size that cannot be halved.
 
-    Deviation: shapes are ellipsoids whose border wanders by smooth noise; v2 has a library of deformed anatomical shapes. Intensity classes
-    are equal shares of the image's range instead of k-means of the cohort. Biases are cut at the image's darkest value only, since
-    preparation leaves bright voxels above 1; the paper clips to [0, 1]. The loss is taken in the foreground instead of everywhere. The
-    network predicts the change by default, as :class:`aberra.models.dae.DAE` does.
+    Deviation: shapes are ellipsoids whose border wanders by smooth noise; v2 has a library of
+    deformed anatomical shapes. Intensity classes are equal shares of the image's range instead of
+    k-means of the cohort. Biases are cut at the image's darkest value only, since preparation
+    leaves bright voxels above 1; the paper clips to [0, 1]. The loss is taken in the foreground
+    instead of everywhere. The network predicts the change by default,
+    as :class:`aberra.models.dae.DAE` does.
     """
 
     name = "disyre"
@@ -89,7 +97,7 @@ class DISYRE(nn.Module):
         net = network_for(self, network, DiffusionUNet, channels=channels, dims=dims, size=size)
         self.net = net.unet(channels)
 
-    # -- in use ----------------------------------------------------------------------------------------------------
+    # -- in use ------------------------------------------------------------------------------------
 
     def restore(self, x: Tensor, t: Tensor) -> Tensor:
         """f(x, t): shape (B, C, S) and steps (B,), 0 to T, to (B, C, S)."""
@@ -97,12 +105,14 @@ class DISYRE(nn.Module):
         return x - out if self.predicts == "change" else out
 
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """f(x, t) for ``count`` assumed severities, evenly spread from t = T down to T / ``count``: (B, C, S) each."""
+        """f(x, t) for ``count`` assumed severities, evenly spread from t = T down to T / ``count``:
+        (B, C, S) each.
+        """
         for number in range(count):
             t = round(self.schedule.steps * (count - number) / count)
             yield self.restore(x, torch.full((len(x),), t, device=x.device))
 
-    # -- learning --------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the restored image in the foreground."""
@@ -117,7 +127,9 @@ class DISYRE(nn.Module):
         return (levels - severity[:, None]).abs().argmin(dim=1)
 
     def corrupt(self, x: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Draw an anomaly for each image of a batch, (B, C, S), and plant it: image (B, C, S) and severity (B,)."""
+        """Draw an anomaly for each image of a batch, (B, C, S), and plant it: image (B, C, S) and
+        severity (B,).
+        """
         offset, shape = self.shape(mask, generator)
         foreign = self.foreign(x, mask, offset, generator)
         each = [-1, 1, *[1] * (x.ndim - 2)]
@@ -128,9 +140,11 @@ class DISYRE(nn.Module):
         return plant(x, shape, foreign=foreign, alpha=alpha, bias=bias)
 
     def shape(self, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Where the anomalies are: distance to their centres in pixels, (B, axes, S), and m in [0, 1], (B, 1, S), 0 in the background.
+        """Where the anomalies are: distance to their centres in pixels, (B, axes, S), and m in [0,
+        1], (B, 1, S), 0 in the background.
 
-        The centre is uniform in the foreground, the radius log-uniform. The soft edge is two pixels wide.
+        The centre is uniform in the foreground, the radius log-uniform. The soft edge is two pixels
+        wide.
         """
         spatial = mask.shape[2:]
         axes = [torch.arange(edge, device=mask.device, dtype=mask.dtype) for edge in spatial]
@@ -147,7 +161,8 @@ class DISYRE(nn.Module):
         return offset, (0.5 + 0.5 * depth).clamp(0, 1) * mask
 
     def foreign(self, x: Tensor, mask: Tensor, offset: Tensor, generator: Generator) -> Tensor:
-        """x_fp, (B, C, S): another image of the batch, moved so that some place in its foreground comes to the centre, and rotated.
+        """x_fp, (B, C, S): another image of the batch, moved so that some place in its foreground
+        comes to the centre, and rotated.
 
         In a batch of one it is the image itself. In 3-D it is rotated about the first axis.
         """
@@ -167,7 +182,8 @@ class DISYRE(nn.Module):
         return F.grid_sample(other, grid.flip(-1), align_corners=True)
 
     def some_classes(self, x: Tensor, shape: Tensor, generator: Generator) -> Tensor:
-        """Intensity classes that are biased, in [0, 1], (B, C, S): each with its share of the anomaly as probability, all if none was drawn.
+        """Intensity classes that are biased, in [0, 1], (B, C, S): each with its share of the
+        anomaly as probability, all if none was drawn.
 
         Smoothed with a mean over three pixels, so that a bias has no steps.
         """
@@ -206,7 +222,8 @@ def plant(x: Tensor, shape: Tensor, *, foreign: Tensor, alpha: Tensor, bias: Ten
         bias: what is added, (B, C, S) or broadcast.
 
     Returns:
-        The images, (B, C, S), and their severity max(α, largest change by the bias), (B,), at most 1.
+        The images, (B, C, S), and their severity max(α, largest change by the bias), (B,), at
+        most 1.
     """
     inside = shape > 0
     (low, high), (from_low, from_high) = (_range(each, inside) for each in (x, foreign))

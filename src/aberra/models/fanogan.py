@@ -1,4 +1,6 @@
-"""f-AnoGAN: a Wasserstein GAN of healthy images, then an encoder that finds each image's code in it."""
+"""f-AnoGAN: a Wasserstein GAN of healthy images, then an encoder that finds each image's code in
+it.
+"""
 
 from __future__ import annotations
 
@@ -22,33 +24,38 @@ if TYPE_CHECKING:
 
 
 class FAnoGAN(nn.Module):
-    """The healthy version of an image is G(E(x)), the nearest that a generator of healthy images makes.
+    """The healthy version of an image is G(E(x)), the nearest that a generator of healthy images
+    makes.
 
-    Schlegl, Seeböck, Waldstein, Langs, Schmidt-Erfurth 2019 (Medical Image Analysis 54, doi 10.1016/j.media.2019.01.010); Baur et
-    al. 2021 (arXiv 2004.03271), row "f-AnoGAN". Two stages:
+    Schlegl, Seeböck, Waldstein, Langs, Schmidt-Erfurth 2019 (Medical Image Analysis 54, doi
+    10.1016/j.media.2019.01.010); Baur et al. 2021 (arXiv 2004.03271), row "f-AnoGAN". Two stages:
 
     1. z ~ N(0, I); critic E[D(G(z))] − E[D(x)] + λ·E[(‖∇D‖₂ − 1)²], generator −E[D(G(z))].
-    2. G and D stay as they are; encoder ‖x − G(E(x))‖² / n + κ‖f(x) − f(G(E(x)))‖² / n_f ("izi_f"), f the critic's features and
-       n, n_f the numbers of pixels and of features.
+    2. G and D stay as they are; encoder ‖x − G(E(x))‖² / n + κ‖f(x) − f(G(E(x)))‖² / n_f ("izi_f"),
+       f the critic's features and n, n_f the numbers of pixels and of features.
 
-    2,302,898 parameters at 128² with one channel (E 800,720, G 826,529, D 675,649), Schlegl's network 29,184,450.
+    2,302,898 parameters at 128² with one channel (E 800,720, G 826,529, D 675,649), Schlegl's
+    network 29,184,450.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: of vectors: ``unified`` (the study; without dropout unless it is set) or ``residual`` (Schlegl's).
+        network: of vectors: ``unified`` (the study; without dropout unless it is set) or
+            ``residual`` (Schlegl's).
         latent: K; None is the publication's (128, ``residual`` 64).
         gan_share: share of the training steps that the first stage takes.
         critic_steps: turns of the critic for one of the generator.
         penalty: λ of the gradient penalty.
         encoder_loss: ``izif``, or ``izi``, its first term alone.
         kappa: κ, by default 1; only with ``izif``.
-        code: ``tanh`` keeps the encoder's codes in (−1, 1), where the prior is dense (the study's code), or ``linear`` (Schlegl's).
+        code: ``tanh`` keeps the encoder's codes in (−1, 1), where the prior is dense (the study's
+            code), or ``linear`` (Schlegl's).
         output: ``linear``, or ``sigmoid``, for images in [0, 1] (the study's code).
 
     Raises:
-        ConfigError: unknown option or network, a size that cannot be halved, a share outside (0, 1) or no turn for the critic.
+        ConfigError: unknown option or network, a size that cannot be halved, a share outside (0, 1)
+            or no turn for the critic.
 
     Deviation: the output is linear by default; our intensities reach above 1.
     """
@@ -131,7 +138,9 @@ class FAnoGAN(nn.Module):
         }
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of a turn; validation sees ‖x − G(E(x))‖₁, which means something in the second stage only."""
+        """Loss of a turn; validation sees ‖x − G(E(x))‖₁, which means something in the second stage
+        only.
+        """
         x, generator, turn = batch.x, batch.generator, batch.turn
         if turn in ("critic", "generator"):
             z = torch.randn((len(x), self.latent), generator=generator, device=x.device, dtype=x.dtype)

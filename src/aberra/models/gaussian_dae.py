@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class GaussianDAE(AE):
     """An autoencoder that sees healthy images under white noise and is asked for the image.
 
-    Vincent et al. 2008; the baseline "DAE" of Zimmerer et al. 2018 (arXiv 1812.05941) and 2019 (arXiv 1907.02796). L = ‖x − Dec(Enc(x + σn))‖₁,
-    n ~ N(0, I), in training only: validation and use see the scan itself. Its residual approximates ∇ log p(x) (Alain & Bengio 2014).
+    Vincent et al. 2008; the baseline "DAE" of Zimmerer et al. 2018 (arXiv 1812.05941) and 2019
+    (arXiv 1907.02796). L = ‖x − Dec(Enc(x + σn))‖₁, n ~ N(0, I), in training only: validation and
+    use see the scan itself. Its residual approximates ∇ log p(x) (Alain & Bengio 2014).
 
     Args:
         sigma: σ, in normalised intensities; the publications do not state theirs.

@@ -25,35 +25,45 @@ HIDDEN = 64
 
 
 class GMVAE(nn.Module):
-    """A VAE whose prior is a mixture of Gaussians that is learnt: healthy anatomy may have several kinds.
+    """A VAE whose prior is a mixture of Gaussians that is learnt: healthy anatomy may have several
+    kinds.
 
-    Dilokthanakul et al. 2016 (arXiv 1611.02648); You, Tezcan, Chen, Konukoglu 2019 (MIDL, PMLR 102); Baur et al. 2021
-    (arXiv 2004.03271), rows "GMVAE". p(w) = N(0, I), p(c) = 1/K, p(z|w, c) = N(μ_c(w), σ_c²(w)), p(x|z) Laplace;
+    Dilokthanakul et al. 2016 (arXiv 1611.02648); You, Tezcan, Chen, Konukoglu 2019 (MIDL, PMLR
+    102); Baur et al. 2021 (arXiv 2004.03271), rows "GMVAE". p(w) = N(0, I), p(c) = 1/K, p(z|w, c) =
+    N(μ_c(w), σ_c²(w)), p(x|z) Laplace;
 
-        L = ‖x − x̂‖₁ + Σ_c q(c|z, w)·KL(q(z|x) ‖ p(z|w, c)) + KL(q(w|x) ‖ p(w)) + max(λ_c, KL(q(c|z, w) ‖ p(c)))
+        L = ‖x − x̂‖₁ + Σ_c q(c|z, w)·KL(q(z|x) ‖ p(z|w, c)) + KL(q(w|x) ‖ p(w)) + max(λ_c,
+        KL(q(c|z, w) ‖ p(c)))
 
-    with one sample of z and w; q(c|z, w) ∝ p(z|w, c) in closed form. The spatial code has its own z, w and c at every location;
-    terms are summed over locations, the maximum is taken location by location.
+    with one sample of z and w; q(c|z, w) ∝ p(z|w, c) in closed form. The spatial code has its own
+    z, w and c at every location; terms are summed over locations, the maximum is taken location by
+    location.
 
-    Shapes: z (B, Z, S'), w (B, W, S'), c (B, K, S'), S' being the code's grid, and nothing for the dense code.
+    Shapes: z (B, Z, S'), w (B, W, S'), c (B, K, S'), S' being the code's grid, and nothing for the
+    dense code.
 
-    At 128² with one channel 1,910,387 parameters (network ``unified``), 1,559,395 (``unified-spatial``), 372,695 (``you``).
+    At 128² with one channel 1,910,387 parameters (network ``unified``), 1,559,395
+    (``unified-spatial``), 372,695 (``you``).
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: of vectors, or of maps: ``unified`` and ``unified-spatial`` (the study) or ``you``; its dropout acts on the heads, too.
-        latent: Z, numbers of a vector or of each location; None is the publication's 128 (``you`` 1).
+        network: of vectors, or of maps: ``unified`` and ``unified-spatial`` (the study) or ``you``;
+            its dropout acts on the heads, too.
+        latent: Z, numbers of a vector or of each location; None is the publication's 128 (``you``
+            1).
         clusters: K.
         dim_w: W.
         cluster_floor: λ_c, nats: below it the KL of c is not paid for, so that clusters may part.
 
     Raises:
-        ConfigError: unknown option or network, no clusters or latent numbers, or a size that cannot be halved.
+        ConfigError: unknown option or network, no clusters or latent numbers, or a size that cannot
+            be halved.
 
-    Deviation: the spatial decoder is fed the sampled z, as the papers say; the study's public code feeds it the encoder's
-    features. The spatial code has the thesis's 128 numbers a location, the public code 1. Heads give log σ².
+    Deviation: the spatial decoder is fed the sampled z, as the papers say; the study's public code
+    feeds it the encoder's features. The spatial code has the thesis's 128 numbers a location, the
+    public code 1. Heads give log σ².
     """
 
     name = "gmvae"
@@ -104,19 +114,26 @@ class GMVAE(nn.Module):
         return self.decode(self.encode(x)[0])
 
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the batch."""
+        """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the
+        batch.
+        """
         mean, log_variance = self.encode(x)
         for draw in range(count):
             yield self.decode(mean + shared("gaussian", draw, mean) * torch.exp(0.5 * log_variance))
 
     def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """ℓ1 error and the sum of the KL terms, each (B,), at the posterior means; λ_c does not act here."""
+        """ℓ1 error and the sum of the KL terms, each (B,), at the posterior means; λ_c does not act
+        here.
+        """
         z, w = self._posteriors(x)
         error = (x - self.decode(z[0])).abs().flatten(1).sum(dim=1)
         return error, sum(self._divergences(z, w, z[0], w[0], floor=0.0).values(), torch.zeros_like(error))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Negative ELBO with one posterior sample an image and the floor under the KL of c. The mask is not used."""
+        """Negative ELBO with one posterior sample an image and the floor under the KL of c.
+
+        The mask is not used.
+        """
         x, generator = batch.x, batch.generator
         z, w = self._posteriors(x)
         z_drawn, w_drawn = posterior_sample(*z, generator), posterior_sample(*w, generator)

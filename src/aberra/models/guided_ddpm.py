@@ -1,4 +1,6 @@
-"""A diffusion model of healthy and diseased images, with noise-aware guides and independent checkers."""
+"""A diffusion model of healthy and diseased images, with noise-aware guides and independent
+checkers.
+"""
 
 from __future__ import annotations
 
@@ -24,31 +26,37 @@ if TYPE_CHECKING:
 
 
 class GuidedDDPM(DDPM):
-    """Learns all images, and beside them networks that say at any noise level what is in an image; their gradient guides.
+    """Learns all images, and beside them networks that say at any noise level what is in an image;
+    their gradient guides.
 
     Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306) and Wolleb et al. 2022 (arXiv
-    2204.02641). A guide sees x_t at a random t, as the diffusion model does, and learns ``class`` (healthy or
-    diseased, cross-entropy), ``area`` (lesion area / foreground area, squared error) or ``mask`` (the lesion,
-    binary cross-entropy). Each guide has a checker of the same kind with its own weights and batches, which
-    sees nearly clean images and never guides: whether an edit attained its aim is for the checker to say,
-    since a guide's gradient may find adversarial changes.
+    2204.02641). A guide sees x_t at a random t, as the diffusion model does, and learns ``class``
+    (healthy or diseased, cross-entropy), ``area`` (lesion area / foreground area, squared error) or
+    ``mask`` (the lesion, binary cross-entropy). Each guide has a checker of the same kind with its
+    own weights and batches, which sees nearly clean images and never guides: whether an edit
+    attained its aim is for the checker to say, since a guide's gradient may find adversarial
+    changes.
 
     Args:
         guides: which of ``class``, ``area`` and ``mask``; ``class`` always first.
-        guide_width: filters of the guides' first level; the thesis has 32 (mask: the diffusion model's 128).
+        guide_width: filters of the guides' first level; the thesis has 32 (mask: the diffusion
+            model's 128).
         guide_blocks: residual blocks a level of the guides; the thesis has 4.
-        guide_attention: the guides attend at the levels whose longest edge is one of these; empty is the diffusion model's. The thesis has
-            32, 16 and 8 at 256².
-        conditional: the diffusion model is told the class of half of the samples, and can be told one in use.
+        guide_attention: the guides attend at the levels whose longest edge is one of these; empty
+            is the diffusion model's. The thesis has 32, 16 and 8 at 256².
+        conditional: the diffusion model is told the class of half of the samples, and can be told
+            one in use.
 
     Raises:
         ConfigError: unknown guide, or no ``class``.
 
-    Deviation: one training run for all networks, in turns, instead of one a network. A guide's t is T·u², u uniform, instead of uniform:
-    guidance starts at half of T at most, and above it a small guide learned nothing that it could use. The checkers are ours; the thesis
-    judges by eye. All else as :class:`aberra.models.ddpm.DDPM`; guides have its network, too, in a width of their own.
+    Deviation: one training run for all networks, in turns, instead of one a network. A guide's t is
+    T·u², u uniform, instead of uniform: guidance starts at half of T at most, and above it a small
+    guide learned nothing that it could use. The checkers are ours; the thesis judges by eye. All
+    else as :class:`aberra.models.ddpm.DDPM`; guides have its network, too, in a width of their own.
 
-    With the thesis' networks (``wolleb2022-ddim``), 4 channels at 256²: 113,681,160 parameters, the guide of the class 5,452,962.
+    With the thesis' networks (``wolleb2022-ddim``), 4 channels at 256²: 113,681,160 parameters, the
+    guide of the class 5,452,962.
     """
 
     name = "guided-ddpm"
@@ -82,7 +90,7 @@ class GuidedDDPM(DDPM):
         self.guides = nn.ModuleDict({name: guide(name) for name in guides})
         self.checkers = nn.ModuleDict({name: guide(name) for name in guides})
 
-    # -- what scores and edits ask ---------------------------------------------------------------------------------
+    # -- what scores and edits ask -----------------------------------------------------------------
 
     def log_healthy(self, noisy: Tensor, t: int) -> Tensor:
         """Log p(healthy | x_t, t) of the guide, (B,)."""
@@ -97,7 +105,9 @@ class GuidedDDPM(DDPM):
         return tuple(self.guides)
 
     def told(self, name: str, noisy: Tensor, t: int, *, checker: bool = False) -> Tensor:
-        """What a guide or checker says of x_t: logits (B, 2) of ``class``, ``area`` (B, 1), or logits (B, 1, S) of ``mask``."""
+        """What a guide or checker says of x_t: logits (B, 2) of ``class``, ``area`` (B, 1), or
+        logits (B, 1, S) of ``mask``.
+        """
         steps = torch.full((len(noisy),), t, device=noisy.device)
         found: Tensor = (self.checkers if checker else self.guides)[name](noisy, steps)
         return found
@@ -106,7 +116,7 @@ class GuidedDDPM(DDPM):
         """Class of each sample: diseased where it has a lesion voxel, (B, 1, S) to (B,)."""
         return (lesion.flatten(1).amax(dim=1) > 0).long()
 
-    # -- learning --------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
     def turns(self, progress: float) -> Sequence[str]:  # noqa: ARG002 - always all
         """Every network moves in every step, each with a batch of its own."""
@@ -131,7 +141,8 @@ class GuidedDDPM(DDPM):
                 label = self.label(lesion).masked_fill(untold, -1)
             return self.diffusion_loss(x, generator, label)
         name, _, checker = turn.partition("-")
-        # checkers judge finished images: a tenth of the steps, at most, so that they do not hang on single pixels
+        # checkers judge finished images: a tenth of the steps, at most, so that they do not hang on
+        # single pixels
         most = max(1, self.schedule.steps // 10) if checker else self.schedule.steps
         share = torch.rand(len(x), generator=generator, device=x.device)
         if not checker:  # half of the samples in the first quarter, where there is something to see
@@ -152,7 +163,9 @@ class GuidedDDPM(DDPM):
     def quality(
         self, x: Tensor, mask: Tensor, lesion: Tensor, t: int, *, checker: bool = False
     ) -> dict[str, float]:
-        """How good the guides are at step t: accuracy of ``class``, mean absolute error of ``area``, pooled Dice of ``mask``."""
+        """How good the guides are at step t: accuracy of ``class``, mean absolute error of
+        ``area``, pooled Dice of ``mask``.
+        """
         noisy = self.schedule.add_noise(x, self.noise(t, x), t)
         found = {}
         for name in self.guides:

@@ -12,11 +12,12 @@ from aberra.options import configured
 class Intensity(nn.Module):
     """Bright, dark or unusual voxels are anomalous: no learning.
 
-    Meissen, Kaissis, Rueckert 2021 (arXiv 2109.06023). Equalising the histogram is the recipe's business.
+    Meissen, Kaissis, Rueckert 2021 (arXiv 2109.06023). Equalising the histogram is the recipe's
+    business.
 
     Args:
-        polarity: ``bright``, ``dark`` or ``both`` (distance from the median inside the mask, channel by channel). For ``dark``
-            intensities are expected in [0, 1].
+        polarity: ``bright``, ``dark`` or ``both`` (distance from the median inside the mask,
+            channel by channel). For ``dark`` intensities are expected in [0, 1].
 
     Raises:
         ConfigError: unknown polarity.

@@ -1,4 +1,6 @@
-"""Mixture of tissues with outliers, fitted by EM to the scan itself (Van Leemput et al. 2001, IEEE TMI 20(8))."""
+"""Mixture of tissues with outliers, fitted by EM to the scan itself (Van Leemput et al. 2001, IEEE
+TMI 20(8)).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ NARROWEST = 0.01
 
 @dataclass
 class Mixture:
-    """Parameters of log intensity: class means μ (K,), standard deviations σ (K,), bias coefficients β (F,)."""
+    """Parameters of log intensity: class means μ (K,), standard deviations σ (K,), bias
+    coefficients β (F,).
+    """
 
     mean: Tensor
     std: Tensor
@@ -30,11 +34,14 @@ class Mixture:
 
 
 class MixtureOutlier(nn.Module):
-    """White matter, grey matter and fluid as Gaussians of log intensity over a bias field, each voxel with the atlas as prior.
+    """White matter, grey matter and fluid as Gaussians of log intensity over a bias field, each
+    voxel with the atlas as prior.
 
-    ``p(y) = Σ_k π_k(x) [N(y − b(x); μ_k, σ_k) + λ_k]``: λ_k is the density of outliers, ``exp(−κ²/2) / (√(2π) σ_k)``, so that a
-    voxel κ standard deviations away belongs to its tissue with probability ½. Typicality ``t_k = N / (N + λ_k)`` keeps lesions out of the
-    parameters. Expected is the posterior's mean tissue: an outlier, which has no tissue of its own, gets its prior's.
+    ``p(y) = Σ_k π_k(x) [N(y − b(x); μ_k, σ_k) + λ_k]``: λ_k is the density of outliers,
+    ``exp(−κ²/2) / (√(2π) σ_k)``, so that a voxel κ standard deviations away belongs to its tissue
+    with probability ½. Typicality ``t_k = N / (N + λ_k)`` keeps lesions out of the parameters.
+    Expected is the posterior's mean tissue: an outlier, which has no tissue of its own, gets its
+    prior's.
 
     Args:
         channels: C; each channel is a mixture of its own.
@@ -47,8 +54,9 @@ class MixtureOutlier(nn.Module):
         ConfigError: a grid that is not the atlas' at that voxel size.
         MismatchError: a scan that is not on the atlas' grid.
 
-    Deviation: no Markov random field over neighbours; channels are not modelled jointly; no rule about intensities of lesions relative to
-    grey matter (the score's sign has that place); κ = 3 is our choice.
+    Deviation: no Markov random field over neighbours; channels are not modelled jointly; no rule
+    about intensities of lesions relative to grey matter (the score's sign has that place); κ = 3 is
+    our choice.
     """
 
     name = "mixture-outlier"
@@ -110,8 +118,8 @@ def fit(y: Tensor, prior: Tensor, f: Tensor, kappa: float) -> tuple[Mixture, lis
         kappa: κ.
 
     Returns:
-        Parameters, and the mean log likelihood after each step, a list a pass: outlier densities change between passes only, so
-        that it never falls within one.
+        Parameters, and the mean log likelihood after each step, a list a pass: outlier densities
+        change between passes only, so that it never falls within one.
     """
     weight = prior**2  # where the atlas is sure
     mean = (weight * y[:, None]).sum(dim=0) / weight.sum(dim=0)

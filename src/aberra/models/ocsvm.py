@@ -22,12 +22,15 @@ CHUNK = 65_536
 
 
 class OneClassSVM(nn.Module):
-    """Encloses the healthy voxels in feature space; the further out a voxel lies, the more anomalous it is.
+    """Encloses the healthy voxels in feature space; the further out a voxel lies, the more
+    anomalous it is.
 
-    Schölkopf et al. 2001: with support vectors sᵢ, weights αᵢ and k(u, v) = exp(−γ‖u − v‖²), the decision
-    f(v) = Σᵢ αᵢ k(sᵢ, v) − ρ is negative for a share ν of the healthy voxels. Features of a voxel, after El Azami et al. 2016: the
-    mean of its surroundings inside the foreground at several Gaussian scales, and the contrast of neighbouring scales, standardised.
-    The score is −log(Σᵢ αᵢ k(sᵢ, v) / Σᵢ αᵢ) ≥ 0: it rises where f falls, and does not level off far away, as f does.
+    Schölkopf et al. 2001: with support vectors sᵢ, weights αᵢ and k(u, v) = exp(−γ‖u − v‖²), the
+    decision f(v) = Σᵢ αᵢ k(sᵢ, v) − ρ is negative for a share ν of the healthy voxels. Features of
+    a voxel, after El Azami et al. 2016: the mean of its surroundings inside the foreground at
+    several Gaussian scales, and the contrast of neighbouring scales, standardised. The score is
+    −log(Σᵢ αᵢ k(sᵢ, v) / Σᵢ αᵢ) ≥ 0: it rises where f falls, and does not level off far away, as f
+    does.
 
     Args:
         channels: C.
@@ -37,13 +40,14 @@ class OneClassSVM(nn.Module):
         vectors: voxels to learn from.
 
     Raises:
-        ConfigError: ν outside (0, 1), scales that do not ascend from 0 or more, or no voxel to learn from.
+        ConfigError: ν outside (0, 1), scales that do not ascend from 0 or more, or no voxel to
+            learn from.
         NotFittedError: asked before :meth:`fit_samples`.
 
     No weights; 2,000·(F + 1) + 2F + 2 numbers with F = 7 features a channel.
 
-    Deviation: voxels of the whole brain share one machine; El Azami has one a location, Zimmerer 2022 one for
-    whole slices.
+    Deviation: voxels of the whole brain share one machine; El Azami has one a location, Zimmerer
+    2022 one for whole slices.
     """
 
     name = "ocsvm"
@@ -91,7 +95,8 @@ class OneClassSVM(nn.Module):
         self.mean.copy_(drawn.mean(dim=0))
         self.std.copy_(drawn.std(dim=0).clamp(min=1e-6))
         drawn = (drawn - self.mean.cpu()) / self.std.cpu()
-        # "scale" is 1 / (F · variance); the features are standardised, so this is the same up to rounding
+        # "scale" is 1 / (F · variance); the features are standardised, so this is the same up
+        # to rounding
         gamma = 1 / drawn.shape[1]
         machine = Machine(kernel="rbf", nu=self.nu, gamma=gamma).fit(drawn.double().numpy())
         count = len(machine.support_vectors_)
@@ -113,7 +118,9 @@ class OneClassSVM(nn.Module):
         return score
 
     def features(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Features of the V foreground voxels, in the mask's order: (N, C, S), (N, 1, S) to (V, F), not standardised."""
+        """Features of the V foreground voxels, in the mask's order: (N, C, S), (N, 1, S) to (V, F),
+        not standardised.
+        """
         means = [self._surroundings(x, mask, scale) for scale in self.scales]
         contrasts = [fine - coarse for fine, coarse in pairwise(means)]
         return torch.cat(means + contrasts, dim=1).movedim(1, -1)[mask[:, 0] > 0]
@@ -136,7 +143,9 @@ class OneClassSVM(nn.Module):
         return self.weights.sum() * torch.exp(-self.distance(features)) - self.offset
 
     def _draw(self, x: Tensor, mask: Tensor, generator: Generator) -> Tensor:
-        """Features of ``vectors`` random foreground voxels (all, where there are fewer), one sample at a time."""
+        """Features of ``vectors`` random foreground voxels (all, where there are fewer), one sample
+        at a time.
+        """
         inside = mask.flatten(1) > 0
         counts = inside.sum(dim=1)
         total = int(counts.sum())
@@ -154,7 +163,10 @@ class OneClassSVM(nn.Module):
         return torch.cat(found)
 
     def _surroundings(self, x: Tensor, mask: Tensor, scale: float) -> Tensor:
-        """Gaussian mean over the foreground: (N, C, S) to (N, C, S). What is beyond the edges does not count either."""
+        """Gaussian mean over the foreground: (N, C, S) to (N, C, S).
+
+        What is beyond the edges does not count either.
+        """
         if not scale:
             return x
         return _blurred(x * mask, scale) / _blurred(mask, scale).clamp(min=1e-6)

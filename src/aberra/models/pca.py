@@ -12,7 +12,8 @@ from aberra.errors import ConfigError, NotFittedError
 from aberra.options import Count, Dims, Edge, Width, configured
 
 RELATIVE_RANK = 1e-9
-"""Components with a smaller share of the first one's variance are noise of the arithmetic and are left out."""
+"""Components with a smaller share of the first one's variance are noise of the arithmetic and are
+left out."""
 
 COLUMNS = 65_536
 """Pixels at a time in 64 bit, so that memory stays bounded."""
@@ -21,15 +22,17 @@ COLUMNS = 65_536
 class PCA(nn.Module):
     """Projects a slice on the span of healthy slices; what lies outside is anomalous.
 
-    x̂ = μ + VᵀV (x − μ), the rows of V being the K orthonormal directions of most variance among healthy slices: of all linear
-    reconstructions through K numbers the one with the least squared error (Eckart & Young 1936). The classical baseline; Saase
-    used it in the MOOD challenge 2020 (Zimmerer et al. 2022, spec zimmerer §2.7).
+    x̂ = μ + VᵀV (x − μ), the rows of V being the K orthonormal directions of most variance among
+    healthy slices: of all linear reconstructions through K numbers the one with the least squared
+    error (Eckart & Young 1936). The classical baseline; Saase used it in the MOOD challenge 2020
+    (Zimmerer et al. 2022, spec zimmerer §2.7).
 
     Args:
         channels: C.
         dims: 2 (components of slices) or 3 (of volumes, or patches of them).
         size: spatial shape S of the input.
-        components: K; fewer where the samples span less (at most samples − 1), the rest of V is then zero.
+        components: K; fewer where the samples span less (at most samples − 1), the rest of V is
+            then zero.
 
     Raises:
         ConfigError: no component, or a size of other dimensions.
@@ -56,7 +59,9 @@ class PCA(nn.Module):
         self.register_buffer("components", torch.zeros(components, features))
 
     def fit_samples(self, x: Tensor, mask: Tensor, seed: int) -> None:
-        """Find mean and components of ``x`` (N, C, S), exactly, by the N×N matrix of inner products: V = Λ^(−½) Uᵀ X."""
+        """Find mean and components of ``x`` (N, C, S), exactly, by the N×N matrix of inner
+        products: V = Λ^(−½) Uᵀ X.
+        """
         del mask, seed
         flat = x.flatten(1)
         mean = flat.mean(dim=0, dtype=torch.float64)

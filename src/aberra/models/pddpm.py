@@ -22,25 +22,29 @@ if TYPE_CHECKING:
 
 
 class PatchedDDPM(nn.Module):
-    """Learns to take noise out of one box of an image while the rest of it is in plain sight; box by box it restores a whole image.
+    """Learns to take noise out of one box of an image while the rest of it is in plain sight; box
+    by box it restores a whole image.
 
-    Behrendt, Bhattacharya, Krüger, Opfer, Schlaefer 2023 (MIDL, arXiv 2303.03758): inside a box of half the edge the image is x_t, outside
-    it stays x₀; the network predicts x₀. ``E ‖b·(x₀ − f(b·x_t + (1 − b)·x₀, t))‖₁`` over the box b, one of a fixed grid, as in the
-    authors' released configuration ("loss calculation only for the patched region"). In use it is asked by
-    :class:`aberra.restore.patched_diffusion.PatchedDiffusion`.
+    Behrendt, Bhattacharya, Krüger, Opfer, Schlaefer 2023 (MIDL, arXiv 2303.03758): inside a box of
+    half the edge the image is x_t, outside it stays x₀; the network predicts x₀.
+    ``E ‖b·(x₀ − f(b·x_t + (1 − b)·x₀, t))‖₁`` over the box b, one of a fixed grid, as in the
+    authors' released configuration ("loss calculation only for the patched region"). In use it is
+    asked by :class:`aberra.restore.patched_diffusion.PatchedDiffusion`.
 
     Args:
         size: spatial shape S of the input; the paper has 96². Simplex noise is for images only.
         network: ``diffusion-unet``, here of three levels by default.
         box: edge of a box over that of the image, axis by axis; the paper has 48 of 96.
-        overlap: least share of a box that neighbours share; where boxes overlap, what they say is averaged. The paper has 0.
-        noise, loss_norm: as in :class:`aberra.models.ddpm.DDPM`; the paper has ``simplex`` and ``l1``.
+        overlap: least share of a box that neighbours share; where boxes overlap, what they say is
+            averaged. The paper has 0.
+        noise, loss_norm: as in :class:`aberra.models.ddpm.DDPM`; the paper has ``simplex`` and
+            ``l1``.
 
     Raises:
         ConfigError: a box or overlap out of range, or an unknown option.
 
-    Deviation: each box has a noise of its own, fixed and shared by all images; the released code draws one noise an image. All else as
-    :class:`aberra.models.ddpm.DDPM`.
+    Deviation: each box has a noise of its own, fixed and shared by all images; the released code
+    draws one noise an image. All else as :class:`aberra.models.ddpm.DDPM`.
     """
 
     name = "pddpm"
@@ -59,7 +63,8 @@ class PatchedDDPM(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        # not a subclass: noise all over the image, which scores of diffusion models put there, is nothing this network knows
+        # not a subclass: noise all over the image, which scores of diffusion models put there, is
+        # nothing this network knows
         net = network_of(type(self), network)
         self.ddpm = DDPM(
             size=size, network=net, predicts="image", noise=noise, loss_norm=loss_norm, **options
@@ -68,7 +73,8 @@ class PatchedDDPM(nn.Module):
         self.register_buffer("boxes", grid_of_boxes(size, box, overlap), persistent=False)
 
     def restore_boxes(self, x: Tensor, start: int) -> Tensor:
-        """Shape (B, C, S) to (B, C, S), one call of the network a box, noised to step ``start``; box number n has noise number n.
+        """Shape (B, C, S) to (B, C, S), one call of the network a box, noised to step ``start``;
+        box number n has noise number n.
 
         Raises:
             ConfigError: a start beyond T.

@@ -24,16 +24,17 @@ INNER = 4
 
 
 class ScaleSpaceAE(nn.Module):
-    """Compresses the frequency bands of a scan one by one, so that detail need not pass through one narrow code.
+    """Compresses the frequency bands of a scan one by one, so that detail need not pass through one
+    narrow code.
 
-    Baur, Wiestler, Albarqouni, Navab 2020, "Scale-Space Autoencoders" (MICCAI): with a Gaussian g of 5 taps
-    an axis,
+    Baur, Wiestler, Albarqouni, Navab 2020, "Scale-Space Autoencoders" (MICCAI): with a Gaussian g
+    of 5 taps an axis,
 
         I₀ = x,   Iₖ₊₁ = ↓2(g ∗ Iₖ),   Hₖ = Iₖ − ↑2(Iₖ₊₁)                       (k < K)
         Î_K = f_K(I_K),   Îₖ = ↑2(Îₖ₊₁) + fₖ(Hₖ),   L = Σₖ ‖Iₖ − Îₖ‖₁           (k = 0 … K)
 
-    summed over pixels, mean over the batch. x̂ = Î₀. The levels are compared one by one in the score
-    ``multi-scale``.
+    summed over pixels, mean over the batch. x̂ = Î₀. The levels are compared one by one in the
+    score ``multi-scale``.
 
     Args:
         channels: C.
@@ -41,16 +42,18 @@ class ScaleSpaceAE(nn.Module):
         size: spatial shape S of the input.
         levels: K.
         width: filters of a band's first stage, doubled at each stage up to four times as many.
-        latent: channels of a band's innermost map, whose smallest edge is 4 to 7; 4·4² = 64 numbers a band at 128².
-            What it leaves of the coarse bands decides: with as many numbers as pixels a lesion passes.
+        latent: channels of a band's innermost map, whose smallest edge is 4 to 7; 4·4² = 64 numbers
+            a band at 128². What it leaves of the coarse bands decides: with as many numbers as
+            pixels a lesion passes.
 
     Raises:
         ConfigError: fewer than one level, or a size that cannot be halved so often.
 
     1,522,708 parameters at 128², one channel.
 
-    Deviation: ℓ1 and the layers of a band (convolutions 3 with stride 2, batch norm, LeakyReLU, and their mirror image) are ours;
-    what we could read of the original states neither. The low band is compressed like the others.
+    Deviation: ℓ1 and the layers of a band (convolutions 3 with stride 2, batch norm, LeakyReLU, and
+    their mirror image) are ours; what we could read of the original states neither. The low band is
+    compressed like the others.
     """
 
     name = "scale-space-ae"
@@ -93,7 +96,10 @@ class ScaleSpaceAE(nn.Module):
         return list(zip(images, collapse(parts), strict=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """ℓ1 error of all levels; ``reconstruction`` is that of the finest. The mask is not used."""
+        """ℓ1 error of all levels; ``reconstruction`` is that of the finest.
+
+        The mask is not used.
+        """
         x = batch.x
         errors = [(image - restored).abs().sum() / len(x) for image, restored in self.reconstruct_levels(x)]
         return {"loss": sum(errors[1:], errors[0]), "reconstruction": errors[0]}

@@ -1,4 +1,6 @@
-"""Scale-space variational autoencoder: one light variational autoencoder a band of the Laplacian pyramid."""
+"""Scale-space variational autoencoder: one light variational autoencoder a band of the Laplacian
+pyramid.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 class ScaleSpaceVAE(ScaleSpaceAE):
     """The scale-space autoencoder whose codes, band by band, are pulled towards N(0, I).
 
-    Baur, Wiestler, Albarqouni, Navab 2020, "Scale-Space Autoencoders" (MICCAI), variational form. With zₖ ~ q(zₖ|Hₖ) = N(μₖ, σₖ²) for each band
-    k, I_K being the last,
+    Baur, Wiestler, Albarqouni, Navab 2020, "Scale-Space Autoencoders" (MICCAI), variational form.
+    With zₖ ~ q(zₖ|Hₖ) = N(μₖ, σₖ²) for each band k, I_K being the last,
 
         L = Σₖ ‖Iₖ − Îₖ‖₁ + β·Σₖ KL(q(zₖ|Hₖ) ‖ N(0, I))
 
@@ -59,7 +61,10 @@ class ScaleSpaceVAE(ScaleSpaceAE):
         return found
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """ℓ1 error of all levels with one posterior sample an image, and the KL terms. The mask is not used."""
+        """ℓ1 error of all levels with one posterior sample an image, and the KL terms.
+
+        The mask is not used.
+        """
         images = gaussian_pyramid(batch.x, self.levels)
         posteriors = self.posteriors(bands(images))
         drawn = [

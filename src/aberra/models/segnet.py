@@ -36,14 +36,15 @@ BOUND = 10.0
 
 
 class SegNet(nn.Module):
-    """Learns lesion masks; an encoder–decoder whose decoder puts values back where max pooling took them from.
+    """Learns lesion masks; an encoder–decoder whose decoder puts values back where max pooling took
+    them from.
 
-    Badrinarayanan, Kendall, Cipolla 2017 (arXiv 1511.00561): stages of 3×3 convolution, batch norm and ReLU, as VGG16; binary
-    cross-entropy in the foreground. The baselines of Wolleb 2022:
+    Badrinarayanan, Kendall, Cipolla 2017 (arXiv 1511.00561): stages of 3×3 convolution, batch norm
+    and ReLU, as VGG16; binary cross-entropy in the foreground. The baselines of Wolleb 2022:
 
-    - ``dropout``: Bayesian SegNet (Kendall, Badrinarayanan, Cipolla 2015, arXiv 1511.02680), dropout behind
-      the deepest three stages of encoder and decoder (its "central" variant), left on when several draws are
-      asked for.
+    - ``dropout``: Bayesian SegNet (Kendall, Badrinarayanan, Cipolla 2015, arXiv 1511.02680),
+      dropout behind the deepest three stages of encoder and decoder (its "central" variant), left
+      on when several draws are asked for.
     - ``aleatoric``: the network also predicts the log-variance s of its logit f and learns
       ``−log (1/K) Σₖ p(y | f + exp(s/2)·εₖ)``, εₖ standard normal (Kendall & Gal 2017, eq. 12).
 
@@ -56,15 +57,15 @@ class SegNet(nn.Module):
         dropout: share of units dropped; 0 is off, the paper has 0.5.
         aleatoric: predict the variance of the logit, too.
         samples: K.
-        kinds: label values of the lesion masks to be told apart, by softmax over background and these; values that are not listed are
-            background. Empty: one kind, any lesion.
+        kinds: label values of the lesion masks to be told apart, by softmax over background and
+            these; values that are not listed are background. Empty: one kind, any lesion.
 
     Raises:
-        ConfigError: a number of stages outside 1 to 5, an edge that cannot be halved so often, a share outside [0, 1), label values
-            that are none, or ``aleatoric`` with several kinds.
+        ConfigError: a number of stages outside 1 to 5, an edge that cannot be halved so often, a
+            share outside [0, 1), label values that are none, or ``aleatoric`` with several kinds.
 
-    Deviation: weights are drawn at random, not taken from VGG16. Training with ``aleatoric`` samples the logit; in use the
-    probability is that of its mean f.
+    Deviation: weights are drawn at random, not taken from VGG16. Training with ``aleatoric``
+    samples the logit; in use the probability is that of its mean f.
     """
 
     name = "segnet"
@@ -130,7 +131,8 @@ class SegNet(nn.Module):
             self.decoder.append(nn.Sequential(*back))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, C, S) to the lesion's logit (B, 1, S), with ``aleatoric`` its log-variance as second channel.
+        """Shape (B, C, S) to the lesion's logit (B, 1, S), with ``aleatoric`` its log-variance as
+        second channel.
 
         With K kinds: to the logits of background and each kind, (B, 1 + K, S).
         """
@@ -147,10 +149,12 @@ class SegNet(nn.Module):
                 x = self.decoder_dropout[level](x)
         return x
 
-    # -- what scores ask -------------------------------------------------------------------------------------------
+    # -- what scores ask ---------------------------------------------------------------------------
 
     def segmentations(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Yield ``count`` probability maps (B, K, S), one a kind; with dropout and several draws each has its own units dropped."""
+        """Yield ``count`` probability maps (B, K, S), one a kind; with dropout and several draws
+        each has its own units dropped.
+        """
         if self.dropout and count > 1:
             for draw in range(count):
                 with drawn(self, draw):
@@ -181,14 +185,16 @@ class SegNet(nn.Module):
         variance: Tensor = self(x)[:, 1:].float().clamp(-BOUND, BOUND).exp()
         return variance
 
-    # -- learning --------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
     def label(self, lesion: Tensor) -> Tensor:
         """The mask itself, (B, 1, S)."""
         return lesion
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean cross-entropy in the foreground, of sampled logits with ``aleatoric``; with kinds ``lesion`` has label values."""
+        """Mean cross-entropy in the foreground, of sampled logits with ``aleatoric``; with kinds
+        ``lesion`` has label values.
+        """
         mask, lesion = batch.mask, batch.truth
         out = self(batch.x).float()
         logit = out[:, :1]
@@ -206,7 +212,9 @@ class SegNet(nn.Module):
 def sampled_cross_entropy(
     logit: Tensor, log_variance: Tensor, truth: Tensor, samples: int, generator: Generator
 ) -> Tensor:
-    """``−log (1/K) Σₖ p(y | f + exp(s/2)·εₖ)`` of each voxel, all (B, 1, S); Kendall & Gal 2017, eq. 12."""
+    """``−log (1/K) Σₖ p(y | f + exp(s/2)·εₖ)`` of each voxel, all (B, 1, S); Kendall & Gal 2017,
+    eq. 12.
+    """
     noise = torch.randn((samples, *logit.shape), generator=generator, device=logit.device)
     spread = (log_variance.clamp(-BOUND, BOUND) / 2).exp()
     drawn_logits = logit + spread * noise
@@ -217,6 +225,8 @@ def sampled_cross_entropy(
 
 
 def unpool(x: Tensor, indices: Tensor, size: Sequence[int]) -> Tensor:
-    """Put values where max pooling found them, zeros elsewhere: (B, F, S / 2) to (B, F, S); in 2-D and 3-D."""
+    """Put values where max pooling found them, zeros elsewhere: (B, F, S / 2) to (B, F, S); in 2-D
+    and 3-D.
+    """
     flat = x.new_zeros((*x.shape[:2], prod(size)))
     return flat.scatter(2, indices.flatten(2), x.flatten(2)).reshape(*x.shape[:2], *size)

@@ -21,22 +21,26 @@ if TYPE_CHECKING:
 
 
 class SkipAE(nn.Module):
-    """A convolutional autoencoder whose skips keep detail and whose dropout on the skips keeps it from copying.
+    """A convolutional autoencoder whose skips keep detail and whose dropout on the skips keeps it
+    from copying.
 
-    Baur, Wiestler, Albarqouni, Navab 2020, "Bayesian Skip-Autoencoders" (ISBI): with encoder features eₗ at
-    1/2ˡ of the resolution and masks θₗ ~ Bernoulli(1 − p),
+    Baur, Wiestler, Albarqouni, Navab 2020, "Bayesian Skip-Autoencoders" (ISBI): with encoder
+    features eₗ at 1/2ˡ of the resolution and masks θₗ ~ Bernoulli(1 − p),
 
-        dₙ = eₙ,   dₗ₋₁ = up([dₗ, θₗ ⊙ eₗ]) where there is a skip, else up(dₗ),   x̂ = conv(d₀),   L = ‖x − x̂‖₁,
+        dₙ = eₙ,   dₗ₋₁ = up([dₗ, θₗ ⊙ eₗ]) where there is a skip, else up(dₗ),
+        x̂ = conv(d₀),   L = ‖x − x̂‖₁,
 
-    summed over pixels, mean over the batch. Left on in use, the masks give draws x̂₁, x̂₂, … (:meth:`sample_reconstructions`);
-    their mean residual is restoration ``draws``, their spread the score ``spread``.
+    summed over pixels, mean over the batch. Left on in use, the masks give draws x̂₁, x̂₂, …
+    (:meth:`sample_reconstructions`); their mean residual is restoration ``draws``, their spread the
+    score ``spread``.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
         width: filters of the first stage.
-        skips: how many skips, the innermost first; None is all but none at full resolution, 3 at 128².
+        skips: how many skips, the innermost first; None is all but none at full resolution, 3 at
+            128².
         skip_dropout: p, of single features of the skips.
 
     Raises:
@@ -44,8 +48,8 @@ class SkipAE(nn.Module):
 
     1,641,057 parameters at 128², one channel.
 
-    Deviation: encoder and decoder are the comparative study's (:mod:`aberra.nets.unified`) with a spatial code. The number of
-    skips and p, which the authors call intricate to set, are ours.
+    Deviation: encoder and decoder are the comparative study's (:mod:`aberra.nets.unified`) with a
+    spatial code. The number of skips and p, which the authors call intricate to set, are ours.
     """
 
     name = "skip-ae"
@@ -102,7 +106,9 @@ class SkipAE(nn.Module):
         return out
 
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Reconstruct ``count`` times with dropout left on: (B, C, S) each, the same features dropped in every image."""
+        """Reconstruct ``count`` times with dropout left on: (B, C, S) each, the same features
+        dropped in every image.
+        """
         for draw in range(count):
             with drawn(self, draw):
                 yield self.reconstruct(x)

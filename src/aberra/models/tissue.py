@@ -13,7 +13,8 @@ from aberra.errors import ConfigError, MismatchError
 from aberra.options import AtlasVoxel, NotNegative, configured
 
 NEAR_MM, FAR_MM = (1.0, 3.0), 8.0
-"""Blurs (σ) of the tissue maps: registration is not exact, and tissue looks different near a border. Fluid is also seen from afar."""
+"""Blurs (σ) of the tissue maps: registration is not exact, and tissue looks different near a
+border. Fluid is also seen from afar."""
 
 SAMPLES = 60_000
 """Voxels that the regression looks at, spread evenly over the mask."""
@@ -30,21 +31,25 @@ SLAB = 1 << 20
 
 
 class Tissue(nn.Module):
-    """Intensity and spread that a healthy brain would have at each voxel, from tissue maps and a bias field.
+    """Intensity and spread that a healthy brain would have at each voxel, from tissue maps and a
+    bias field.
 
-    Features f at a voxel of the MNI152 grid: 1; the maps of white matter, grey matter and fluid blurred by 1 and 3 mm, and fluid by
-    8 mm; and the polynomial of second order in x, y, z, which stands for the scanner's bias field. Each channel of each scan is
-    regressed on f by itself: ``μ = f·β`` by iteratively reweighted least squares (weight ``1 / max(1, |r| / 1.5 s)²``, s the scale
-    1.48 times the median of ``|r|``), ``log σ = f·γ + c`` by least squares on ``log |r|``, c so that the median of ``|r| / σ`` is that of
-    a Gaussian.
+    Features f at a voxel of the MNI152 grid: 1; the maps of white matter, grey matter and fluid
+    blurred by 1 and 3 mm, and fluid by 8 mm; and the polynomial of second order in x, y, z, which
+    stands for the scanner's bias field. Each channel of each scan is regressed on f by itself:
+    ``μ = f·β`` by iteratively reweighted least squares (weight ``1 / max(1, |r| / 1.5 s)²``, s the
+    scale 1.48 times the median of ``|r|``), ``log σ = f·γ + c`` by least squares on ``log |r|``, c
+    so that the median of ``|r| / σ`` is that of a Gaussian.
 
-    After MOPS (Tomas-Fernandez, Warfield 2015, MICCAI) and DeepWMH (2024), with an atlas in place of their populations.
+    After MOPS (Tomas-Fernandez, Warfield 2015, MICCAI) and DeepWMH (2024), with an atlas in place
+    of their populations.
 
     Args:
         size: prepared grid (D, H, W), the atlas'.
         spacing: voxel size of that grid in mm; the same as ``prepare.spacing``.
-        white_matter: power k: σ is divided by W^k, W white matter blurred by 4 mm. 0 is off. Above, only what lies in white matter
-            is looked for, as in multiple sclerosis: a tumour or a stroke in the cortex is then lost.
+        white_matter: power k: σ is divided by W^k, W white matter blurred by 4 mm. 0 is off. Above,
+            only what lies in white matter is looked for, as in multiple sclerosis: a tumour or a
+            stroke in the cortex is then lost.
 
     Raises:
         ConfigError: a grid that is not the atlas' at that voxel size.
@@ -104,7 +109,9 @@ def regress(f: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 def least_squares(f: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Weighted least squares of (N,) on (N, F); of several answers (tissue shares add up to 1) the smallest."""
+    """Weighted least squares of (N,) on (N, F); of several answers (tissue shares add up to 1) the
+    smallest.
+    """
     weighted = f * weight[:, None]
     normal = weighted.T @ f
     ridge = 1e-9 * normal.diagonal().mean() * torch.eye(len(normal), dtype=f.dtype, device=f.device)

@@ -1,4 +1,6 @@
-"""Variational autoencoder: plain, annealed β, masked loss; Gaussian or Laplace output of fixed scale."""
+"""Variational autoencoder: plain, annealed β, masked loss; Gaussian or Laplace output of fixed
+scale.
+"""
 
 from __future__ import annotations
 
@@ -26,29 +28,34 @@ Likelihood = Literal["laplace", "gaussian"]
 class VAE(nn.Module):
     """An autoencoder whose posterior q(z|x) = N(μ, σ²) is pulled towards N(0, I).
 
-    Baur et al. 2021 (arXiv 2004.03271), row "VAE"; Kingma & Welling 2014. L = −log p(x|z) + β·½Σ(μ² + σ² − log σ² − 1),
-    both summed over pixels or latent dimensions, mean over the batch, so β is relative to a sum over 16,384 pixels.
-    With ``likelihood = "laplace"``, −log p(x|z) = ‖x − x̂‖₁ / c (the study, c = 1); with ``gaussian``, ‖x − x̂‖² / 2c² (Zimmerer
-    2018), c being a fixed standard deviation; constants are dropped.
+    Baur et al. 2021 (arXiv 2004.03271), row "VAE"; Kingma & Welling 2014. L = −log p(x|z) +
+    β·½Σ(μ² + σ² − log σ² − 1), both summed over pixels or latent dimensions, mean over the batch,
+    so β is relative to a sum over 16,384 pixels. With ``likelihood = "laplace"``, −log p(x|z) = ‖x
+    − x̂‖₁ / c (the study, c = 1); with ``gaussian``, ‖x − x̂‖² / 2c² (Zimmerer 2018), c being a
+    fixed standard deviation; constants are dropped.
 
-    1,758,449 parameters at 128² with one channel, Zimmerer's network of the ceVAE 34,183,601; his of the VAE, a code of 256, at 64² 3,752,448.
+    1,758,449 parameters at 128² with one channel, Zimmerer's network of the ceVAE 34,183,601; his
+    of the VAE, a code of 256, at 64² 3,752,448.
 
     Args:
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: of vectors, ``unified`` (the study), ``zimmerer2018`` or ``zimmerer2019``, or of maps; its dropout acts on the heads, too.
+        network: of vectors, ``unified`` (the study), ``zimmerer2018`` or ``zimmerer2019``, or of
+            maps; its dropout acts on the heads, too.
         latent: K, numbers of a vector or of each location of a map.
         kl_weight: β; where it is annealed, its final value.
-        anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021) or ``cyclical`` (it does so again
-            and again, half of each cycle rising, half at its full value; Fu et al. 2019).
+        anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021) or ``cyclical`` (it
+            does so again and again, half of each cycle rising, half at its full value; Fu et al.
+            2019).
         anneal_steps: training steps until β is reached, or of one cycle; Heer's 2,000.
         masked: reconstruction loss inside the foreground only (Heer 2021).
         likelihood: ``laplace`` or ``gaussian``.
         scale: c, in normalised intensities.
 
     Raises:
-        ConfigError: unknown option or network, a size that cannot be halved, or a scale that is not positive.
+        ConfigError: unknown option or network, a size that cannot be halved, or a scale that is not
+            positive.
 
     Deviation: the second head is log σ², the study's log σ. Else as :class:`aberra.models.ae.AE`.
     """
@@ -104,7 +111,9 @@ class VAE(nn.Module):
         return self.decode(self.encode(x)[0])
 
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the batch."""
+        """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the
+        batch.
+        """
         mean, log_variance = self.encode(x)
         for draw in range(count):
             noise = shared("gaussian", draw, mean)

@@ -22,11 +22,13 @@ DEAD = 0.1
 
 
 class VQVAE(nn.Module):
-    """Keeps an 8×8 map of words out of a learnt dictionary; healthy anatomy has words, a lesion has none.
+    """Keeps an 8×8 map of words out of a learnt dictionary; healthy anatomy has words, a lesion has
+    none.
 
-    van den Oord, Vinyals, Kavukcuoglu 2017 (arXiv 1711.00937), eq. 1–3 and appendix A.1. Each vector z of the encoder's map is
-    replaced by the nearest word e; the gradient passes as if it were not (straight through). Words follow the moving average of
-    the vectors they stand for, N ← γN + (1 − γ)n, m ← γm + (1 − γ)Σz, e = m / N, and
+    van den Oord, Vinyals, Kavukcuoglu 2017 (arXiv 1711.00937), eq. 1–3 and appendix A.1. Each
+    vector z of the encoder's map is replaced by the nearest word e; the gradient passes as if it
+    were not (straight through). Words follow the moving average of the vectors they stand for, N ←
+    γN + (1 − γ)n, m ← γm + (1 − γ)Σz, e = m / N, and
 
         L = ‖x − x̂‖₁ + β ‖z − sg[e]‖²,
 
@@ -47,9 +49,10 @@ class VQVAE(nn.Module):
 
     1,376,289 weights and 32,768 numbers in the dictionary at 128², one channel.
 
-    Deviation: the unified network (:mod:`aberra.nets.unified`) and its ℓ1 error; the paper has residual blocks, a Gaussian output
-    and a finer map. Words that hardly any vector chooses are put on random vectors of the batch, the first ones included (as in
-    later work: Dhariwal et al. 2020, Jukebox); the paper leaves them.
+    Deviation: the unified network (:mod:`aberra.nets.unified`) and its ℓ1 error; the paper has
+    residual blocks, a Gaussian output and a finer map. Words that hardly any vector chooses are put
+    on random vectors of the batch, the first ones included (as in later work: Dhariwal et al. 2020,
+    Jukebox); the paper leaves them.
     """
 
     name = "vqvae"
@@ -85,7 +88,8 @@ class VQVAE(nn.Module):
     def choose(self, z: Tensor) -> Tensor:
         """Index of the word nearest to each vector: (B, L, S') to (B, S')."""
         vectors = _vectors(z)
-        # exact distances: the short cut by a matrix product rounds differently in batches of another size
+        # exact distances: the short cut by a matrix product rounds differently in batches of
+        # another size
         exact = "donot_use_mm_for_euclid_dist"
         nearest = torch.cdist(vectors, self.codebook, compute_mode=exact).argmin(dim=1)
         return nearest.reshape(len(z), *z.shape[2:])
@@ -114,7 +118,9 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def _move_words(self, z: Tensor, generator: Generator) -> None:
-        """Put words that nothing chooses on vectors of the batch, then move each to the mean of those that choose it."""
+        """Put words that nothing chooses on vectors of the batch, then move each to the mean of
+        those that choose it.
+        """
         vectors, count = _vectors(z), len(self.codebook)
         # drawn whether used or not, so that what is drawn next does not depend on it
         picks = torch.randint(len(vectors), (count,), generator=generator, device=vectors.device)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class ZMap(nn.Module):
     """Mean and standard deviation of healthy intensities at every voxel of the prepared grid.
 
-    The score is ``|x − μ|`` / σ, mean over channels. The mean-brain baseline that the field's surveys ask for.
+    The score is ``|x − μ|`` / σ, mean over channels. The mean-brain baseline that the field's
+    surveys ask for.
 
     Args:
         channels: C.
@@ -48,7 +49,9 @@ class ZMap(nn.Module):
         self.register_buffer("std", torch.ones((channels, *grid)))
 
     def fit(self, volumes: Iterable[Volume]) -> None:
-        """Accumulate mean and variance in one pass (Welford), each voxel over the scans whose mask holds it."""
+        """Accumulate mean and variance in one pass (Welford), each voxel over the scans whose mask
+        holds it.
+        """
         count = torch.zeros_like(self.count, dtype=torch.float64)
         mean = torch.zeros_like(self.mean, dtype=torch.float64)
         squares = torch.zeros_like(mean)
@@ -68,7 +71,9 @@ class ZMap(nn.Module):
         self.std = std.clamp(min=float(typical) * self.floor + 1e-6).float()
 
     def score_volume(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Shape (C, D, H, W) to (D, H, W), zero outside the mask and where fewer than two healthy brains reach."""
+        """Shape (C, D, H, W) to (D, H, W), zero outside the mask and where fewer than two healthy
+        brains reach.
+        """
         self._check(tuple(x.shape[1:]))
         if not self.count.any():
             raise NotFittedError(self.name)

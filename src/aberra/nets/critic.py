@@ -1,6 +1,7 @@
 """Critics for the Wasserstein distance, of images and of codes, and what they minimise.
 
-Arjovsky, Chintala, Bottou 2017 (arXiv 1701.07875); gradient penalty: Gulrajani et al. 2017 (arXiv 1704.00028).
+Arjovsky, Chintala, Bottou 2017 (arXiv 1701.07875); gradient penalty: Gulrajani et al. 2017 (arXiv
+1704.00028).
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Critic(nn.Module):
 
 
 def code_critic(latent: int) -> nn.Sequential:
-    """Critic of codes, dense 100, 50, 1 with leaky ReLU ("Constrained AAE" of the study): (B, K) to (B,)."""
+    """Critic of codes, dense 100, 50, 1 with leaky ReLU ("Constrained AAE" of the study): (B, K) to
+    (B,).
+    """
     return nn.Sequential(
         nn.Linear(latent, 100),
         nn.LeakyReLU(SLOPE),
@@ -93,7 +96,9 @@ def critic_loss(
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: Generator
 ) -> Tensor:
-    """E[(‖∇D(x̃)‖₂ − 1)²] at x̃ = x + u·(x̂ − x), one u ~ U[0, 1] an image; the norm is over all of an image (2.4, trap 4)."""
+    """E[(‖∇D(x̃)‖₂ − 1)²] at x̃ = x + u·(x̂ − x), one u ~ U[0, 1] an image; the norm is over all of
+    an image (2.4, trap 4).
+    """
     share = torch.rand((len(real), *[1] * (real.ndim - 1)), generator=generator, device=real.device)
     between = (real + share * (fake - real)).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)

@@ -1,6 +1,8 @@
-"""The networks of the diffusion methods: a U-Net that knows how noisy its input is, and its encoder half.
+"""The networks of the diffusion methods: a U-Net that knows how noisy its input is, and its encoder
+half.
 
-Ho et al. 2020 and Nichol & Dhariwal 2021, as Wolleb 2022 uses them: the thesis' parameter counts come out to the digit (tested).
+Ho et al. 2020 and Nichol & Dhariwal 2021, as Wolleb 2022 uses them: the thesis' parameter counts
+come out to the digit (tested).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 def _norm(channels: int) -> nn.GroupNorm:
     """Group norm with 32 groups, fewer where a group would have less than four channels.
 
-    A group of one channel would take out the embedding that is added to it: the network would not know t.
+    A group of one channel would take out the embedding that is added to it: the network would not
+    know t.
     """
     return nn.GroupNorm(math.gcd(32, channels // 4, channels) or 1, channels)
 
@@ -59,7 +62,8 @@ class ResBlock(nn.Module):
         before: channels of the input.
         after: channels of the output.
         embedding: length of the step embedding.
-        scale_shift: the embedding scales and shifts after the norm (classifiers) instead of being added.
+        scale_shift: the embedding scales and shifts after the norm (classifiers) instead of being
+            added.
         down: halve the grid on both ways.
     """
 
@@ -129,7 +133,8 @@ class Stage(nn.Module):
 
 
 class DiffusionUNet(nn.Module):
-    """U-Net with residual blocks, attention and an embedding of the step (and class): (B, C, S), (B,) to (B, O, S).
+    """U-Net with residual blocks, attention and an embedding of the step (and class): (B, C, S),
+    (B,) to (B, O, S).
 
     Args:
         channels: of the input.
@@ -139,7 +144,8 @@ class DiffusionUNet(nn.Module):
         width: filters of the first level; the thesis has 128.
         multipliers: of the width, one a level; the thesis has (1, 1, 2, 2, 4, 4) at 256².
         blocks: residual blocks a level; the thesis has 2.
-        attention: attend at the levels whose longest edge is one of these; the thesis has 16. The middle always does.
+        attention: attend at the levels whose longest edge is one of these; the thesis has 16. The
+            middle always does.
         classes: an embedding of a class is added to the step's; 0 is off.
 
     Raises:
@@ -291,7 +297,8 @@ class DiffusionEncoder(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Shape (B, C, S) and steps (B,) to (B, O)."""
         flat = F.silu(self.norm(self.body(self.first(x), self.embed(t)))).flatten(2)
-        # the mean is one more place, and what it sees of the others is the answer (CLIP's attention pooling)
+        # the mean is one more place, and what it sees of the others is the answer (CLIP's
+        # attention pooling)
         flat = torch.cat([flat.mean(dim=2, keepdim=True), flat], dim=2) + self.position
         query, key, value = (part.transpose(1, 2) for part in self.qkv(flat).chunk(3, dim=1))
         seen = F.scaled_dot_product_attention(query[:, :1], key, value).transpose(1, 2)

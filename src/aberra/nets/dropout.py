@@ -1,4 +1,6 @@
-"""Dropout that can be left on at test time, repeatably (Monte-Carlo dropout, Gal & Ghahramani 2016)."""
+"""Dropout that can be left on at test time, repeatably (Monte-Carlo dropout, Gal & Ghahramani
+2016).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class MCDropout(nn.Dropout):
-    """Plain dropout in training, the identity in use, and inside :func:`drawn` one fixed mask for the whole batch."""
+    """Plain dropout in training, the identity in use, and inside :func:`drawn` one fixed mask for
+    the whole batch.
+    """
 
     seed: int | None = None
 
@@ -21,7 +25,8 @@ class MCDropout(nn.Dropout):
         """Any shape (B, …)."""
         if self.seed is None:
             return super().forward(x)
-        # on the CPU: a CUDA generator gives other numbers, and a score must not depend on the device
+        # on the CPU: a CUDA generator gives other numbers, and a score must not depend on
+        # the device
         generator = torch.Generator().manual_seed(self.seed)
         kept = torch.rand((1, *x.shape[1:]), generator=generator) >= self.p
         return x * (kept.to(x) / (1 - self.p))
@@ -29,7 +34,9 @@ class MCDropout(nn.Dropout):
 
 @contextmanager
 def drawn(model: nn.Module, draw: int) -> Iterator[None]:
-    """Switch a model's dropout on with the masks of draw number ``draw``, the same for every image of a batch."""
+    """Switch a model's dropout on with the masks of draw number ``draw``, the same for every image
+    of a batch.
+    """
     layers = [each for each in model.modules() if isinstance(each, MCDropout)]
     for index, layer in enumerate(layers):
         layer.seed = draw * 1_000 + index

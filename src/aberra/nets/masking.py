@@ -21,17 +21,19 @@ STUDY_EDGE = 20 / 128
 class ContextNoise:
     """Overwrites one to ``boxes`` boxes of each image.
 
-    The study (Baur et al. 2021, arXiv 2004.03271, public code): boxes of 20 of 128 pixels inside the foreground's bounding box,
-    set to zero. Zimmerer et al. 2018 (arXiv 1812.05941): squares anywhere of up to half the image, each of one random intensity:
-    ``place="anywhere", fill="random", smallest=0, largest=0.5``.
+    The study (Baur et al. 2021, arXiv 2004.03271, public code): boxes of 20 of 128 pixels inside
+    the foreground's bounding box, set to zero. Zimmerer et al. 2018 (arXiv 1812.05941): squares
+    anywhere of up to half the image, each of one random intensity: ``place="anywhere",
+    fill="random", smallest=0, largest=0.5``.
 
     Args:
         boxes: most boxes an image; their number is uniform from 1.
         smallest: least edge of a box over that of the image, axis by axis; at least one pixel.
         largest: greatest such share; it is drawn uniformly, the same for all axes of a box.
-        place: ``foreground`` (a box lies inside the foreground's bounding box and is cut to it where it is larger) or
-            ``anywhere``.
-        fill: ``zero``, or ``random``: for each box and channel one number, uniform in the channel's range in the batch.
+        place: ``foreground`` (a box lies inside the foreground's bounding box and is cut to it
+            where it is larger) or ``anywhere``.
+        fill: ``zero``, or ``random``: for each box and channel one number, uniform in the channel's
+            range in the batch.
 
     Raises:
         ConfigError: unknown place or fill, no boxes, or shares out of order or of [0, 1].
@@ -64,7 +66,9 @@ class ContextNoise:
         return x
 
     def draw(self, mask: Tensor, generator: Generator) -> Tensor:
-        """Draw the boxes of a batch: bool (B, ``boxes``, S), all false for boxes that an image does not get."""
+        """Draw the boxes of a batch: bool (B, ``boxes``, S), all false for boxes that an image does
+        not get.
+        """
         size = torch.tensor(mask.shape[2:], device=mask.device)
         low, high = bounding_box(mask if self.place == "foreground" else torch.ones_like(mask))
         shape = (len(mask), self.boxes)
@@ -90,7 +94,8 @@ class ContextNoise:
 
 
 def bounding_box(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """First index and last index + 1 of the foreground of (B, 1, S) along each axis, (B, axes) each.
+    """First index and last index + 1 of the foreground of (B, 1, S) along each axis, (B, axes)
+    each.
 
     Where there is no foreground, the first lies behind the last.
     """

@@ -1,8 +1,10 @@
 """Networks by name: what a table ``[model.network]`` chooses, and what a model asks of it.
 
-A network is a recipe for images of one shape; the model asks it for its parts. Which models take which is decided by three families:
+A network is a recipe for images of one shape; the model asks it for its parts. Which models take
+which is decided by three families:
 
-- :class:`VectorCodes` and :class:`MapCodes`: an encoder and a decoder around a code, which is a vector (B, K) or a map (B, K, S'),
+- :class:`VectorCodes` and :class:`MapCodes`: an encoder and a decoder around a code, which is a
+  vector (B, K) or a map (B, K, S'),
 - :class:`UNet`: an image of an image,
 - :class:`DiffusionUNet`: a U-Net that is told a step, and its encoder half.
 """
@@ -25,7 +27,8 @@ from aberra.registry import build, lookup, names, network_of
 
 N = TypeVar("N", bound="Network")
 Choice = str | dict[str, Any] | None
-"""What a model is given: a name, a table of ``name`` and options, or nothing, which is the model's own ``NETWORK``."""
+"""What a model is given: a name, a table of ``name`` and options, or nothing, which is the model's
+own ``NETWORK``."""
 
 
 def network_for(model: nn.Module, choice: Choice, family: type[N], **shape: Any) -> N:
@@ -52,7 +55,9 @@ def network_for(model: nn.Module, choice: Choice, family: type[N], **shape: Any)
 
 @dataclass(frozen=True, kw_only=True)
 class Network(ABC):
-    """For images (B, C, S): ``channels`` C, ``dims`` 2 or 3 and ``size`` S, and the options of each network."""
+    """For images (B, C, S): ``channels`` C, ``dims`` 2 or 3 and ``size`` S, and the options of each
+    network.
+    """
 
     name: ClassVar[str]
     channels: int
@@ -79,7 +84,9 @@ class Codes(Network):
 
     @abstractmethod
     def decoder(self, latent: int, *, norm: str = "batch") -> nn.Module:
-        """Codes of ``latent`` numbers, or of so many a location, to (B, C, S); ``norm`` is ``batch`` or ``layer`` in networks that leave the choice."""
+        """Codes of ``latent`` numbers, or of so many a location, to (B, C, S); ``norm`` is
+        ``batch`` or ``layer`` in networks that leave the choice.
+        """
 
     @abstractmethod
     def layer(self, before: int, after: int) -> nn.Module:
@@ -87,7 +94,9 @@ class Codes(Network):
 
     @abstractmethod
     def critic(self) -> Reader:
-        """The body of a critic, (B, C, S) to (B, F), without batch norm: a gradient penalty is about one image at a time."""
+        """The body of a critic, (B, C, S) to (B, F), without batch norm: a gradient penalty is
+        about one image at a time.
+        """
 
 
 class VectorCodes(Codes):
@@ -116,11 +125,13 @@ class MapCodes(Codes):
 
 @dataclass(frozen=True, kw_only=True)
 class Unified(VectorCodes):
-    """The comparative study's (:mod:`aberra.nets.unified`), its 8×8 map squeezed to 16 channels and flattened.
+    """The comparative study's (:mod:`aberra.nets.unified`), its 8×8 map squeezed to 16 channels and
+    flattened.
 
     Args:
         width: filters of the first stage; the study's 32 gives 32, 64, 128, 128.
-        dropout: on the dense layer behind the code, and on the code or its heads where the model has it there.
+        dropout: on the dense layer behind the code, and on the code or its heads where the model
+            has it there.
     """
 
     name = "unified"
@@ -149,7 +160,8 @@ class Unified(VectorCodes):
 
 @dataclass(frozen=True, kw_only=True)
 class UnifiedSpatial(MapCodes):
-    """The comparative study's with a spatial code, 8×8 locations at 128² (:mod:`aberra.nets.unified`).
+    """The comparative study's with a spatial code, 8×8 locations at 128²
+    (:mod:`aberra.nets.unified`).
 
     Args:
         width: filters of the first stage; the study's 32 gives 32, 64, 128, 128.
@@ -178,11 +190,14 @@ class UnifiedSpatial(MapCodes):
 
 @dataclass(frozen=True, kw_only=True)
 class Zimmerer2018(VectorCodes):
-    """Zimmerer's of the ceVAE, as the comparative study ran it for VAE and ceVAE (:mod:`aberra.nets.zimmerer`).
+    """Zimmerer's of the ceVAE, as the comparative study ran it for VAE and ceVAE
+    (:mod:`aberra.nets.zimmerer`).
 
     Args:
-        width: filters of the first of four stages, each of which has four times as many: 16, 64, 256, 1024.
-        coordinates: every convolution is told where it is (CoordConv), as published; the study left it out.
+        width: filters of the first of four stages, each of which has four times as many: 16, 64,
+            256, 1024.
+        coordinates: every convolution is told where it is (CoordConv), as published; the study left
+            it out.
     """
 
     name = "zimmerer2018"
@@ -205,7 +220,8 @@ class Zimmerer2018(VectorCodes):
 
 @dataclass(frozen=True, kw_only=True)
 class Zimmerer2019(VectorCodes):
-    """Zimmerer's of the VAE (:mod:`aberra.nets.zimmerer`), without offsets; its code has 256 numbers.
+    """Zimmerer's of the VAE (:mod:`aberra.nets.zimmerer`), without offsets; its code has 256
+    numbers.
 
     Args:
         width: filters of the first of four stages: 16, 32, 64, 256.
@@ -254,7 +270,8 @@ class Residual(VectorCodes):
 
 @dataclass(frozen=True, kw_only=True)
 class You(MapCodes):
-    """You's of the Gaussian mixture VAE (:mod:`aberra.nets.you`): a code of a quarter of the image's edge.
+    """You's of the Gaussian mixture VAE (:mod:`aberra.nets.you`): a code of a quarter of the
+    image's edge.
 
     Args:
         width: filters of every layer; published 64.
@@ -304,7 +321,8 @@ class DiffusionUNet(Network):
         width: filters of the first level; Wolleb 2022 has 128.
         multipliers: of the width, one a level; (1, 1, 2, 2, 4, 4) at 256².
         blocks: residual blocks a level; 2.
-        attention: attend at the levels whose longest edge is one of these; 16. The middle always does.
+        attention: attend at the levels whose longest edge is one of these; 16. The middle always
+            does.
 
     Deviation: small by default, so that it trains on a CPU.
     """

@@ -1,4 +1,6 @@
-"""Gaussian and Laplacian pyramids (Burt & Adelson 1983). Pixel i of level k lies on pixel 2ᵏ·i of the image.
+"""Gaussian and Laplacian pyramids (Burt & Adelson 1983).
+
+Pixel i of level k lies on pixel 2ᵏ·i of the image.
 
 Every edge is even at all levels but the last; edges are mirrored.
 """
@@ -26,7 +28,10 @@ def reduce(x: Tensor) -> Tensor:
 
 
 def expand(x: Tensor) -> Tensor:
-    """↑2(I): zeros between the pixels, then 2ⁿ·g: (B, C, S) to (B, C, 2 S). A constant stays what it is."""
+    """↑2(I): zeros between the pixels, then 2ⁿ·g: (B, C, S) to (B, C, 2 S).
+
+    A constant stays what it is.
+    """
     dims = x.ndim - 2
     spread = x.new_zeros((*x.shape[:2], *(2 * edge for edge in x.shape[2:])))
     spread[(slice(None), slice(None), *(slice(None, None, 2),) * dims)] = x

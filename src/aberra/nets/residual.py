@@ -1,10 +1,11 @@
 """The residual network of Chen's constrained AAE (2018) and Schlegl's f-AnoGAN (2019).
 
-As Baur et al. 2021 (arXiv 2004.03271) ran it: blocks of two convolutions 3 with layer norm and ReLU before
-each, convolution 1 as shortcut, average pooling down and nearest neighbour up; 64 filters rising to 512 over
-three stages, 128 to 16 pixels.
+As Baur et al. 2021 (arXiv 2004.03271) ran it: blocks of two convolutions 3 with layer norm and ReLU
+before each, convolution 1 as shortcut, average pooling down and nearest neighbour up; 64 filters
+rising to 512 over three stages, 128 to 16 pixels.
 
-Deviation: sizes other than 128² have one stage fewer than the unified network (:func:`aberra.nets.unified.stages`).
+Deviation: sizes other than 128² have one stage fewer than the unified network
+(:func:`aberra.nets.unified.stages`).
 """
 
 from __future__ import annotations

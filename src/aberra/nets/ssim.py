@@ -11,14 +11,16 @@ from torch import Tensor
 WINDOW = 11
 SIGMA = 1.5
 K1, K2 = 0.01, 0.03
-"""Wang et al. 2004: Gaussian window of 11 pixels with σ = 1.5, and the constants that keep the quotient finite."""
+"""Wang et al. 2004: Gaussian window of 11 pixels with σ = 1.5, and the constants that keep the
+quotient finite."""
 
 
 def ssim_map(x: Tensor, y: Tensor, *, data_range: float = 1.0) -> Tensor:
-    """Local SSIM = (2μ_xμ_y + c₁)(2σ_xy + c₂) / ((μ_x² + μ_y² + c₁)(σ_x² + σ_y² + c₂)), cᵢ = (Kᵢ·range)².
+    """Local SSIM = (2μ_xμ_y + c₁)(2σ_xy + c₂) / ((μ_x² + μ_y² + c₁)(σ_x² + σ_y² + c₂)), cᵢ =
+    (Kᵢ·range)².
 
-    Means, variances and the covariance are Gaussian-weighted (population) moments of the window around each pixel, channel by
-    channel. Differentiable.
+    Means, variances and the covariance are Gaussian-weighted (population) moments of the window
+    around each pixel, channel by channel. Differentiable.
 
     Args:
         x: shape (B, C, S), S of two or three axes.

@@ -1,4 +1,6 @@
-"""A U-Net with skips for 2-D and 3-D (Ronneberger et al. 2015), as the denoising autoencoder uses it."""
+"""A U-Net with skips for 2-D and 3-D (Ronneberger et al. 2015), as the denoising autoencoder uses
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""The unified encoder and decoder of the comparative study (Baur et al. 2021, arXiv 2004.03271, Fig. 4).
+"""The unified encoder and decoder of the comparative study (Baur et al. 2021, arXiv 2004.03271,
+Fig. 4).
 
-Deviation: "same" padding is two pixels on both sides, where TensorFlow pads one before and two after (the mirror image of
-the same sampling); batch norm and initial weights are PyTorch's defaults instead of Keras's.
+Deviation: "same" padding is two pixels on both sides, where TensorFlow pads one before and two
+after (the mirror image of the same sampling); batch norm and initial weights are PyTorch's defaults
+instead of Keras's.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def conv(dims: int) -> type[nn.Conv2d | nn.Conv3d]:
 
 
 def stages(size: Sequence[int]) -> int:
-    """How often the grid is halved: log2(128 / 8) = 4 at 128². The smallest edge ends at 8 to 15 (4 to 7 where it is below 64).
+    """How often the grid is halved: log2(128 / 8) = 4 at 128².
+
+    The smallest edge ends at 8 to 15 (4 to 7 where it is below 64).
 
     Raises:
         ConfigError: an edge is not divisible that often.
@@ -62,7 +66,8 @@ class Reader(nn.Sequential):
 
 
 class Encoder(Reader):
-    """Convolutions 5 with stride 2, norm, LeakyReLU: (B, C, S) to (B, F, S / 2ⁿ), F = min(4·width, …).
+    """Convolutions 5 with stride 2, norm, LeakyReLU: (B, C, S) to (B, F, S / 2ⁿ), F = min(4·width,
+    …).
 
     ``norm`` is ``batch``, or ``layer`` in the study's GAN variants.
     """
@@ -83,7 +88,9 @@ class Encoder(Reader):
 
 
 class Decoder(nn.Sequential):
-    """Norm, ReLU, transposed convolutions 5 with stride 2, norm, LeakyReLU, convolution 1: back to (B, C, S), linear."""
+    """Norm, ReLU, transposed convolutions 5 with stride 2, norm, LeakyReLU, convolution 1: back to
+    (B, C, S), linear.
+    """
 
     def __init__(
         self,

@@ -1,10 +1,13 @@
-"""The network of You's Gaussian mixture VAE (2019), as Baur et al. 2021 (arXiv 2004.03271) describe it.
+"""The network of You's Gaussian mixture VAE (2019), as Baur et al. 2021 (arXiv 2004.03271) describe
+it.
 
-Six convolutions 3 of 64 filters with strides 2, 1, 1, 2, 1, 1 and ReLU, no normalisation: the code is a map of a quarter of the
-image's edge. The decoder mirrors them with nearest-neighbour upsampling in place of the strides.
+Six convolutions 3 of 64 filters with strides 2, 1, 1, 2, 1, 1 and ReLU, no normalisation: the code
+is a map of a quarter of the image's edge. The decoder mirrors them with nearest-neighbour
+upsampling in place of the strides.
 
-Deviation: the decoder's number of convolutions (six, and a linear one to the channels) is the encoder's; the text gives none.
-Initial weights are He's: with PyTorch's the signal fades over twelve layers without norm, and the decoder does not see its code.
+Deviation: the decoder's number of convolutions (six, and a linear one to the channels) is the
+encoder's; the text gives none. Initial weights are He's: with PyTorch's the signal fades over
+twelve layers without norm, and the decoder does not see its code.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""Zimmerer's DCGAN-like networks: of the ceVAE (2018, arXiv 1812.05941) and of the VAE (2019, arXiv 1907.02796).
+"""Zimmerer's DCGAN-like networks: of the ceVAE (2018, arXiv 1812.05941) and of the VAE (2019, arXiv
+1907.02796).
 
-Both begin with four convolutions 4 with stride 2 and leaky ReLU, without norm; a fifth as large as what is left makes the code, and the
-decoder mirrors them. The ceVAE's is as Baur et al. 2021 (arXiv 2004.03271) ran it, the VAE's as in its authors' public code.
+Both begin with four convolutions 4 with stride 2 and leaky ReLU, without norm; a fifth as large as
+what is left makes the code, and the decoder mirrors them. The ceVAE's is as Baur et al. 2021 (arXiv
+2004.03271) ran it, the VAE's as in its authors' public code.
 
-Deviation: LeakyReLU's slope is PyTorch's 0.01; no text states one. A convolution over the whole of a map is written as the linear layer
-that it is. The last convolution of the ceVAE's pads one before and two after.
+Deviation: LeakyReLU's slope is PyTorch's 0.01; no text states one. A convolution over the whole of
+a map is written as the linear layer that it is. The last convolution of the ceVAE's pads one before
+and two after.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ def inner(size: Sequence[int]) -> tuple[int, ...]:
 
 
 class Coordinates(nn.Module):
-    """Puts each place's coordinates, −1 to 1 along every axis, beside its channels (CoordConv; Liu et al. 2018, arXiv 1807.03247)."""
+    """Puts each place's coordinates, −1 to 1 along every axis, beside its channels (CoordConv; Liu
+    et al. 2018, arXiv 1807.03247).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (B, F, S) to (B, F + axes, S)."""
@@ -70,8 +75,8 @@ class Encoder(Reader):
 class Decoder(nn.Module):
     """(B, K) to (B, C, S), linear.
 
-    ``last`` is a convolution 4 that keeps the size, behind as many transposed ones as the encoder has convolutions; without it the last
-    of these gives the channels.
+    ``last`` is a convolution 4 that keeps the size, behind as many transposed ones as the encoder
+    has convolutions; without it the last of these gives the channels.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""The MNI152 atlas that nilearn packages (ICBM 2009a): tissue maps, and the grid that scans are registered to."""
+"""The MNI152 atlas that nilearn packages (ICBM 2009a): tissue maps, and the grid that scans are
+registered to.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def template() -> tuple[NDArray[np.float32], NDArray[np.bool], NDArray[np.float6
 
 @cache
 def tissues() -> tuple[NDArray[np.float32], NDArray[np.bool], NDArray[np.float64]]:
-    """Shares of CSF, grey and white matter at 1 mm, shape (3, D, H, W), the brain mask, and their affine."""
+    """Shares of CSF, grey and white matter at 1 mm, shape (3, D, H, W), the brain mask, and their
+    affine.
+    """
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_wm_template
 
     source: Any = load_mni152_gm_template(resolution=1)

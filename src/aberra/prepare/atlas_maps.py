@@ -21,14 +21,17 @@ NAMES = ("csf", "gm", "wm")
 """Channels that are appended: shares of fluid, grey and white matter in MNI152."""
 
 BLUR_MM, STEP = 2.0, 2
-"""σ of the maps, as registration is not exact; every second voxel of them holds all that is left."""
+"""σ of the maps, as registration is not exact; every second voxel of them holds all that is
+left."""
 
 
 class AtlasMaps:
-    """Say what tissue is expected where: MNI152's shares of fluid, grey and white matter as three more channels.
+    """Say what tissue is expected where: MNI152's shares of fluid, grey and white matter as three
+    more channels.
 
-    The atlas is placed by an affine registration, as in :class:`aberra.prepare.register.Register`, but it is the atlas that is
-    moved: the scan stays on its voxels. Maps are zero outside the brain mask.
+    The atlas is placed by an affine registration, as in :class:`aberra.prepare.register.Register`,
+    but it is the atlas that is moved: the scan stays on its voxels. Maps are zero outside the brain
+    mask.
     """
 
     name = "atlas-maps"

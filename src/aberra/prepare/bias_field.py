@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class BiasField:
-    """Divide by the smooth field that N4 finds inside the mask (Tustison et al. 2010), through SimpleITK.
+    """Divide by the smooth field that N4 finds inside the mask (Tustison et al. 2010), through
+    SimpleITK.
 
     Args:
         shrink: factor by which the scan is thinned out to estimate the field.

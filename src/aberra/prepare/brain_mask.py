@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 MaskMethod = Literal["auto", "given", "nonzero", "otsu", "deepbet", "strip", "all", "command"]
 
 HEAD_MM, SHORTEST_MM, SLICES = 110.0, 60.0, 10
-"""A field of view that can show a head: two axes at least so long, the third at least so long and of so many slices."""
+"""A field of view that can show a head: two axes at least so long, the third at least so long and
+of so many slices."""
 
 NOT_MR = frozenset(
     {"ct", "ncct", "cect", "cta", "ctp", "cbct", "pet", "pt", "spect", "nm", "us", "xray", "cxr", "dx"}
@@ -43,7 +44,8 @@ NOT_MR_FILES = NOT_MR & {"ct", "ncct", "cect", "cta", "ctp", "cbct", "pet", "spe
 """Of these, the words that mean nothing else in a file's name."""
 
 AIR_HU, AIR_SHARE = -150.0, 0.01
-"""CT has air at -1,000: more than this share of voxels lies below; no MR scanner writes values so low."""
+"""CT has air at -1,000: more than this share of voxels lies below; no MR scanner writes values so
+low."""
 
 FOUND_RULES = frozenset({"deepbet", "strip", "command"})
 """Rules that take a skull away which the scan still has."""
@@ -58,16 +60,20 @@ SPECK_ML = 100.0
 class BrainMask:
     """Find the voxels that are judged.
 
-    The volume's ``provenance["brain_mask"]`` says which rule found them: ``given``, ``nonzero``, ``deepbet``, ``strip``, ``command``
-    (a brain) or ``otsu``, ``all`` (a head, a body, a crop of one).
+    The volume's ``provenance["brain_mask"]`` says which rule found them: ``given``, ``nonzero``,
+    ``deepbet``, ``strip``, ``command`` (a brain) or ``otsu``, ``all`` (a head, a body, a crop of
+    one).
 
     Args:
-        method: ``auto`` (the given mask; else non-zero voxels if the background was cut away; else ``deepbet`` if this may be an
-            MR scan of a whole head; else ``all`` if the field of view lies within tissue; else ``otsu``), ``given``,
-            ``deepbet`` (brain extraction by a network on the first channel, see :func:`~aberra.prepare.deepbet.extract`; where it
-            sees no brain, ``strip`` instead),
-            ``nonzero``, ``otsu`` (head or body against air), ``strip`` (classical skull strip by a growing surface, see :func:`~aberra.prepare.skull_strip.strip`; good on 3-D
-            scans of adults, loose on thick slices; a scan that is stripped already keeps its non-zero voxels), ``all``, or ``command``.
+        method: ``auto`` (the given mask; else non-zero voxels if the background was cut away; else
+            ``deepbet`` if this may be an MR scan of a whole head; else ``all`` if the field of view
+            lies within tissue; else ``otsu``), ``given``, ``deepbet`` (brain extraction by a
+            network on the first channel, see :func:`~aberra.prepare.deepbet.extract`; where it sees
+            no brain, ``strip`` instead), ``nonzero``, ``otsu`` (head or body against air),
+            ``strip`` (classical skull strip by a growing surface,
+            see :func:`~aberra.prepare.skull_strip.strip`; good on 3-D scans of adults, loose on
+            thick slices; a scan that is stripped already keeps its non-zero voxels), ``all``, or
+            ``command``.
         command: external program for ``command``, with ``{input}`` and ``{output}``, as in
             ``mri_synthstrip -i {input} -m {output}``; run without a shell.
         fraction: of ``strip``, in (0, 1); higher makes the brain smaller.
@@ -90,7 +96,8 @@ class BrainMask:
     name = "brain-mask"
     version = 3
     device = "auto"
-    """Where networks run; set by :meth:`~aberra.prepare.recipe.Recipe.place`, no part of the configuration."""
+    """Where networks run; set by :meth:`~aberra.prepare.recipe.Recipe.place`, no part of the
+    configuration."""
 
     @configured("brain-mask")
     def __init__(
@@ -134,7 +141,8 @@ class BrainMask:
         return found
 
     def view(self, volume: Volume) -> Volume:
-        """The scan as it is judged: what lies in the brain that this step has to find, on the scan's own grid.
+        """The scan as it is judged: what lies in the brain that this step has to find, on the
+        scan's own grid.
 
         Scans with a mask, without a background and without a brain come back as they are.
         """
@@ -215,7 +223,9 @@ class BrainMask:
 
 
 def _may_be_head(volume: Volume) -> bool:
-    """Whether this may be an MR scan of a head: a volume of that size, and nothing says CT or another modality."""
+    """Whether this may be an MR scan of a head: a volume of that size, and nothing says CT or
+    another modality.
+    """
     extent = [length * step for length, step in zip(volume.shape, volume.spacing, strict=True)]
     shortest, middle, _ = sorted(extent)
     if shortest < SHORTEST_MM or middle < HEAD_MM or min(volume.shape) < SLICES:

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 
 class CurvatureFlow:
-    """Smooth along edges, not across them: iso-intensity surfaces move with their curvature (Sethian 1996), through SimpleITK.
+    """Smooth along edges, not across them: iso-intensity surfaces move with their curvature
+    (Sethian 1996), through SimpleITK.
 
-    Baur et al. 2021 (arXiv 2004.03271, section on data) denoise so before they normalise; iterations and step are those of their public code.
+    Baur et al. 2021 (arXiv 2004.03271, section on data) denoise so before they normalise;
+    iterations and step are those of their public code.
 
     Args:
         iterations: steps of the flow; 3 as there.
-        step: time of each; 0.125 as there. Lengths are counted in voxels, so that a grid of 0.5 mm is as stable as one of 3 mm.
+        step: time of each; 0.125 as there. Lengths are counted in voxels, so that a grid of 0.5 mm
+            is as stable as one of 3 mm.
 
     Raises:
-        ConfigError: fewer than one iteration, or a step outside (0, 0.125], from which on the flow is not stable.
+        ConfigError: fewer than one iteration, or a step outside (0, 0.125], from which on the flow
+            is not stable.
     """
 
     name = "curvature-flow"
@@ -38,7 +42,9 @@ class CurvatureFlow:
         self.step = step
 
     def __call__(self, volume: Volume) -> Volume:
-        """Return the denoised volume, every channel on its own; the mask is not looked at, so normalise afterwards."""
+        """Return the denoised volume, every channel on its own; the mask is not looked at, so
+        normalise afterwards.
+        """
         return volume.with_(data=np.stack([self._smoothed(channel) for channel in volume.data]))
 
     def _smoothed(self, channel: NDArray[np.float32]) -> NDArray[np.float32]:

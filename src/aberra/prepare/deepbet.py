@@ -1,4 +1,6 @@
-"""Brain extraction by deepbet's networks (Fisch et al. 2024, Computers in Biology and Medicine 179, 108845)."""
+"""Brain extraction by deepbet's networks (Fisch et al. 2024, Computers in Biology and Medicine 179,
+108845).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 COARSE, FINE = (128, 128, 128), (256, 256, 256)
-"""Grids, along R, A, S, of the network that finds the head and of the one that outlines the brain in its box."""
+"""Grids, along R, A, S, of the network that finds the head and of the one that outlines the brain
+in its box."""
 
 SPAN = 0.02
 """A plane belongs to the box where more than this share of it is brain."""
@@ -31,7 +34,8 @@ MARGIN = 0.1
 """Room around the brain on each side, share of its size."""
 
 KEPT = 1024
-"""Masks that are remembered (compressed, some 20 kB each): a scan is looked at by fingerprint, preparation and calibration."""
+"""Masks that are remembered (compressed, some 20 kB each): a scan is looked at by fingerprint,
+preparation and calibration."""
 
 ALONE = Lock()
 """One scan at a time: a pass takes about 1 GB and all of torch's threads."""
@@ -42,15 +46,17 @@ _masks: OrderedDict[str, tuple[bytes, tuple[int, ...]]] = OrderedDict()
 def extract(volume: Volume, device: str = "auto") -> NDArray[np.bool]:
     """Find the brain in the first channel of a head, any orientation, contrast and slice thickness.
 
-    The networks come with the package deepbet, 2.1 M weights each; nothing is fetched. As there: percentiles 0.5 and 99.5 clip
-    the scan, nearest neighbours bring it onto the networks' grids, the largest region is kept and its holes are filled.
+    The networks come with the package deepbet, 2.1 M weights each; nothing is fetched. As there:
+    percentiles 0.5 and 99.5 clip the scan, nearest neighbours bring it onto the networks' grids,
+    the largest region is kept and its holes are filled.
 
     Args:
         volume: a head.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Returns:
-        Mask of shape (D, H, W), the contents of the skull; empty where there is no brain to be seen.
+        Mask of shape (D, H, W), the contents of the skull; empty where there is no brain to be
+        seen.
 
     Raises:
         InputError: deepbet is not installed.

@@ -21,7 +21,8 @@ SLAB_VOXELS = 1 << 22
 """Target voxels resampled at once: bounds the coordinate arrays of a 512³ target."""
 
 LARGEST = 1 << 29
-"""Voxels of a target grid, or as many as the source has: 2 GiB a channel; more come of a wrong spacing or size."""
+"""Voxels of a target grid, or as many as the source has: 2 GiB a channel; more come of a wrong
+spacing or size."""
 
 ROUNDING = 1e-6
 """Of places, in voxels."""
@@ -40,8 +41,9 @@ def resample_to(
 ) -> NDArray[Any]:
     """Resample onto another grid; zero where the source does not reach.
 
-    A voxel reaches half its size to each side of its centre, so the outermost half voxels repeat their neighbour. Both grids are
-    walked along S, P, L: which of two equally near voxels is taken does not depend on the order of a file's axes.
+    A voxel reaches half its size to each side of its centre, so the outermost half voxels repeat
+    their neighbour. Both grids are walked along S, P, L: which of two equally near voxels is taken
+    does not depend on the order of a file's axes.
 
     Args:
         array: shape (D, H, W) or (C, D, H, W).
@@ -54,7 +56,8 @@ def resample_to(
         Float32 (bool for a bool source with order 0), the target's shape, channels kept.
 
     Raises:
-        ConfigError: the target does not fit into memory, as a slip of a voxel size or of a number of voxels asks for.
+        ConfigError: the target does not fit into memory, as a slip of a voxel size or of a number
+            of voxels asks for.
     """
     from scipy.ndimage import affine_transform
 
@@ -74,7 +77,8 @@ def resample_to(
     source = np.ascontiguousarray(array, dtype=np.uint8 if logical else np.float32)
     out = np.empty(target_shape, dtype=source.dtype)
     view, target_affine = reoriented(out, target_affine, SPL)
-    # Rounded, so that a mere permutation or shift hits the source's voxels exactly and is exact itself.
+    # Rounded, so that a mere permutation or shift hits the source's voxels exactly and is
+    # exact itself.
     step = np.round(np.linalg.inv(affine) @ target_affine, 9)
     slab = max(1, SLAB_VOXELS // max(1, view.shape[1] * view.shape[2]))
     for start in range(0, view.shape[0], slab):
@@ -92,7 +96,9 @@ def resample_to(
 def reoriented(
     array: NDArray[Any], affine: NDArray[np.float64], to: str
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """A view of an array (D, H, W) with its axes along other directions, as in ``SPL``, and the view's affine."""
+    """A view of an array (D, H, W) with its axes along other directions, as in ``SPL``, and the
+    view's affine.
+    """
     from nibabel.orientations import (
         apply_orientation,
         axcodes2ornt,
@@ -108,7 +114,9 @@ def reoriented(
 def _blank_outside(
     part: NDArray[Any], matrix: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, ...]
 ) -> None:
-    """Set to zero, in place, what lies more than half a source voxel beyond the source's outermost centres."""
+    """Set to zero, in place, what lies more than half a source voxel beyond the source's outermost
+    centres.
+    """
     index = np.ix_(*(np.arange(length, dtype=np.float64) for length in part.shape))
     for row, start, length in zip(matrix, offset, shape, strict=True):
         ends = row * (np.array(part.shape) - 1)

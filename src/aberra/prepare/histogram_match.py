@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 class HistogramMatch:
-    """Maps each scan's quantiles inside the mask to the healthy cohort's median quantiles, piecewise linearly.
+    """Maps each scan's quantiles inside the mask to the healthy cohort's median quantiles,
+    piecewise linearly.
 
     Nyúl & Udupa 1999 (standard scale); Heer 2021 matches, patient-wise, to one training patient.
 
     Args:
         points: landmarks between the 1st and the 99th percentile.
 
-    Deviation: the reference is the median over up to ``REFERENCES`` healthy cases instead of one case, so that it does not
-    hang on the choice of a patient.
+    Deviation: the reference is the median over up to ``REFERENCES`` healthy cases instead of one
+    case, so that it does not hang on the choice of a patient.
 
     Examples:
         >>> import numpy as np

@@ -22,15 +22,16 @@ class Normalise:
     """Bring intensities onto a common scale inside the mask, channel by channel; zero outside.
 
     Args:
-        method: ``percentile`` (divide by the ``percentile``-th inside the mask, as Baur et al. 2021),
-            ``zscore`` (zero mean, unit variance inside the mask, as Heer 2021), ``robust`` (zero median, unit
-            median absolute deviation · 1.4826: as a z-score where values are normal, but a large lesion does
-            not move the rest), ``interdecile`` (zero median, unit distance from the 10th to the 90th
-            percentile: the range from the darkest to the brightest tissue, whatever their shares),
-            ``equalise`` (rank inside the mask in (0, 1], as M0), ``window`` (CT: ``low`` to ``high`` HU onto
-            [0, 1]) or ``none``.
+        method: ``percentile`` (divide by the ``percentile``-th inside the mask, as Baur et al.
+            2021), ``zscore`` (zero mean, unit variance inside the mask, as Heer 2021), ``robust``
+            (zero median, unit median absolute deviation · 1.4826: as a z-score where values are
+            normal, but a large lesion does not move the rest), ``interdecile`` (zero median, unit
+            distance from the 10th to the 90th percentile: the range from the darkest to the
+            brightest tissue, whatever their shares), ``equalise`` (rank inside the mask in (0, 1],
+            as M0), ``window`` (CT: ``low`` to ``high`` HU onto [0, 1]) or ``none``.
         percentile: of method ``percentile``; Baur's text says 98.
-        clip: cut to [low, high] afterwards, as in [0, 1.5] for percentiles or [-1.5, 1.5] for z-scores; empty is off.
+        clip: cut to [low, high] afterwards, as in [0, 1.5] for percentiles or [-1.5, 1.5] for
+            z-scores; empty is off.
         low: of the CT window.
         high: of the CT window.
 
@@ -75,7 +76,8 @@ class Normalise:
         """Return the normalised volume.
 
         Raises:
-            InputError: a channel is constant inside the mask, so that there is no scale (``window`` and ``none`` need none).
+            InputError: a channel is constant inside the mask, so that there is no scale (``window``
+                and ``none`` need none).
         """
         mask = volume.judged
         data = np.zeros_like(volume.data)

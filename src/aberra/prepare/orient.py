@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 class Orient:
     """Permute and flip axes so that they run towards ``to``; exact, the affine is adjusted.
 
-    A 2-D image is turned to :attr:`~aberra.volume.Volume.standard` instead, so that D is the axis across it.
+    A 2-D image is turned to :attr:`~aberra.volume.Volume.standard` instead, so that D is the axis
+    across it.
 
     Args:
-        to: three codes of R/L, A/P, S/I, one of each pair; ``SPL`` gives radiological axial slices along D.
+        to: three codes of R/L, A/P, S/I, one of each pair; ``SPL`` gives radiological axial slices
+            along D.
 
     Raises:
         ConfigError: not an orientation.

@@ -1,4 +1,6 @@
-"""From a cohort's fingerprint to a recipe: spacing, field of view, mask and normaliser, after nnU-Net's idea."""
+"""From a cohort's fingerprint to a recipe: spacing, field of view, mask and normaliser, after
+nnU-Net's idea.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ ATLAS_MM = 2.0
 """Voxel size of the atlas where no other is asked for."""
 
 CLIP = (0.0, 2.0)
-"""After division by the 98th percentile: keeps lesions brighter than it and cuts fat and vessels."""
+"""After division by the 98th percentile: keeps lesions brighter than it and cuts fat and
+vessels."""
 
 
 @configured("prepare")
@@ -58,16 +61,18 @@ def plan(
     Args:
         fingerprint: of the training cases.
         dims: of the network, 2 (slices) or 3 (volumes).
-        size: network input; an edge or one a spatial axis. None plans it: 128 (less for small objects) in 2-D, patches of
-            at most 64 in 3-D.
-        spacing: mm along S, P, L; None plans it so that the foreground fits, never finer than the data.
+        size: network input; an edge or one a spatial axis. None plans it: 128 (less for small
+            objects) in 2-D, patches of at most 64 in 3-D.
+        spacing: mm along S, P, L; None plans it so that the foreground fits, never finer than the
+            data.
         normalise: a method of :class:`~aberra.prepare.normalise.Normalise`, or its options.
         mask: a method of :class:`~aberra.prepare.brain_mask.BrainMask`, or its options.
         bias_field: correct by N4.
         denoise: smooth by curvature flow, as Baur et al. 2021.
         match: match histograms to the healthy cohort.
         grid: ``slices`` or ``common`` (every case on one grid, for voxel-wise statistics).
-        register: ``mni152``, ``none`` or ``auto`` (``mni152`` for whole heads); only with ``grid = "common"``.
+        register: ``mni152``, ``none`` or ``auto`` (``mni152`` for whole heads); only with
+            ``grid = "common"``.
 
     Returns:
         ``{"prepare": [steps], "size": [spatial shape]}``.
@@ -133,10 +138,12 @@ def fit_shape(model: type[Any], dims: int, size: Sequence[int]) -> None:
 
 
 def checked_wishes(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a method's ``[prepare]``: wishes for :func:`plan`, or ``steps`` of its own, ``size`` and ``dims``.
+    """Check a method's ``[prepare]``: wishes for :func:`plan`, or ``steps`` of its own, ``size``
+    and ``dims``.
 
     Raises:
-        ConfigError: an unknown wish, a value that cannot be, or a wish beside ``steps``, where it would do nothing.
+        ConfigError: an unknown wish, a value that cannot be, or a wish beside ``steps``, where it
+            would do nothing.
     """
     from aberra.registry import build
 
@@ -195,7 +202,9 @@ def _volume_plan(
     image: bool,
     whole: bool,
 ) -> tuple[list[float], list[int]]:
-    """Voxel size and patch (S, P, L) of a 3-D network: as asked for, or the foreground up to the largest patch; all of it on a common grid."""
+    """Voxel size and patch (S, P, L) of a 3-D network: as asked for, or the foreground up to the
+    largest patch; all of it on a common grid.
+    """
     if spacing is not None:
         voxel = [float(step or mine) for step, mine in zip(spacing, own, strict=True)]
     else:

@@ -55,7 +55,9 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over configuration with defaults, learnt state and each step's code version."""
+        """16 hex digits over configuration with defaults, learnt state and each step's code
+        version.
+        """
         parts = []
         for entry, step in zip(self.config, self.steps, strict=True):
             defaults = {
@@ -89,7 +91,9 @@ class Recipe:
                 step.device = device
 
     def view(self, volume: Volume) -> Volume:
-        """The scan as it is judged, on its own grid: without its skull where the recipe takes that away."""
+        """The scan as it is judged, on its own grid: without its skull where the recipe takes that
+        away.
+        """
         for step in self.steps:
             if hasattr(step, "view"):
                 volume = step.view(volume)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 OVERLAP = 0.8
-"""Dice of the two brain masks below which the registration counts as failed; on 23 scans that were right it was .84 to .96."""
+"""Dice of the two brain masks below which the registration counts as failed; on 23 scans that were
+right it was .84 to .96."""
 
 
 KEPT = 1024
@@ -28,13 +29,16 @@ _found: dict[str, tuple[NDArray[np.float64], str]] = {}
 
 
 class Register:
-    """Move a brain onto the MNI152 atlas grid (nilearn's packaged ICBM 2009a template) by an affine transform.
+    """Move a brain onto the MNI152 atlas grid (nilearn's packaged ICBM 2009a template) by an affine
+    transform.
 
-    SimpleITK: Mattes mutual information, regular-step gradient descent from the aligned centres of mass. The result lies on
-    the atlas grid in orientation SPL, but its ``affine`` still maps to the scan's own millimetres, so that maps find back.
+    SimpleITK: Mattes mutual information, regular-step gradient descent from the aligned centres of
+    mass. The result lies on the atlas grid in orientation SPL, but its ``affine`` still maps to the
+    scan's own millimetres, so that maps find back.
 
-    The check is the overlap (Dice) of the scan's mask with the atlas' brain: ``provenance["registration"]`` has ``target``,
-    ``overlap`` and ``ok``, and where it is not ok there is a warning.
+    The check is the overlap (Dice) of the scan's mask with the atlas' brain:
+    ``provenance["registration"]`` has ``target``, ``overlap`` and ``ok``, and where it is not ok
+    there is a warning.
 
     Args:
         target: ``mni152``.
@@ -69,7 +73,8 @@ class Register:
 
         to_scan, fact, why = locate(volume)
         shape, grid = atlas_grid(self.spacing)
-        # an affine scales little: the scan's voxels are thinned out by about the ratio of the spacings
+        # an affine scales little: the scan's voxels are thinned out by about the ratio of
+        # the spacings
         data = smoothed(volume.data, (self.spacing / step for step in volume.spacing))
         moved = regrid(volume, to_scan @ grid, shape, data=data)
         return noted(moved, fact, why)
@@ -79,7 +84,8 @@ def locate(volume: Volume) -> tuple[NDArray[np.float64], dict[str, Any], str]:
     """Find where MNI152 lies in a scan.
 
     Returns:
-        The affine from atlas mm to scan mm (RAS+), the ``target`` and ``overlap`` of the brain masks and whether that is ``ok``, and why it is not.
+        The affine from atlas mm to scan mm (RAS+), the ``target`` and ``overlap`` of the brain
+        masks and whether that is ``ok``, and why it is not.
     """
     from aberra.prepare.resample import Resample
 
@@ -113,7 +119,9 @@ def noted(volume: Volume, fact: dict[str, Any], why: str) -> Volume:
 def _remembered(
     moving: NDArray[np.float32], moving_affine: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], str]:
-    """As :func:`_search` on the atlas, once a scan: methods that are compared look at the same ones."""
+    """As :func:`_search` on the atlas, once a scan: methods that are compared look at the same
+    ones.
+    """
     key = sha256(np.ascontiguousarray(moving).data)
     key.update(repr((moving.shape, moving_affine.round(6).tolist())).encode())
     if (name := key.hexdigest()) not in _found:

@@ -29,8 +29,8 @@ SHORT = 8
 class Resample:
     """Change the voxel size; the field of view is kept.
 
-    Data are smoothed before they are thinned out (σ so that the Gaussian's width covers the new voxel), mask and truth go by
-    nearest neighbour.
+    Data are smoothed before they are thinned out (σ so that the Gaussian's width covers the new
+    voxel), mask and truth go by nearest neighbour.
 
     Args:
         spacing: mm along the volume's D, H, W; 0 keeps an axis.
@@ -65,7 +65,8 @@ class Resample:
         """Return the resampled volume.
 
         Raises:
-            InputError: nothing, or more than memory holds, would be left: the scan's spacing is not what it says.
+            InputError: nothing, or more than memory holds, would be left: the scan's spacing is not
+                what it says.
         """
         wanted = [new or old for new, old in zip(self.spacing, volume.spacing, strict=True)]
         ratio = np.array([new / old for new, old in zip(wanted, volume.spacing, strict=True)])
@@ -91,7 +92,9 @@ class Resample:
 
 
 def smoothed(data: NDArray[np.float32], ratio: Iterable[float]) -> NDArray[np.float32]:
-    """Smooth (C, D, H, W) along the axes that will be thinned out by ``ratio`` (new voxel over old), against aliasing."""
+    """Smooth (C, D, H, W) along the axes that will be thinned out by ``ratio`` (new voxel over
+    old), against aliasing.
+    """
     from scipy.ndimage import gaussian_filter
 
     # one voxel is the least that is left of an axis

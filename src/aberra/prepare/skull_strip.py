@@ -1,4 +1,6 @@
-"""Skull strip by a surface that grows until it meets the skull (Smith 2002, Human Brain Mapping 17)."""
+"""Skull strip by a surface that grows until it meets the skull (Smith 2002, Human Brain Mapping
+17).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ GRID_MM = 2.0
 """Voxel size of the grid that the surface grows on."""
 
 HEAD_MM = 150.0
-"""From the top of the head so far down lies the brain; what is below (neck, jaw) does not enter the start."""
+"""From the top of the head so far down lies the brain; what is below (neck, jaw) does not enter the
+start."""
 
 STEPS = 1000
 SUBDIVISIONS = 4
@@ -35,8 +38,8 @@ TIGHTEST_MM, WIDEST_MM = 3.33, 10.0
 def strip(volume: Volume, fraction: float = 0.5) -> NDArray[np.bool]:
     """Find the brain in the first channel of a head.
 
-    A sphere inside the head grows along its normals (eq. 8–13 of the paper) while a local threshold says tissue, and is kept
-    smooth by its curvature (eq. 3–7).
+    A sphere inside the head grows along its normals (eq. 8–13 of the paper) while a local threshold
+    says tissue, and is kept smooth by its curvature (eq. 3–7).
 
     Args:
         volume: a head, any orientation.
@@ -45,11 +48,13 @@ def strip(volume: Volume, fraction: float = 0.5) -> NDArray[np.bool]:
     Returns:
         Mask of shape (D, H, W); empty where the scan has no contrast.
 
-    Limits: made for a whole adult head. On two IXI T1 at 2 mm it gives 1.4 and 1.6 L, on clinical scans of 5 mm slices
-    that end below the crown 2 to 2.8 L: scalp and eyes remain there, and ``fraction`` 0.7 or an external program serves better.
+    Limits: made for a whole adult head. On two IXI T1 at 2 mm it gives 1.4 and 1.6 L, on clinical
+    scans of 5 mm slices that end below the crown 2 to 2.8 L: scalp and eyes remain there, and
+    ``fraction`` 0.7 or an external program serves better.
 
-    Deviation: the start ignores what lies more than 150 mm below the crown; intensities are looked up at 2 mm without
-    interpolation; the surface is averaged lightly at the end and not run again when it intersects itself.
+    Deviation: the start ignores what lies more than 150 mm below the crown; intensities are looked
+    up at 2 mm without interpolation; the surface is averaged lightly at the end and not run again
+    when it intersects itself.
     """
     from aberra.prepare.grid import resample_to
     from aberra.prepare.resample import Resample
@@ -134,7 +139,9 @@ def _normals(surface: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[
 
 
 def _depth(surface: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """How deep each voxel lies below the surface in mm, seen from the surface's centre; negative outside."""
+    """How deep each voxel lies below the surface in mm, seen from the surface's centre; negative
+    outside.
+    """
     from scipy.spatial import cKDTree
 
     centre = surface.mean(axis=0)
@@ -155,7 +162,9 @@ def _depth(surface: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray
 
 @cache
 def _sphere() -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Unit vertices (V, 3), faces (F, 3) turning outwards, and neighbours (V, 6), padded with −1, of a subdivided icosahedron."""
+    """Unit vertices (V, 3), faces (F, 3) turning outwards, and neighbours (V, 6), padded with −1,
+    of a subdivided icosahedron.
+    """
     golden = (1 + 5**0.5) / 2
     corners = np.array([[0, a, b * golden] for a in (-1, 1) for b in (-1, 1)])
     vertices = np.concatenate([np.roll(corners, turn, axis=1) for turn in range(3)])

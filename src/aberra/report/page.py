@@ -42,7 +42,8 @@ COLOURS = {
     True: "from 0 to 1",
     False: "from the 95th percentile of healthy voxels to twice their 99.9th",
 }
-"""The fixed colour scale in words, by whether the map holds probabilities (:class:`aberra.detector.calibration.Calibration`)."""
+"""The fixed colour scale in words, by whether the map holds probabilities
+(:class:`aberra.detector.calibration.Calibration`)."""
 
 
 def write_report(
@@ -62,7 +63,8 @@ def write_report(
 
     Raises:
         InputError: no case in the folder, neither finished nor failed.
-        OutputError: the folder is not one that aberra wrote, or a page is there that it did not write.
+        OutputError: the folder is not one that aberra wrote, or a page is there that it did not
+            write.
     """
     results = Path(results)
     rows = _worklist(results)
@@ -100,7 +102,9 @@ def write_report(
 
 
 def _facts(results: Path, first: Result | None, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all cases share, from one that is finished; where none is, the model's name from the folder's mark."""
+    """What all cases share, from one that is finished; where none is, the model's name from the
+    folder's mark.
+    """
     if first is None:
         mark = read_mark(results) or {}
         return {"model": mark.get("model", {}), "threshold": "", "versions": {}}

@@ -1,4 +1,6 @@
-"""Pictures of a case: input, healthy version and anomaly map in three planes, radiological convention."""
+"""Pictures of a case: input, healthy version and anomaly map in three planes, radiological
+convention.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +186,10 @@ def _overlay(
 
 
 def _unsure(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int]) -> None:
-    """The uncertainty on the case's own scale, from 0 to its highest: it has no healthy one. The mask is outlined."""
+    """The uncertainty on the case's own scale, from 0 to its highest: it has no healthy one.
+
+    The mask is outlined.
+    """
     top = max(float(volume.data.max()), 1e-9)
     _show(axes, volume, plane, centre, cmap="viridis", vmin=0.0, vmax=top)
     _outline(axes, volume, plane, centre, FOUND)

@@ -1,4 +1,7 @@
-"""How the healthy version of a scan is found: one file a way. Names are in :mod:`aberra.registry`."""
+"""How the healthy version of a scan is found: one file a way.
+
+Names are in :mod:`aberra.registry`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class Restored:
     Attributes:
         image: x̂, shape (B, C, S).
         reference: what x̂ is compared with, (B, C, S); None is the scan itself.
-        evidence: how suspicious the restoration found each pixel on its way, (B, 1, S), non-negative; None where it keeps none.
+        evidence: how suspicious the restoration found each pixel on its way, (B, 1, S),
+            non-negative; None where it keeps none.
     """
 
     image: Tensor
@@ -35,7 +39,8 @@ class Restored:
 
 
 class Restores(Protocol):
-    """A way to find the healthy version; constructor arguments are the options in ``[score.restore]``.
+    """A way to find the healthy version; constructor arguments are the options in
+    ``[score.restore]``.
 
     Attributes:
         needs: what it asks of a model, protocols of :mod:`aberra.capabilities`.
@@ -50,7 +55,10 @@ class Restores(Protocol):
     several: bool = False
 
     def __call__(self, model: Any, x: Tensor) -> Iterator[Restored]:
-        """Yield healthy versions of a batch (B, C, S). Each is compared with the scan; the map is the mean of the comparisons."""
+        """Yield healthy versions of a batch (B, C, S).
+
+        Each is compared with the scan; the map is the mean of the comparisons.
+        """
         ...
 
 
@@ -63,7 +71,9 @@ def mean_image(images: Iterable[Tensor]) -> Tensor:
 
 
 class Moments:
-    """Mean and variance (divisor N) of equal shapes, one at a time, in float32: memory does not grow with their number."""
+    """Mean and variance (divisor N) of equal shapes, one at a time, in float32: memory does not
+    grow with their number.
+    """
 
     def __init__(self) -> None:
         self.count = 0

@@ -28,39 +28,45 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 QUANTILE = 0.95
-"""Of healthy values: the residual's scale, and 1 − the share of healthy pixels that the mask takes."""
+"""Of healthy values: the residual's scale, and 1 − the share of healthy pixels that the mask
+takes."""
 
 PUBLISHED = 0.13
 """τ where there were no healthy cases to learn it from."""
 
 
 class AutoDDPM(Restores):
-    """x̂₂ = x painted over where m > τ; the evidence is m = perceptual distance × residual of a coarse x̂.
+    """x̂₂ = x painted over where m > τ; the evidence is m = perceptual distance × residual of a
+    coarse x̂.
 
-    Bercea, Neumayr, Rueckert, Schnabel 2023, "Mask, Stitch, and Re-Sample" (arXiv 2305.19643): the map is
-    ``|x − x̂₂|·m``, an absolute comparison that is ``weighted``. x̂ is denoised from step ``start``; m is its
-    :func:`aberra.compare.perceptual.perceptual_distance` to x times ``min(|x − x̂| / scale, 1)``. Where m > τ, dilated, x̂ is noised to
-    step ``inpaint_start`` and denoised again, and after each step the rest is put back from x at the same noise; a step is repeated
-    ``resamples`` times so that the parts grow together (RePaint). Where m ≤ τ, x̂₂ is x.
+    Bercea, Neumayr, Rueckert, Schnabel 2023, "Mask, Stitch, and Re-Sample" (arXiv 2305.19643): the
+    map is ``|x − x̂₂|·m``, an absolute comparison that is ``weighted``. x̂ is denoised from step
+    ``start``; m is its :func:`aberra.compare.perceptual.perceptual_distance` to x times
+    ``min(|x − x̂| / scale, 1)``. Where m > τ, dilated, x̂ is noised to step ``inpaint_start`` and
+    denoised again, and after each step the rest is put back from x at the same noise; a step is
+    repeated ``resamples`` times so that the parts grow together (RePaint). Where m ≤ τ, x̂₂ is x.
 
     Args:
         start: step up to which noise is added for x̂; published 200 of 1000.
         steps: calls of the network for x̂; published: every step.
         inpaint_start: the same for x̂₂; published 50.
-        inpaint_steps: steps for x̂₂, each of which calls the network ``resamples`` times; published: every step.
+        inpaint_steps: steps for x̂₂, each of which calls the network ``resamples`` times;
+            published: every step.
         resamples: times that a step is taken; published 5.
         sampler: ``ddpm`` (published), ``ddim`` or ``dpm-solver``.
-        threshold: τ. ``auto``: the 95 % quantile of m on healthy validation cases (5 % of their pixels are masked), published 0.13
-            where there were none.
-        scale: of the residual. ``auto``: its 95 % quantile on healthy validation cases, that of the image itself (as in the
-            released code) where there were none.
-        dilate: edge of the square, or cube, that the mask is dilated with, in prepared pixels, odd; 1 is off.
+        threshold: τ. ``auto``: the 95 % quantile of m on healthy validation cases (5 % of their
+            pixels are masked), published 0.13 where there were none.
+        scale: of the residual. ``auto``: its 95 % quantile on healthy validation cases, that of the
+            image itself (as in the released code) where there were none.
+        dilate: edge of the square, or cube, that the mask is dilated with, in prepared pixels, odd;
+            1 is off.
 
     Raises:
         ConfigError: unknown option or a number out of range; a start beyond the model's last step.
 
-    Deviation: the model's own features stand for LPIPS, so the published τ has no meaning for them and is learnt. The residual's scale
-    is one of healthy brains, not the image's own, which a large lesion raises. x̂ is not clipped to [0, 1].
+    Deviation: the model's own features stand for LPIPS, so the published τ has no meaning for them
+    and is learnt. The residual's scale is one of healthy brains, not the image's own, which a large
+    lesion raises. x̂ is not clipped to [0, 1].
     """
 
     name = "autoddpm"
@@ -117,7 +123,10 @@ class AutoDDPM(Restores):
         return grown.bool()
 
     def inpaint(self, model: Any, x: Tensor, coarse: Tensor, hole: Tensor) -> Tensor:
-        """x̂₂: x outside the hole (B, 1, S), and what goes with it, starting from x̂, inside. (B, C, S)."""
+        """x̂₂: x outside the hole (B, 1, S), and what goes with it, starting from x̂, inside.
+
+        (B, C, S).
+        """
         chain, process = self.inpainting, model.process()
         now: Tensor = process.add_noise(coarse, model.noise(1, x), chain.start)
         for t, s in pairwise(process.times(chain.steps, chain.start)):

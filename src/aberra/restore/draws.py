@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 class Draws(Restores):
-    """N healthy versions x̂ₙ, each compared with the scan: ``r = (1/N) Σₙ |x − x̂ₙ|`` with an absolute comparison.
+    """N healthy versions x̂ₙ, each compared with the scan: ``r = (1/N) Σₙ |x − x̂ₙ|`` with an
+    absolute comparison.
 
-    Baur et al. 2021 (arXiv 2004.03271), rows "Bayesian AE" and "Bayesian VAE": mean residual of N = 100 draws. The draws are the
-    model's: samples of the posterior, or masks of its dropout. Memory does not grow with N.
+    Baur et al. 2021 (arXiv 2004.03271), rows "Bayesian AE" and "Bayesian VAE": mean residual of N =
+    100 draws. The draws are the model's: samples of the posterior, or masks of its dropout. Memory
+    does not grow with N.
 
     Args:
         draws: N.

@@ -38,37 +38,46 @@ FLIPPED = 0.8
 """Share of diseased validation slices that the checker must find healthy after the edit."""
 
 IDENTITY = 0.05
-"""Change that guidance may do to healthy validation slices, against their round trip without it, as a share of their mean absolute
-intensity."""
+"""Change that guidance may do to healthy validation slices, against their round trip without it, as
+a share of their mean absolute intensity."""
 
 SLICES = 16
 """Healthy and diseased validation slices that ``tune`` looks at, each."""
 
 
 class Guided(Restores):
-    """x_h, decoded from the scan's own noise under guidance towards *healthy*; the published map is ``|r − x_h|``, r the scan.
+    """x_h, decoded from the scan's own noise under guidance towards *healthy*; the published map is
+    ``|r − x_h|``, r the scan.
 
-    Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306): DDIM encoding to step L, DDIM decoding with
-    ``ε̂ = ε − s·√(1 − ᾱ_t)·∇ log p(healthy | x_t)``. Their ablation ``sampler = "ddpm"`` draws noise to step L instead of encoding and
-    goes down with DDPM steps.
+    Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306): DDIM encoding to step L,
+    DDIM decoding with ``ε̂ = ε − s·√(1 − ᾱ_t)·∇ log p(healthy | x_t)``. Their ablation
+    ``sampler = "ddpm"`` draws noise to step L instead of encoding and goes down with DDPM steps.
 
     Args:
-        sampler: ``ddim`` (published), ``dpm-solver`` (second order), ``coupled`` (exact inverse, two calls a step) or ``ddpm``.
-        steps: steps down from L, and up to it where ``encode_steps`` does not say otherwise; the network is called once a step
-            (``coupled`` twice; ``ddpm`` does not go up). Published: every step, 1000 calls at L = 500.
+        sampler: ``ddim`` (published), ``dpm-solver`` (second order), ``coupled`` (exact inverse,
+            two calls a step) or ``ddpm``.
+        steps: steps down from L, and up to it where ``encode_steps`` does not say otherwise; the
+            network is called once a step (``coupled`` twice; ``ddpm`` does not go up). Published:
+            every step, 1000 calls at L = 500.
         encode_steps: steps up; 0 is as many as down.
         encoder: sampler of the way up, ``ddim`` or ``dpm-solver``; the sampler itself without.
-        power: steps lie at L·(i / steps)^power: 1 is even (published), above it they are denser near the image, where encoding errs.
-        guide_steps: steps of the guide to one of the network, whose ε̂ is held in between; of ``ddim`` with a classifier only.
+        power: steps lie at L·(i / steps)^power: 1 is even (published), above it they are denser
+            near the image, where encoding errs.
+        guide_steps: steps of the guide to one of the network, whose ε̂ is held in between; of
+            ``ddim`` with a classifier only.
         start: L; published 500 of T = 1000. ``auto``: see ``scale``.
-        scale: s; published 100. ``auto``: (start, scale) are chosen on validation cases by :meth:`tune`, else half of T and 100.
-        guidance: ``classifier`` (published), ``free`` (classifier-free; ``scale`` is then its weight w) or ``none``.
-        condition: class that the network is told, if it is ``conditional``: ``none`` (published method), ``healthy``, or
-            ``source-then-healthy`` (encoded with what the guide takes the scan for, decoded as healthy).
+        scale: s; published 100. ``auto``: (start, scale) are chosen on validation cases
+            by :meth:`tune`, else half of T and 100.
+        guidance: ``classifier`` (published), ``free`` (classifier-free; ``scale`` is then its
+            weight w) or ``none``.
+        condition: class that the network is told, if it is ``conditional``: ``none`` (published
+            method), ``healthy``, or ``source-then-healthy`` (encoded with what the guide takes the
+            scan for, decoded as healthy).
         clip: keep x̂₀ within the scan's own range while decoding.
-        reference: r: ``scan`` (published) or ``round-trip``, the scan encoded and decoded without guidance from the same noise, so that
-            only what guidance changed is on the map and not what a few steps lose; ``steps`` further calls, none for ``coupled``, whose
-            round trip is the scan.
+        reference: r: ``scan`` (published) or ``round-trip``, the scan encoded and decoded without
+            guidance from the same noise, so that only what guidance changed is on the map and not
+            what a few steps lose; ``steps`` further calls, none for ``coupled``, whose round trip
+            is the scan.
 
     Raises:
         ConfigError: unknown option or a number out of range.
@@ -125,7 +134,10 @@ class Guided(Restores):
         self.reference = reference
 
     def __call__(self, model: Any, x: Tensor) -> Iterator[Restored]:
-        """Yield one healthy version of a batch (B, C, S). The guide needs its gradient; everything else is without."""
+        """Yield one healthy version of a batch (B, C, S).
+
+        The guide needs its gradient; everything else is without.
+        """
         reference, restored = self.pair(model, x)
         yield Restored(restored, reference)
 
@@ -182,15 +194,17 @@ class Guided(Restores):
             decode, lambda noisy, t: scale * model.log_healthy(noisy, t), process, clip=bounds
         )
 
-    # -- choosing L and s ------------------------------------------------------------------------------------------
+    # -- choosing L and s --------------------------------------------------------------------------
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
-        """Choose L and s where they are ``auto``: the smallest edit that does its work, on validation cases only.
+        """Choose L and s where they are ``auto``: the smallest edit that does its work, on
+        validation cases only.
 
-        Only diseased slices count that the checker, which never guides, takes for diseased; change is against the round trip without
-        guidance. Among the settings that change healthy slices by at most 5 % of the mean absolute intensity, and after which the
-        checker finds at least 80 % of the diseased slices healthy, the one that changes them least; where none flips so many, the one
-        that raises the checker's log p(healthy) most.
+        Only diseased slices count that the checker, which never guides, takes for diseased; change
+        is against the round trip without guidance. Among the settings that change healthy slices by
+        at most 5 % of the mean absolute intensity, and after which the checker finds at least 80 %
+        of the diseased slices healthy, the one that changes them least; where none flips so many,
+        the one that raises the checker's log p(healthy) most.
         """
         if (self.start is not None and self.scale is not None) or self.guidance == "none":
             return {}
@@ -224,7 +238,9 @@ class Guided(Restores):
 
 @dataclass(frozen=True)
 class _Trial:
-    """One setting on the validation slices: L, s, whether healthy slices are kept, change and log p(healthy) of diseased ones."""
+    """One setting on the validation slices: L, s, whether healthy slices are kept, change and log
+    p(healthy) of diseased ones.
+    """
 
     start: int
     scale: float
@@ -239,7 +255,9 @@ class _Trial:
 
 
 def _edit(way: Guided, model: Any, x: Tensor, run: Runner) -> tuple[float, Tensor]:
-    """Mean absolute change of slices (B, C, S) by guidance, and the checker's log p(healthy) afterwards, (B,)."""
+    """Mean absolute change of slices (B, C, S) by guidance, and the checker's log p(healthy)
+    afterwards, (B,).
+    """
     parts = [way.pair(model, part.to(run.device), "round-trip") for part in torch.split(x, run.batch_size)]
     plain, changed = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
     return float((plain - changed).abs().mean()), _told(model, changed, run)

@@ -23,7 +23,9 @@ SLICES = 16
 
 
 def healthy_slabs(volumes: Iterable[Volume], run: Runner) -> tuple[Tensor, Tensor] | None:
-    """Slabs (C, D, H, W) of up to four healthy volumes around their fullest slice, one behind the other, with their mask."""
+    """Slabs (C, D, H, W) of up to four healthy volumes around their fullest slice, one behind the
+    other, with their mask.
+    """
     data, masks = [], []
     each = max(1, SLICES // 4) if run.dims == 2 else run.window[0]
     for volume, _ in zip(volumes, range(4), strict=False):

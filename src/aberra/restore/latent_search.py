@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class LatentSearch(Restores):
     """x̂ = G(z*), z* = argmin (1 − λ)·Σ``|x − G(z)|`` + λ·Σ``|f(x) − f(G(z))|``.
 
-    Schlegl, Seeböck, Waldstein, Schmidt-Erfurth, Langs 2017 (AnoGAN, arXiv 1703.05921), eqs. 1–3: weights fixed, Adam on z, feature
-    matching by the discriminator's features f, λ = 0.1.
+    Schlegl, Seeböck, Waldstein, Schmidt-Erfurth, Langs 2017 (AnoGAN, arXiv 1703.05921), eqs. 1–3:
+    weights fixed, Adam on z, feature matching by the discriminator's features f, λ = 0.1.
 
     Args:
         steps: of Adam; the paper has 500.
@@ -30,7 +30,8 @@ class LatentSearch(Restores):
     Raises:
         ConfigError: no step, a rate that is not positive, or λ outside [0, 1].
 
-    Deviation: starts at the mean code 0 instead of a random one, so that a map can be repeated and 200 steps do (the paper: 500).
+    Deviation: starts at the mean code 0 instead of a random one, so that a map can be repeated and
+    200 steps do (the paper: 500).
     """
 
     name = "latent-search"

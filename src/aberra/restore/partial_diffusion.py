@@ -42,15 +42,18 @@ class Chain:
 
 
 class PartialDiffusion(Restores):
-    """x̂ = the scan after noise to step ``start`` and denoising from there, the mean of ``draws`` such versions.
+    """x̂ = the scan after noise to step ``start`` and denoising from there, the mean of ``draws``
+    such versions.
 
-    Wyatt, Leach, Schmon, Willcocks 2022 (AnoDDPM, CVPR Workshops): noise that is strong enough to drown a lesion, weak enough for the
-    anatomy to survive; start 250 of 1000, every step, one draw.
+    Wyatt, Leach, Schmon, Willcocks 2022 (AnoDDPM, CVPR Workshops): noise that is strong enough to
+    drown a lesion, weak enough for the anatomy to survive; start 250 of 1000, every step, one draw.
 
     Args:
         start: step up to which noise is added.
-        steps: calls of the network a draw, evenly spread from ``start`` down; published: every step.
-        sampler: ``ddpm`` (published; noise of the steps is of the kind the model was trained with), ``ddim`` or ``dpm-solver``.
+        steps: calls of the network a draw, evenly spread from ``start`` down; published: every
+            step.
+        sampler: ``ddpm`` (published; noise of the steps is of the kind the model was trained with),
+            ``ddim`` or ``dpm-solver``.
         draws: repetitions with different noise.
         average: compare the mean of the draws; else each of them.
 

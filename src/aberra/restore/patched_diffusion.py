@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class PatchedDiffusion(Restores):
-    """x̂ = the scan after noise to step ``start`` in each of its boxes, restored with one call of the network a box.
+    """x̂ = the scan after noise to step ``start`` in each of its boxes, restored with one call of
+    the network a box.
 
     Behrendt, Bhattacharya, Krüger, Opfer, Schlaefer 2023 (MIDL, arXiv 2303.03758).
 

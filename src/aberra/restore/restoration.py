@@ -1,4 +1,6 @@
-"""Restoration: move the image itself to where the model finds it likely; what had to move was anomalous."""
+"""Restoration: move the image itself to where the model finds it likely; what had to move was
+anomalous.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ GRID = (0.0, 0.1, 0.2, 0.5, 1.0)
 """Values of λ that ``tune`` tries."""
 
 DUAL_STEPS = 10
-"""Of the proximal map; 30 change the map's correlation with the published 500 steps by less than 0.001."""
+"""Of the proximal map; 30 change the map's correlation with the published 500 steps by less than
+0.001."""
 
 Descent = Literal["decreasing", "constant"]
 
@@ -32,32 +35,37 @@ Descent = Literal["decreasing", "constant"]
 class Restoration(Restores):
     """x̂ = argmin −ELBO(x̂) + λ·TV(x̂ − x), by gradient descent from x̂ = x.
 
-    You, Tezcan, Chen, Konukoglu 2019 (MIDL, PMLR 102): the posterior of the healthy image, log p(x̂) bounded by the ELBO and
-    p(x|x̂) ∝ exp(−λ·TV(x̂ − x)). Baur et al. 2021 (arXiv 2004.03271), rows "(restoration)", 500 iterations.
+    You, Tezcan, Chen, Konukoglu 2019 (MIDL, PMLR 102): the posterior of the healthy image, log
+    p(x̂) bounded by the ELBO and p(x|x̂) ∝ exp(−λ·TV(x̂ − x)). Baur et al. 2021 (arXiv 2004.03271),
+    rows "(restoration)", 500 iterations.
 
-    The ELBO's ℓ1 term pulls every pixel with about the same force, so the published 500 steps of 10⁻³ are a path of length 0.5 that
-    is walked with small steps and stopped early, not a minimisation. ``schedule = "decreasing"`` walks a path of the same length with
-    fewer steps, long ones first and short ones last, which take the oscillation out that long ones leave. A long step along TV's
-    subgradient would jump over its kinks and hold nothing, so it then acts by its proximal map (forward-backward splitting).
+    The ELBO's ℓ1 term pulls every pixel with about the same force, so the published 500 steps of
+    10⁻³ are a path of length 0.5 that is walked with small steps and stopped early, not a
+    minimisation. ``schedule = "decreasing"`` walks a path of the same length with fewer steps, long
+    ones first and short ones last, which take the oscillation out that long ones leave. A long step
+    along TV's subgradient would jump over its kinks and hold nothing, so it then acts by its
+    proximal map (forward-backward splitting).
 
     Args:
-        schedule: ``decreasing`` (step k of n has size 2·length/n·(1 − (k + ½)/n), proximal TV) or ``constant`` (length/n, subgradient
-            of TV; published).
+        schedule: ``decreasing`` (step k of n has size 2·length/n·(1 − (k + ½)/n), proximal TV) or
+            ``constant`` (length/n, subgradient of TV; published).
         steps: n; 50, published 500. A step is one forward and one backward pass.
         length: sum of the step sizes; published 0.5.
-        tv: λ; structures of a radius below about 2λ pixels are held, so 0.3 lets all but single pixels move. ``auto``: You's rule,
-            the one of 0, 0.1, 0.2, 0.5 and 1 with the least mean ``|x − x̂|`` on healthy validation cases; 0.3 where there
-            were none. With TV of the difference to the original a larger λ always moves less, so the rule takes the largest.
+        tv: λ; structures of a radius below about 2λ pixels are held, so 0.3 lets all but single
+            pixels move. ``auto``: You's rule, the one of 0, 0.1, 0.2, 0.5 and 1 with the least mean
+            ``|x − x̂|`` on healthy validation cases; 0.3 where there were none. With TV of the
+            difference to the original a larger λ always moves less, so the rule takes the largest.
         kl_weight: weight of the KL term in the ELBO.
 
     Raises:
         ConfigError: unknown option or a number out of range.
 
-    An ℓ1 term's gradient is made of signs, and rounding that differs with the batch flips some: maps agree between batch sizes to
-    a few per cent of their maximum, not to the last digits.
+    An ℓ1 term's gradient is made of signs, and rounding that differs with the batch flips some:
+    maps agree between batch sizes to a few per cent of their maximum, not to the last digits.
 
-    Deviation: TV is taken of the difference to the original image, as the paper writes; the study's public code takes it against
-    the image's own reconstruction. The ELBO is taken at the posterior mean. Anisotropic TV. λ is fixed by default.
+    Deviation: TV is taken of the difference to the original image, as the paper writes; the study's
+    public code takes it against the image's own reconstruction. The ELBO is taken at the posterior
+    mean. Anisotropic TV. λ is fixed by default.
     """
 
     name = "restoration"
@@ -88,7 +96,10 @@ class Restoration(Restores):
         yield Restored(self.restore(model, x))
 
     def restore(self, model: Any, x: Tensor) -> Tensor:
-        """Restore a batch (B, C, S). Needs autograd; memory does not grow with the number of steps."""
+        """Restore a batch (B, C, S).
+
+        Needs autograd; memory does not grow with the number of steps.
+        """
         change, dual = torch.zeros_like(x), _steps(torch.zeros_like(x))
         for size in self.sizes():
             # with respect to the image alone: the model's parameters get no gradient
@@ -133,15 +144,17 @@ class Restoration(Restores):
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Anisotropic total variation Σ``|x_i+1 − x_i|`` over the spatial axes of (B, C, S), summed over channels: (B,)."""
+    """Anisotropic total variation Σ``|x_i+1 − x_i|`` over the spatial axes of (B, C, S), summed
+    over channels: (B,).
+    """
     return torch.stack([step.abs().flatten(1).sum(dim=1) for step in _steps(x)]).sum(dim=0)
 
 
 def shrink_variation(x: Tensor, weight: float, dual: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Proximal map of the total variation: argmin_u ½‖u − x‖² + weight·TV(u), shape (B, C, S).
 
-    A few steps of the fast projected gradient on the dual problem (Beck & Teboulle 2009, IEEE TIP 18, 2419), from ``dual`` of a
-    similar problem.
+    A few steps of the fast projected gradient on the dual problem (Beck & Teboulle 2009, IEEE TIP
+    18, 2419), from ``dual`` of a similar problem.
 
     Returns:
         u, and its dual: one tensor a spatial axis, within ±weight.

@@ -33,11 +33,13 @@ EDGE = 128
 
 
 class THOR(Restores):
-    """x̂ at the end of a way down that m_t = perceptual distance × ``|x − x̂₀(t)|`` guides; the evidence is the harmonic mean of m_t.
+    """x̂ at the end of a way down that m_t = perceptual distance × ``|x − x̂₀(t)|`` guides; the
+    evidence is the harmonic mean of m_t.
 
-    Bercea, Wiestler, Rueckert, Schnabel 2024, "Diffusion models with implicit guidance for medical anomaly detection" (arXiv
-    2403.08464): at the steps ``harmonise``, M = m_t closed and dilated, averaged with itself and clipped to [0, 1]; then
-    x₀ ← M·x̂₀ + (1 − M)·x is noised again with the noise of the start, and the way goes on. Its map is the evidence,
+    Bercea, Wiestler, Rueckert, Schnabel 2024, "Diffusion models with implicit guidance for medical
+    anomaly detection" (arXiv 2403.08464): at the steps ``harmonise``, M = m_t closed and dilated,
+    averaged with itself and clipped to [0, 1]; then x₀ ← M·x̂₀ + (1 − M)·x is noised again with the
+    noise of the start, and the way goes on. Its map is the evidence,
     ``compare = {mode = "evidence"}``.
 
     Args:
@@ -45,17 +47,21 @@ class THOR(Restores):
         steps: calls of the network, evenly spread from ``start`` down; published: every step.
         harmonise: steps t, the nearest of the grid each; published 300, 150 and 50.
         sampler: between them: ``ddpm`` (published), ``ddim`` or ``dpm-solver``.
-        scale: value of m_t that becomes M = 1. ``auto``: the 99.9 % quantile over healthy validation cases of the largest m_t, and
-            the image's own maximum (as in the released code) where there were none.
-        blur: σ of a Gaussian over the perceptual distance, in pixels of an image with a longest edge of 128; published 2.
-        reach: edge of the square, or cube, that closes and dilates, in the same pixels, odd; published 13.
+        scale: value of m_t that becomes M = 1. ``auto``: the 99.9 % quantile over healthy
+            validation cases of the largest m_t, and the image's own maximum (as in the released
+            code) where there were none.
+        blur: σ of a Gaussian over the perceptual distance, in pixels of an image with a longest
+            edge of 128; published 2.
+        reach: edge of the square, or cube, that closes and dilates, in the same pixels, odd;
+            published 13.
 
     Raises:
         ConfigError: unknown option or a number out of range; a start beyond the model's last step.
 
-    Deviation: the model's own features stand for LPIPS. m_t is scaled by one number that healthy cases give instead of each image's
-    maximum, which a healthy image would reach, too; the map's m_t are not scaled or clipped. The network is asked once at a step of
-    ``harmonise``, and the new x₀ is noised to the next step at once. x₀ is not clipped to [0, 1].
+    Deviation: the model's own features stand for LPIPS. m_t is scaled by one number that healthy
+    cases give instead of each image's maximum, which a healthy image would reach, too; the map's
+    m_t are not scaled or clipped. The network is asked once at a step of ``harmonise``, and the new
+    x₀ is noised to the next step at once. x₀ is not clipped to [0, 1].
     """
 
     name = "thor"

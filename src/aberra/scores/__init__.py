@@ -61,11 +61,13 @@ class Score(Protocol):
 
 @dataclass(frozen=True)
 class SmoothedScore:
-    """A score as a method configures it: every score's map is smoothed here, and zero outside the mask.
+    """A score as a method configures it: every score's map is smoothed here, and zero outside the
+    mask.
 
     Attributes:
         score: gives the map.
-        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels (3-D); 0 is off.
+        smooth: σ of a Gaussian over the map, in prepared pixels within the slice (2-D) or voxels
+            (3-D); 0 is off.
     """
 
     score: Score
@@ -73,7 +75,8 @@ class SmoothedScore:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> SmoothedScore:
-        """Build from ``[score]``: ``name``, the score's own options and ``smooth``, unless the score smooths a part of its own.
+        """Build from ``[score]``: ``name``, the score's own options and ``smooth``, unless the
+        score smooths a part of its own.
 
         Raises:
             ConfigError: unknown name or key, or a value that cannot be.
@@ -126,7 +129,9 @@ def answers(model: Any, score: Any) -> bool:
 
 
 def _models() -> Iterator[tuple[str, type]]:
-    """Every model that can be imported; a plugin that cannot is not what a message about others fails of."""
+    """Every model that can be imported; a plugin that cannot is not what a message about others
+    fails of.
+    """
     for name in sorted(names("models")):
         try:
             cls = lookup("models", name)

@@ -1,4 +1,6 @@
-"""ANDi: where the model's next step differs from the step that leads back to the scan, over many noise levels."""
+"""ANDi: where the model's next step differs from the step that leads back to the scan, over many
+noise levels.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +24,29 @@ SMALLEST = 1e-20
 
 
 class ANDi:
-    """Geometric mean over t of ‖μ_θ(z_t) − μ_q(z_t, x)‖² at each pixel, z_t = √ᾱ_t·x + √(1 − ᾱ_t)·ε_t; mean over channels.
+    """Geometric mean over t of ‖μ_θ(z_t) − μ_q(z_t, x)‖² at each pixel, z_t = √ᾱ_t·x + √(1 −
+    ᾱ_t)·ε_t; mean over channels.
 
-    Frotscher, Kapoor, Wolfers, Baumgartner 2024, "Unsupervised anomaly detection using aggregated normative diffusion": μ_q is the mean
-    of q(z_{t−1} | z_t, x), μ_θ the same with the model's x̂₀ in place of x. Each t is one call of the network with its own noise; there
-    is no chain, so no reconstruction.
+    Frotscher, Kapoor, Wolfers, Baumgartner 2024, "Unsupervised anomaly detection using aggregated
+    normative diffusion": μ_q is the mean of q(z_{t−1} | z_t, x), μ_θ the same with the model's x̂₀
+    in place of x. Each t is one call of the network with its own noise; there is no chain, so no
+    reconstruction.
 
     Args:
         high: largest t; published 125 of 1000.
         low: smallest t; published 25.
-        calls: how many t, evenly spread from ``high`` to ``low``; published: every t, --set score.calls=101.
-        noise: ``gaussian`` (released configuration, whatever the model was trained with) or ``training`` (the model's own kind).
+        calls: how many t, evenly spread from ``high`` to ``low``; published: every t, --set
+            score.calls=101.
+        noise: ``gaussian`` (released configuration, whatever the model was trained with) or
+            ``training`` (the model's own kind).
 
     Raises:
-        ConfigError: unknown noise, or a range of t that is empty or, in use, beyond the model's last step.
+        ConfigError: unknown noise, or a range of t that is empty or, in use, beyond the model's
+            last step.
 
-    Deviation: the mean over channels is taken at each t; the released code aggregates each channel and takes the largest. x̂₀ is not
-    clipped, since intensities have no fixed range here. The noise of t is the same for every slice.
+    Deviation: the mean over channels is taken at each t; the released code aggregates each channel
+    and takes the largest. x̂₀ is not clipped, since intensities have no fixed range here. The noise
+    of t is the same for every slice.
     """
 
     name = "andi"

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 
 class Combi:
-    """``h = r(x, x̂)ᵃ ⊙ |∂term/∂x|ᵇ``: what cannot be restored *and* is where the model wants to change the image.
+    """``h = r(x, x̂)ᵃ ⊙ |∂term/∂x|ᵇ``: what cannot be restored *and* is where the model wants to
+    change the image.
 
-    Zimmerer et al. 2019, eq. 3.16 of the thesis: ``r = |x − x̂|``, a = b = 1 and the KL term; the product because the two differ by
-    orders of magnitude. Other terms and exponents are the general h.
+    Zimmerer et al. 2019, eq. 3.16 of the thesis: ``r = |x − x̂|``, a = b = 1 and the KL term; the
+    product because the two differ by orders of magnitude. Other terms and exponents are the general
+    h.
 
     Args:
         of: term of the gradient: ``kl``, ``elbo`` or ``reconstruction``.
@@ -34,13 +36,14 @@ class Combi:
         compare: as there.
         smoothgrad: as in :class:`aberra.scores.gradient.Gradient`.
         noise: as there.
-        smooth: σ of a Gaussian over the gradient, before the product, in prepared pixels within the slice (2-D) or voxels (3-D).
+        smooth: σ of a Gaussian over the gradient, before the product, in prepared pixels within the
+            slice (2-D) or voxels (3-D).
 
     Raises:
         ConfigError: an option that the residual or the gradient refuses, or a negative exponent.
 
-    Deviation: the public code scales the gradient of each image to [0, 1] first, which gives a healthy scan the same maximum as
-    a sick one, and squares the residual; ours does neither.
+    Deviation: the public code scales the gradient of each image to [0, 1] first, which gives a
+    healthy scan the same maximum as a sick one, and squares the residual; ours does neither.
     """
 
     name = "combi"
@@ -75,5 +78,7 @@ class Combi:
         return Scored(found, residual.reconstruction, uncertainty=residual.uncertainty)
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
-        """Settings that the restoration finds on healthy cases (:class:`aberra.capabilities.Tunes`)."""
+        """Settings that the restoration finds on healthy cases
+        (:class:`aberra.capabilities.Tunes`).
+        """
         return self.residual.tune(model, volumes, run)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 class Deviation:
-    """``z = (x − μ) / σ``, its absolute value or one sign of it; mean over channels. The reconstruction is μ.
+    """``z = (x − μ) / σ``, its absolute value or one sign of it; mean over channels.
+
+    The reconstruction is μ.
 
     Args:
-        mode: ``absolute``, ``positive`` (brighter than expected: lesions on FLAIR and T2) or ``negative`` (darker: on T1); or a
-            list with one a channel.
+        mode: ``absolute``, ``positive`` (brighter than expected: lesions on FLAIR and T2) or
+            ``negative`` (darker: on T1); or a list with one a channel.
 
     Raises:
         ConfigError: unknown mode, or another number of modes than channels.

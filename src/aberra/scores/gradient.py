@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 
 
 class Gradient:
-    """``|∂term/∂x|``, mean over channels: the direction to normality points away from what is anomalous.
+    """``|∂term/∂x|``, mean over channels: the direction to normality points away from what is
+    anomalous.
 
-    Zimmerer et al. 2019 (IPMI and MIDL), Baur et al. 2021. One backward pass, no optimisation. SmoothGrad (Smilkov
-    et al. 2017) averages the signed gradients at x + σε_n over n runs and takes the absolute value afterwards.
+    Zimmerer et al. 2019 (IPMI and MIDL), Baur et al. 2021. One backward pass, no optimisation.
+    SmoothGrad (Smilkov et al. 2017) averages the signed gradients at x + σε_n over n runs and takes
+    the absolute value afterwards.
 
     Args:
-        of: ``reconstruction`` (−log p(x|z) at the posterior mean; Σ``|x − x̂|`` where the model has no likelihood), ``kl`` or ``elbo``
-            (their sum, unweighted).
+        of: ``reconstruction`` (−log p(x|z) at the posterior mean; Σ``|x − x̂|`` where the model has
+            no likelihood), ``kl`` or ``elbo`` (their sum, unweighted).
         smoothgrad: runs; 1 is the plain gradient without noise.
         noise: σ of the noise in normalised intensities; used with two or more runs.
 
     Raises:
         ConfigError: unknown term, no run, or negative noise.
 
-    Deviation: the noise of each run is drawn anew; the publication's helper adds it up over the runs. It is the same for every
-    image, so that a score does not depend on the batch. Zimmerer smooths with a kernel of 5 pixels without stating σ.
+    Deviation: the noise of each run is drawn anew; the publication's helper adds it up over the
+    runs. It is the same for every image, so that a score does not depend on the batch. Zimmerer
+    smooths with a kernel of 5 pixels without stating σ.
     """
 
     name = "gradient"
@@ -46,7 +49,10 @@ class Gradient:
         self.needs = needs_of(of)
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
-        """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W). There is no reconstruction: it would cost a pass more."""
+        """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W).
+
+        There is no reconstruction: it would cost a pass more.
+        """
         found = run(lambda batch: self.gradient(model, batch).abs(), x, mask, grad=True)
         return Scored(found.mean(dim=0))
 

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 class MultiScale:
-    """r = mean or maximum over k of ↑(Rₖ), Rₖ = ``|Iₖ − Îₖ|`` being the residual of pyramid level k; mean over channels.
+    """r = mean or maximum over k of ↑(Rₖ), Rₖ = ``|Iₖ − Îₖ|`` being the residual of pyramid level
+    k; mean over channels.
 
-    Baur et al. 2020, "Scale-Space Autoencoders" (MICCAI): coarse levels find large lesions, fine ones small lesions.
+    Baur et al. 2020, "Scale-Space Autoencoders" (MICCAI): coarse levels find large lesions, fine
+    ones small lesions.
 
     Args:
         aggregate: ``mean`` or ``max`` over the levels.
-        mode: sign of the residual, as in :class:`aberra.compare.comparison.Comparison`: ``absolute``, ``positive`` or ``negative``.
+        mode: sign of the residual, as in :class:`aberra.compare.comparison.Comparison`:
+            ``absolute``, ``positive`` or ``negative``.
 
     Raises:
         ConfigError: unknown option.

@@ -24,19 +24,24 @@ if TYPE_CHECKING:
 
 
 class Residual:
-    """``r(x, x̂)``: find a healthy version x̂, compare. Where the restoration gives several, the mean of the comparisons.
+    """``r(x, x̂)``: find a healthy version x̂, compare.
+
+    Where the restoration gives several, the mean of the comparisons.
 
     Args:
-        restore: how x̂ is found: ``name`` and options of a class of :mod:`aberra.restore`; by default the model's reconstruction.
-        compare: options of :class:`aberra.compare.comparison.Comparison`; by default the absolute difference.
+        restore: how x̂ is found: ``name`` and options of a class of :mod:`aberra.restore`; by
+            default the model's reconstruction.
+        compare: options of :class:`aberra.compare.comparison.Comparison`; by default the absolute
+            difference.
 
     Raises:
-        ConfigError: an option that the restoration or the comparison refuses, or a comparison by evidence with a restoration that
-            has none.
+        ConfigError: an option that the restoration or the comparison refuses, or a comparison by
+            evidence with a restoration that has none.
 
-    The reconstruction is x̂, or the mean of several; then their standard deviation (mean over channels) is the uncertainty, the epistemic one of
-    Kendall & Gal 2017 where the draws are of dropout, as Baur et al. 2020 use it. Centring takes the level of that mean, which costs a second pass where there are
-    several.
+    The reconstruction is x̂, or the mean of several; then their standard deviation (mean over
+    channels) is the uncertainty, the epistemic one of Kendall & Gal 2017 where the draws are of
+    dropout, as Baur et al. 2020 use it. Centring takes the level of that mean, which costs a second
+    pass where there are several.
     """
 
     name = "residual"
@@ -88,13 +93,17 @@ class Residual:
         return Scored(found[channels], found[:channels], uncertainty=found[-1])
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
-        """Settings that the restoration finds on healthy cases (:class:`aberra.capabilities.Tunes`)."""
+        """Settings that the restoration finds on healthy cases
+        (:class:`aberra.capabilities.Tunes`).
+        """
         return tuned(self.restore, self.options, model, volumes, run)
 
 
 def tuned(
     restore: Restores, options: dict[str, Any], model: Any, volumes: Iterable[Volume], run: Runner
 ) -> dict[str, Any]:
-    """What a restoration finds on healthy cases, as ``[score.restore]``; nothing where it has nothing to find."""
+    """What a restoration finds on healthy cases, as ``[score.restore]``; nothing where it has
+    nothing to find.
+    """
     found = restore.tune(model, volumes, run) if isinstance(restore, Tunes) else {}
     return {"restore": options | found} if found else {}

@@ -24,28 +24,36 @@ SURE = 1e-5
 
 
 class Segmentation:
-    """The mean of N lesion masks, ``p = (1/N) Σₙ pₙ``; the map is a probability and has the threshold ``fixed-0.5``.
+    """The mean of N lesion masks, ``p = (1/N) Σₙ pₙ``; the map is a probability and has the
+    threshold ``fixed-0.5``.
 
-    Wolleb et al. 2022 (MIDL, arXiv 2112.03145) of masks that diffusion draws, Kendall, Badrinarayanan, Cipolla 2015 (arXiv
-    1511.02680) of masks with dropout left on. An empty mask is a valid answer. Of a model that tells K kinds of lesion apart, p is the
-    probability of any lesion, the sum of the kinds' means, and the variance that of the sum.
+    Wolleb et al. 2022 (MIDL, arXiv 2112.03145) of masks that diffusion draws, Kendall,
+    Badrinarayanan, Cipolla 2015 (arXiv 1511.02680) of masks with dropout left on. An empty mask is
+    a valid answer. Of a model that tells K kinds of lesion apart, p is the probability of any
+    lesion, the sum of the kinds' means, and the variance that of the sum.
 
     Args:
         draws: N.
-        uncertainty: ``variance`` over the draws, divisor N; ``entropy`` of p in bits, −p·log₂ p − (1 − p)·log₂(1 − p), with K kinds that of the K + 1
-            classes; needs one draw only; or ``aleatoric``, the variance of the logit that the model itself predicts.
-        probability: the map is a lesion's probability and has the threshold ``fixed-0.5``; off for models that learnt something else in
-            [0, 1], as the weight of what was planted (``model.label``).
-        intensity: weight w of the intensity baseline: the map is ``σ(logit p + w · x)``, x the prepared intensity, mean over
-            channels, so that p counts as evidence beside brightness (w > 0) or darkness (w < 0). It needs intensities whose 0 is the
-            usual tissue, as ``interdecile`` makes them. 0, the default, leaves p as it is.
-        steps: of a model that draws masks out of noise: calls of the network a mask, evenly spread over T, all T by default.
+        uncertainty: ``variance`` over the draws, divisor N; ``entropy`` of p in bits, −p·log₂ p −
+            (1 − p)·log₂(1 − p), with K kinds that of the K + 1 classes; needs one draw only; or
+            ``aleatoric``, the variance of the logit that the model itself predicts.
+        probability: the map is a lesion's probability and has the threshold ``fixed-0.5``; off for
+            models that learnt something else in [0, 1], as the weight of what was planted
+            (``model.label``).
+        intensity: weight w of the intensity baseline: the map is ``σ(logit p + w · x)``, x the
+            prepared intensity, mean over channels, so that p counts as evidence beside brightness
+            (w > 0) or darkness (w < 0). It needs intensities whose 0 is the usual tissue, as
+            ``interdecile`` makes them. 0, the default, leaves p as it is.
+        steps: of a model that draws masks out of noise: calls of the network a mask, evenly spread
+            over T, all T by default.
         sampler: of such a model: ``ddpm`` (default), ``ddim`` or ``dpm-solver``.
 
     Raises:
         ConfigError: unknown uncertainty, no draw, or one draw and its variance.
 
-    What the model puts in the lesions' place is returned as reconstruction, where it does. Memory does not grow with N. Deviation: whether the divisor of the variance is N or N − 1 is not published.
+    What the model puts in the lesions' place is returned as reconstruction, where it does. Memory
+    does not grow with N. Deviation: whether the divisor of the variance is N or N − 1 is not
+    published.
     """
 
     name = "segmentation"
@@ -107,7 +115,9 @@ class Segmentation:
 
 
 def entropy(*p: Tensor) -> Tensor:
-    """Entropy in bits of the classes of given probabilities and the one that has the rest, any shape; 0 where one of them is 1."""
+    """Entropy in bits of the classes of given probabilities and the one that has the rest, any
+    shape; 0 where one of them is 1.
+    """
     rest = (1 - sum(p)).clamp(min=0)  # type: ignore[union-attr]
     bits: Tensor = sum(torch.special.entr(each) for each in (*p, rest)) / log(2)
     return bits

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 class Spread:
     """Variance of healthy versions x̂ₙ, or its square root; mean over channels.
 
-    Variance over the draws: Kendall & Gal 2017 as used by Baur et al. 2020; standard deviation: Zimmerer et al. 2019, "sampling
-    variance".
+    Variance over the draws: Kendall & Gal 2017 as used by Baur et al. 2020; standard deviation:
+    Zimmerer et al. 2019, "sampling variance".
 
     Args:
-        restore: how x̂ₙ are found, as in :class:`aberra.scores.residual.Residual`; it must give two or more. By default 100 draws.
+        restore: how x̂ₙ are found, as in :class:`aberra.scores.residual.Residual`; it must give two
+            or more. By default 100 draws.
         of: ``variance`` (divisor N) or ``std``.
 
     Raises:
@@ -65,7 +66,9 @@ class Spread:
         return torch.cat([versions.mean, spread], dim=1)
 
     def tune(self, model: Any, volumes: Iterable[Volume], run: Runner) -> dict[str, Any]:
-        """Settings that the restoration finds on healthy cases (:class:`aberra.capabilities.Tunes`)."""
+        """Settings that the restoration finds on healthy cases
+        (:class:`aberra.capabilities.Tunes`).
+        """
         return tuned(self.restore, self.options, model, volumes, run)
 
 

@@ -20,14 +20,17 @@ IMAGE_FEATURE: ImageFeature = "image-feature"
 
 
 class Term:
-    """A map that is constant in each slice (2-D), or blended from windows (3-D): the term's value there.
+    """A map that is constant in each slice (2-D), or blended from windows (3-D): the term's value
+    there.
 
-    For slice-level detection, and as a second question for the case score: ``[case] score = {name = "term", of = "kl"}``, which
-    ``[case] reduce`` then takes the mean, maximum, percentile or top share of.
+    For slice-level detection, and as a second question for the case score:
+    ``[case] score = {name = "term", of = "kl"}``, which ``[case] reduce`` then takes the mean,
+    maximum, percentile or top share of.
 
     Args:
-        of: ``reconstruction``, ``kl`` or ``elbo`` (:mod:`aberra.scores.terms`), sums over pixels or latent dimensions; or
-            ``image-feature``, Schlegl et al. 2019: ‖x − x̂‖² / n + κ·‖f(x) − f(x̂)‖² / n_f with the critic's features f.
+        of: ``reconstruction``, ``kl`` or ``elbo`` (:mod:`aberra.scores.terms`), sums over pixels or
+            latent dimensions; or ``image-feature``, Schlegl et al. 2019: ‖x − x̂‖² / n + κ·‖f(x) −
+            f(x̂)‖² / n_f with the critic's features f.
         kappa: κ, by default 1; only with ``image-feature``.
 
     Raises:

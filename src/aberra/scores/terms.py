@@ -1,4 +1,6 @@
-"""Terms of a model's objective as functions of the image, shared by the scores that differentiate or report them."""
+"""Terms of a model's objective as functions of the image, shared by the scores that differentiate
+or report them.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ def needs_of(of: str) -> tuple[type, ...]:
 def term(model: Any, x: Tensor, of: str) -> Tensor:
     """One term a image: (B, C, S) to (B,), differentiable.
 
-    ``reconstruction`` is −log p(x|z) without its constant, Σ|x − x̂| for a model without a likelihood; ``kl`` is KL(q(z|x) ‖
-    p(z)), unweighted; ``elbo`` is their sum, the negative evidence lower bound.
+    ``reconstruction`` is −log p(x|z) without its constant, Σ|x − x̂| for a model without a
+    likelihood; ``kl`` is KL(q(z|x) ‖ p(z)), unweighted; ``elbo`` is their sum, the negative
+    evidence lower bound.
     """
     if not isinstance(model, HasElbo):
         return (x - model.reconstruct(x)).abs().flatten(1).sum(dim=1)  # type: ignore[no-any-return]

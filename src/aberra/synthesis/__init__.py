@@ -1,4 +1,6 @@
-"""Phantoms, lesions, artefacts and shifts: drawn first, then applied, so that everything can be repeated."""
+"""Phantoms, lesions, artefacts and shifts: drawn first, then applied, so that everything can be
+repeated.
+"""
 
 from aberra.synthesis.artefacts import ARTEFACTS, artefact
 from aberra.synthesis.brats import brats_cohort

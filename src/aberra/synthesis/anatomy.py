@@ -1,4 +1,6 @@
-"""Anatomy from label maps: which structure each voxel of a real head belongs to, whatever tool named it."""
+"""Anatomy from label maps: which structure each voxel of a real head belongs to, whatever tool
+named it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ cortex and white matter by where they lie: on FLAIR and T2 they are brighter, an
 
 SKULL, MARROW, SOFT = 20, 21, 23
 HEAD = tuple(range(20, 31))
-"""Numbers outside the brain: bone, marrow, skin, other soft tissue, eye, its muscles, mucosa, artery, vein, spinal cord, optic nerve."""
+"""Numbers outside the brain: bone, marrow, skin, other soft tissue, eye, its muscles, mucosa,
+artery, vein, spinal cord, optic nerve."""
 
 
 def _each(groups: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
@@ -74,8 +77,8 @@ TABLES: dict[str, dict[int, int]] = {
         }
     ),
 }  # fmt: skip
-"""Label values of a tool to ours. Lesions that a source has marked become white matter: the anatomy is to be healthy. ``freesurfer`` is
-SynthSeg's numbering, too; ``dlmuse`` is MUSE's."""
+"""Label values of a tool to ours. Lesions that a source has marked become white matter: the anatomy
+is to be healthy. ``freesurfer`` is SynthSeg's numbering, too; ``dlmuse`` is MUSE's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,7 +106,9 @@ class Anatomy:
     @classmethod
     @cache
     def atlas(cls) -> Anatomy:
-        """The brain of the MNI152 tissue maps, where no label map is at hand: cortex, white matter, CSF; by depth ventricles and deep grey matter."""
+        """The brain of the MNI152 tissue maps, where no label map is at hand: cortex, white matter,
+        CSF; by depth ventricles and deep grey matter.
+        """
         from scipy.ndimage import distance_transform_edt
 
         from aberra.prepare.atlas import tissues
@@ -130,7 +135,8 @@ class Anatomy:
 
         Args:
             path: NIfTI with whole-number labels.
-            table: ``aberra``, ``freesurfer``, ``dlmuse``, or ``auto``: chosen by the values in the map.
+            table: ``aberra``, ``freesurfer``, ``dlmuse``, or ``auto``: chosen by the values in the
+                map.
             whole: keep the whole head, not only :data:`REACH` voxels around the brain.
 
         Raises:
@@ -158,7 +164,9 @@ REACH = 12
 
 
 def held_out(folder: Path) -> list[Path]:
-    """The label maps of a folder, the last eight in the order of their names, that no shipped detector is trained on."""
+    """The label maps of a folder, the last eight in the order of their names, that no shipped
+    detector is trained on.
+    """
     return sorted(folder.glob("*.nii.gz"))[-8:]
 
 
@@ -197,7 +205,8 @@ def numbered(values: NDArray[np.float32], path: Path | str, *, table: str = "aut
 def recognise(present: NDArray[np.intp]) -> str:
     """The table whose numbering label values have.
 
-    A FreeSurfer map has both hemispheres' white matter (2, 41), MUSE's has lobes (81–88), ours ends at 30.
+    A FreeSurfer map has both hemispheres' white matter (2, 41), MUSE's has lobes (81–88), ours ends
+    at 30.
     """
     values = set(present.tolist())
     if values <= set(range(31)):
@@ -208,7 +217,9 @@ def recognise(present: NDArray[np.intp]) -> str:
 
 
 def refined(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> NDArray[np.uint8]:
-    """Close the brain and tell limbic cortex and the internal capsule apart, by distance; (D, H, W) to the same."""
+    """Close the brain and tell limbic cortex and the internal capsule apart, by distance; (D, H, W)
+    to the same.
+    """
     from scipy.ndimage import binary_closing, binary_fill_holes, distance_transform_edt
 
     found = labels.copy()

@@ -15,9 +15,11 @@ ARTEFACTS = ("motion", "ghosting", "spike", "bias", "noise", "blur")
 
 
 def artefact(name: str, volume: Volume, *, severity: float = 0.5, seed: int = 0) -> Volume:
-    """Apply an artefact through TorchIO's deterministic transforms; parameters are drawn here from ``seed``.
+    """Apply an artefact through TorchIO's deterministic transforms; parameters are drawn here from
+    ``seed``.
 
-    The mask stays; voxels outside it stay zero if they were, because a stripped scan was stripped after acquisition.
+    The mask stays; voxels outside it stay zero if they were, because a stripped scan was stripped
+    after acquisition.
 
     Args:
         name: one of :data:`ARTEFACTS`.

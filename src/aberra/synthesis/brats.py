@@ -1,4 +1,6 @@
-"""BraTS-shaped folders to a cohort: central slices, clipped to [0, 1], tumour masks; split by patient."""
+"""BraTS-shaped folders to a cohort: central slices, clipped to [0, 1], tumour masks; split by
+patient.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +55,15 @@ def brats_cohort(
     workers: int = 2,
     progress: bool = True,
 ) -> Path:
-    """Cut a folder of BraTS patients to a cohort of volumes and return its manifest; the source is not touched.
+    """Cut a folder of BraTS patients to a cohort of volumes and return its manifest; the source is
+    not touched.
 
-    A patient is a folder with one NIfTI a sequence, ``*_t1.nii.gz`` and so on, and ``*_seg.nii.gz``. It becomes one volume of
-    shape (D, size, size), axes S, P, L, with ``<case>_<channel>.nii.gz`` in [0, 1], ``<case>_mask.nii.gz`` (brain),
-    ``<case>_lesion.nii.gz`` (label values of the tumour classes) and ``<case>.json``, which holds ``tumour_share``: tumour area over brain area,
-    slice by slice. A slice is healthy where its lesion mask is empty. An interrupted call is completed by the same call.
+    A patient is a folder with one NIfTI a sequence, ``*_t1.nii.gz`` and so on, and
+    ``*_seg.nii.gz``. It becomes one volume of shape (D, size, size), axes S, P, L, with
+    ``<case>_<channel>.nii.gz`` in [0, 1], ``<case>_mask.nii.gz`` (brain), ``<case>_lesion.nii.gz``
+    (label values of the tumour classes) and ``<case>.json``, which holds ``tumour_share``: tumour
+    area over brain area, slice by slice. A slice is healthy where its lesion mask is empty. An
+    interrupted call is completed by the same call.
 
     Args:
         source: folder of patients, at any depth.
@@ -74,17 +79,18 @@ def brats_cohort(
         progress: show a progress bar.
 
     Raises:
-        InputError: a folder lacks a file or has several of a kind (all such folders are named), a file cannot be used, no
-            slice is left, or the crop would cut off brain.
+        InputError: a folder lacks a file or has several of a kind (all such folders are named), a
+            file cannot be used, no slice is left, or the crop would cut off brain.
         ConfigError: a number out of range.
         OutputError: the folder holds another cohort.
 
-    Source: Wolleb 2022, chapters 5 and 7; ``tumour_share`` is chapter 8's target (arXiv 2204.02641).
+    Source: Wolleb 2022, chapters 5 and 7; ``tumour_share`` is chapter 8's target (arXiv
+    2204.02641).
 
     Deviation: the thesis works on slices; ours stay volumes, of which 2-D models take the slices.
-    Deviation: the thesis does not say over which voxels the percentiles are taken; here over the brain (not 0 in some channel)
-    of the slices that are kept, channel by channel.
-    Deviation: the thesis names no validation patients; a tenth of them is split off.
+    Deviation: the thesis does not say over which voxels the percentiles are taken; here over the
+    brain (not 0 in some channel) of the slices that are kept, channel by channel. Deviation: the
+    thesis names no validation patients; a tenth of them is split off.
     """
     if not (test >= 0 and val >= 0 and test + val < 1 and size > 0 and low >= 0 and high >= 0):
         raise ConfigError(
@@ -122,7 +128,8 @@ def find_patients(source: Path | str, channels: Sequence[str] = CHANNELS) -> dic
     """Find patients by name: channel, or ``seg``, to file.
 
     Args:
-        source: folder that is searched at any depth; each folder in it with NIfTI files is a patient.
+        source: folder that is searched at any depth; each folder in it with NIfTI files is a
+            patient.
         channels: sequences that each must have.
 
     Raises:

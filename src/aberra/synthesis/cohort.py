@@ -1,4 +1,6 @@
-"""Whole folders of phantoms, or of a user's healthy scans with lesions planted, as NIfTI with truth and manifest."""
+"""Whole folders of phantoms, or of a user's healthy scans with lesions planted, as NIfTI with truth
+and manifest.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,12 @@ RADIUS_MM = (2.0, 15.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a folder holds; kept in its mark, ``.aberra.json``, and compared before anything is added.
+    """What a folder holds; kept in its mark, ``.aberra.json``, and compared before anything is
+    added.
 
-    As the arguments of :func:`write_cohort`, with the files that ``masks`` and ``anatomy`` mean; ``contrast`` is empty for planted scans,
-    whose ``origin`` is the hash of the scans that lesions are planted into.
+    As the arguments of :func:`write_cohort`, with the files that ``masks`` and ``anatomy`` mean;
+    ``contrast`` is empty for planted scans, whose ``origin`` is the hash of the scans that lesions
+    are planted into.
     """
 
     cases: int
@@ -121,31 +125,36 @@ def write_cohort(
 ) -> Path:
     """Write a phantom cohort and return its manifest.
 
-    Each case gives ``<case>_<channel>.nii.gz``, ``<case>_mask.nii.gz``, for diseased ones ``<case>_lesion.nii.gz``, and
-    ``<case>.json`` with all drawn parameters. The manifest comes last; an interrupted call is completed by the same call.
+    Each case gives ``<case>_<channel>.nii.gz``, ``<case>_mask.nii.gz``, for diseased ones
+    ``<case>_lesion.nii.gz``, and ``<case>.json`` with all drawn parameters. The manifest comes
+    last; an interrupted call is completed by the same call.
 
     Args:
         folder: of the cohort.
         cases: how many.
         lesions: share of them with 1 to 6 lesions.
-        contrast: ``flair``, ``t1``, ``t1ce``, ``t2`` or ``random`` (another one a case); several, comma-separated as in
-            ``t1,t2,flair``, are channels of the same head with the same lesions.
+        contrast: ``flair``, ``t1``, ``t1ce``, ``t2`` or ``random`` (another one a case); several,
+            comma-separated as in ``t1,t2,flair``, are channels of the same head with the same
+            lesions.
         spacing: isotropic voxel size in mm.
         seed: the same seed gives the same bytes.
         sources: lesion sources to draw from.
         shapes: lesion shapes to draw from.
-        masks: folder of lesion masks (or a pattern in one, ``folder/ms_*``) whose shapes are drawn besides.
+        masks: folder of lesion masks (or a pattern in one, ``folder/ms_*``) whose shapes are drawn
+            besides.
         artefacts: names of which one is drawn a case.
         count: fewest and most lesions of a diseased case.
         radius_mm: smallest and largest mean radius; small ones are frequent.
-        shift: a change of scanner for the whole cohort (see :mod:`aberra.synthesis.shifts`), the same anatomy and lesions.
+        shift: a change of scanner for the whole cohort (see :mod:`aberra.synthesis.shifts`), the
+            same anatomy and lesions.
         severity: of the shift, 0 to 1.
-        anatomy: label maps, a folder of them or a pattern in one; phantoms are images of these heads instead of the MNI tissue maps. Cases of
-            one head are one patient.
-        profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; without ``anatomy`` into the brain of
-            the MNI tissue maps.
+        anatomy: label maps, a folder of them or a pattern in one; phantoms are images of these
+            heads instead of the MNI tissue maps. Cases of one head are one patient.
+        profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; without
+            ``anatomy`` into the brain of the MNI tissue maps.
         whole: with skull and skin, as far as the label maps have them; only with ``anatomy``.
-        workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as they import it anew.
+        workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as
+            they import it anew.
         progress: show a progress bar.
 
     Raises:
@@ -185,9 +194,10 @@ def lesion_cohort(
 ) -> Path:
     """Plant lesions into a share of a cohort's healthy scans and return the manifest of the copies.
 
-    Diseased cases are left out, and the user's files are not touched. A share ``lesions`` of the others gets some, the rest are copied as they are.
-    ``profiles`` are diseases whose lesions are painted, one a case, in turn; these cases need tissue maps (column ``labels``). What else is asked
-    for is as in :func:`write_cohort`.
+    Diseased cases are left out, and the user's files are not touched. A share ``lesions`` of the
+    others gets some, the rest are copied as they are. ``profiles`` are diseases whose lesions are
+    painted, one a case, in turn; these cases need tissue maps (column ``labels``). What else is
+    asked for is as in :func:`write_cohort`.
 
     Raises:
         OutputError: the folder holds another cohort.
@@ -289,7 +299,9 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
 
 
 def _painted(plan: Plan, index: int, volume: Volume, origin: Case) -> tuple[Volume, dict[str, Any]]:
-    """Paint the lesions of one disease into a scan; the next profile a diseased case, so that each has its share."""
+    """Paint the lesions of one disease into a scan; the next profile a diseased case, so that each
+    has its share.
+    """
     if origin.labels is None:
         raise ConfigError(f"{origin.case}: no tissue map; lesions by disease need the column 'labels'")
     scan = MappedScan.of(volume, origin.labels)

@@ -38,7 +38,9 @@ class Contrast:
 
     @property
     def reach(self) -> float:
-        """From the darkest to the brightest of cortex, white matter and CSF: what one step of a lesion is measured in."""
+        """From the darkest to the brightest of cortex, white matter and CSF: what one step of a
+        lesion is measured in.
+        """
         tissue = [self.means[number] for number in (a.CORTEX, a.WHITE, a.CSF)]
         return max(max(tissue) - min(tissue), 0.15)
 
@@ -91,9 +93,10 @@ ROWS: dict[str, tuple[int, list[tuple[int, int | None, int | None, float, float]
         (a.CAPSULE, a.WHITE, None, 0.92, 1.12),
     ]),
 }  # fmt: skip
-"""Of each sequence which way lesions with more water go, and its structures in the order they are drawn in: structure, what its intensity
-is relative to, the end of an interval that begins there, and the range of the factor, or of the share of that interval. A later row of
-a structure replaces an earlier one."""
+"""Of each sequence which way lesions with more water go, and its structures in the order they are
+drawn in: structure, what its intensity is relative to, the end of an interval that begins there,
+and the range of the factor, or of the share of that interval. A later row of a structure replaces
+an earlier one."""
 
 
 def _sequence(name: str, rng: np.random.Generator, m: np.ndarray) -> int:

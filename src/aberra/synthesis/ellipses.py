@@ -36,11 +36,15 @@ PULL = 0.1 * FULL / 2
 """Largest displacement: 0.1 of half the image, 12.8 px."""
 
 DARKEST = -0.8
-"""Two troughs of the highest waves; with the contour's 1 it spans the range that is mapped to [0, 1]."""
+"""Two troughs of the highest waves; with the contour's 1 it spans the range that is mapped to [0,
+1]."""
 
 LESION = 0.2
-"""|truth| from which a pixel is lesion, in units of the [0, 1] image: the average Otsu threshold of |truth| is 0.197 over 400
-diseased images of 256 px, 0.208 of 128 px and 0.201 of 64 px."""
+"""|truth| from which a pixel is lesion, in units of the [0, 1] image.
+
+The average Otsu threshold of |truth| is 0.197 over 400 diseased images of 256 px, 0.208 of 128 px and
+0.201 of 64 px.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +95,16 @@ class EllipseParameters:
 def draw_ellipses(seed: int, case: int) -> EllipseParameters:
     """Draw a pair; case ``i`` of a seed does not depend on the others.
 
-    Semi-axes N(40, 1) and N(20, 1) of the first ellipse, N(70, 1) and N(35, 1) of the second; centres U(50, 200)², any angle;
-    thickness N(5, 0.7), rounded; waves of height U(0.2, 0.4) and frequency U(0.2, 0.35) and U(0.35, 0.5). Redrawn until both
-    ellipses lie in the frame and their centres at least 120 px apart.
+    Semi-axes N(40, 1) and N(20, 1) of the first ellipse, N(70, 1) and N(35, 1) of the second;
+    centres U(50, 200)², any angle; thickness N(5, 0.7), rounded; waves of height U(0.2, 0.4) and
+    frequency U(0.2, 0.35) and U(0.35, 0.5). Redrawn until both ellipses lie in the frame and their
+    centres at least 120 px apart.
 
     Source: Wolleb 2022, chapter 6.
 
-    Deviation: the thesis' table draws the first wave's centre at random; as in the public code it is the first ellipse's.
-    Deviation: the thesis drops intersecting ellipses; distance and frame are the public code's rules and imply that.
+    Deviation: the thesis' table draws the first wave's centre at random; as in the public code it
+    is the first ellipse's. Deviation: the thesis drops intersecting ellipses; distance and frame
+    are the public code's rules and imply that.
     """
     rng = np.random.default_rng([seed, case, 3])
     while True:
@@ -129,25 +135,27 @@ def render_ellipses(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Draw both images of a pair and their signed difference.
 
-    The diseased image samples the healthy one, bilinearly, at places moved away from the first ellipse's centre c by
-    ``12.8 px · g(x) / max|g|``, ``g = −∇ exp(−|x − c|² / 2σ²)``, ``σ = 24.3 px``: the first ellipse and the waves near it shrink.
+    The diseased image samples the healthy one, bilinearly, at places moved away from the first
+    ellipse's centre c by ``12.8 px · g(x) / max|g|``, ``g = −∇ exp(−|x − c|² / 2σ²)``,
+    ``σ = 24.3 px``: the first ellipse and the waves near it shrink.
 
     Args:
         parameters: from :func:`draw_ellipses`.
         size: edge of the images in px; the picture is the same at every size.
 
     Returns:
-        Healthy image in [0, 1], diseased image in [0, 1] and truth = healthy − diseased in [−1, 1], each of shape (H, W).
+        Healthy image in [0, 1], diseased image in [0, 1] and truth = healthy − diseased in [−1, 1],
+        each of shape (H, W).
 
     Raises:
         ConfigError: ``size`` below 64.
 
-    Deviation: the thesis prints the displacement as +∇ without a scale, which does not shrink; sign and scale are the public
-    code's.
-    Deviation: intensities are mapped from [−0.8, 1] to [0, 1], the same in all images, because preparation divides by a
-    percentile and clips at 0; the public code rescales to [−1, 1].
-    Deviation: healthy images of 256 px or more are blurred (3×3 Gaussian, σ = 2 px) as in the public code; the thesis has no
-    blur, and in smaller images it would wash the contour out.
+    Deviation: the thesis prints the displacement as +∇ without a scale, which does not shrink; sign
+    and scale are the public code's. Deviation: intensities are mapped from [−0.8, 1] to [0, 1], the
+    same in all images, because preparation divides by a percentile and clips at 0; the public code
+    rescales to [−1, 1]. Deviation: healthy images of 256 px or more are blurred (3×3 Gaussian, σ =
+    2 px) as in the public code; the thesis has no blur, and in smaller images it would wash the
+    contour out.
     """
     if size < SMALLEST:
         raise ConfigError(
@@ -186,13 +194,15 @@ def write_ellipses(
 ) -> Path:
     """Write a cohort of ellipse images and return its manifest.
 
-    A case is ``<case>_image.nii.gz`` (float32, depth 1, 1 mm) and ``<case>.json``; a diseased one has ``<case>_lesion.nii.gz``
-    (``|truth| ≥ 0.2``) and ``<case>_truth.nii.gz`` (healthy − diseased, signed; a healthy one's would be zero), too. Of each pair
-    one image enters, so the classes are unpaired. An interrupted call is completed by the same call.
+    A case is ``<case>_image.nii.gz`` (float32, depth 1, 1 mm) and ``<case>.json``; a diseased one
+    has ``<case>_lesion.nii.gz`` (``|truth| ≥ 0.2``) and ``<case>_truth.nii.gz`` (healthy −
+    diseased, signed; a healthy one's would be zero), too. Of each pair one image enters, so the
+    classes are unpaired. An interrupted call is completed by the same call.
 
     Args:
         folder: of the cohort.
-        cases: how many images, each a patient's. The thesis has 2,000 a class to train, 200 each for validation and test.
+        cases: how many images, each a patient's. The thesis has 2,000 a class to train, 200 each
+            for validation and test.
         diseased: share of them, spread evenly.
         size: edge in px, 64 or more.
         seed: the same seed gives the same bytes.
@@ -203,8 +213,9 @@ def write_ellipses(
         OutputError: the folder holds another cohort.
         ConfigError: a number out of range.
 
-    Deviation: the thesis binarises truth at the average Otsu threshold of its own images (0.442 in the public code, of images
-    rescaled to [−1, 1]); ours is one constant, the rounded average of this generator.
+    Deviation: the thesis binarises truth at the average Otsu threshold of its own images (0.442 in
+    the public code, of images rescaled to [−1, 1]); ours is one constant, the rounded average of
+    this generator.
     """
     if cases < 1 or not 0 <= diseased <= 1:
         raise ConfigError(
@@ -253,7 +264,9 @@ def _from(points: NDArray[np.float64], ring: Ring) -> NDArray[np.float64]:
 
 
 def _distance(points: NDArray[np.float64], ring: Ring) -> NDArray[np.float64]:
-    """Distance to an ellipse in px, to first order: |q − 1| over the length of q's gradient, q = 1 on the ellipse."""
+    """Distance to an ellipse in px, to first order: |q − 1| over the length of q's gradient, q = 1
+    on the ellipse.
+    """
     down, right = _from(points, ring)
     sine, cosine = np.sin(ring.angle), np.cos(ring.angle)
     a, b = ring.semi_axes

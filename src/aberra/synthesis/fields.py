@@ -52,7 +52,8 @@ def diffeomorphism(
     amplitude_mm: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Displacement in mm of a smooth invertible deformation, shape (3, D, H, W), by scaling and squaring.
+    """Displacement in mm of a smooth invertible deformation, shape (3, D, H, W), by scaling and
+    squaring.
 
     Arsigny et al. 2006: the exponential of a stationary velocity field is a diffeomorphism.
 

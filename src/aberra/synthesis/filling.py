@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 HALF, STEEPNESS = 24 / 255, 255 / 12
-"""Of the label ``intensity``: change that counts half, and steepness, in ranges of the scan's intensities (Schlüter et al. 2022, arXiv
-2109.15222, for most objects: x₀ = 24 and k = 1/12, of 255 grey values)."""
+"""Of the label ``intensity``: change that counts half, and steepness, in ranges of the scan's
+intensities (Schlüter et al. 2022, arXiv 2109.15222, for most objects: x₀ = 24 and k = 1/12, of 255
+grey values)."""
 
 
 def saturated(change: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much intensities changed, on a logistic scale: (C, D, H, W) and those of the foreground (C, N) to (D, H, W)."""
+    """How much intensities changed, on a logistic scale: (C, D, H, W) and those of the foreground
+    (C, N) to (D, H, W).
+    """
     low, high = np.percentile(values, [1, 99.5], axis=1)
     ranges = np.maximum(high - low, 1e-6).reshape(-1, 1, 1, 1)
     size = [3 if length > 1 else 1 for length in change.shape[1:]]
@@ -43,7 +46,9 @@ def filled(
     parameters: LesionParameters,
     giver: Volume,
 ) -> NDArray[np.float32]:
-    """Blend the lesion's intensities into a channel; ``given`` is the giver's, which is the scan itself but for foreign tissue."""
+    """Blend the lesion's intensities into a channel; ``given`` is the giver's, which is the scan
+    itself but for foreign tissue.
+    """
     spacing, own = giver.spacing, source not in FOREIGN
     if source == "foreign" and parameters.scale == 1:
         foreign = given * np.float32(parameters.gain)
@@ -90,7 +95,9 @@ def _painted(
     source: str,
     spacing: tuple[float, float, float],
 ) -> NDArray[np.float32]:
-    """What ``hyper``, ``mass``, ``hypo`` and ``texture`` make of a channel: it brighter, it darker, or noise."""
+    """What ``hyper``, ``mass``, ``hypo`` and ``texture`` make of a channel: it brighter, it darker,
+    or noise.
+    """
     rng = np.random.default_rng([parameters.seed, 7])
     typical, low, high = (float(value) for value in np.percentile(original[foreground], [50, 1, 99.5]))
     change = parameters.strength * max(abs(typical), 0.25 * (high - low))

@@ -1,4 +1,6 @@
-"""A folder of cases that are made here: claimed by its settings, written in parallel, completed after an interruption."""
+"""A folder of cases that are made here: claimed by its settings, written in parallel, completed
+after an interruption.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,10 @@ def write_folder(
 
     Args:
         folder: of the cohort.
-        settings: everything the files depend on; kept in the folder's mark and compared before anything is added.
-        jobs: case name to a call (fit for another process) that writes the case, ``<case>.json`` last.
+        settings: everything the files depend on; kept in the folder's mark and compared before
+            anything is added.
+        jobs: case name to a call (fit for another process) that writes the case, ``<case>.json``
+            last.
         title: of the progress bar.
         inputs: files and folders that are read.
         workers: processes.
@@ -53,7 +57,8 @@ def write_folder(
         "cohort",
         identity=identity,
         other="a cohort of other settings is there already; choose another folder",
-        # nothing written is what a call leaves that failed at its first case: other settings are the remedy then
+        # nothing written is what a call leaves that failed at its first case: other settings are
+        # the remedy then
         replace=not recorded(folder),
         about={"plan": {**settings}},
     )
@@ -94,7 +99,9 @@ def spread(index: int, cases: int, share: float) -> bool:
 
 
 def write_files(folder: Path, name: str, volume: Volume) -> dict[str, str]:
-    """Write a case's channels, mask and lesion (its label values) as NIfTI; returns column to file name."""
+    """Write a case's channels, mask and lesion (its label values) as NIfTI; returns column to file
+    name.
+    """
     files = {}
     for index, channel in enumerate(volume.channels):
         files[channel] = f"{name}_{channel}.nii.gz"

@@ -1,4 +1,7 @@
-"""Separable operations on a volume as one small matrix an axis: blur, slices, smooth fields. Fast on one core."""
+"""Separable operations on a volume as one small matrix an axis: blur, slices, smooth fields.
+
+Fast on one core.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ def blur(x: NDArray[np.float32], sigma: float | Sequence[float]) -> NDArray[np.f
 
 
 def smooth(shape: Sequence[int], width: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gaussian noise of unit variance and a correlation length of ``width`` voxels, (D, H, W); drawn on a coarse grid."""
+    """Gaussian noise of unit variance and a correlation length of ``width`` voxels, (D, H, W);
+    drawn on a coarse grid.
+    """
     width = max(1.0, round(float(width), 1))
     matrices = [_spread(length, width) for length in shape]
     x = rng.standard_normal([matrix.shape[1] for matrix in matrices], dtype=np.float32)
@@ -64,7 +69,8 @@ def _spread(length: int, width: float) -> NDArray[np.float32]:
 def thick(
     length: int, step: float, width: float, offset: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Slices along an axis: what the scanner averages (N, length) and how its slices are interpolated back (length, N).
+    """Slices along an axis: what the scanner averages (N, length) and how its slices are
+    interpolated back (length, N).
 
     Args:
         length: of the axis, in voxels.

@@ -1,4 +1,6 @@
-"""Images of label maps: real anatomy, drawn contrast, lesions, things that look like lesions and are none, and a scanner."""
+"""Images of label maps: real anatomy, drawn contrast, lesions, things that look like lesions and
+are none, and a scanner.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +45,12 @@ class HeadParameters:
         flow: change of parts of the fluid, share of the reach.
         spots: small bright and dark spots in the fluid: vessels, pineal gland.
         tight: the brain mask leaves outer CSF out.
-        margin: mean error of the mask, from −0.3 (too wide) to 0.3 (too narrow); ``rough`` how it varies.
+        margin: mean error of the mask, from −0.3 (too wide) to 0.3 (too narrow); ``rough`` how it
+            varies.
         bias: strength of the bias field, log scale; ``bias_width`` mm.
         blur: σ of the point spread, mm.
-        slices: axis, distance and width of slices in mm, offset in slices; None for isotropic scans.
+        slices: axis, distance and width of slices in mm, offset in slices; None for isotropic
+            scans.
         noise: σ of the Rician noise.
         gamma: log of the exponent of the intensity curve.
         ghost: strength of a ghost; ``ghost_shift`` is where it lies, share of the axis.
@@ -135,7 +139,8 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
 def draw_scans(
     rng: np.random.Generator, contrasts: Sequence[str], profiles: Sequence[str] = ()
 ) -> tuple[HeadParameters, ...]:
-    """Draw one head in several contrasts: the first is :func:`draw_head`'s; the others share its anatomy and lesions, not the scanner.
+    """Draw one head in several contrasts: the first is :func:`draw_head`'s; the others share its
+    anatomy and lesions, not the scanner.
 
     A lesion that is bright in one contrast is dark in another where water is.
 
@@ -164,10 +169,12 @@ def render_head(
         head: from :func:`draw_head`.
         anatomy: the label map.
         spacing: isotropic voxel size in mm.
-        whole: keep skull and skin, as far as the label map has them; the mask is the brain's all the same.
+        whole: keep skull and skin, as far as the label map has them; the mask is the brain's all
+            the same.
 
     Returns:
-        A scan, axes SPL, zero outside its mask unless ``whole``, with its lesions: label values 1 brighter, 2 darker, 3 of another texture.
+        A scan, axes SPL, zero outside its mask unless ``whole``, with its lesions: label values 1
+        brighter, 2 darker, 3 of another texture.
     """
     return rendered(head, anatomy, spacing, whole=whole)[0]
 
@@ -205,7 +212,9 @@ def rendered(
 def _deformed(
     head: HeadParameters, anatomy: Anatomy, spacing: float, rng: np.random.Generator, *, whole: bool
 ) -> tuple[NDArray[np.uint8], list[tuple[int, ...] | None]]:
-    """The label map as it lies in the scan, cropped to the brain unless ``whole``, and where each lesion's centre is."""
+    """The label map as it lies in the scan, cropped to the brain unless ``whole``, and where each
+    lesion's centre is.
+    """
     size = np.array(anatomy.labels.shape) * np.array(anatomy.spacing)
     shape = [int(np.ceil(edge * scale / spacing)) for edge, scale in zip(size, head.scale, strict=True)]
     nodes = [-(-length // COARSE) + 1 for length in shape]
@@ -252,7 +261,8 @@ def _deformed(
             [(each + part.start - c) * spacing for each, part, c in zip(at, box, middle, strict=True)]
         )
         far = np.linalg.norm(offset, axis=-1, keepdims=True)
-        # tissue at the border looks as far inwards as it was pushed, decaying over a radius and a half
+        # tissue at the border looks as far inwards as it was pushed, decaying over a radius and
+        # a half
         decay = lesion.mass * np.exp(-((far / (1.6 * lesion.radius)) ** 2))
         push = decay * offset / np.maximum(far, lesion.radius)
         where[..., :] -= (push @ turn) / np.array(head.scale) * (np.array((1, 1, -1)) if head.mirror else 1)
@@ -335,7 +345,9 @@ def _mask(
 def acquired(
     head: HeadParameters, x: NDArray[np.float32], spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """What a scanner makes of an image (D, H, W) of about 0 to 1: curve, bias, resolution, ghost, noise."""
+    """What a scanner makes of an image (D, H, W) of about 0 to 1: curve, bias, resolution, ghost,
+    noise.
+    """
     x = np.maximum(x, 0)  # a foreign texture may have dug below
     if head.gamma:
         top = np.float32(1.2)

@@ -1,4 +1,6 @@
-"""Where a labelled head lies in MNI152: an affine by the centres of its structures, in milliseconds instead of a registration."""
+"""Where a labelled head lies in MNI152: an affine by the centres of its structures, in milliseconds
+instead of a registration.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 DISPLACES = ("mass", "ventricle", "tumour")
 DARK_TUMOUR = ("t1",)
-"""Channels in which a tumour is darker than tissue: it is wet, which T1 shows dark, T2 and FLAIR bright; contrast agent
-(``t1ce``) makes it bright, too, as do channels of any other name."""
+"""Channels in which a tumour is darker than tissue: it is wet, which T1 shows dark, T2 and FLAIR
+bright; contrast agent (``t1ce``) makes it bright, too, as do channels of any other name."""
 MOVED_MM = 1.0
 """Voxels displaced by at least this are truth of a displacing lesion."""
 CORE = 0.8
@@ -53,12 +53,15 @@ def draw_lesion(
         rng: source of randomness.
         sources: to choose from.
         shapes: to choose from.
-        radius_mm: smallest and largest mean radius; log-normal in between, small ones are frequent as in MS.
+        radius_mm: smallest and largest mean radius; log-normal in between, small ones are frequent
+            as in MS.
         label: kind of label.
         mask_files: real lesions for shape ``mask``.
-        blends: to choose from; none is ``alpha`` or, for half of the patches and textures, ``poisson``.
+        blends: to choose from; none is ``alpha`` or, for half of the patches and textures,
+            ``poisson``.
         factor: smallest and largest weight α; uniform.
-        edges: smallest and largest edge of a ``box`` (each axis its own) or ``cube`` (all alike) over the scan's; uniform.
+        edges: smallest and largest edge of a ``box`` (each axis its own) or ``cube`` (all alike)
+            over the scan's; uniform.
         edge_mm: narrowest and widest soft edge; uniform.
         scale: of a patch's tissue, smallest and largest; uniform.
         gain: largest relative change of a patch's intensity.
@@ -154,7 +157,8 @@ def plant(
         other: the scan that foreign tissue is taken from; same shape and channels.
 
     Returns:
-        The scan with the lesion added to ``lesion`` (D, H, W), and the label (D, H, W): 0/1, in [0, 1] or mm.
+        The scan with the lesion added to ``lesion`` (D, H, W), and the label (D, H, W): 0/1, in [0,
+        1] or mm.
 
     Raises:
         InputError: no foreground, or a mask file that cannot be read.
@@ -222,7 +226,9 @@ def _label(
 def _magnified(
     parameters: LesionParameters, volume: Volume
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Coordinates (3, D, H, W) that enlarge tissue around the centre, and how far each voxel moved in mm."""
+    """Coordinates (3, D, H, W) that enlarge tissue around the centre, and how far each voxel moved
+    in mm.
+    """
     index = np.indices(volume.shape, dtype=np.float32)
     centre = np.array(parameters.centre, dtype=np.float32).reshape(3, 1, 1, 1)
     spacing = np.array(volume.spacing, dtype=np.float32).reshape(3, 1, 1, 1)

@@ -24,15 +24,22 @@ class LesionParameters:
     """Everything that is drawn about a lesion.
 
     Attributes:
-        shape: ``ellipsoid``, ``blob``, ``tube``, ``box``, ``cube`` or ``mask`` (a real lesion's shape from ``mask_file``).
-        source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from elsewhere in the scan), ``foreign`` (from
-            the same place of another scan), ``foreign-shifted`` (from another place of it), ``mass`` (bright core that pushes tissue away), ``ventricle`` (the fluid at the centre grows) or ``tumour`` (a mass
-            that is dark in :data:`aberra.synthesis.lesions.DARK_TUMOUR` and bright in other channels; its truth is the tumour alone, as raters of BraTS
-            outline it, while the truth of ``mass`` is all tissue that moved by a millimetre, too).
-        blend: ``alpha`` (soft edge), or in the gradient domain, for patches and textures, ``poisson`` (the gradients are interpolated) or
-            ``mixed`` (of the two weighted gradients the stronger one; PII), see :func:`aberra.synthesis.poisson.poisson_blend`.
-        label: what :func:`aberra.synthesis.lesions.plant` returns besides the binary truth: ``binary``, ``soft`` (membership times ``factor``; of patches 0 where
-            they changed nothing), ``displacement`` (mm) or ``intensity`` (a logistic function of the change, in [0, 1)).
+        shape: ``ellipsoid``, ``blob``, ``tube``, ``box``, ``cube`` or ``mask`` (a real lesion's
+            shape from ``mask_file``).
+        source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from
+            elsewhere in the scan), ``foreign`` (from the same place of another scan),
+            ``foreign-shifted`` (from another place of it), ``mass`` (bright core that pushes tissue
+            away), ``ventricle`` (the fluid at the centre grows) or ``tumour`` (a mass that is dark
+            in :data:`aberra.synthesis.lesions.DARK_TUMOUR` and bright in other channels; its truth
+            is the tumour alone, as raters of BraTS outline it, while the truth of ``mass`` is all
+            tissue that moved by a millimetre, too).
+        blend: ``alpha`` (soft edge), or in the gradient domain, for patches and textures,
+            ``poisson`` (the gradients are interpolated) or ``mixed`` (of the two weighted gradients
+            the stronger one; PII), see :func:`aberra.synthesis.poisson.poisson_blend`.
+        label: what :func:`aberra.synthesis.lesions.plant` returns besides the binary truth:
+            ``binary``, ``soft`` (membership times ``factor``; of patches 0 where they changed
+            nothing), ``displacement`` (mm) or ``intensity`` (a logistic function of the change, in
+            [0, 1)).
         centre: index (d, h, w).
         radius_mm: mean radius.
         stretch: relative semi-axes.

@@ -1,4 +1,6 @@
-"""Brain phantoms from the MNI152 tissue maps: random anatomy, contrast, texture, bias, noise and resolution."""
+"""Brain phantoms from the MNI152 tissue maps: random anatomy, contrast, texture, bias, noise and
+resolution.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ CONTRASTS = {
     "t2": ((0.95, 0.05), (0.58, 0.04), (0.40, 0.04)),
     "random": None,
 }
-"""Mean and spread of each tissue's intensity relative to a scanner's full scale; ``random`` draws any order. Contrast
-agent (``t1ce``) hardly changes healthy brain: the barrier keeps it out; vessels are not drawn."""
+"""Mean and spread of each tissue's intensity relative to a scanner's full scale; ``random`` draws
+any order. Contrast agent (``t1ce``) hardly changes healthy brain: the barrier keeps it out; vessels
+are not drawn."""
 
 FIELD_MM = 6.0
 """Grid on which deformations are computed: far finer than they vary."""
@@ -110,8 +113,8 @@ def draw_phantom(seed: int, case: int, contrast: str = "flair") -> PhantomParame
 def draw_channels(seed: int, case: int, contrast: str = "flair") -> tuple[PhantomParameters, ...]:
     """Draw one head in one or several contrasts.
 
-    The first contrast is :func:`draw_phantom`'s. The others share its anatomy and have an acquisition of their own: tissue
-    means, bias, noise, slice thickness and gain.
+    The first contrast is :func:`draw_phantom`'s. The others share its anatomy and have an
+    acquisition of their own: tissue means, bias, noise, slice thickness and gain.
 
     Args:
         seed: of the cohort.
@@ -150,7 +153,8 @@ def _means(contrast: str, rng: np.random.Generator) -> tuple[float, float, float
     if known is not None:
         values = [float(np.clip(rng.normal(mean, spread), 0.05, 1.0)) for mean, spread in known]
     else:
-        # any order, but never two tissues alike: that would be another anatomy, not another contrast
+        # any order, but never two tissues alike: that would be another anatomy, not
+        # another contrast
         values = [0.0] * 3
         while min(abs(values[0] - values[1]), abs(values[1] - values[2]), abs(values[0] - values[2])) < 0.08:
             values = rng.uniform(0.1, 1.0, 3).tolist()
@@ -162,12 +166,13 @@ def render(parameters: PhantomParameters | Sequence[PhantomParameters], spacing:
     """Make the phantom; the same parameters give the same bytes.
 
     Args:
-        parameters: from :func:`draw_phantom`, or from :func:`draw_channels`, of which the first gives the anatomy.
+        parameters: from :func:`draw_phantom`, or from :func:`draw_channels`, of which the first
+            gives the anatomy.
         spacing: isotropic voxel size in mm.
 
     Returns:
-        A skull-stripped brain in RAS+ MNI space on a background of exact zeros, with its mask; one channel a contrast, on one
-        grid, tissue and its texture shared, bias and noise not.
+        A skull-stripped brain in RAS+ MNI space on a background of exact zeros, with its mask; one
+        channel a contrast, on one grid, tissue and its texture shared, bias and noise not.
     """
     channels = (parameters,) if isinstance(parameters, PhantomParameters) else tuple(parameters)
     first = channels[0]
@@ -182,7 +187,8 @@ def render(parameters: PhantomParameters | Sequence[PhantomParameters], spacing:
         smooth_noise(shape, (spacing,) * 3, 3.0, rng) + smooth_noise(shape, (spacing,) * 3, 10.0, rng)
         for _ in fractions
     ]
-    # the first channel goes on with the anatomy's stream, so that it does not depend on how many follow
+    # the first channel goes on with the anatomy's stream, so that it does not depend on how
+    # many follow
     streams = [rng, *(np.random.default_rng([first.seed, index]) for index in range(1, len(channels)))]
     data = []
     for each, stream in zip(channels, streams, strict=True):
@@ -202,7 +208,9 @@ def render(parameters: PhantomParameters | Sequence[PhantomParameters], spacing:
 def _acquired(
     image: NDArray[np.float32], parameters: PhantomParameters, spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """What the scanner makes of it: bias field, slice thickness, Rician noise, gain; never below 0.1."""
+    """What the scanner makes of it: bias field, slice thickness, Rician noise, gain; never below
+    0.1.
+    """
     shape = image.shape
     bias = smooth_noise(shape, (spacing,) * 3, 70.0, rng)
     image *= np.exp(parameters.bias * np.clip(bias, -2.5, 2.5))
@@ -221,7 +229,9 @@ def channel_of(contrast: str) -> str:
 
 @cache
 def _atlas(spacing: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """CSF, grey and white matter of ICBM 2009a (nilearn's package), shape (3, D, H, W), cropped to the head."""
+    """CSF, grey and white matter of ICBM 2009a (nilearn's package), shape (3, D, H, W), cropped to
+    the head.
+    """
     maps, brain, source = tissues()
     hit = np.argwhere(brain)
     low, high = hit.min(axis=0) - MARGIN_MM, hit.max(axis=0) + MARGIN_MM
@@ -238,7 +248,9 @@ def _atlas(spacing: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 def _coordinates(
     parameters: PhantomParameters, shape: tuple[int, ...], spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Where each voxel of the phantom looks in the atlas: affine, deformation, ventricles, shape (3, D, H, W)."""
+    """Where each voxel of the phantom looks in the atlas: affine, deformation, ventricles, shape
+    (3, D, H, W).
+    """
     coarse = [int(np.ceil(length * spacing / FIELD_MM)) + 1 for length in shape]
     warp = diffeomorphism(coarse, FIELD_MM, 30.0, parameters.warp_mm, rng)
     # linearly upsampled, corners aligned
@@ -263,7 +275,9 @@ def _coordinates(
 def _refold(
     soft: NDArray[np.float32], parameters: PhantomParameters, spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Turn the blurred group average into one brain: random fields decide where each tissue wins, partial volume stays."""
+    """Turn the blurred group average into one brain: random fields decide where each tissue wins,
+    partial volume stays.
+    """
     shape = soft.shape[1:]
     logits = np.log(np.maximum(soft, 1e-3))
     for tissue in range(3):

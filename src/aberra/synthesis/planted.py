@@ -1,4 +1,6 @@
-"""Healthy training samples into which anomalies are planted as they are drawn, for :func:`aberra.training.train`."""
+"""Healthy training samples into which anomalies are planted as they are drawn,
+for :func:`aberra.training.train`.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,20 @@ class Planted:
     """Healthy samples with the lesions of :mod:`aberra.synthesis.lesions` planted in; 2-D or 3-D.
 
     Args:
-        samples: draws healthy intensities (B, C, S) and foreground (B, 1, S), and, for foreign tissue, those of another scan at the same
-            place, as :class:`aberra.training.Sampler` does with ``partners``.
+        samples: draws healthy intensities (B, C, S) and foreground (B, 1, S), and, for foreign
+            tissue, those of another scan at the same place, as :class:`aberra.training.Sampler`
+            does with ``partners``.
         spacing: mm along S.
-        channels: names of the scan's; further channels of the samples are left as they are; a tumour is dark in ``t1``.
+        channels: names of the scan's; further channels of the samples are left as they are; a
+            tumour is dark in ``t1``.
         sources: to choose from; one that is named twice is drawn twice as often.
         shapes: to choose from.
         blends: of patches and textures, to choose from; none is ``alpha`` or ``poisson``.
-        label: truth (B, 1, S) is a ``class`` (1 where a lesion is brighter than what was there, 2 darker, 3 of another texture or a patch),
-            ``binary``, the ``weight`` α of what was planted, or the ``intensity`` by which it changed on a logistic scale.
-        radius_mm: smallest and largest mean radius; none is half of ``edges`` times the shortest edge of the sample.
+        label: truth (B, 1, S) is a ``class`` (1 where a lesion is brighter than what was there, 2
+            darker, 3 of another texture or a patch), ``binary``, the ``weight`` α of what was
+            planted, or the ``intensity`` by which it changed on a logistic scale.
+        radius_mm: smallest and largest mean radius; none is half of ``edges`` times the shortest
+            edge of the sample.
         edges: of boxes and cubes, smallest and largest over those of the sample.
         edge_mm: narrowest and widest soft edge; 0 is a hard one.
         factor: smallest and largest weight α.
@@ -47,7 +53,8 @@ class Planted:
         before: return the images before planting, (B, C, S), too.
 
     Raises:
-        ConfigError: unknown name, a range whose ends are swapped, a share outside [0, 1), or foreign tissue and no other scan to take it from.
+        ConfigError: unknown name, a range whose ends are swapped, a share outside [0, 1), or
+            foreign tissue and no other scan to take it from.
     """
 
     @configured("planted")
@@ -101,7 +108,9 @@ class Planted:
         return len(self.samples)
 
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Random samples: intensities (B, C, S), foreground (B, 1, S), truth (B, 1, S) and, with ``before``, (B, C, S)."""
+        """Random samples: intensities (B, C, S), foreground (B, 1, S), truth (B, 1, S) and, with
+        ``before``, (B, C, S).
+        """
         return self._planted(self.samples.draw(seed, count), [*seed, 4])
 
     def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
@@ -138,7 +147,8 @@ class Planted:
         truth = np.zeros(shape, dtype=np.float32)
         if rng.random() < self.healthy or not inside.any():
             return np.concatenate([x, maps]), truth.reshape(mask.shape)
-        # a lesion's strength is a share of the median, which is 0 after normalisation: count from the darkest instead
+        # a lesion's strength is a share of the median, which is 0 after normalisation: count from
+        # the darkest instead
         whole = x.reshape(-1, *shape)
         darkest = np.where(inside, whole, np.inf).min(axis=(1, 2, 3), keepdims=True)
 

@@ -20,7 +20,8 @@ def poisson_blend(
     factor: float = 1.0,
     stronger: bool = False,
 ) -> NDArray[np.float32]:
-    """Replace a region so that its gradients are the foreign ones, or between both, and its border is the target's.
+    """Replace a region so that its gradients are the foreign ones, or between both, and its border
+    is the target's.
 
     Solves Δu = div v in the region with u = target outside, v = (1 − α)∇target + α∇foreign.
 
@@ -29,8 +30,8 @@ def poisson_blend(
         foreign: same shape.
         region: same shape; voxels at the array's border keep the target.
         factor: α; 1 takes the foreign gradients alone.
-        stronger: v is, between each pair of neighbours, the larger of (1 − α)∇target and α∇foreign instead of their sum: Poisson image
-            interpolation (Tan et al. 2021, arXiv 2107.02622).
+        stronger: v is, between each pair of neighbours, the larger of (1 − α)∇target and α∇foreign
+            instead of their sum: Poisson image interpolation (Tan et al. 2021, arXiv 2107.02622).
     """
     inside = region.copy()
     for axis, length in enumerate(region.shape):

@@ -1,4 +1,6 @@
-"""Lesions by disease: ranges are data (``profiles.toml``); one lesion is drawn first and painted after."""
+"""Lesions by disease: ranges are data (``profiles.toml``); one lesion is drawn first and painted
+after.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 
 SITES = ("white", "periventricular", "juxtacortical", "cortex", "deep", "infratentorial", "any")
 BRIGHT, DARK, TEXTURE = 1, 2, 3
-"""Label values of a lesion's voxels: brighter or darker than the tissue was, or neither but of another texture."""
+"""Label values of a lesion's voxels: brighter or darker than the tissue was, or neither but of
+another texture."""
 
 FAINT = 0.7
-"""Where water is dark (T1), most lesions are darker than the tissue that they lie in, but not than cortex."""
+"""Where water is dark (T1), most lesions are darker than the tissue that they lie in, but not than
+cortex."""
 
 CLEAR = 0.06
-"""Change of intensity, as share of the contrast's reach, from which a voxel counts as brighter or darker."""
+"""Change of intensity, as share of the contrast's reach, from which a voxel counts as brighter or
+darker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +77,8 @@ class Lesion:
         radius: mean radius, mm.
         stretch: of the axes.
         turn: rotation, three angles.
-        wobble: of the border, share of the radius; ``grain`` is its correlation length, share of the radius.
+        wobble: of the border, share of the radius; ``grain`` is its correlation length, share of
+            the radius.
         edge: width of the soft edge, mm.
         spreads: ``tissue``, ``white`` or ``any``.
         step: signed change of intensity, share of the contrast's reach.

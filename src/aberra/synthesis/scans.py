@@ -1,4 +1,6 @@
-"""Lesions of a disease painted into real healthy scans, whose tissue maps say where they may lie and how bright tissue is."""
+"""Lesions of a disease painted into real healthy scans, whose tissue maps say where they may lie
+and how bright tissue is.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ FINEST_MM = 1.0
 """Lesions are painted on isotropic voxels, not smaller than this."""
 
 FEWEST = 30
-"""Voxels from which a structure's intensity is its own; below it is that of the white matter or cortex it belongs to."""
+"""Voxels from which a structure's intensity is its own; below it is that of the white matter or
+cortex it belongs to."""
 
 GAIN_MM = 20.0
 """σ over which the coil's gain is measured."""
@@ -47,7 +50,8 @@ class MappedScan:
 
     Attributes:
         volume: the scan, with its mask.
-        structures: number of the structure of each voxel, shape (D, H, W); see :mod:`aberra.synthesis.anatomy`.
+        structures: number of the structure of each voxel, shape (D, H, W);
+            see :mod:`aberra.synthesis.anatomy`.
         contrasts: of each channel, measured.
         gains: of the coil in each channel, shape (C, D, H, W).
         scales: intensity that becomes 1, of each channel.
@@ -72,7 +76,8 @@ class MappedScan:
 
         Args:
             volume: the scan, as read.
-            labels: file of a label map on its voxels: SynthSeg's, FreeSurfer's, MUSE's or our numbering.
+            labels: file of a label map on its voxels: SynthSeg's, FreeSurfer's, MUSE's or our
+                numbering.
             spacing: mm to paint at; 0 is the scan's own finest, at least :data:`FINEST_MM`.
 
         Raises:
@@ -112,12 +117,15 @@ class MappedScan:
         return draw_lesions(profile, self.contrasts[0], rng)
 
     def painted(self, lesions: tuple[Lesion, ...]) -> Volume:
-        """The scan with lesions, and their label values: 1 brighter, 2 darker, 3 of another texture, by the first channel.
+        """The scan with lesions, and their label values: 1 brighter, 2 darker, 3 of another
+        texture, by the first channel.
 
-        A lesion is an offset from the tissue's own intensity, so the coil's gain and what lies beneath stay; where tissue is replaced,
-        noise of the scan's strength is added. Where water is bright in one channel and dark in another, so are lesions.
+        A lesion is an offset from the tissue's own intensity, so the coil's gain and what lies
+        beneath stay; where tissue is replaced, noise of the scan's strength is added. Where water
+        is bright in one channel and dark in another, so are lesions.
 
-        Deviation: lesions do not push the tissue around them (``mass``), since the map would no longer fit.
+        Deviation: lesions do not push the tissue around them (``mass``), since the map would no
+        longer fit.
         """
         where = sites(self.structures, self.spacing)
         data, kinds = [], np.zeros(self.structures.shape, dtype=np.uint8)
@@ -150,7 +158,8 @@ class MappedScan:
         return self.volume.with_(data=np.stack(data).astype(np.float32), lesion=kinds > 0, kinds=kinds)
 
     def onto(self, painted: Volume, scan: Volume) -> Volume:
-        """Bring what :meth:`painted` changed back into the scan as it was read; elsewhere that is untouched.
+        """Bring what :meth:`painted` changed back into the scan as it was read; elsewhere that is
+        untouched.
 
         Args:
             painted: from :meth:`painted`.
@@ -164,7 +173,9 @@ class MappedScan:
 def _measured(
     name: str, x: NDArray[np.float32], structures: NDArray[np.uint8], spacing: float
 ) -> tuple[Contrast, NDArray[np.float32], float]:
-    """A channel's contrast, gain (D, H, W) and noise, from its intensities (D, H, W) over their scale."""
+    """A channel's contrast, gain (D, H, W) and noise, from its intensities (D, H, W) over their
+    scale.
+    """
     tissue = (structures > 0) & (structures < a.SKULL) & ~np.isin(structures, (a.VENTRICLE, a.CSF, a.PLEXUS))
     gain = np.ones_like(x)
     means = np.zeros(NUMBERS, dtype=np.float32)

@@ -18,8 +18,8 @@ SHIFTS = ("contrast", "gain", "spacing", "scanner")
 def shift(name: str, volume: Volume, *, severity: float = 0.5, seed: int = 0) -> Volume:
     """Apply a shift; parameters are drawn from ``seed``.
 
-    ``contrast`` bends intensities by a monotone curve, ``gain`` multiplies them, ``spacing`` thins slices out along the axis
-    nearest to S, ``scanner`` does contrast, gain and noise together.
+    ``contrast`` bends intensities by a monotone curve, ``gain`` multiplies them, ``spacing`` thins
+    slices out along the axis nearest to S, ``scanner`` does contrast, gain and noise together.
 
     Args:
         name: one of :data:`SHIFTS`.

@@ -48,7 +48,8 @@ TURNED, SCALED, MOVED_MM = 0.03, 0.02, 2.0
 class HeadSource:
     """Patches of drawn images of real heads, in blocks.
 
-    Images are drawn whole and normalised as scans are in use (``interdecile``), then cut; the patches of a block are mixed.
+    Images are drawn whole and normalised as scans are in use (``interdecile``), then cut; the
+    patches of a block are mixed.
 
     Args:
         anatomies: files of label maps.
@@ -60,9 +61,11 @@ class HeadSource:
         mixed: share of images with lesions that have those of a second profile, too.
         images: that are mixed with one another.
         patches: cut out of each.
-        scans: healthy scans that lesions are painted into, besides: file, file of its tissue map, channel's name.
+        scans: healthy scans that lesions are painted into, besides: file, file of its tissue map,
+            channel's name.
         real: share of images that are one of these.
-        maps: append the atlas' tissue maps as channels, as :class:`aberra.prepare.atlas_maps.AtlasMaps` does, not quite in place.
+        maps: append the atlas' tissue maps as channels,
+            as :class:`aberra.prepare.atlas_maps.AtlasMaps` does, not quite in place.
         seed: of everything.
 
     Raises:
@@ -130,7 +133,9 @@ class HeadSource:
     def _painted(
         self, rng: np.random.Generator, contrast: str, profiles: Sequence[str]
     ) -> tuple[Volume, NDArray[np.uint8]]:
-        """A real scan with lesions, mirrored in half of the cases, as another scanner might have seen it."""
+        """A real scan with lesions, mirrored in half of the cases, as another scanner might have
+        seen it.
+        """
         scan = _mapped(*self.scans[int(rng.integers(len(self.scans)))], self.spacing)
         volume = scan.painted(tuple(lesion for name in profiles for lesion in scan.draw(name, rng)))
         head = draw_head(rng, contrast)
@@ -171,7 +176,8 @@ class HeadSource:
 
 
 class Stream:
-    """Samples of blocks in their order, so that a batch depends on its step alone; the next blocks are drawn in another process meanwhile.
+    """Samples of blocks in their order, so that a batch depends on its step alone; the next blocks
+    are drawn in another process meanwhile.
 
     Args:
         source: of the blocks; it is sent to the other process.
@@ -197,7 +203,9 @@ class Stream:
         return self.source.samples
 
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Samples of step ``seed[1]``: intensities (B, C, S), foreground and label values, (B, 1, S) each, float."""
+        """Samples of step ``seed[1]``: intensities (B, C, S), foreground and label values, (B, 1,
+        S) each, float.
+        """
         return self._samples(seed[1] * count, count)
 
     def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:

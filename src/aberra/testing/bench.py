@@ -1,4 +1,7 @@
-"""What the checks work with: phantoms, and methods fitted on them. Everything is made once, when it is first asked for."""
+"""What the checks work with: phantoms, and methods fitted on them.
+
+Everything is made once, when it is first asked for.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ SMALL: dict[str, Any] = {"contrast": "flair", "spacing": 6.0, "workers": 1, "pro
 """Phantoms of 6 mm: a brain of some 25 × 32 × 27 voxels."""
 
 QUICK = 10
-"""Steps after which two fits of one seed are compared: what would differ after many, differs after a few."""
+"""Steps after which two fits of one seed are compared: what would differ after many, differs after
+a few."""
 
 UNSEEN = 4
 """Healthy cases that are kept out of the fit."""
@@ -44,7 +48,8 @@ class Bench:
     """The cohorts that methods learn from and are tried on, and what was fitted on them.
 
     Args:
-        cohort: healthy cases, and diseased ones with masks for methods that learn from them; phantoms without.
+        cohort: healthy cases, and diseased ones with masks for methods that learn from them;
+            phantoms without.
 
     Raises:
         InputError: a cohort with too few healthy cases.
@@ -69,7 +74,9 @@ class Bench:
 
     @cached_property
     def healthy(self) -> Cohort:
-        """Ten healthy FLAIR phantoms to learn from, or all but the last of the cohort's healthy cases."""
+        """Ten healthy FLAIR phantoms to learn from, or all but the last of the cohort's healthy
+        cases.
+        """
         if self.own is None:
             return self._phantoms("healthy", cases=10, seed=1)
         cases = self.own.select(healthy=True)
@@ -87,7 +94,9 @@ class Bench:
 
     @cached_property
     def diseased(self) -> Cohort:
-        """Phantoms for methods that learn from lesions, two thirds with one large bright ellipsoid; or the cohort but its unseen cases."""
+        """Phantoms for methods that learn from lesions, two thirds with one large bright ellipsoid;
+        or the cohort but its unseen cases.
+        """
         if self.own is None:
             large: dict[str, Any] = {"shapes": ("ellipsoid",), "radius_mm": (12.0, 20.0), "count": (1, 1)}
             return self._phantoms("diseased", cases=24, lesions=0.7, seed=1, sources=("hyper",), **large)
@@ -104,7 +113,9 @@ class Bench:
         return self.diseased if method.learns_from in SUPERVISED else self.healthy
 
     def fitted(self, method: Method) -> Detector:
-        """A detector that has learnt as the method says, calibrated to its question; methods that learn the same share weights."""
+        """A detector that has learnt as the method says, calibrated to its question; methods that
+        learn the same share weights.
+        """
         learnt, asked = config_hash(method.learnt), config_hash([method.name, method.settings])
         if asked in self._fitted:
             return Detector.load(self._fitted[asked])
@@ -203,7 +214,9 @@ class Subject:
         return folder
 
     def after(self, steps: int, label: str, cohort: Cohort | None = None, **settings: Any) -> Detector:
-        """Fitted for a few steps only, with further settings and not calibrated; each label is a fit of its own."""
+        """Fitted for a few steps only, with further settings and not calibrated; each label is a
+        fit of its own.
+        """
         few = {"training.steps": steps} if self.method.training else {}
         return self.bench.asked(self.method.overridden(few | settings), label, cohort)
 
@@ -244,7 +257,8 @@ class Subject:
 
 
 def with_lesion(scan: Volume, source: str) -> tuple[Volume, NDArray[np.bool]]:
-    """The scan with a bright (``hyper``) or dark (``hypo``) ball in the depth of its foreground, and the voxels of the ball.
+    """The scan with a bright (``hyper``) or dark (``hypo``) ball in the depth of its foreground,
+    and the voxels of the ball.
 
     It has a radius of 18 mm, or less where there is no room.
     """

@@ -1,4 +1,6 @@
-"""The checks: each looks at one method on a bench, and raises AssertionError where it does not hold."""
+"""The checks: each looks at one method on a bench, and raises AssertionError where it does not
+hold.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def saved_is_loaded(subject: Subject) -> None:
 
 
 def map_on_the_scans_grid(subject: Subject) -> None:
-    """Map, mask and uncertainty are finite, not negative, and on the scan's own grid, however that lies in space."""
+    """Map, mask and uncertainty are finite, not negative, and on the scan's own grid, however that
+    lies in space.
+    """
     for grid in get_args(Grid):
         scan, result = regrid(subject.scan, grid), subject.detected(grid)
         _that(result.map.data.dtype == np.float32, f"{grid}: a map of {result.map.data.dtype}")
@@ -115,7 +119,9 @@ def degenerate_scans(subject: Subject) -> None:
 
 
 def lesion_is_local(subject: Subject) -> None:
-    """A lesion scores above its surroundings: in every scan on average, and over all scans by average precision."""
+    """A lesion scores above its surroundings: in every scan on average, and over all scans by
+    average precision.
+    """
     precision, prevalence = [], []
     for sick in subject.sick:
         inside, scores = sick.after.inside, sick.after.map
@@ -129,7 +135,9 @@ def lesion_is_local(subject: Subject) -> None:
 
 
 def lesion_changes_its_slices(subject: Subject) -> None:
-    """A lesion changes the map more in the axial slices that it lies in than in the others, over all scans."""
+    """A lesion changes the map more in the axial slices that it lies in than in the others, over
+    all scans.
+    """
     near, far = [], []
     for sick in subject.sick:
         change = np.abs(sick.after.map - sick.before.map)
@@ -183,7 +191,9 @@ def _arrays(scan: Volume) -> dict[str, Any]:
 
 
 def arguments_round_trip(subject: Subject) -> None:
-    """What a detector's file keeps of a method is the method, and all options of model and score go through TOML."""
+    """What a detector's file keeps of a method is the method, and all options of model and score go
+    through TOML.
+    """
     saved = tomllib.loads((subject.folder / "detector.toml").read_text(encoding="utf-8"))
     _that(
         Method.from_dict(saved["method"]).settings == subject.detector.method.settings,
@@ -233,7 +243,9 @@ def two_channels(subject: Subject) -> None:
 
 
 def other_dimensions(subject: Subject) -> None:
-    """A model that takes ``dims`` works on volumes if the method is of slices, and on slices if it is of volumes."""
+    """A model that takes ``dims`` works on volumes if the method is of slices, and on slices if it
+    is of volumes.
+    """
     other = 5 - subject.method.prepare.get("dims", 2)
     settings: dict[str, Any] = {"prepare.dims": other, "prepare.size": 32, "training.batch_size": 2}
     detector = subject.after(FEWEST, f"{other}-d", **settings)
@@ -242,7 +254,9 @@ def other_dimensions(subject: Subject) -> None:
 
 
 def tuning_is_idempotent(subject: Subject) -> None:
-    """What a score finds on healthy cases, it finds again; and once it is set, there is nothing left to find."""
+    """What a score finds on healthy cases, it finds again; and once it is set, there is nothing
+    left to find.
+    """
     detector = subject.detector
     free = subject.method.score | _automatic(subject.score)
     if "restore" in free:
@@ -292,7 +306,9 @@ def _that(holds: Any, message: str) -> None:
 
 
 def _alive(values: NDArray[np.float32], title: str = "map") -> None:
-    """Finite, not negative and not zero everywhere: a comparison of nothing with nothing would always hold."""
+    """Finite, not negative and not zero everywhere: a comparison of nothing with nothing would
+    always hold.
+    """
     _that(np.isfinite(values).all(), f"{title}: NaN or Inf")
     _that((values >= 0).all(), f"{title}: negative")
     _that(values.max() > 0, f"{title}: zero everywhere")

@@ -63,7 +63,8 @@ def checks_of(subject: Subject) -> dict[Check, str]:
     """The checks of a method, and why it cannot pass them; empty where it has to.
 
     Raises:
-        ConfigError: the method makes an exception of a check that there is not, or that is not of it, or gives no reason.
+        ConfigError: the method makes an exception of a check that there is not, or that is not of
+            it, or gives no reason.
     """
     checks = [check for check in CHECKS.values() if check.applies(subject)]
     xfail = subject.conformance.xfail
@@ -82,13 +83,15 @@ def check_method(path_or_name: str | Path, cohort: Cohort | None = None) -> dict
 
     Args:
         path_or_name: as in ``aberra fit``.
-        cohort: eight healthy cases or more, and diseased ones with masks if the method learns from them; phantoms without.
+        cohort: eight healthy cases or more, and diseased ones with masks if the method learns from
+            them; phantoms without.
 
     Returns:
         Check to ``passed``, or to the reason why the method cannot pass it.
 
     Raises:
-        AssertionError: lists every check that does not hold, or that holds though the method says it cannot.
+        AssertionError: lists every check that does not hold, or that holds though the method says
+            it cannot.
         ConfigError: the method's file.
     """
     bench = phantom_bench() if cohort is None else Bench(cohort)
@@ -111,7 +114,8 @@ def check_method(path_or_name: str | Path, cohort: Cohort | None = None) -> dict
 
 
 def parametrize_with_checks(methods: Iterable[str | Path]) -> Any:
-    """Parametrise a pytest test ``(method, check)`` with all checks of all methods, exceptions as strict xfails.
+    """Parametrise a pytest test ``(method, check)`` with all checks of all methods, exceptions as
+    strict xfails.
 
     Args:
         methods: names or paths.
@@ -137,5 +141,7 @@ def parametrize_with_checks(methods: Iterable[str | Path]) -> Any:
 
 @cache
 def subject_of(method: str) -> Subject:
-    """The one subject of a method on phantoms, so that its checks share what was fitted and analysed."""
+    """The one subject of a method on phantoms, so that its checks share what was fitted and
+    analysed.
+    """
     return Subject(Method.load(method), phantom_bench())

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class Adams:
-    """One Adam for each player of a model that learns in turns, under the player's name; else one for all, under "".
+    """One Adam for each player of a model that learns in turns, under the player's name; else one
+    for all, under "".
 
-    A parameter of two players, such as a decoder that is a generator, too, has moments of its own in each. In shared ones the
-    smaller gradient (a critic's, beside that of a sum over pixels) would count for next to nothing.
+    A parameter of two players, such as a decoder that is a generator, too, has moments of its own
+    in each. In shared ones the smaller gradient (a critic's, beside that of a sum over pixels)
+    would count for next to nothing.
 
-    Weight decay is decoupled from the gradient (AdamW: Loshchilov and Hutter 2019, Algorithm 2) and leaves norms and
-    biases alone; without decay AdamW is Adam. On CUDA all parameters move in one fused kernel.
+    Weight decay is decoupled from the gradient (AdamW: Loshchilov and Hutter 2019, Algorithm 2) and
+    leaves norms and biases alone; without decay AdamW is Adam. On CUDA all parameters move in one
+    fused kernel.
 
     Args:
         model: on its device.
@@ -51,7 +54,9 @@ class Adams:
                 group["lr"] = rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments by number: parameters are numbered in the model's order, from one player to the next."""
+        """Moments by number: parameters are numbered in the model's order, from one player to the
+        next.
+        """
         numbers = self._numbers()
         return {
             "state": {

@@ -33,15 +33,16 @@ MOST = 8
 def ahead(draw: Callable[[Seed], Sample], seeds: Iterable[Seed], workers: int | None = None) -> Batches:
     """Yield ``draw(seed)`` for every seed, in order, the same whatever the number of workers.
 
-    Threads, not processes: NumPy lets go of the interpreter where it copies and computes, and memory-mapped volumes
-    need not be sent anywhere. Closing the generator drops what nobody waits for and returns once the draws under way
-    have ended; an error in a worker is raised here, when its batch is due.
+    Threads, not processes: NumPy lets go of the interpreter where it copies and computes, and
+    memory-mapped volumes need not be sent anywhere. Closing the generator drops what nobody waits
+    for and returns once the draws under way have ended; an error in a worker is raised here, when
+    its batch is due.
 
     Args:
         draw: depends on its seed alone; called by several threads at a time.
         seeds: of the batches.
-        workers: threads; 0 draws when a batch is asked for. None watches the first batches and then chooses
-            (:func:`enough`).
+        workers: threads; 0 draws when a batch is asked for. None watches the first batches and then
+            chooses (:func:`enough`).
     """
     seeds = iter(seeds)
     if workers is None:
@@ -70,7 +71,8 @@ def ahead(draw: Callable[[Seed], Sample], seeds: Iterable[Seed], workers: int | 
 
 
 def enough(drawing: float, computing: float, cores: int) -> int:
-    """Workers that keep up with the network: none where there is one core or drawing hardly takes time.
+    """Workers that keep up with the network: none where there is one core or drawing hardly takes
+    time.
 
     Args:
         drawing: seconds a batch takes to draw.

@@ -1,4 +1,7 @@
-"""A training run's state in one file: tensors as safetensors, the rest as JSON in its header. Nothing is pickled."""
+"""A training run's state in one file: tensors as safetensors, the rest as JSON in its header.
+
+Nothing is pickled.
+"""
 
 from __future__ import annotations
 

@@ -30,36 +30,44 @@ class TrainingConfig:
 
     Attributes:
         steps: most optimiser steps.
-        minutes: stop after so much training time, 0 is off; a run that is cut by it cannot be repeated bit for bit.
+        minutes: stop after so much training time, 0 is off; a run that is cut by it cannot be
+            repeated bit for bit.
         batch_size: slices or patches that a device sees at once.
-        accumulate: batches whose mean gradient makes a step, where a batch of that many samples does not fit into memory.
+        accumulate: batches whose mean gradient makes a step, where a batch of that many samples
+            does not fit into memory.
         learning_rate: of Adam, at its peak.
-        weight_decay: share λ of a weight, times the learning rate, that a step takes off it (AdamW); norms and biases are left alone.
+        weight_decay: share λ of a weight, times the learning rate, that a step takes off it
+            (AdamW); norms and biases are left alone.
         beta1: Adam's β₁.
         beta2: Adam's β₂.
         amsgrad: Adam's AMSGrad variant.
-        schedule: ``constant``, ``cosine`` (to 0 at ``steps``) or ``plateau`` (halved after ``patience`` / 2 evaluations
-            without improvement, 5 where ``patience`` is off).
+        schedule: ``constant``, ``cosine`` (to 0 at ``steps``) or ``plateau`` (halved after
+            ``patience`` / 2 evaluations without improvement, 5 where ``patience`` is off).
         warmup: steps over which the learning rate rises linearly.
-        ema: decay of the exponential moving average of the weights, below 1; 0 is off. Early on it is at most t / (t + 9).
+        ema: decay of the exponential moving average of the weights, below 1; 0 is off. Early on it
+            is at most t / (t + 9).
         clip: largest gradient norm; 0 is off.
-        patience: stop after so many evaluations without improvement of the validation loss; 0 is off. The study stops
-            after 5 epochs (Baur et al. 2021).
+        patience: stop after so many evaluations without improvement of the validation loss; 0 is
+            off. The study stops after 5 epochs (Baur et al. 2021).
         min_delta: what counts as improvement; the study's 1e-9.
-        validate_every: steps between evaluations; 0 is once an epoch, at most every 500 and at least every 50 steps.
+        validate_every: steps between evaluations; 0 is once an epoch, at most every 500 and at
+            least every 50 steps.
         validation_samples: most slices or patches of an evaluation.
-        samples: most slices or patches that a model without gradients (PCA, support vectors) learns from.
+        samples: most slices or patches that a model without gradients (PCA, support vectors) learns
+            from.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of ``metrics.jsonl``.
-        slices: ``all`` or ``lesion-free`` (slices or patches with lesion voxels are never drawn, except for
-            models that learn from them).
-        balance: share of the samples drawn where lesions are, for models that learn from them; 0 takes samples as they come.
+        slices: ``all`` or ``lesion-free`` (slices or patches with lesion voxels are never drawn,
+            except for models that learn from them).
+        balance: share of the samples drawn where lesions are, for models that learn from them; 0
+            takes samples as they come.
         min_foreground: slices with a smaller share of foreground are left out.
         flip: probability of mirroring left and right.
         gain: largest relative change of intensity, drawn a sample.
         gamma: largest absolute log γ of an intensity curve x^γ on [0, 1], drawn a sample.
-        compile: ``on`` compiles the networks by ``torch.compile``, which takes about a minute; ``auto`` does on CUDA for
-            1,000 steps or more, except for models that learn in turns; ``off`` never does.
+        compile: ``on`` compiles the networks by ``torch.compile``, which takes about a minute;
+            ``auto`` does on CUDA for 1,000 steps or more, except for models that learn in turns;
+            ``off`` never does.
         precision: ``auto`` (bf16 on CUDA, else 32 bit), ``32-true`` or ``bf16-mixed``.
         devices: how many devices (DDP above 1).
 
@@ -117,11 +125,14 @@ class TrainingConfig:
 
     @property
     def plateau(self) -> int:
-        """Evaluations without improvement after which the plateau schedule halves the learning rate."""
+        """Evaluations without improvement after which the plateau schedule halves the learning
+        rate.
+        """
         return max(1, self.patience // 2) if self.patience else 5
 
     def rate(self, step: int, cuts: int = 0) -> float:
-        """Learning rate of a step (from 0); a plain function, so that resuming needs no scheduler state.
+        """Learning rate of a step (from 0); a plain function, so that resuming needs no scheduler
+        state.
 
         Args:
             step: the step about to be taken.

@@ -25,7 +25,8 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
     """Devices and precision; starts the other processes where there are several devices.
 
     Raises:
-        ConfigError: several devices for a model that learns in turns, or a device that is not there.
+        ConfigError: several devices for a model that learns in turns, or a device that is not
+            there.
     """
     from lightning.fabric import Fabric
 
@@ -52,7 +53,10 @@ def place(model: nn.Module, device: torch.device, dims: int) -> nn.Module:
 
 
 def compiles(model: nn.Module, config: TrainingConfig, device: torch.device) -> bool:
-    """Whether to compile the networks. Critics are not compiled by themselves: their penalty differentiates a gradient."""
+    """Whether to compile the networks.
+
+    Critics are not compiled by themselves: their penalty differentiates a gradient.
+    """
     if config.compile != "auto":
         return config.compile == "on"
     there = device.type == "cuda" and find_spec("triton") is not None
@@ -60,7 +64,9 @@ def compiles(model: nn.Module, config: TrainingConfig, device: torch.device) -> 
 
 
 def compile_networks(model: nn.Module) -> None:
-    """Compile the networks of a model, not its ``loss``, whose generators and branches would break the graph."""
+    """Compile the networks of a model, not its ``loss``, whose generators and branches would break
+    the graph.
+    """
     for network in model.children():
         network.compile()
 

@@ -1,4 +1,6 @@
-"""Ctrl-C between steps: an interrupted run must be saved whole, or resuming would not be bit for bit."""
+"""Ctrl-C between steps: an interrupted run must be saved whole, or resuming would not be bit for
+bit.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def held_back() -> Iterator[Callable[[], bool]]:
-    """Hold back the first Ctrl-C and yield a function that tells whether it came; a second one raises at once.
+    """Hold back the first Ctrl-C and yield a function that tells whether it came; a second one
+    raises at once.
 
-    Where the caller has an interrupt handler of its own, or outside the main thread, nothing is changed.
+    Where the caller has an interrupt handler of its own, or outside the main thread, nothing is
+    changed.
     """
     came = False
 

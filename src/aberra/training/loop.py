@@ -51,9 +51,10 @@ def train(
 ) -> dict[str, Any] | None:
     """Train a model that has a ``loss``; leaves the chosen weights in it.
 
-    The chosen weights are those of the lowest validation loss (or error, see :data:`WATCHED`), else the last; moving averages where ``ema`` is on.
-    ``folder`` gets ``checkpoint.safetensors``, ``metrics.jsonl``, ``loss.png`` and ``reconstructions.png``.
-    An interrupted run goes on from its checkpoint; Ctrl-C is answered after the step under way.
+    The chosen weights are those of the lowest validation loss (or error, see :data:`WATCHED`), else
+    the last; moving averages where ``ema`` is on. ``folder`` gets ``checkpoint.safetensors``,
+    ``metrics.jsonl``, ``loss.png`` and ``reconstructions.png``. An interrupted run goes on from its
+    checkpoint; Ctrl-C is answered after the step under way.
 
     Args:
         model: see :class:`aberra.capabilities.Trains`.
@@ -65,18 +66,18 @@ def train(
         size: spatial shape S of a sample.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of sampling and noise.
-        workers: threads that draw batches ahead; None chooses (:func:`aberra.training.ahead.enough`). What is learnt does
-            not depend on it.
+        workers: threads that draw batches ahead; None chooses
+            (:func:`aberra.training.ahead.enough`). What is learnt does not depend on it.
         progress: show a progress bar.
 
     Returns:
-        Steps, best step, best validation loss, seconds, images a second, and ``late_gain`` (see
-        :func:`aberra.training.metrics.late_gain`). None in the further processes that several devices need: the first one has
-        the weights to save.
+        Steps, best step, best validation loss, seconds, images a second, and ``late_gain``
+        (see :func:`aberra.training.metrics.late_gain`). None in the further processes that several
+        devices need: the first one has the weights to save.
 
     Raises:
-        TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart, or loss or weights are not finite
-            (the last good checkpoint is kept).
+        TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart,
+            or loss or weights are not finite (the last good checkpoint is kept).
         ConfigError: several devices for a model that learns in turns.
     """
     run = Run(
@@ -134,7 +135,9 @@ class Run:
         self.every = config.validate_every or min(500, max(50, epoch))
 
     def _resumed(self) -> tuple[checkpoint.Progress, dict[str, dict[str, Tensor]]]:
-        """Where the checkpoint left off, or the beginning; with the sets of weights kept beside the current ones."""
+        """Where the checkpoint left off, or the beginning; with the sets of weights kept beside the
+        current ones.
+        """
         state, shadows = checkpoint.load(self.folder, self.inner, self.adams) or (checkpoint.Progress(), {})
         shadows = {
             name: {key: tensor.to(self.fabric.device) for key, tensor in weights.items()}
@@ -146,7 +149,7 @@ class Run:
             metrics.trim(self.metrics, state.step)
         return state, shadows
 
-    # -- the loop ----------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------
 
     def go(self, *, progress: bool) -> dict[str, Any]:
         """Train to the end and choose the weights."""
@@ -202,7 +205,9 @@ class Run:
             return tuple(part.pin_memory() for part in batch)
 
     def _seeds(self) -> Iterator[Sequence[int]]:
-        """Of the batches: seed of the run, step, rank, and where there is more than one batch a step its number."""
+        """Of the batches: seed of the run, step, rank, and where there is more than one batch a
+        step its number.
+        """
         for step in range(self.state.step, self.config.steps):
             for turn in range(len(self._turns(step))):
                 for part in range(self.config.accumulate):
@@ -210,7 +215,9 @@ class Run:
                     yield [self.seed, step, self.fabric.global_rank, *numbers]
 
     def _step(self, batches: Batches) -> float | None:
-        """Take one step (every player's turn of it, for models that learn in turns); return the loss where it was logged."""
+        """Take one step (every player's turn of it, for models that learn in turns); return the
+        loss where it was logged.
+        """
         config, step = self.config, self.state.step
         self.adams.set_rate(config.rate(step, self.state.cuts))
         logged = (
@@ -218,7 +225,8 @@ class Run:
             or (step + 1) % config.checkpoint_every == 0
             or step + 1 == config.steps
         )
-        # looking at a loss makes the CPU wait for an accelerator, so there only logged steps are looked at
+        # looking at a loss makes the CPU wait for an accelerator, so there only logged steps are
+        # looked at
         looked = logged or step == 0 or self.fabric.device.type == "cpu"
         values: dict[str, float] = {}
         for index, turn in enumerate(self._turns(step)):
@@ -246,7 +254,9 @@ class Run:
         return ("",)
 
     def _turn(self, index: int, turn: str, batches: Batches) -> dict[str, Tensor]:
-        """Leave the gradients of one turn in the parameters that move in it; return its mean losses, without graph."""
+        """Leave the gradients of one turn in the parameters that move in it; return its mean
+        losses, without graph.
+        """
         parts, optimizer = self.config.accumulate, self.optimizers[turn]
         self.model.train()
         if isinstance(self.inner, LearnsInTurns):
@@ -299,7 +309,9 @@ class Run:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Update the moving average; its decay rises from 0.1 so that the random start does not linger."""
+        """Update the moving average; its decay rises from 0.1 so that the random start does not
+        linger.
+        """
         decay = min(self.config.ema, self.state.step / (self.state.step + 9))
         for name, tensor in self.inner.state_dict().items():
             kept = self.shadows["ema"][name]
@@ -308,11 +320,13 @@ class Run:
             else:
                 kept.copy_(tensor)
 
-    # -- evaluation --------------------------------------------------------------------------------------------
+    # -- evaluation --------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _validate(self) -> None:
-        """Measure the validation loss with fixed samples and fixed noise; remember the best weights."""
+        """Measure the validation loss with fixed samples and fixed noise; remember the best
+        weights.
+        """
         if self.watched is None:
             return
         current = self._weights() if self.config.ema else None
@@ -377,13 +391,15 @@ class Run:
             "device": str(self.fabric.device),
         }
 
-    # -- files -------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.inner.state_dict().items()}
 
     def _save(self) -> None:
-        """Write the checkpoint, but never with weights that are lost (a finite loss may have an infinite gradient)."""
+        """Write the checkpoint, but never with weights that are lost (a finite loss may have an
+        infinite gradient).
+        """
         weights = self.inner.state_dict().values()
         if not all(bool(torch.isfinite(each).all()) for each in weights):
             raise self._diverged(self.state.step, "a weight is not finite")

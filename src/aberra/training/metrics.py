@@ -19,7 +19,9 @@ def add(path: Path, row: dict[str, Any]) -> None:
 
 
 def trim(path: Path, step: int) -> None:
-    """Drop lines of steps after ``step``, which the checkpoint does not know (and a half-written last line)."""
+    """Drop lines of steps after ``step``, which the checkpoint does not know (and a half-written
+    last line).
+    """
     record(path)
     if not path.is_file():
         return
@@ -43,7 +45,8 @@ def validations(path: Path) -> list[tuple[int, float]]:
 
 
 def late_gain(validations: Sequence[tuple[int, float]]) -> float | None:
-    """By what share of itself the best validation loss fell in the last fifth of the steps; None where it cannot be told.
+    """By what share of itself the best validation loss fell in the last fifth of the steps; None
+    where it cannot be told.
 
     Not for models that learn in turns, whose losses cannot be compared from stage to stage.
     """

@@ -1,4 +1,7 @@
-"""Draws batches from prepared volumes. A batch depends on (seed, step, rank) alone, so resuming needs no state."""
+"""Draws batches from prepared volumes.
+
+A batch depends on (seed, step, rank) alone, so resuming needs no state.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ CORNERS = 10_000
 
 @runtime_checkable
 class Draws(Protocol):
-    """What :func:`aberra.training.train` learns from: samples as tuples of tensors (B, C, S), (B, 1, S) and, where there is truth, (B, 1, S)."""
+    """What :func:`aberra.training.train` learns from: samples as tuples of tensors (B, C, S), (B,
+    1, S) and, where there is truth, (B, 1, S).
+    """
 
     def __len__(self) -> int:
         """Samples in an epoch."""
@@ -51,17 +56,19 @@ class Draws(Protocol):
 class Sampler:
     """Slices (2-D) or patches (3-D) of prepared cases.
 
-    A sample is its intensities (C, S) and foreground (1, S), and with ``lesions`` its truth (1, S) as well; all float.
-    With ``kinds`` the truth has label values instead of 0 and 1.
+    A sample is its intensities (C, S) and foreground (1, S), and with ``lesions`` its truth (1, S)
+    as well; all float. With ``kinds`` the truth has label values instead of 0 and 1.
 
     Args:
         volumes: prepared, usually memory-mapped.
         config: ``slices``, ``min_foreground`` and augmentation are used.
         dims: 2 or 3.
         size: spatial shape S of a sample.
-        lesions: samples come with their truth, too; ``balance`` of them are drawn where lesions are.
-        partners: samples come with intensities (C, S) and foreground (1, S) of another case at the same place as seen from the middle of the
-            foreground, too, augmented alike; of a single case, with itself mirrored left and right.
+        lesions: samples come with their truth, too; ``balance`` of them are drawn where lesions
+            are.
+        partners: samples come with intensities (C, S) and foreground (1, S) of another case at the
+            same place as seen from the middle of the foreground, too, augmented alike; of a single
+            case, with itself mirrored left and right.
         kinds: label values that are asked for; only these count as lesions then.
 
     Raises:
@@ -120,7 +127,9 @@ class Sampler:
         return len(self.places)
 
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
-        """Random samples: intensities (B, C, S), foreground (B, 1, S) and, with ``lesions``, truth (B, 1, S)."""
+        """Random samples: intensities (B, C, S), foreground (B, 1, S) and, with ``lesions``, truth
+        (B, 1, S).
+        """
         rng = np.random.default_rng(list(seed))
         picks = rng.integers(len(self.places), size=count)
         if self.config.balance and self.diseased:
@@ -139,7 +148,9 @@ class Sampler:
         return self._stack([self._sample(int(pick), rng, augment=False) for pick in picks])
 
     def _truth(self, volume: Volume) -> NDArray[np.bool] | NDArray[np.uint8] | None:
-        """Label values of the lesions where they are asked for and not all 1, else where lesions are; as stored, not copied."""
+        """Label values of the lesions where they are asked for and not all 1, else where lesions
+        are; as stored, not copied.
+        """
         return volume.kinds if self.kinds and volume.kinds is not None else volume.lesion
 
     def _slices(self, volume: Volume) -> list[int]:
@@ -184,7 +195,9 @@ class Sampler:
     def _partner(
         self, index: int, low: Sequence[int], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], ...]:
-        """Intensities and foreground of another case at the place of a window, or the mirror image of the only one."""
+        """Intensities and foreground of another case at the place of a window, or the mirror image
+        of the only one.
+        """
         count = len(self.volumes)
         other = (index + 1 + int(rng.integers(count - 1))) % count if count > 1 else index
         volume = self.volumes[other]
@@ -199,7 +212,9 @@ class Sampler:
         return found if count > 1 else tuple(array[..., ::-1] for array in found)
 
     def _corners(self, volume: Volume, index: int) -> NDArray[np.intp]:
-        """Low corners (N, 3) of the usable patches; negative along an axis where the volume is smaller."""
+        """Low corners (N, 3) of the usable patches; negative along an axis where the volume is
+        smaller.
+        """
         mask = np.ones(volume.shape, dtype=bool) if volume.mask is None else volume.mask
         good = _window_sums(mask, self.size) >= max(1, self.config.min_foreground * np.prod(self.size))
         if self.lesion_free and volume.lesion is not None:
@@ -211,7 +226,9 @@ class Sampler:
         return np.stack(np.unravel_index(places, good.shape), axis=1) + middle
 
     def _change(self, rng: np.random.Generator) -> tuple[bool, float, float]:
-        """Draw an augmentation: whether to mirror, gain and γ (1 where off); the same draws whether used or not."""
+        """Draw an augmentation: whether to mirror, gain and γ (1 where off); the same draws whether
+        used or not.
+        """
         config = self.config
         mirrored, gain, gamma = rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
         return mirrored < config.flip, 1 + gain * config.gain, np.exp(gamma * config.gamma)
@@ -233,7 +250,8 @@ def samplers(
     """What a model learns from, and what it is watched with, where there is something.
 
     Raises:
-        TrainingError: nothing to learn from, or no lesion of a kind that the model is to tell apart.
+        TrainingError: nothing to learn from, or no lesion of a kind that the model is to tell
+            apart.
     """
     kinds: Sequence[int] = model.kinds if isinstance(model, TellsKinds) else ()
     options: dict[str, Any] = {
@@ -296,7 +314,9 @@ def _middle(shape: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
 
 
 def _window_sums(array: NDArray[np.bool], window: Sequence[int]) -> NDArray[np.int32]:
-    """Number of true voxels in the window at every low corner; a window reaches over axes that are shorter."""
+    """Number of true voxels in the window at every low corner; a window reaches over axes that are
+    shorter.
+    """
     sums: NDArray[np.int32] = array.astype(np.int32)
     for axis, edge in enumerate(window):
         reach = min(edge, array.shape[axis])

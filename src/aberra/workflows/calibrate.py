@@ -53,18 +53,20 @@ def calibrate(
 
     A case that fails does not stop the others; the calibration's notes name it.
 
-    Cases that the model has learnt from are left out (recognised by content). With splits in the manifest, ``train`` is
-    left out, too, and ``test`` where there is a ``calibration`` or ``val`` split, so that test cases stay unseen.
+    Cases that the model has learnt from are left out (recognised by content). With splits in the
+    manifest, ``train`` is left out, too, and ``test`` where there is a ``calibration`` or ``val``
+    split, so that test cases stay unseen.
 
     Args:
         detector: stays as it is.
-        cohort: healthy cases; diseased ones are only used with ``lesions``, and, where there is no healthy one, their
-            lesion-free slices by a detector that was trained on such slices.
+        cohort: healthy cases; diseased ones are only used with ``lesions``, and, where there is no
+            healthy one, their lesion-free slices by a detector that was trained on such slices.
         channels: manifest columns to read.
         group_by: manifest column for p-values within groups; ``age`` in bands of ten years.
-        lesions: also set the threshold ``validation-lesion``: best pooled Dice on the diseased cases.
-        method: ask the model this method's question (its score, post-processing and case score); it must agree with the detector's own
-            method in everything that was learnt.
+        lesions: also set the threshold ``validation-lesion``: best pooled Dice on the diseased
+            cases.
+        method: ask the model this method's question (its score, post-processing and case score); it
+            must agree with the detector's own method in everything that was learnt.
         out: folder to save the calibrated detector in; None saves where it was loaded from.
         progress: show a progress bar.
         failed: gets case and reason of those that fail.
@@ -75,8 +77,8 @@ def calibrate(
     Raises:
         OutputError: ``out`` holds something else.
         InputError: no case can be used; lists the reasons.
-        CalibrationError: no healthy case is left, the column is missing, or a shipped detector or another method without
-            ``out``.
+        CalibrationError: no healthy case is left, the column is missing, or a shipped detector or
+            another method without ``out``.
         ConfigError: another method that would have learnt something else.
     """
     expect_cohort(cohort)
@@ -120,7 +122,9 @@ def calibrate(
 def _held_out(
     detector: Detector, chosen: list[Case], channels: Sequence[str] | None, source: str
 ) -> tuple[list[Case], list[str], bool]:
-    """Return the cases to calibrate on, notes, and whether only their lesion-free slices can be used."""
+    """Return the cases to calibrate on, notes, and whether only their lesion-free slices can be
+    used.
+    """
     healthy = [case for case in chosen if case.healthy]
     by_slices = detector.method.training.get("slices") == LESION_FREE
     lesion_free = not healthy and (by_slices or detector.method.learns_from in SUPERVISED)
@@ -136,7 +140,9 @@ def _held_out(
 
 
 def _unseen(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> list[Case]:
-    """Cases that the model has not learnt from, recognised by their content; those that cannot be read are told of later."""
+    """Cases that the model has not learnt from, recognised by their content; those that cannot be
+    read are told of later.
+    """
     learnt = set(detector.facts.get("learnt", []))
 
     def seen(case: Case) -> bool:
@@ -163,7 +169,9 @@ def _check_target(detector: Detector, method: Method | None, out: Path | None) -
 
 
 def tuned(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Detector:
-    """The detector with the settings that its score finds (:class:`aberra.capabilities.Tunes`); they become part of the method."""
+    """The detector with the settings that its score finds (:class:`aberra.capabilities.Tunes`);
+    they become part of the method.
+    """
     score = detector.question.score.score
     if not isinstance(score, Tunes):
         return detector
@@ -173,7 +181,9 @@ def tuned(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | N
 
 
 def _prepared(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Iterator[Volume]:
-    """Yield the prepared scans of the cases that can be read; :func:`measure_calibration` tells of the others."""
+    """Yield the prepared scans of the cases that can be read; :func:`measure_calibration` tells of
+    the others.
+    """
     for case in cases:
         try:
             volume = detector.recipe(detector.read(case, channels))
@@ -195,7 +205,8 @@ def measure_calibration(
     failed: MutableMapping[str, str] | None = None,
     logs: Path | None = None,
 ) -> Calibration:
-    """Run the detector on healthy cases and collect voxels and scores; ``failed`` gets case and reason of those that cannot be used.
+    """Run the detector on healthy cases and collect voxels and scores; ``failed`` gets case and
+    reason of those that cannot be used.
 
     Raises:
         InputError: none can be used.

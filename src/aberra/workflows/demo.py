@@ -16,7 +16,8 @@ PROFILES = ("ms", "tumour", "stroke")
 """Diseases whose lesions they get; the small detector of ``--from-scratch`` gets planted ones."""
 
 SCRATCH = {"cases": 44, "spacing": 3.0, "training.steps": 600, "prepare.size": 64, "model.network.width": 16}
-"""``--from-scratch``: coarse phantoms and a short training that fit into ten minutes on two cores."""
+"""``--from-scratch``: coarse phantoms and a short training that fit into ten minutes on two
+cores."""
 
 
 def run(out: Path, *, from_scratch: bool = False, seed: int = 2026) -> Path:

@@ -67,11 +67,13 @@ def detect_cohort(
     report: bool = True,
     progress: bool = False,
 ) -> Summary:
-    """Write ``out/<case>/`` for every case, ``out/scores.csv``, ``out/calibration.json`` and ``out/report.html``.
+    """Write ``out/<case>/`` for every case, ``out/scores.csv``, ``out/calibration.json`` and
+    ``out/report.html``.
 
-    A case's folder appears whole or not at all. Cases that are finished for the same input are kept, so that an interrupted
-    run is completed by running it again. A case that fails does not stop the others; the traceback of what nobody foresaw goes
-    to ``out/logs/<case>.log``. All results in a folder are of one model, calibration and threshold.
+    A case's folder appears whole or not at all. Cases that are finished for the same input are
+    kept, so that an interrupted run is completed by running it again. A case that fails does not
+    stop the others; the traceback of what nobody foresaw goes to ``out/logs/<case>.log``. All
+    results in a folder are of one model, calibration and threshold.
 
     Args:
         detector: calibrated.
@@ -79,13 +81,14 @@ def detect_cohort(
         out: folder of the results.
         channels: manifest columns to read, in the model's order.
         protocol: threshold protocol of the masks.
-        overwrite: replace results of another input, or, where all its cases are given, of another model, calibration or threshold.
+        overwrite: replace results of another input, or, where all its cases are given, of another
+            model, calibration or threshold.
         report: write the HTML report.
         progress: show a progress bar.
 
     Raises:
-        OutputError: ``out`` holds other results and ``overwrite`` is off (or some of its cases are not given), holds something
-            else, or a scan; or a case cannot be called so.
+        OutputError: ``out`` holds other results and ``overwrite`` is off (or some of its cases are
+            not given), holds something else, or a scan; or a case cannot be called so.
         CalibrationError: the detector is not calibrated.
         ConfigError: unknown protocol.
     """
@@ -137,7 +140,9 @@ def detect_cohort(
 def _claim(
     out: Path, identity: str, cohort: Cohort, keys: dict[str, str], *, about: dict[str, Any], overwrite: bool
 ) -> None:
-    """Take the folder for these results; with ``overwrite``, results of another model or input become unfinished."""
+    """Take the folder for these results; with ``overwrite``, results of another model or input
+    become unfinished.
+    """
     given = {case.case for case in cohort}
     mark = read_mark(out)
     others = mark is not None and mark["kind"] == "results" and mark.get("identity") != identity
@@ -183,7 +188,9 @@ def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> Non
 
 @contextmanager
 def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Callable[[str], None]]:
-    """Show a bar for the cases and one for the slices or windows of the case under way; yields what a case begins with."""
+    """Show a bar for the cases and one for the slices or windows of the case under way; yields what
+    a case begins with.
+    """
     with bars(show=progress) as bar:
         whole, part = bar.add_task("detecting", total=cases), bar.add_task("", total=None)
         begun = 0
@@ -266,7 +273,9 @@ def _row(folder: Path) -> dict[str, Any]:
 
 
 def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
-    """Write scores.csv for every finished case in ``out`` (of this and earlier runs), most anomalous first."""
+    """Write scores.csv for every finished case in ``out`` (of this and earlier runs), most
+    anomalous first.
+    """
     rows: list[dict[str, Any]] = []
     for name in _cases(out):
         if name in failed:

@@ -1,4 +1,6 @@
-"""Guided editing: change a scan towards a class, lesion area, lesion mask or several; check the outcome."""
+"""Guided editing: change a scan towards a class, lesion area, lesion mask or several; check the
+outcome.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ WEIGHTS = {"class": 100.0, "area": 1000.0, "mask": 1.0}
 
 SAMPLERS = ("ddim", "coupled")
 POWER = 1.5
-"""Steps of ``ddim`` are denser near the image, where encoding errs (:meth:`aberra.diffusion.schedule.Schedule.times`)."""
+"""Steps of ``ddim`` are denser near the image, where encoding errs
+(:meth:`aberra.diffusion.schedule.Schedule.times`)."""
 FULL = 0.5
 """Slices with less than this share of the fullest slice's foreground are left as they are."""
 
@@ -41,8 +44,8 @@ class Aim:
 
     Attributes:
         guide: ``class``, ``area`` or ``mask``.
-        target: ``healthy`` or ``diseased``; the lesion area as a share of the foreground; for ``mask`` a mask on the scan's grid,
-            shape (D, H, W), bool.
+        target: ``healthy`` or ``diseased``; the lesion area as a share of the foreground; for
+            ``mask`` a mask on the scan's grid, shape (D, H, W), bool.
         weight: of its gradient; None is 100, 1000 and 1.
 
     Raises:
@@ -78,8 +81,10 @@ class Edit:
     """An edited scan.
 
     Attributes:
-        scan: on the scan's own grid and in its own intensities; where nothing was edited it is the scan.
-        difference: edited minus original, shape (C, D, H, W), in prepared intensities, on the scan's own grid.
+        scan: on the scan's own grid and in its own intensities; where nothing was edited it is the
+            scan.
+        difference: edited minus original, shape (C, D, H, W), in prepared intensities, on the
+            scan's own grid.
         lesion: the mask that was asked for, shape (D, H, W); None without.
         attained: what the checkers, which never guide, say before and after; see :func:`edit`.
         source: hash of the scan's files; empty if unknown.
@@ -100,7 +105,8 @@ class Edit:
     source: str = ""
 
     def save(self, folder: Path) -> None:
-        """Write ``edited.nii.gz`` (one a channel where there are several), ``difference.nii.gz``, ``lesion.nii.gz``, ``input.json`` and ``edit.json``; whole or not at all.
+        """Write ``edited.nii.gz`` (one a channel where there are several), ``difference.nii.gz``,
+        ``lesion.nii.gz``, ``input.json`` and ``edit.json``; whole or not at all.
 
         Raises:
             OutputError: the folder holds something else, or cannot be written.
@@ -133,26 +139,32 @@ def edit(
     steps: int = 25,
     sampler: str = "ddim",
 ) -> Edit:
-    """Encode the slices of a scan to step ``start`` and decode them under the gradients of all aims.
+    """Encode the slices of a scan to step ``start`` and decode them under the gradients of all
+    aims.
 
-    Wolleb et al. 2022 (arXiv 2204.02641), L = 400: ``ε̂ = ε − √(1 − ᾱ_t)·∇ Σ fₖ`` with f = w·log p(class) for ``class``,
-    −(w/2)·(target − R)² for ``area``, whose gradient is the thesis' self-correcting s_t·c·∇R, and −w·H for ``mask``, H the cross-entropy
-    of the segmenter, summed over pixels. The thesis prints the last with the other sign, which would raise H. With a mask only the
-    slices that it touches are edited, else those with at least half of the fullest slice's foreground.
+    Wolleb et al. 2022 (arXiv 2204.02641), L = 400: ``ε̂ = ε − √(1 − ᾱ_t)·∇ Σ fₖ`` with f = w·log
+    p(class) for ``class``, −(w/2)·(target − R)² for ``area``, whose gradient is the thesis'
+    self-correcting s_t·c·∇R, and −w·H for ``mask``, H the cross-entropy of the segmenter, summed
+    over pixels. The thesis prints the last with the other sign, which would raise H. With a mask
+    only the slices that it touches are edited, else those with at least half of the fullest slice's
+    foreground.
 
     Args:
-        detector: whose model has the guides that are asked for, see :class:`aberra.capabilities.HasGuides` (``guided-ddpm``).
+        detector: whose model has the guides that are asked for,
+            see :class:`aberra.capabilities.HasGuides` (``guided-ddpm``).
         volume: the scan, as read.
         aims: at least one.
         start: L, of the model's T steps.
         steps: steps each way.
-        sampler: of the way down, ``ddim`` (up with DPM-Solver++), or both ways ``coupled`` (exact inverse; twice the calls).
+        sampler: of the way down, ``ddim`` (up with DPM-Solver++), or both ways ``coupled`` (exact
+            inverse; twice the calls).
 
     Returns:
-        The edit; ``attained`` holds for each aim what the guide's checker says, mean over the edited slices: ``class_before`` and
-        ``class_after`` (share of slices with the class asked for), ``area_before``, ``area_after`` and ``area_error`` (mean distance to the target),
-        ``mask_before`` and ``mask_after`` (Dice with the mask), and ``change_inside`` and ``change_outside`` of the mask (mean absolute,
-        prepared intensities), or ``change``.
+        The edit; ``attained`` holds for each aim what the guide's checker says, mean over the
+        edited slices: ``class_before`` and ``class_after`` (share of slices with the class asked
+        for), ``area_before``, ``area_after`` and ``area_error`` (mean distance to the target),
+        ``mask_before`` and ``mask_after`` (Dice with the mask), and ``change_inside`` and
+        ``change_outside`` of the mask (mean absolute, prepared intensities), or ``change``.
 
     Raises:
         ConfigError: a model without the guide, no aim, or an unknown sampler.
@@ -207,7 +219,9 @@ def edit(
 
 
 class _Path:
-    """Edits a batch (B, C + 2, S) whose last channels are the mask asked for and the foreground, and remembers the checkers' answers."""
+    """Edits a batch (B, C + 2, S) whose last channels are the mask asked for and the foreground,
+    and remembers the checkers' answers.
+    """
 
     def __init__(
         self, model: HasGuides, aims: Sequence[Aim], *, start: int, steps: int, sampler: str
@@ -279,7 +293,9 @@ def _slices(inside: NDArray[np.bool], drawn: NDArray[np.bool] | None) -> NDArray
 
 
 def _units(prepared: Volume, volume: Volume) -> NDArray[np.float32]:
-    """Intensities of the scan for one unit of the prepared scan, a channel each: the slope of the normalisation."""
+    """Intensities of the scan for one unit of the prepared scan, a channel each: the slope of the
+    normalisation.
+    """
     from aberra.prepare import back
 
     there = back(prepared.data, prepared, volume)

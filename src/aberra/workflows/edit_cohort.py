@@ -42,9 +42,12 @@ def edit_cohort(
     failed: dict[str, str] | None = None,
     **options: Any,
 ) -> dict[str, dict[str, float]]:
-    """Edit every case of a cohort into ``out/<case>/``; finished cases are kept, so an interrupted run goes on.
+    """Edit every case of a cohort into ``out/<case>/``; finished cases are kept, so an interrupted
+    run goes on.
 
-    A case that fails does not stop the others; the traceback of what nobody foresaw goes to ``out/logs/<case>.log``. With masks, ``out/manifest.csv`` lists the edited scans with their lesions, as data to train or test with.
+    A case that fails does not stop the others; the traceback of what nobody foresaw goes to
+    ``out/logs/<case>.log``. With masks, ``out/manifest.csv`` lists the edited scans with their
+    lesions, as data to train or test with.
 
     Args:
         detector: as for :func:`edit`.
@@ -58,14 +61,16 @@ def edit_cohort(
         weights: ``guide=number`` each.
         channels: manifest columns to read, in the model's order.
         progress: show a progress bar.
-        failed: gets case and reason of those that fail; without it they are an error when all others are done.
+        failed: gets case and reason of those that fail; without it they are an error when all
+            others are done.
         options: of :func:`edit`.
 
     Returns:
         What each case attained.
 
     Raises:
-        OutputError: ``out`` holds edits of another model or other settings, something else, or a scan.
+        OutputError: ``out`` holds edits of another model or other settings, something else, or a
+            scan.
         InputError: lists the cases that failed, unless ``failed`` takes them.
         ConfigError: no aim, or a mask for several cases.
     """
@@ -125,7 +130,9 @@ def _edit_case(
     identity: str,
     **options: Any,
 ) -> None:
-    """Edit a case and save it, unless it is finished; a mask is a file, or the seed, number and radius of a drawn one."""
+    """Edit a case and save it, unless it is finished; a mask is a file, or the seed, number and
+    radius of a drawn one.
+    """
     from aberra.io import read_mask
 
     folder = out / case.case
@@ -165,7 +172,9 @@ def _weights(settings: Sequence[str]) -> dict[str, float]:
 def drawn_lesion(
     volume: Volume, rng: np.random.Generator, radius_mm: tuple[float, float]
 ) -> NDArray[np.bool]:
-    """A lesion mask (D, H, W) of the phantoms' shapes, ellipsoid or blob, somewhere in the foreground; the radius is a range in mm."""
+    """A lesion mask (D, H, W) of the phantoms' shapes, ellipsoid or blob, somewhere in the
+    foreground; the radius is a range in mm.
+    """
     from aberra.synthesis import draw_lesion, plant
 
     clean = volume.with_(lesion=None)

@@ -54,15 +54,17 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compare what ``detect`` wrote with the truth.
 
-    Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one); lesion metrics
-    use the masks as written; voxels of the column ``ignore`` are not judged; case metrics use ``score`` and ``p`` against ``label``. Where results tell kinds of lesion
-    apart (``kinds.nii.gz``), each label value has its Dice. Intervals resample patients.
+    Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one);
+    lesion metrics use the masks as written; voxels of the column ``ignore`` are not judged; case
+    metrics use ``score`` and ``p`` against ``label``. Where results tell kinds of lesion apart
+    (``kinds.nii.gz``), each label value has its Dice. Intervals resample patients.
 
     Args:
         results: folder of ``aberra detect``.
         manifest: the truth.
         split: only this split.
-        allow_missing: leave cases without a result, and those that cannot be read, out instead of refusing.
+        allow_missing: leave cases without a result, and those that cannot be read, out instead of
+            refusing.
         against: further result folders of the same cases, compared pairwise with this one.
         n_boot: bootstrap replicates.
         seed: of bootstrap and tests.
@@ -212,7 +214,9 @@ def _optional(path: Path) -> NDArray[Any] | None:
 def _truth(
     case: Case, found: Volume, warnings: dict[str, list[str]]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
-    """The lesion's label values and the region that is judged, on the map's grid; notes what reading them warned of."""
+    """The lesion's label values and the region that is judged, on the map's grid; notes what
+    reading them warned of.
+    """
     from aberra.io import onto
 
     given = case.read(list(case.channels)[:1])

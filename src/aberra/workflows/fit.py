@@ -48,10 +48,11 @@ def fit(
 ) -> Detector:
     """Fit a method to the healthy training cases of a cohort and save the detector.
 
-    Training uses the split ``train`` (all cases but a held-out fifth of the patients where the manifest has no
-    splits), early stopping and calibration the split ``val``. Cases with lesions are left out, except with
-    ``training.slices = "lesion-free"``, which learns from their slices without lesion voxels, and by methods that learn from
-    ``labels`` or ``masks``; these are still calibrated on healthy cases, or on lesion-free slices where there are none.
+    Training uses the split ``train`` (all cases but a held-out fifth of the patients where the
+    manifest has no splits), early stopping and calibration the split ``val``. Cases with lesions
+    are left out, except with ``training.slices = "lesion-free"``, which learns from their slices
+    without lesion voxels, and by methods that learn from ``labels`` or ``masks``; these are still
+    calibrated on healthy cases, or on lesion-free slices where there are none.
 
     Args:
         method: what to fit.
@@ -59,20 +60,23 @@ def fit(
         out: the detector's folder; ``out/run`` holds checkpoints, ``metrics.jsonl`` and figures.
         channels: manifest columns to read, in order; None takes all that every case has.
         seed: of weights and sampling.
-        resume: go on with an interrupted fit, or return the finished detector. An interrupted fit with the same
-            settings, data and seed is continued without it, too.
+        resume: go on with an interrupted fit, or return the finished detector. An interrupted fit
+            with the same settings, data and seed is continued without it, too.
         device: ``auto``, ``cpu`` or ``cuda``.
-        cache: folder of prepared cases that other runs share; None keeps them in ``out`` until done.
+        cache: folder of prepared cases that other runs share; None keeps them in ``out`` until
+            done.
         workers: threads that prepare cases.
-        calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows with the question: then
-            a fit, finished or not, of a method that learns the same is the same fit.
+        calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows
+            with the question: then a fit, finished or not, of a method that learns the same is the
+            same fit.
         progress: show progress bars.
 
     Raises:
         OutputError: ``out`` holds another detector or another unfinished fit.
         TrainingError: no case to learn from, or truth is missing that the method learns from.
         ConfigError: the method's settings cannot work.
-        SystemExit: this is a further process of a training on several devices; the first one goes on and saves.
+        SystemExit: this is a further process of a training on several devices; the first one goes
+            on and saves.
     """
     from aberra.cohort.fingerprint import fingerprint as measure
     from aberra.cohort.splits import split_by_patient, split_hash
@@ -170,7 +174,9 @@ def _chosen(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
 def _calibrated(
     detector: Detector, cases: Cohort, names: list[str], out: Path, *, progress: bool
 ) -> Detector:
-    """The detector, tuned and calibrated on the held-out cases, on lesion-free slices where that is all there is."""
+    """The detector, tuned and calibrated on the held-out cases, on lesion-free slices where that is
+    all there is.
+    """
     detector = tuned(detector, list(cases), names)
     lesion_free = detector.method.training.get("slices") == LESION_FREE
     if detector.method.learns_from in SUPERVISED:
@@ -183,7 +189,8 @@ def _calibrated(
 
 
 def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, Any]], int, tuple[int, ...]]:
-    """Turn a method's wishes and a cohort's fingerprint into recipe steps, dimensions and network size.
+    """Turn a method's wishes and a cohort's fingerprint into recipe steps, dimensions and network
+    size.
 
     Raises:
         ConfigError: a 3-D network for 2-D images, or an unknown wish.
@@ -205,7 +212,9 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
 
 
 def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
-    """What a method's recipe, which is not planned yet, will leave of a scan: planning and later comparisons need its measures."""
+    """What a method's recipe, which is not planned yet, will leave of a scan: planning and later
+    comparisons need its measures.
+    """
     from aberra.prepare import Recipe
 
     mask = method.prepare.get("mask", "auto")
@@ -259,7 +268,9 @@ def _with_diseased(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
 
 
 class _Labelled(Sequence["Volume"]):
-    """Prepared cases with a truth each: nothing where healthy, the whole foreground where only the label says diseased."""
+    """Prepared cases with a truth each: nothing where healthy, the whole foreground where only the
+    label says diseased.
+    """
 
     def __init__(self, prepared: Sequence[Volume], cases: Cohort) -> None:
         self.prepared = prepared
@@ -295,7 +306,10 @@ def _check_options(method: Method) -> None:
 
 
 def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool, look: bool = False) -> bool:
-    """Take the folders for this fit, or only ``look`` whether they could be. Return True where the same fit is already finished."""
+    """Take the folders for this fit, or only ``look`` whether they could be.
+
+    Return True where the same fit is already finished.
+    """
     known = read_mark(out) or {}
     if resume and known.get("identity") == identity and (out / "detector.toml").is_file():
         return True
@@ -323,10 +337,12 @@ def _learn(
     workers: int,
     progress: bool,
 ) -> dict[str, Any] | None:
-    """Train or fit the model of a detector that is not used yet, whichever it can; nothing for models that learn nothing.
+    """Train or fit the model of a detector that is not used yet, whichever it can; nothing for
+    models that learn nothing.
 
     Returns:
-        The facts of a training; None in the further processes of one on several devices, which have nothing left to do.
+        The facts of a training; None in the further processes of one on several devices, which have
+        nothing left to do.
     """
     from aberra.prepare import prepare_cohort
     from aberra.training import Sampler, TrainingConfig, train
@@ -377,7 +393,9 @@ def _learn(
 def _planted(
     detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, task: Mapping[str, Any]
 ) -> Planted:
-    """Samples of prepared healthy volumes with the lesions that the model learns from, or is watched with."""
+    """Samples of prepared healthy volumes with the lesions that the model learns from, or is
+    watched with.
+    """
     from aberra.synthesis.parameters import FOREIGN
     from aberra.synthesis.planted import Planted
     from aberra.training import Sampler
@@ -389,7 +407,9 @@ def _planted(
 
 
 def _lesion_free_part(volume: Volume) -> Volume:
-    """Take slices with lesion voxels out of the mask: what training by samples never draws, no other model may see."""
+    """Take slices with lesion voxels out of the mask: what training by samples never draws, no
+    other model may see.
+    """
     if volume.lesion is None:
         return volume
     return volume.with_(mask=volume.judged & ~volume.lesion.any(axis=(1, 2), keepdims=True))

@@ -40,12 +40,14 @@ def import_predictions(
     allow_missing: bool = False,
     progress: bool = True,
 ) -> list[str]:
-    """Write a result folder for every predicted mask or probability map, as ``aberra detect`` would; all or none.
+    """Write a result folder for every predicted mask or probability map, as ``aberra detect``
+    would; all or none.
 
-    A case's prediction is ``folder/<case>.nii.gz`` (or ``.nii``), on the grid of its scan; nnU-Net writes masks so. Masks are taken as
-    they are (protocol ``as-given``), probabilities are cut at 0.5 (protocol ``fixed-0.5``); no region is dropped. Masks of several label
-    values keep them in ``kinds.nii.gz``. The case score is the
-    map's mean over the scan's mask, or its non-zero voxels. There are no healthy held-out cases behind it, so there are no p-values.
+    A case's prediction is ``folder/<case>.nii.gz`` (or ``.nii``), on the grid of its scan; nnU-Net
+    writes masks so. Masks are taken as they are (protocol ``as-given``), probabilities are cut at
+    0.5 (protocol ``fixed-0.5``); no region is dropped. Masks of several label values keep them in
+    ``kinds.nii.gz``. The case score is the map's mean over the scan's mask, or its non-zero voxels.
+    There are no healthy held-out cases behind it, so there are no p-values.
 
     Args:
         folder: of the predictions.
@@ -61,7 +63,8 @@ def import_predictions(
         The cases written.
 
     Raises:
-        InputError: no case has a prediction, or some have none and ``allow_missing`` is off; values that are no mask or no probability.
+        InputError: no case has a prediction, or some have none and ``allow_missing`` is off; values
+            that are no mask or no probability.
         MismatchError: a prediction is on another grid than its scan.
         OutputError: ``out`` holds something, or lies in a scan.
     """

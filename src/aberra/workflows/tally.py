@@ -35,8 +35,8 @@ MIN_VOXELS = 8
 """Findings below this are dropped in FROC, as in the masks."""
 
 OTSU = "average-otsu"
-"""Protocol: the mean over the cases of the threshold that Otsu 1979 finds in each map (Wolleb et al. 2022, arXiv 2203.04306); no truth is
-used, but the cases that are judged are."""
+"""Protocol: the mean over the cases of the threshold that Otsu 1979 finds in each map (Wolleb et
+al. 2022, arXiv 2203.04306); no truth is used, but the cases that are judged are."""
 
 MIN_GROUP = 10
 """Healthy cases of a group from which its false-positive rate is printed."""
@@ -189,7 +189,9 @@ class Tally:
         return {"pooled": curve, "per_case": self._mean("ap"), "at_threshold": at, "residuals": residuals}
 
     def _mask(self) -> dict[str, Any]:
-        """The masks as written, over the cases with lesions: an empty one has Dice and Jaccard 0 and no HD95."""
+        """The masks as written, over the cases with lesions: an empty one has Dice and Jaccard 0
+        and no HD95.
+        """
         judged = [row for row in self.cases if row.get("mask_dice") is not None]
         found: dict[str, Any] = {
             "protocol": ", ".join(sorted({row["protocol"] for row in judged})),
@@ -252,7 +254,9 @@ def _by_patient(values: Iterable[tuple[str, float]]) -> list[float]:
 
 
 def ladder(calibration: dict[str, Any]) -> list[float]:
-    """Thresholds for FROC: from the healthy 90 % quantile to well above the colour scale, geometrically."""
+    """Thresholds for FROC: from the healthy 90 % quantile to well above the colour scale,
+    geometrically.
+    """
     low = calibration.get("thresholds", {}).get("healthy-fpr-10", 0.0)
     high = calibration.get("scale", {}).get("high", 1.0) * 2
     low = max(low, high / 1000)

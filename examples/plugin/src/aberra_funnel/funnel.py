@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Funnel(nn.Module):
-    """Squeezes an image (B, C, S) into ``code`` features at an eighth of its edge, and draws it again.
+    """Squeezes an image (B, C, S) into ``code`` features at an eighth of its edge, and draws it
+    again.
 
     L = mean ``|x − x̂|`` over the foreground. Edges of the input must be multiples of 8.
 

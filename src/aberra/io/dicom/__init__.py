@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 def read_dicom(path: Path, channel: str) -> Volume:
     """Read the one series in a folder, or the series that a file belongs to.
 
-    Slices are sorted along their normal; axes are D = slices, H = rows, W = columns. Rescale slope and intercept are
-    applied, so CT is in HU.
+    Slices are sorted along their normal; axes are D = slices, H = rows, W = columns. Rescale slope
+    and intercept are applied, so CT is in HU.
 
     Raises:
-        InputError: several series, missing or duplicate slices, mixed sizes, files that cannot be used, or pixels that cannot be decoded.
+        InputError: several series, missing or duplicate slices, mixed sizes, files that cannot be
+            used, or pixels that cannot be decoded.
     """
     from aberra.io.dicom.pixels import layout_of, pixels_of
     from aberra.io.nifti import check_finite

@@ -1,7 +1,8 @@
 """Compressed pixels: RLE by pydicom, all kinds of JPEG by the GDCM that is part of SimpleITK.
 
-GDCM runs in a process of its own, since a damaged frame can crash a decoder or never let it end. Run as a script, this file is
-that process: it turns every ``*.dcm`` of a folder into ``*.npy``, or into ``*.txt`` with the reason.
+GDCM runs in a process of its own, since a damaged frame can crash a decoder or never let it end.
+Run as a script, this file is that process: it turns every ``*.dcm`` of a folder into ``*.npy``, or
+into ``*.txt`` with the reason.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def _unpack_rle(header: Header, layout: Layout) -> NDArray[Any]:
 
 
 def _write_alone(header: Header, layout: Layout, path: Path) -> None:
-    """Write a frame as an object that says nothing but how its pixels are stored, so that they come back as stored."""
+    """Write a frame as an object that says nothing but how its pixels are stored, so that they come
+    back as stored.
+    """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate, get_frame
     from pydicom.uid import UID, SecondaryCaptureImageStorage

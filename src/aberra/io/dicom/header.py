@@ -1,4 +1,6 @@
-"""What a DICOM header says, checked: an absent or empty value is None or the default, an odd one names its file."""
+"""What a DICOM header says, checked: an absent or empty value is None or the default, an odd one
+names its file.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class Header:
 
         Args:
             name: keyword.
-            within: functional group that an enhanced object keeps the value in, a frame's own or shared by all.
+            within: functional group that an enhanced object keeps the value in, a frame's own or
+                shared by all.
 
         Raises:
             InputError: the value is not of its kind.
@@ -171,7 +174,9 @@ TIMES = {"echo_ms": "EchoTime", "repetition_ms": "RepetitionTime", "inversion_ms
 
 
 def acquisition(header: Header) -> dict[str, Any]:
-    """What a header says of how the scan was taken, keys of :data:`TEXTS` and :data:`TIMES`; what is missing or damaged is left out."""
+    """What a header says of how the scan was taken, keys of :data:`TEXTS` and :data:`TIMES`; what
+    is missing or damaged is left out.
+    """
     found: dict[str, Any] = {}
     for key, name in TEXTS.items():
         with suppress(InputError):
@@ -205,7 +210,9 @@ def parse(file: Path, *, whole: bool = True) -> Any:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file's first bytes are DICOM's: the magic after the preamble, or a dataset without preamble."""
+    """Whether a file's first bytes are DICOM's: the magic after the preamble, or a dataset without
+    preamble.
+    """
     return head[128:132] == b"DICM" or any(_begins_bare(head, order) for order in ("little", "big"))
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from aberra.io.dicom.stack import Frame
 
 AIR = -1024.0
-"""HU below this are no measurement: scanners fill what they did not scan with −2000, −3024 and the like."""
+"""HU below this are no measurement: scanners fill what they did not scan with −2000, −3024 and the
+like."""
 
 SCALE = "PixelValueTransformationSequence"
 
@@ -111,8 +112,9 @@ def layout_of(header: Header) -> Layout:
 def pixels_of(path: Path, frames: list[Frame]) -> tuple[NDArray[np.float32], list[str]]:
     """Intensities of a stack, shape (D, H, W), and warnings.
 
-    MONOCHROME1 is inverted to the picture that MONOCHROME2 shows. What the header calls padding, and HU below −1024 in
-    a CT, is no measurement: it gets the lowest value that was measured, unless it is 0 already.
+    MONOCHROME1 is inverted to the picture that MONOCHROME2 shows. What the header calls padding,
+    and HU below −1024 in a CT, is no measurement: it gets the lowest value that was measured,
+    unless it is 0 already.
 
     Raises:
         InputError: pixels that are cut off, cannot be decoded or are no grey values.
@@ -236,7 +238,8 @@ def _invert(
 ) -> list[NDArray[Any]]:
     """MONOCHROME1 as MONOCHROME2: the range of the stored bits is turned over.
 
-    Where pixels do not reach the upper half of that range, the bits say more than the scanner used, and the highest pixel is black.
+    Where pixels do not reach the upper half of that range, the bits say more than the scanner used,
+    and the highest pixel is black.
     """
     wide = [each.astype(np.int64) for each in stored]
     measured = np.concatenate([each[~pad] for each, pad in zip(wide, padding, strict=True)])
@@ -263,7 +266,9 @@ def _rescaled(header: Header, stored: NDArray[Any]) -> NDArray[np.float32]:
 def _without_padding(
     path: Path, data: NDArray[np.float32], padding: NDArray[np.bool], header: Header
 ) -> NDArray[np.float32]:
-    """Give padding the lowest measured value; 0 is left, since that is how most scans say nothing was measured."""
+    """Give padding the lowest measured value; 0 is left, since that is how most scans say nothing
+    was measured.
+    """
     outside = padding & (data != 0)
     if header.text("Modality") == "CT" and header.text("RescaleType").upper() in {"", "HU"}:
         outside |= data < AIR

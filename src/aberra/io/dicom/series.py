@@ -1,4 +1,6 @@
-"""Which files of a folder are a series, and which of them cannot be used; nothing is left out without a word."""
+"""Which files of a folder are a series, and which of them cannot be used; nothing is left out
+without a word.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def listing(folder: Path) -> Listing:
 
 
 def is_series(found: Listing) -> bool:
-    """Whether a folder is to be read as a series: it holds a DICOM image, or files that should have been one."""
+    """Whether a folder is to be read as a series: it holds a DICOM image, or files that should have
+    been one.
+    """
     return bool(found.broken) or any(_is_image(file) for file in found.dicom)
 
 
@@ -96,7 +100,8 @@ def series_of(file: Path) -> str:
 
 
 def series_files(path: Path) -> list[Path]:
-    """Every file that reading a series opens for its sake: all in a folder, or those of the series that a file is of.
+    """Every file that reading a series opens for its sake: all in a folder, or those of the series
+    that a file is of.
 
     Files that make the series unreadable are among them.
 
@@ -118,7 +123,8 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
         whole: read pixels, too.
 
     Raises:
-        InputError: several series, no image, or files that cannot be used where slices are expected.
+        InputError: several series, no image, or files that cannot be used where slices are
+            expected.
     """
     folder = path if path.is_dir() else path.parent
     found = listing(folder)
@@ -167,7 +173,9 @@ def _one_series(path: Path, images: list[Header]) -> None:
 
 
 def _counted(images: list[Header]) -> list[str]:
-    """Warnings where the headers count other slices than there are: a loss at the ends leaves no gap."""
+    """Warnings where the headers count other slices than there are: a loss at the ends leaves no
+    gap.
+    """
     notes = []
     numbers = sorted({number for each in images if (number := _whole(each, "InstanceNumber")) is not None})
     if len(numbers) == len(images) > 1:
@@ -226,7 +234,9 @@ def _has_pixels(header: Header) -> bool:
 
 
 def _is_other_object(header: Header) -> bool:
-    """Whether an object without pixels is of a kind that has none (DICOMDIR, report, ...), not an image that is cut off."""
+    """Whether an object without pixels is of a kind that has none (DICOMDIR, report, ...), not an
+    image that is cut off.
+    """
     if header.get("Rows") is not None:
         return False
     kind = _class_of(header)
@@ -259,7 +269,9 @@ def _suffix(path: Path) -> str:
 
 
 def _pattern(path: Path) -> str:
-    """A name whose numbers count for nothing, as slices have in common; names without numbers have nothing in common."""
+    """A name whose numbers count for nothing, as slices have in common; names without numbers have
+    nothing in common.
+    """
     found, numbers = re.subn(r"\d+", "#", path.name.lower())
     return found if numbers else path.name
 
