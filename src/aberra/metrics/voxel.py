@@ -191,6 +191,12 @@ class Overlap:
         true: voxels in both.
         predicted: voxels in the mask.
         actual: voxels in the truth.
+
+    Examples:
+        >>> import numpy as np
+        >>> mask, truth = np.array([True, True, False]), np.array([True, False, False])
+        >>> round(Overlap.of(mask, truth).dice, 3)
+        0.667
     """
 
     true: int = 0
