@@ -61,6 +61,15 @@ def test_the_ladder_ends_above_the_colour_scale_and_needs_no_calibration():
     assert ladder({})[0] > 0
 
 
+def test_the_ladder_of_a_probability_is_as_close_near_one_as_near_zero():
+    """Many false positives of a network lie above 0.9: a ladder beyond 1 would find nothing left."""
+    steps = ladder(CALIBRATION | {"thresholds": {"healthy-fpr-10": 0.01, "fixed-0.5": 0.5}})
+    assert len(steps) == LADDER
+    assert steps[0] == pytest.approx(0.01)
+    assert sum(step > 0.9 for step in steps) >= 5
+    assert max(steps) < 1
+
+
 def test_the_average_otsu_threshold_is_the_mean_over_the_cases_and_has_a_dice_of_its_own():
     thresholds = {"thresholds": {"healthy-fpr-1": 0.5}, "default": "healthy-fpr-1"}
     tally, rng, maps = Tally(thresholds, replicates=5, seed=0, curves=False), np.random.default_rng(0), []

@@ -254,10 +254,14 @@ def _by_patient(values: Iterable[tuple[str, float]]) -> list[float]:
 
 
 def ladder(calibration: dict[str, Any]) -> list[float]:
-    """Thresholds for FROC: from the healthy 90 % quantile to well above the colour scale,
-    geometrically.
+    """Thresholds for FROC, geometrically from the healthy 90 % quantile to well above the colour
+    scale; of a probability its odds, so that they are as close near 1 as near 0.
     """
-    low = calibration.get("thresholds", {}).get("healthy-fpr-10", 0.0)
+    thresholds = calibration.get("thresholds", {})
+    low = thresholds.get("healthy-fpr-10", 0.0)
+    if FIXED in thresholds:
+        odds = np.geomspace(max(low / (1 - low), 1e-3), 1e4, LADDER)
+        return [float(step) for step in odds / (1 + odds)]
     high = calibration.get("scale", {}).get("high", 1.0) * 2
     low = max(low, high / 1000)
     return [float(step) for step in np.geomspace(low, high, LADDER)]
