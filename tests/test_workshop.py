@@ -89,7 +89,7 @@ def test_version():
     assert done.stdout.strip() == f"aberra {aberra.__version__}"
 
 
-@pytest.mark.parametrize("name", ["flair", "t1", "t2", "any-contrast"])
+@pytest.mark.parametrize("name", sorted(shipped_detectors()))
 def test_shipped_detectors_are_there_small_and_calibrated(name):
     folder = shipped_detectors()[name]
     assert (folder / "weights.safetensors").stat().st_size <= 8 * 2**20

@@ -21,6 +21,7 @@ from aberra.prepare.brain_mask import BrainMask
 from aberra.volume import Volume
 
 ROWS = {"vae", "vae, smoothed", "intensity", "intensity-unfiltered", "intensity-depth", "zmap", "random"}
+ROWS |= {"intensity, dark", "intensity, two-sided"}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def finished(suite_file, tmp_path_factory):
 
 def test_every_cell_is_measured_and_tasks_without_data_are_skipped_with_a_reason(finished):
     _, out, summary = finished
-    assert (summary.done, summary.kept, summary.failed) == (14, 0, {})
+    assert (summary.done, summary.kept, summary.failed) == (18, 0, {})
     assert "--data" in summary.skipped["real"]
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == list(COLUMNS)
@@ -114,7 +115,7 @@ def test_resuming_keeps_cells_and_measures_only_what_is_missing(finished):
     stamp = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*.json")}
     cell.unlink()
     again = run(suite, out, resume=True, progress=False)
-    assert (again.done, again.kept) == (1, 13)
+    assert (again.done, again.kept) == (1, 17)
     after = json.loads(cell.read_text())
     timing = {"seconds_per_case", "peak_mb"}
     for a, b in zip(before["rows"], after["rows"], strict=True):

@@ -15,7 +15,7 @@ def detect(
     model: Annotated[
         str,
         typer.Argument(
-            help="A detector's folder, the name of a shipped one (flair, t1, t2, any-contrast), or auto: the shipped one for the scan's "
+            help="A detector's folder, the name of a shipped one (flair, t1, t2, any-contrast, t1-white-matter, t2-white-matter), or auto: the shipped one for the scan's "
             "sequence. May be left out, which is auto."
         ),
     ],
