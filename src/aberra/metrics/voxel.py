@@ -225,7 +225,7 @@ class Overlap:
 
     @property
     def volume_difference(self) -> float | None:
-        """|predicted − actual| / actual; None without truth."""
+        """``|predicted − actual| / actual``; None without truth."""
         return abs(self.predicted - self.actual) / self.actual if self.actual else None
 
     @property
