@@ -49,7 +49,9 @@ def test_masks_are_evaluated_as_they_are(study):
     assert found["method"] == "masks"
     assert found["mask"] == {
         "protocol": "as-given", "cases": 2, "empty": 1, "empty_healthy": 1, "dice": 0.5, "jaccard": 0.5, "hd95_mm": 0.0,
+        "volume_difference": 0.5,
     }  # fmt: skip
+    assert set(found["protocols"]) == {"as-given"}  # a mask has no other threshold
     assert found["voxel"]["at_threshold"]["as-given"]["dice"] == pytest.approx(2 / 3)
     assert found["reliability"] == {}  # a mask is no probability
     assert found["uncertainty"] == {}
@@ -81,7 +83,10 @@ def test_probabilities_are_cut_at_a_half_and_their_calibration_is_measured(study
     out = study / "out"
     import_predictions(study / "soft", study / "manifest.csv", out=out, probabilities=True, progress=False)
     found = evaluate(out, study / "manifest.csv", n_boot=10, progress=False)
-    assert found["protocols"] == {"fixed-0.5": "fixed: 0.5 of a probability"}
+    assert found["protocols"] == {
+        "fixed-0.5": "fixed: 0.5 of a probability",
+        "average-otsu": "the maps that are judged, without their truth",
+    }
     assert found["mask"]["dice"] == 1.0
     assert found["reliability"]["ece"] == pytest.approx(0.1)
     assert found["reliability"]["brier"] == pytest.approx(0.01)

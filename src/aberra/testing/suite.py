@@ -40,7 +40,7 @@ class Check:
     @property
     def summary(self) -> str:
         """What has to hold."""
-        return (self.function.__doc__ or "").strip().splitlines()[0]
+        return " ".join((self.function.__doc__ or "").split("\n\n")[0].split())
 
     def applies(self, subject: Subject) -> bool:
         """Whether it is of this method at all."""

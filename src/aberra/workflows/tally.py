@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from skimage.filters import threshold_otsu
 
-from aberra.detector.calibration import FIXED
+from aberra.detector.calibration import FIXED, GIVEN
 from aberra.metrics.bootstrap import PatientBootstrap, with_intervals
 from aberra.metrics.case import LEVELS, auroc, average_precision, fpr_at_tpr, realised_fpr, resolved
 from aberra.metrics.kinds import KindOverlap
@@ -115,7 +115,7 @@ class Tally:
         own = VoxelHistogram(CASE_BITS)
         own.add(scores, marks)
         curve = own.curve()
-        if scores.size and scores.min() < scores.max():
+        if GIVEN not in self.thresholds and scores.size and scores.min() < scores.max():
             self.otsu.append(float(threshold_otsu(scores)))
         self.counts.append(Counts.of(own))
         dice = {}
