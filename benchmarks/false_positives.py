@@ -1,7 +1,7 @@
 """Do p-values keep their promise on healthy phantoms, and how much do artefacts raise the score?
 
     python benchmarks/false_positives.py [--model flair] [--contrast flair] [--cases 200]
-    [--artefact-cases 10]
+        [--artefact-cases 10]
 
 Phantoms are rendered in memory with a seed that neither training nor calibration used.
 """

@@ -2,7 +2,7 @@
 that were not trained on.
 
     python benchmarks/mixing.py method.toml:weights.safetensors --anatomy DIR [--contrast flair]
-    [--cases 24]
+        [--cases 24]
 
 Lesions are of every profile in turn; the weight is of ``score.intensity``. Nothing here sees a real
 scan.

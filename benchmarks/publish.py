@@ -1,8 +1,7 @@
 """Put a benchmark's results where the project shows them: a CSV, the docs' tables and figures, and
 what `aberra methods` says.
 
-    python benchmarks/publish.py runs/baur --name baur2021 --size "128², the catalogue's own
-    budgets" [--as baur2021]
+    python benchmarks/publish.py runs/baur --name baur2021 --size "128²" [--as baur2021]
 
 Writes benchmarks/results/AS.csv (headline metrics), docs/explanation/AS/ (tables.txt, which a page
 includes, and the figures), and makes src/aberra/catalogue/measured.csv anew from all of

@@ -1,8 +1,7 @@
 """The published 500 restoration steps against fewer steps on the same path: AP, time and agreement,
 same weights.
 
-    python benchmarks/restoration.py DETECTOR METHOD MANIFEST --split test --cases 4 --out
-    benchmarks/results/restoration.csv
+    python benchmarks/restoration.py DETECTOR METHOD MANIFEST --split test --out FILE.csv
 
 DETECTOR has the weights that METHOD (vae-restoration, gmvae-restoration, irvae) asks, as
 `aberra benchmark` leaves them in detectors/; schedule and steps are varied, the post-processing is

@@ -2,7 +2,7 @@
 shipped detector was trained on.
 
     python benchmarks/small_lesions.py --anatomy DATA/anatomy --work runs/small [--healthy 16]
-    [--diseased 32] [DETECTOR ...]
+        [--diseased 32] [DETECTOR ...]
 
 ``DETECTOR`` is a shipped name, a folder, or a catalogue method that learns nothing. Each is cut
 where the *healthy* cases have one region a scan in the mean; the diseased cases have no say in it.

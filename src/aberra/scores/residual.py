@@ -15,7 +15,7 @@ from aberra.restore import Moments, Restores, mean_image
 from aberra.scores import Scored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -83,11 +83,15 @@ class Residual:
             return Scored(run(compared, packed, mask)[0], packed[:channels])
 
         def all_compared(batch: Tensor) -> Tensor:
-            images, maps = Moments(), Moments()
-            for version in self.restore(model, batch):
-                images.add(version.image)
-                maps.add(compared(version.packed(batch)))
-            return torch.cat([images.mean, maps.mean, images.deviation], dim=1)
+            images = Moments()
+
+            def maps() -> Iterator[Tensor]:
+                for version in self.restore(model, batch):
+                    images.add(version.image)
+                    yield compared(version.packed(batch))
+
+            found = mean_image(maps())
+            return torch.cat([images.mean, found, images.deviation], dim=1)
 
         found = run(all_compared, x, mask, grad=grad)
         return Scored(found[channels], found[:channels], uncertainty=found[-1])
