@@ -11,7 +11,7 @@ from aberra.cohort import Cohort
 from aberra.detector.calibration import Calibration, ScoreHistogram
 from aberra.errors import InputError, MismatchError, OutputError
 from aberra.files import RECORD, write_json
-from aberra.metrics.tables import rows_of
+from aberra.metrics.tables import headlines, rows_of
 from aberra.metrics.voxel import Overlap
 from aberra.result import Result
 from aberra.volume import Volume
@@ -250,3 +250,15 @@ def test_only_results_get_an_evaluation_and_foreign_files_stay(study):
     with pytest.raises(OutputError, match="not a folder of results"):
         evaluate(results, manifest, n_boot=10, progress=False)
     assert not list((results / "evaluation").iterdir())
+
+
+def test_the_screen_gets_the_headlines_and_the_files_every_row():
+    """One threshold on the screen: that of the masks."""
+    rows = [
+        {"metric": "Dice per case, mean", "protocol": "fixed-0.5"},
+        {"metric": "Dice per case, mean", "protocol": "healthy-fpr-5"},
+        {"metric": "⌈Dice⌉", "protocol": "oracle, t = 0.3"},
+        {"metric": "AP", "protocol": ""},
+        {"metric": "χ²", "protocol": ""},
+    ]
+    assert headlines(rows, "fixed-0.5") == [rows[0], rows[2], rows[3]]

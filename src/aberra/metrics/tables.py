@@ -17,6 +17,12 @@ SHOWN = (0.005, 0.01, 0.05)
 LISTED = 5
 """Cases whose warnings are printed; ``metrics.json`` has all."""
 
+HEADLINES = frozenset({
+    "AP", "AP per case, mean", "AP of prevalence", "⌈Dice⌉", "Dice per case, mean", "sensitivity", "precision",
+    "recall (any overlap)", "false positives per scan", "FROC recall at 1 FP/scan", "AUROC",
+})  # fmt: skip
+"""What is printed, at the threshold that the masks were cut at; the files have every row."""
+
 
 def _row(
     level: str, metric: str, value: float | None, protocol: str | None = "", interval: Any = None
@@ -43,7 +49,8 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
         *_mask_rows(content["mask"]),
         _row("mask", f"Dice of two raters (n = {raters['cases']})", raters["mean"]),
     ]
-    for value, found in content["kinds"].items():
+    kinds = content["kinds"]
+    for value, found in kinds.items() if len(kinds) > 1 else ():
         named = {"dice": f"Dice, kind {value}", "dice_mean": f"Dice per case, mean, kind {value}"}
         rows += _rows("voxel", found, named, found["protocol"])
     rows += _rows("voxel", content["reliability"], {"ece": "ECE", "brier": "Brier score"})
@@ -127,14 +134,24 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(_cells(row)) + " |" for row in rows)]) + "\n"
 
 
+def headlines(rows: list[dict[str, Any]], protocol: str | None) -> list[dict[str, Any]]:
+    """The rows that fit on a screen; of the thresholds only the ``protocol`` of the masks."""
+    told = ("", protocol, "ladder")
+    return [
+        row
+        for row in rows
+        if row["metric"] in HEADLINES and (row["protocol"] in told or row["protocol"].startswith("oracle"))
+    ]
+
+
 def show(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> None:
-    """Print the table, how the false-positive rates held and where the files are."""
+    """Print the headlines, how the false-positive rates held and where the files are."""
     from rich.table import Table
 
     console = screen(wrap=True)
     title = f"{content['method']} · {content['cases']} cases, {content['patients']} patients"
     table = Table("level", "metric", "threshold protocol", "value", "95 % interval", title=title)
-    for row in rows:
+    for row in headlines(rows, content["mask"]["protocol"]):
         table.add_row(*_cells(row))
     console.print(table)
     for row in content["case"]["false_positive_rate"]:
@@ -160,4 +177,4 @@ def show(content: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> N
     for case, reason in content["failed"].items():
         console.print(styled(("failed", "red"), f" {case}: {reason}"), soft_wrap=True)
     console.print(f"region: {content['region']}")
-    console.print(f"tables and figures: {folder}", soft_wrap=True)
+    console.print(f"all {len(rows)} rows: {folder / 'table.md'}; figures beside it", soft_wrap=True)
