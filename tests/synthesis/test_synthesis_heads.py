@@ -89,6 +89,18 @@ def test_a_tumour_pushes_tissue_away(head):
     assert (np.abs(still.data - pushed.data) > 0.02).sum() > 100
 
 
+def test_a_leaking_mask_takes_in_bright_fat_and_no_lesion(head):
+    tight = replace(_drawn("flair", "ms", 3), leaks=0, blur=0.0, slices=None)
+    plain = render_head(tight, head, 2.0)
+    wide = render_head(replace(tight, leaks=2, leak=(20.0, 5.0, 1.5)), head, 2.0)
+    before, after = np.asarray(plain.mask), np.asarray(wide.mask)
+    outside = after & ~before
+    assert not (before & ~after).any()
+    assert outside.sum() > 50
+    assert not np.asarray(wide.lesion)[outside].any()
+    assert wide.data[0][outside].max() > plain.data[0][before].mean()
+
+
 @pytest.mark.parametrize("contrast", CONTRASTS)
 def test_no_draw_leaves_the_range_of_a_scanner(contrast, head):
     for seed, profile in enumerate([*profiles(), "generic", "generic", "generic"]):

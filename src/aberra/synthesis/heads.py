@@ -28,6 +28,9 @@ COARSE = 4
 
 FLUID = (a.VENTRICLE, a.CSF)
 
+LEAKING = 0.3
+"""Share of masks that take in something outside the brain."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadParameters:
@@ -47,6 +50,9 @@ class HeadParameters:
         tight: the brain mask leaves outer CSF out.
         margin: mean error of the mask, from −0.3 (too wide) to 0.3 (too narrow); ``rough`` how it
             varies.
+        leaks: places where the mask takes in marrow and fat, as brain extraction does at the
+            vertex and above the eyes; ``leak`` is their radius and depth in mm, and how bright they
+            are at most, share of the brightest tissue.
         bias: strength of the bias field, log scale; ``bias_width`` mm.
         blur: σ of the point spread, mm.
         slices: axis, distance and width of slices in mm, offset in slices; None for isotropic
@@ -72,6 +78,8 @@ class HeadParameters:
     tight: bool
     margin: float
     rough: float
+    leaks: int
+    leak: tuple[float, float, float]
     bias: float
     bias_width: float
     blur: float
@@ -133,6 +141,8 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
         ghost_shift=u(0.2, 0.8),
         seed=int(rng.integers(2**31)),
         scan_seed=int(rng.integers(2**31)),
+        leaks=int(rng.integers(1, 4)) if rng.random() < LEAKING else 0,
+        leak=(u(8, 35), u(2, 9), u(0.3, 1.6)),
     )
 
 
@@ -155,7 +165,7 @@ def draw_scans(
         lesions = tuple(
             replace(each, step=sign * each.step, core_step=sign * each.core_step) for each in first.lesions
         )
-        same = ("mirror", "turn", "scale", "warp", "warp_width", "tight", "margin", "rough", "seed")
+        same = ("mirror", "turn", "scale", "warp", "warp_width", "tight", "margin", "rough", "leaks", "leak", "seed")
         scans.append(replace(other, lesions=lesions, **{name: getattr(first, name) for name in same}))
     return tuple(scans)
 
@@ -191,6 +201,8 @@ def rendered(
         if at is not None:
             paint(x, kinds, labels, lesion, at=at, contrast=head.contrast, spacing=spacing)
     mask = _mask(head, labels, spacing, np.random.default_rng([head.seed, 1]))
+    if head.leaks:
+        _leak(head, x, mask, labels, spacing, np.random.default_rng([head.seed, 2]))
     kinds[~mask] = 0
     x = acquired(head, x, spacing, np.random.default_rng(head.scan_seed))
     x = x if whole else x * mask
@@ -319,12 +331,22 @@ def _spot(
     x: NDArray[np.float32], labels: NDArray[np.uint8], at: tuple[Any, ...], radius: float, change: float
 ) -> None:
     """A small round thing in the fluid."""
-    reach = int(np.ceil(2 * radius + 1))
-    box = tuple(slice(max(0, int(c) - reach), int(c) + reach + 1) for c in at)
-    axes = [np.arange(x.shape[k])[part] - at[k] for k, part in enumerate(box)]
-    distance = np.sqrt(sum(each**2 for each in np.meshgrid(*axes, indexing="ij", sparse=True)))
+    box, distance = _ball(x.shape, at, 2 * radius)
     soft = np.clip(radius - distance + 0.5, 0, 1) * np.isin(labels[box], FLUID)
     x[box] += (soft * change).astype(np.float32)
+
+
+def _ball(
+    shape: tuple[int, ...], at: tuple[Any, ...], reach: float
+) -> tuple[tuple[slice, ...], NDArray[np.floating]]:
+    """A box of ``reach`` voxels around a voxel, and each voxel's distance from that."""
+    edge = int(np.ceil(reach + 1))
+    box = tuple(slice(max(0, int(c) - edge), int(c) + edge + 1) for c in at)
+    axes = [np.arange(shape[k])[part] - at[k] for k, part in enumerate(box)]
+    distance: NDArray[np.floating] = np.sqrt(
+        sum(each**2 for each in np.meshgrid(*axes, indexing="ij", sparse=True))
+    )
+    return box, distance
 
 
 def _mask(
@@ -340,6 +362,32 @@ def _mask(
         near += head.rough * smooth(labels.shape, 25 / spacing, rng)
     found: NDArray[np.bool] = near > level
     return found
+
+
+def _leak(
+    head: HeadParameters,
+    x: NDArray[np.float32],
+    mask: NDArray[np.bool],
+    labels: NDArray[np.uint8],
+    spacing: float,
+    rng: np.random.Generator,
+) -> None:
+    """Widen the mask by lenses outside the brain, in place, and make what they show as bright as
+    fat may be.
+    """
+    from scipy.ndimage import binary_erosion, distance_transform_edt
+
+    radius, depth, bright = head.leak
+    surface = np.flatnonzero(mask & ~binary_erosion(mask))
+    top = bright * max(head.contrast.means[: a.STRUCTURES])
+    for _ in range(head.leaks if len(surface) else 0):
+        at = np.unravel_index(int(rng.choice(surface)), mask.shape)
+        box, far = _ball(mask.shape, at, radius / spacing)
+        out = distance_transform_edt(~mask[box]) * spacing
+        lens = ~mask[box] & (out < depth * (1 - (far * spacing / radius) ** 2))
+        varied = np.clip(0.6 + 0.5 * smooth(lens.shape, 4 / spacing, rng), 0, 1)
+        x[box] = np.where(lens & (labels[box] != a.CSF), top * varied, x[box])
+        mask[box] |= lens
 
 
 def acquired(
