@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.synthesis import anatomy as a
+from aberra.synthesis.atrophy import shrink
 from aberra.synthesis.contrast import Contrast, draw_contrast
 from aberra.synthesis.fields import rotation
 from aberra.synthesis.grids import along, blur, smooth, thick
@@ -185,10 +186,15 @@ def rendered(
     """As :func:`render_head`, and the structure of each voxel, shape (D, H, W)."""
     rng = np.random.default_rng(head.seed)
     labels, centres = _deformed(head, anatomy, spacing, rng, whole=whole)
-    x = _tissue(head, labels, spacing, rng)
     kinds = np.zeros(labels.shape, dtype=np.uint8)
-    for lesion, at in zip(head.lesions, centres, strict=True):
-        if at is not None:
+    present = [(lesion, at) for lesion, at in zip(head.lesions, centres, strict=True) if at is not None]
+    if losses := [(lesion, at) for lesion, at in present if lesion.loss]:
+        shrunken = shrink(labels, losses, spacing)
+        kinds[shrunken.lost] = shrunken.kinds(labels, head.contrast)
+        labels = shrunken.labels
+    x = _tissue(head, labels, spacing, rng)
+    for lesion, at in present:
+        if not lesion.loss:
             paint(x, kinds, labels, lesion, at=at, contrast=head.contrast, spacing=spacing)
     mask = _mask(head, labels, spacing, np.random.default_rng([head.seed, 1]))
     kinds[~mask] = 0
@@ -253,7 +259,7 @@ def _deformed(
             for low, high, length in zip(hit.min(axis=0), hit.max(axis=0), shape, strict=True)
         )
     labels = look(where, box)
-    places = sites(labels, spacing) if head.lesions else {}
+    places = sites(labels, spacing, {lesion.site for lesion in head.lesions}) if head.lesions else {}
     centres = [centre(lesion, places, labels.shape) for lesion in head.lesions]
     pushing = [(lesion, at) for lesion, at in zip(head.lesions, centres, strict=True) if lesion.mass and at]
     for lesion, at in pushing:

@@ -127,7 +127,7 @@ class MappedScan:
         Deviation: lesions do not push the tissue around them (``mass``), since the map would no
         longer fit.
         """
-        where = sites(self.structures, self.spacing)
+        where = sites(self.structures, self.spacing, {lesion.site for lesion in lesions})
         data, kinds = [], np.zeros(self.structures.shape, dtype=np.uint8)
         usual = self.contrasts[0].bright or 1
         for index, contrast in enumerate(self.contrasts):
