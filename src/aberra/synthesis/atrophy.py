@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from aberra.foreground import box_of
 from aberra.synthesis import anatomy as a
@@ -44,6 +45,9 @@ PATCHY, PATCH_MM = 0.35, 25.0
 MOVED = 0.3
 """Voxels from which tissue counts as moved."""
 
+SOFT = 0.5
+"""σ of the border of lost tissue in a real scan, voxels."""
+
 PART = 2**17
 """Voxels that are worked on at a time."""
 
@@ -78,6 +82,27 @@ class Shrunken:
         change = means[self.labels[self.lost]] - means[before[self.lost]]
         return kinds_of(change / np.float32(contrast.reach))
 
+    def shown(
+        self, x: NDArray[np.float32], contrast: Contrast, noise: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """An image of the head before, warped to the new borders; what was lost is filled with fluid.
+
+        Args:
+            x: without the coil's gain, shape (D, H, W).
+            contrast: of the image.
+            noise: of the lost voxels, shape (M,).
+        """
+        found = x.copy()
+        found.ravel()[self.voxels] = map_coordinates(x, self.source, order=1, mode="nearest")
+        level = np.zeros_like(x)
+        level[self.lost] = np.array(contrast.means, dtype=np.float32)[self.labels[self.lost]] + noise
+        # a border as soft as partial volume makes it
+        weight = gaussian_filter(self.lost.astype(np.float32), SOFT)
+        level = gaussian_filter(level, SOFT) / np.maximum(weight, 1e-3)
+        weight = np.where(self.lost, np.maximum(weight, 0.5), weight * a.among(self.labels, a.TISSUES))
+        blended: NDArray[np.float32] = np.where(weight > 0.02, found + weight * (level - found), found)
+        return blended.astype(np.float32)
+
 
 def shrink(
     labels: NDArray[np.uint8], losses: Sequence[tuple[Lesion, tuple[int, ...]]], spacing: float
@@ -94,14 +119,12 @@ def shrink(
         spacing: mm, isotropic.
     """
     rng = np.random.default_rng([losses[0][0].seed, 7])
-    box = tuple(
-        slice(max(0, part.start - 1), part.stop + 1) for part in box_of(a.among(labels, a.TISSUES))
-    )
+    box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box_of(a.among(labels, a.TISSUES)))
     here = np.ascontiguousarray(labels[box])
     origin = np.array([part.start for part in box])
     amounts = {number: np.zeros(here.shape, dtype=np.float32) for number in DECAY_MM}
     for lesion, at in losses:
-        region = _region(lesion, at - origin, here, spacing)
+        region = _region(lesion, [int(c - o) for c, o in zip(at, origin, strict=True)], here, spacing)
         amounts[a.CSF] += lesion.loss * region
         amounts[a.VENTRICLE] += lesion.loss * lesion.ventricles * region
     fluid, shift, voxels = _advance(here, amounts, spacing, rng)
@@ -212,17 +235,17 @@ def _greatest(x: NDArray[np.uint16], reach: int) -> NDArray[np.uint16]:
 
 
 def _region(
-    lesion: Lesion, at: NDArray[np.intp], labels: NDArray[np.uint8], spacing: float
+    lesion: Lesion, at: Sequence[int], labels: NDArray[np.uint8], spacing: float
 ) -> NDArray[np.float32] | float:
     """How much of a lesion's loss each voxel takes part in, 0 to 1."""
     if lesion.everywhere:
         return 1.0
     found = np.zeros(labels.shape, dtype=np.float32)
-    places = [at]
+    places = [tuple(at)]
     if lesion.both:
         along, down, level = midplane(np.argwhere(a.among(labels[::4, ::4, ::4], a.TISSUES)) * 4)
         across = 2 * round(float(along * at[0] + down * at[1] + level)) - at[2]
-        places.append(np.array([at[0], at[1], np.clip(across, 0, labels.shape[2] - 1)]))
+        places.append((at[0], at[1], int(np.clip(across, 0, labels.shape[2] - 1))))
     for place in places:
         box = box_round(lesion, place, labels.shape, spacing)
         depth = depth_in(lesion, box, place, spacing, np.random.default_rng(lesion.seed))

@@ -85,16 +85,20 @@ class HeadParameters:
     scan_seed: int
 
 
-def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] = ()) -> HeadParameters:
+def draw_head(
+    rng: np.random.Generator, contrast: str, profiles: Sequence[str] = (), masks: Sequence[str] = ()
+) -> HeadParameters:
     """Draw an image.
 
     Args:
         rng: source of randomness.
         contrast: a name of :data:`aberra.synthesis.contrast.CONTRASTS`.
         profiles: names of ``profiles.toml`` whose lesions the head has; none is healthy.
+        masks: files of real lesion masks whose shapes the lesions have.
 
     Raises:
         ConfigError: unknown contrast or profile.
+        InputError: a mask that cannot be read, or without a lesion.
     """
 
     def u(low: float, high: float, chance: float = 1.0) -> float:
@@ -110,7 +114,7 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
     axis = int(rng.choice(3, p=(0.66, 0.17, 0.17)))
     return HeadParameters(
         contrast=shown,
-        lesions=tuple(lesion for name in profiles for lesion in draw_lesions(name, shown, rng)),
+        lesions=tuple(lesion for name in profiles for lesion in draw_lesions(name, shown, rng, masks)),
         mirror=bool(rng.random() < 0.5),
         turn=three(-0.2, 0.2),
         scale=three(0.87, 1.15),
@@ -138,7 +142,10 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
 
 
 def draw_scans(
-    rng: np.random.Generator, contrasts: Sequence[str], profiles: Sequence[str] = ()
+    rng: np.random.Generator,
+    contrasts: Sequence[str],
+    profiles: Sequence[str] = (),
+    masks: Sequence[str] = (),
 ) -> tuple[HeadParameters, ...]:
     """Draw one head in several contrasts: the first is :func:`draw_head`'s; the others share its
     anatomy and lesions, not the scanner.
@@ -148,7 +155,9 @@ def draw_scans(
     Raises:
         ConfigError: unknown contrast or profile.
     """
-    first, *others = (draw_head(rng, name, () if index else profiles) for index, name in enumerate(contrasts))
+    first, *others = (
+        draw_head(rng, name, () if index else profiles, masks) for index, name in enumerate(contrasts)
+    )
     usual = first.contrast.bright or 1
     scans = [first]
     for other in others:

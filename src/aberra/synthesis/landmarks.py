@@ -40,7 +40,9 @@ def centres(structures: NDArray[np.uint8], affine: NDArray[np.float64]) -> dict[
     index = np.stack(np.unravel_index(brain, numbers.shape), axis=1)
     number = numbers.ravel()[brain]
     slopes = midplane(index)
-    left = index[:, 2] > np.column_stack([index[:, :2], np.ones(len(index))]) @ slopes  # W runs from right to left
+    left = (
+        index[:, 2] > np.column_stack([index[:, :2], np.ones(len(index))]) @ slopes
+    )  # W runs from right to left
     found = {}
     for each in (*PAIRED, *SINGLE):
         for side, chosen in (("left", left), ("right", ~left)) if each in PAIRED else (("", left | ~left),):

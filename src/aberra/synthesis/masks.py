@@ -74,7 +74,9 @@ def real_shapes(path: str) -> tuple[RealShape, ...]:
 
 def _shape(region: NDArray[np.bool], spacing: tuple[float, float, float]) -> RealShape:
     inside = region[tuple(slice(max(0, part.start - FRAME), part.stop + FRAME) for part in box_of(region))]
-    signed = distance_transform_edt(~inside, sampling=spacing) - distance_transform_edt(inside, sampling=spacing)
+    signed = distance_transform_edt(~inside, sampling=spacing) - distance_transform_edt(
+        inside, sampling=spacing
+    )
     places = np.argwhere(inside)
     centre = places.mean(axis=0)
     return RealShape(

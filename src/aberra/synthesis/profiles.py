@@ -19,7 +19,7 @@ from aberra.synthesis.grids import blur, smooth
 from aberra.synthesis.masks import real_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -174,8 +174,7 @@ def draw_lesions(
     )
     if not masks or profile.loss:
         return lesions
-    path = str(rng.choice(list(masks)))
-    return tuple(_real(lesion, profile, path, rng) for lesion in lesions)
+    return _with_shapes(lesions, profile, str(rng.choice(list(masks))), rng)
 
 
 def _one(
@@ -230,17 +229,27 @@ def _one(
     )
 
 
-def _real(lesion: Lesion, profile: Profile, path: str, rng: np.random.Generator) -> Lesion:
-    """The lesion in the shape of one of a mask's, of its size where the profile has such."""
+def _with_shapes(
+    lesions: tuple[Lesion, ...], profile: Profile, path: str, rng: np.random.Generator
+) -> tuple[Lesion, ...]:
+    """The lesions in the shapes of a mask's, of their sizes where the profile has such; each shape
+    once if there are enough.
+    """
     shapes = real_shapes(path)
     if not shapes:
         raise InputError(f"{path}: no lesion in this mask; expected voxels above 0. Leave the file out")
     low, high = profile.radius
-    large = [number for number, each in enumerate(shapes) if each.radius >= low]
-    chosen = int(rng.choice(large or len(shapes)))
-    radius = round(float(np.clip(shapes[chosen].radius, low, high)), 3)
-    mass = round(lesion.mass * radius / lesion.radius, 3)
-    return replace(lesion, mask_file=path, mask_part=chosen, radius=radius, mass=mass, wedge=0.0)
+    large = [number for number, each in enumerate(shapes) if each.radius >= low] or range(len(shapes))
+    found = []
+    for lesion, number in zip(
+        lesions, rng.choice(large, len(lesions), replace=len(lesions) > len(large)), strict=True
+    ):
+        radius = round(float(np.clip(shapes[number].radius, low, high)), 3)
+        mass = round(lesion.mass * radius / lesion.radius, 3)
+        found.append(
+            replace(lesion, mask_file=path, mask_part=int(number), radius=radius, mass=mass, wedge=0.0)
+        )
+    return tuple(found)
 
 
 def _loss(profile: Profile, rng: np.random.Generator) -> dict[str, Any]:
@@ -249,10 +258,16 @@ def _loss(profile: Profile, rng: np.random.Generator) -> dict[str, Any]:
         return {}
     everywhere, both = (bool(rng.uniform() < profile.loss[name]) for name in ("everywhere", "both"))
     depth, ventricles, regional = (
-        float(np.exp(rng.uniform(*np.log(profile.loss[name])))) for name in ("depth", "ventricles", "regional")
+        float(np.exp(rng.uniform(*np.log(profile.loss[name]))))
+        for name in ("depth", "ventricles", "regional")
     )
     depth *= 1 if everywhere else regional
-    return {"loss": round(depth, 3), "ventricles": round(ventricles, 3), "everywhere": everywhere, "both": both}
+    return {
+        "loss": round(depth, 3),
+        "ventricles": round(ventricles, 3),
+        "everywhere": everywhere,
+        "both": both,
+    }
 
 
 def sites(
@@ -268,7 +283,7 @@ def sites(
         return found
 
     white, cortex = partial(among, a.WHITE, a.CAPSULE), partial(among, a.CORTEX, a.LIMBIC)
-    masks = {
+    masks: dict[str, Callable[[], NDArray[np.bool]]] = {
         "white": white,
         "periventricular": lambda: white() & by(labels == a.VENTRICLE, 4.5, 0.04),
         "juxtacortical": lambda: white() & by(cortex(), 2.0, 0.12),
