@@ -132,7 +132,7 @@ def test_a_cohort_and_a_training_source_take_them(mask, tmp_path, monkeypatch):
     for share, some in ((1.0, {mask}), (0.0, {""}), (0.5, {mask, ""})):
         drawn.clear()
         source = HeadSource(**given, masks=(mask,), masked=share)
-        assert any([source.image(number).lesion.any() for number in range(8)])
+        assert sum(int(source.image(number).lesion.any()) for number in range(8)) > 4
         assert {lesion.mask_file for each in drawn for lesion in each.lesions} == some
 
 
