@@ -60,7 +60,9 @@ def test_healthy_is_empty_and_everything_else_of_a_diseased_image_is_the_healthy
         assert (changed[far] < 0.02).mean() > 0.995
 
 
-@pytest.mark.parametrize("profile", [name for name in profiles() if name != "generic"])
+@pytest.mark.parametrize(
+    "profile", [name for name, each in profiles().items() if name != "generic" and not each.loss]
+)
 def test_the_target_lies_where_intensities_changed_and_says_which_way(profile, head):
     seen = 0
     for seed in range(6):

@@ -24,7 +24,11 @@ def phantom(
         str, typer.Option(help="Lesion shapes: ellipsoid, blob, tube.")
     ] = "ellipsoid,blob,tube",
     masks: Annotated[
-        Path | None, typer.Option(readable=False, help="Folder of lesion masks; their shapes are drawn, too.")
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="Folder of lesion masks (or a pattern in one); their shapes are drawn, too, with --profiles only theirs.",
+        ),
     ] = None,
     artefacts: Annotated[
         str, typer.Option(help="One a case: motion, ghosting, spike, bias, noise, blur.")
@@ -50,7 +54,7 @@ def phantom(
     profiles: Annotated[
         str,
         typer.Option(
-            help="Lesions by disease, one a case: ms, wmh, tumour, stroke, haemorrhage, fcd, generic. With --from: scans with a tissue map (column labels)."
+            help="Lesions by disease, one a case: ms, wmh, tumour, stroke, haemorrhage, atrophy, fcd, generic. With --from: scans with a tissue map (column labels)."
         ),
     ] = "",
     whole: Annotated[bool, typer.Option("--whole", help="With --anatomy: skull and skin, too.")] = False,

@@ -14,7 +14,7 @@ import numpy as np
 from aberra.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,9 @@ STRUCTURES = 17
 """Numbers of the brain's structures. Insula, cingulate and the cortex beside the
 hippocampus (:data:`LIMBIC`) and the internal capsule (:data:`CAPSULE`) are told apart from
 cortex and white matter by where they lie: on FLAIR and T2 they are brighter, and that is normal."""
+
+FLUIDS = (VENTRICLE, CSF, PLEXUS)
+TISSUES = tuple(number for number in range(1, STRUCTURES) if number not in FLUIDS)
 
 SKULL, MARROW, SOFT = 20, 21, 23
 HEAD = tuple(range(20, 31))
@@ -153,6 +156,14 @@ class Anatomy:
         low, high = np.maximum(cut.min(axis=0) - reach, 0), cut.max(axis=0) + reach + 1
         labels = np.ascontiguousarray(labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
         return cls(labels=refined(labels, volume.spacing), spacing=volume.spacing, name=Path(path).name)
+
+
+def among(labels: NDArray[np.uint8], numbers: Iterable[int]) -> NDArray[np.bool]:
+    """Which voxels are of these structures, any shape."""
+    table = np.zeros(256, dtype=bool)
+    table[list(numbers)] = True
+    found: NDArray[np.bool] = table[labels]
+    return found
 
 
 ATLAS = "mni152"

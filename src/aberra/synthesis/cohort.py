@@ -141,7 +141,7 @@ def write_cohort(
         sources: lesion sources to draw from.
         shapes: lesion shapes to draw from.
         masks: folder of lesion masks (or a pattern in one, ``folder/ms_*``) whose shapes are drawn
-            besides.
+            besides; with ``profiles`` all lesions have such shapes.
         artefacts: names of which one is drawn a case.
         count: fewest and most lesions of a diseased case.
         radius_mm: smallest and largest mean radius; small ones are frequent.
@@ -308,7 +308,8 @@ def _painted(plan: Plan, index: int, volume: Volume, origin: Case) -> tuple[Volu
     before = sum(plan.diseased(each) for each in range(index))
     profile = plan.profiles[before % len(plan.profiles)]
     for attempt in range(ATTEMPTS):
-        lesions = scan.draw(profile, np.random.default_rng([plan.seed, index, 6, attempt]))
+        rng = np.random.default_rng([plan.seed, index, 6, attempt])
+        lesions = scan.draw(profile, rng, plan.masks)
         after = scan.onto(scan.painted(lesions), volume)
         if np.any(after.lesion):
             return after, {"profile": profile, "lesions": [asdict(each) for each in lesions]}
@@ -324,7 +325,7 @@ def _head(plan: Plan, index: int, name: str) -> tuple[Volume, dict[str, Any]]:
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([plan.seed, index, 6, attempt])
         profile = str(rng.choice(list(plan.profiles))) if plan.profiles and plan.diseased(index) else None
-        scans = draw_scans(rng, names, [profile] if profile else [])
+        scans = draw_scans(rng, names, [profile] if profile else [], plan.masks)
         images = [render_head(each, anatomy, plan.spacing, whole=plan.whole) for each in scans]
         volume = images[0]
         if profile is None or np.any(volume.lesion):

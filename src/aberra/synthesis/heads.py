@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.synthesis import anatomy as a
+from aberra.synthesis.atrophy import shrink
 from aberra.synthesis.contrast import Contrast, draw_contrast
 from aberra.synthesis.fields import rotation
 from aberra.synthesis.grids import along, blur, smooth, thick
@@ -92,16 +93,20 @@ class HeadParameters:
     scan_seed: int
 
 
-def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] = ()) -> HeadParameters:
+def draw_head(
+    rng: np.random.Generator, contrast: str, profiles: Sequence[str] = (), masks: Sequence[str] = ()
+) -> HeadParameters:
     """Draw an image.
 
     Args:
         rng: source of randomness.
         contrast: a name of :data:`aberra.synthesis.contrast.CONTRASTS`.
         profiles: names of ``profiles.toml`` whose lesions the head has; none is healthy.
+        masks: files of real lesion masks whose shapes the lesions have.
 
     Raises:
         ConfigError: unknown contrast or profile.
+        InputError: a mask that cannot be read, or without a lesion.
     """
 
     def u(low: float, high: float, chance: float = 1.0) -> float:
@@ -117,7 +122,7 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
     axis = int(rng.choice(3, p=(0.66, 0.17, 0.17)))
     return HeadParameters(
         contrast=shown,
-        lesions=tuple(lesion for name in profiles for lesion in draw_lesions(name, shown, rng)),
+        lesions=tuple(lesion for name in profiles for lesion in draw_lesions(name, shown, rng, masks)),
         mirror=bool(rng.random() < 0.5),
         turn=three(-0.2, 0.2),
         scale=three(0.87, 1.15),
@@ -147,7 +152,10 @@ def draw_head(rng: np.random.Generator, contrast: str, profiles: Sequence[str] =
 
 
 def draw_scans(
-    rng: np.random.Generator, contrasts: Sequence[str], profiles: Sequence[str] = ()
+    rng: np.random.Generator,
+    contrasts: Sequence[str],
+    profiles: Sequence[str] = (),
+    masks: Sequence[str] = (),
 ) -> tuple[HeadParameters, ...]:
     """Draw one head in several contrasts: the first is :func:`draw_head`'s; the others share its
     anatomy and lesions, not the scanner.
@@ -157,7 +165,9 @@ def draw_scans(
     Raises:
         ConfigError: unknown contrast or profile.
     """
-    first, *others = (draw_head(rng, name, () if index else profiles) for index, name in enumerate(contrasts))
+    first, *others = (
+        draw_head(rng, name, () if index else profiles, masks) for index, name in enumerate(contrasts)
+    )
     usual = first.contrast.bright or 1
     scans = [first]
     for other in others:
@@ -195,10 +205,15 @@ def rendered(
     """As :func:`render_head`, and the structure of each voxel, shape (D, H, W)."""
     rng = np.random.default_rng(head.seed)
     labels, centres = _deformed(head, anatomy, spacing, rng, whole=whole)
-    x = _tissue(head, labels, spacing, rng)
     kinds = np.zeros(labels.shape, dtype=np.uint8)
-    for lesion, at in zip(head.lesions, centres, strict=True):
-        if at is not None:
+    present = [(lesion, at) for lesion, at in zip(head.lesions, centres, strict=True) if at is not None]
+    if losses := [(lesion, at) for lesion, at in present if lesion.loss]:
+        shrunken = shrink(labels, losses, spacing)
+        kinds[shrunken.lost] = shrunken.kinds(labels, head.contrast)
+        labels = shrunken.labels
+    x = _tissue(head, labels, spacing, rng)
+    for lesion, at in present:
+        if not lesion.loss:
             paint(x, kinds, labels, lesion, at=at, contrast=head.contrast, spacing=spacing)
     mask = _mask(head, labels, spacing, np.random.default_rng([head.seed, 1]))
     if head.leaks:
@@ -265,7 +280,7 @@ def _deformed(
             for low, high, length in zip(hit.min(axis=0), hit.max(axis=0), shape, strict=True)
         )
     labels = look(where, box)
-    places = sites(labels, spacing) if head.lesions else {}
+    places = sites(labels, spacing, {lesion.site for lesion in head.lesions}) if head.lesions else {}
     centres = [centre(lesion, places, labels.shape) for lesion in head.lesions]
     pushing = [(lesion, at) for lesion, at in zip(head.lesions, centres, strict=True) if lesion.mass and at]
     for lesion, at in pushing:

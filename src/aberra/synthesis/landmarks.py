@@ -39,10 +39,10 @@ def centres(structures: NDArray[np.uint8], affine: NDArray[np.float64]) -> dict[
     brain = np.flatnonzero((numbers > 0) & (numbers < a.SKULL))
     index = np.stack(np.unravel_index(brain, numbers.shape), axis=1)
     number = numbers.ravel()[brain]
-    # the midline of each coronal and axial line of voxels, a plane: heads are turned
-    design = np.column_stack([index[:, :2], np.ones(len(index))])
-    plane = np.linalg.lstsq(design, index[:, 2], rcond=None)[0]
-    left = index[:, 2] > design @ plane  # W runs from right to left
+    slopes = midplane(index)
+    left = (
+        index[:, 2] > np.column_stack([index[:, :2], np.ones(len(index))]) @ slopes
+    )  # W runs from right to left
     found = {}
     for each in (*PAIRED, *SINGLE):
         for side, chosen in (("left", left), ("right", ~left)) if each in PAIRED else (("", left | ~left),):
@@ -50,6 +50,15 @@ def centres(structures: NDArray[np.uint8], affine: NDArray[np.float64]) -> dict[
             if len(here) >= FEWEST:
                 name = f"{each}-{side}" if side else str(each)
                 found[name] = (affine @ [*here.mean(axis=0), 1])[:3]
+    return found
+
+
+def midplane(voxels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The plane between the hemispheres by the brain's voxels (N, 3), axes SPL: (a, b, c) of
+    w = a·d + b·h + c. It is no plane w = c, since heads are turned.
+    """
+    design = np.column_stack([voxels[:, :2], np.ones(len(voxels))])
+    found: NDArray[np.float64] = np.linalg.lstsq(design, voxels[:, 2], rcond=None)[0]
     return found
 
 

@@ -5,20 +5,21 @@ after.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.errors import expect_known
+from aberra.errors import InputError, expect_known
 from aberra.synthesis import anatomy as a
 from aberra.synthesis.fields import rotation
 from aberra.synthesis.grids import blur, smooth
+from aberra.synthesis.masks import real_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +58,7 @@ class Profile:
     mass: tuple[float, float] = (0.0, 0.0)
     wedge: float = 0.0
     foreign: float = 0.0
+    loss: Mapping[str, Any] = field(default_factory=dict)
 
 
 @cache
@@ -92,6 +94,13 @@ class Lesion:
         wedge: half opening angle in degrees; 0 is none.
         foreign: another texture and no change of the mean.
         seed: of the fields.
+        loss: how far the fluid around the brain advances into tissue, mm; 0 where none is lost. A
+            lesion with a loss is a region, see :func:`aberra.synthesis.atrophy.shrink`.
+        ventricles: how far the ventricles advance, as multiple of ``loss``.
+        everywhere: the whole brain loses tissue, not a region around the centre.
+        both: so does the region's counterpart on the other side.
+        mask_file: mask whose lesion number ``mask_part`` gives the shape instead of ``stretch``,
+            ``wobble`` and ``wedge``, turned, and mirrored for every second ``seed``; empty is none.
 
     Examples:
         >>> import numpy as np
@@ -124,13 +133,30 @@ class Lesion:
     wedge: float
     foreign: bool
     seed: int
+    loss: float = 0.0
+    ventricles: float = 0.0
+    everywhere: bool = False
+    both: bool = False
+    mask_file: str = ""
+    mask_part: int = 0
 
 
-def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tuple[Lesion, ...]:
+def draw_lesions(
+    name: str, contrast: Contrast, rng: np.random.Generator, masks: Sequence[str] = ()
+) -> tuple[Lesion, ...]:
     """Draw the lesions of one scan; many where they are small.
+
+    Args:
+        name: of the profile.
+        contrast: what the scan shows.
+        rng: source of randomness.
+        masks: files of real lesion masks. Of one of them, drawn for the scan, the lesions take
+            their shapes and, within the profile's range, their sizes; site, intensities and number
+            stay the profile's.
 
     Raises:
         ConfigError: unknown profile.
+        InputError: a mask that cannot be read, or without a lesion.
     """
     expect_known("lesion profile", [name], profiles())
     profile = profiles()[name]
@@ -143,9 +169,12 @@ def draw_lesions(name: str, contrast: Contrast, rng: np.random.Generator) -> tup
     largest = float(
         np.exp(rng.uniform(np.log(min(2 * profile.radius[0], profile.radius[1])), np.log(profile.radius[1])))
     )
-    return tuple(
+    lesions = tuple(
         _one(profile, rng, usual=usual, step=step, texture=texture, largest=largest) for _ in range(count)
     )
+    if not masks or profile.loss:
+        return lesions
+    return _with_shapes(lesions, profile, str(rng.choice(list(masks))), rng)
 
 
 def _one(
@@ -196,26 +225,74 @@ def _one(
         wedge=round(float(u(20, 50)), 1) if u() < profile.wedge else 0.0,
         foreign=bool(u() < profile.foreign),
         seed=int(rng.integers(2**31)),
+        **_loss(profile, rng),
     )
 
 
-def sites(labels: NDArray[np.uint8], spacing: float) -> dict[str, NDArray[np.intp]]:
-    """Flat indices of the voxels of each site on a grid (D, H, W)."""
-    white = np.isin(labels, (a.WHITE, a.CAPSULE))
-    cortex = np.isin(labels, (a.CORTEX, a.LIMBIC))
-    tissue = (labels > 0) & (labels < a.SKULL) & ~np.isin(labels, (a.VENTRICLE, a.CSF, a.PLEXUS))
-    by_ventricle = blur((labels == a.VENTRICLE).astype(np.float32), 4.5 / spacing) > 0.04
-    by_cortex = blur(cortex.astype(np.float32), 2.0 / spacing) > 0.12
-    masks = {
+def _with_shapes(
+    lesions: tuple[Lesion, ...], profile: Profile, path: str, rng: np.random.Generator
+) -> tuple[Lesion, ...]:
+    """The lesions in the shapes of a mask's, of their sizes where the profile has such; each shape
+    once if there are enough.
+    """
+    shapes = real_shapes(path)
+    if not shapes:
+        raise InputError(f"{path}: no lesion in this mask; expected voxels above 0. Leave the file out")
+    low, high = profile.radius
+    large = [number for number, each in enumerate(shapes) if each.radius >= low] or range(len(shapes))
+    found = []
+    for lesion, number in zip(
+        lesions, rng.choice(large, len(lesions), replace=len(lesions) > len(large)), strict=True
+    ):
+        radius = round(float(np.clip(shapes[number].radius, low, high)), 3)
+        mass = round(lesion.mass * radius / lesion.radius, 3)
+        found.append(
+            replace(lesion, mask_file=path, mask_part=int(number), radius=radius, mass=mass, wedge=0.0)
+        )
+    return tuple(found)
+
+
+def _loss(profile: Profile, rng: np.random.Generator) -> dict[str, Any]:
+    """Of a disease that loses tissue; nothing is drawn of others."""
+    if not profile.loss:
+        return {}
+    everywhere, both = (bool(rng.uniform() < profile.loss[name]) for name in ("everywhere", "both"))
+    depth, ventricles, regional = (
+        float(np.exp(rng.uniform(*np.log(profile.loss[name]))))
+        for name in ("depth", "ventricles", "regional")
+    )
+    depth *= 1 if everywhere else regional
+    return {
+        "loss": round(depth, 3),
+        "ventricles": round(ventricles, 3),
+        "everywhere": everywhere,
+        "both": both,
+    }
+
+
+def sites(
+    labels: NDArray[np.uint8], spacing: float, names: Iterable[str] = SITES
+) -> dict[str, NDArray[np.intp]]:
+    """Flat indices of the voxels of sites on a grid (D, H, W), and of ``any``."""
+
+    def among(*numbers: int) -> NDArray[np.bool]:
+        return a.among(labels, numbers)
+
+    def by(mask: NDArray[np.bool], width: float, share: float) -> NDArray[np.bool]:
+        found: NDArray[np.bool] = blur(mask.astype(np.float32), width / spacing) > share
+        return found
+
+    white, cortex = partial(among, a.WHITE, a.CAPSULE), partial(among, a.CORTEX, a.LIMBIC)
+    masks: dict[str, Callable[[], NDArray[np.bool]]] = {
         "white": white,
-        "periventricular": white & by_ventricle,
-        "juxtacortical": white & by_cortex,
+        "periventricular": lambda: white() & by(labels == a.VENTRICLE, 4.5, 0.04),
+        "juxtacortical": lambda: white() & by(cortex(), 2.0, 0.12),
         "cortex": cortex,
-        "deep": np.isin(labels, (a.THALAMUS, a.CAUDATE, a.PUTAMEN, a.PALLIDUM, a.CAPSULE, a.BASAL, a.HIPPOCAMPUS)),
-        "infratentorial": np.isin(labels, (a.CEREBELLAR_CORTEX, a.CEREBELLAR_WHITE, a.BRAINSTEM)),
-        "any": tissue,
+        "deep": partial(among, a.THALAMUS, a.CAUDATE, a.PUTAMEN, a.PALLIDUM, a.CAPSULE, a.BASAL, a.HIPPOCAMPUS),
+        "infratentorial": partial(among, a.CEREBELLAR_CORTEX, a.CEREBELLAR_WHITE, a.BRAINSTEM),
+        "any": partial(among, *a.TISSUES),
     }  # fmt: skip
-    return {name: np.flatnonzero(mask) for name, mask in masks.items()}
+    return {name: np.flatnonzero(masks[name]()) for name in {*names, "any"}}
 
 
 def centre(
@@ -230,8 +307,42 @@ def centre(
 
 def box_round(lesion: Lesion, at: Sequence[int], shape: Sequence[int], spacing: float) -> tuple[slice, ...]:
     """The part of a grid (D, H, W) that a lesion at a voxel can change."""
-    reach = int(np.ceil(2.2 * lesion.radius / spacing * max(lesion.stretch) + 3))
+    size = 2.2 * max(lesion.stretch) * lesion.radius
+    if lesion.mask_file:
+        real = real_shapes(lesion.mask_file)[lesion.mask_part]
+        size = real.reach * lesion.radius / real.radius + lesion.edge
+    reach = int(np.ceil(size / spacing + 3))
     return tuple(slice(max(0, c - reach), min(n, c + reach + 1)) for c, n in zip(at, shape, strict=True))
+
+
+def depth_in(
+    lesion: Lesion, box: tuple[slice, ...], at: Sequence[int], spacing: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """How deep the voxels of a box lie in a lesion at a voxel, share of its radius: 1 at the centre
+    of a ball, 0 at the border, negative outside.
+    """
+    radius = lesion.radius / spacing
+    axes = [np.arange(s.start, s.stop, dtype=np.float32) - c for s, c in zip(box, at, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    turned = grid @ rotation(lesion.turn).astype(np.float32)
+    if lesion.mask_file:
+        points = np.moveaxis(turned, -1, 0) * np.float32(spacing)
+        points[0] *= -1 if lesion.seed % 2 else 1
+        real = real_shapes(lesion.mask_file)[lesion.mask_part]
+        return -real.distance(points, lesion.radius) / np.float32(lesion.radius)
+    distance = np.sqrt(((turned / np.array(lesion.stretch, dtype=np.float32)) ** 2).sum(axis=-1)) / max(
+        radius, 0.5
+    )
+    wander = lesion.wobble * smooth(grid.shape[:3], max(1.5, lesion.grain * radius), rng)
+    depth: NDArray[np.float32] = 1 + wander - distance
+    if lesion.wedge:
+        # a vessel's territory: a cone that opens from a point inside towards the surface
+        tip = turned + np.array((1.2 * radius, 0, 0), dtype=np.float32)
+        angle = np.degrees(
+            np.arccos(np.clip(tip[..., 0] / np.maximum(np.linalg.norm(tip, axis=-1), 1e-3), -1, 1))
+        )
+        depth = np.minimum(depth, (lesion.wedge * (1 + 0.4 * wander) - angle) / 45)
+    return depth
 
 
 def paint(
@@ -245,31 +356,16 @@ def paint(
     spacing: float,
 ) -> None:
     """Paint a lesion into an image (D, H, W) and its label values into ``kinds``, in place."""
-    radius = lesion.radius / spacing
     box = box_round(lesion, at, x.shape, spacing)
     rng = np.random.default_rng(lesion.seed)
     here, part = labels[box], x[box]
     shape = here.shape
-    axes = [np.arange(s.start, s.stop, dtype=np.float32) - c for s, c in zip(box, at, strict=True)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    turned = grid @ rotation(lesion.turn).astype(np.float32)
-    distance = np.sqrt(((turned / np.array(lesion.stretch, dtype=np.float32)) ** 2).sum(axis=-1)) / max(
-        radius, 0.5
-    )
-    wander = lesion.wobble * smooth(shape, max(1.5, lesion.grain * radius), rng)
-    depth = 1 + wander - distance
-    if lesion.wedge:
-        # a vessel's territory: a cone that opens from a point inside towards the surface
-        tip = turned + np.array((1.2 * radius, 0, 0), dtype=np.float32)
-        angle = np.degrees(
-            np.arccos(np.clip(tip[..., 0] / np.maximum(np.linalg.norm(tip, axis=-1), 1e-3), -1, 1))
-        )
-        depth = np.minimum(depth, (lesion.wedge * (1 + 0.4 * wander) - angle) / 45)
-    edge = max(lesion.edge / spacing, 0.6) / max(radius, 0.5)
+    depth = depth_in(lesion, box, at, spacing, rng)
+    edge = max(lesion.edge / spacing, 0.6) / max(lesion.radius / spacing, 0.5)
     soft = np.clip(depth / edge + 0.5, 0, 1)
     allowed = (here > 0) & (here < a.SKULL)
     if lesion.spreads != "any":
-        allowed &= ~np.isin(here, (a.VENTRICLE, a.CSF, a.PLEXUS))
+        allowed &= ~np.isin(here, a.FLUIDS)
     if lesion.spreads == "white":
         soft = soft * np.where(np.isin(here, (a.CORTEX, a.LIMBIC)), 0.15, 1)
     soft = (soft * allowed).astype(np.float32)
@@ -296,7 +392,13 @@ def paint(
     x[box] = part * (1 - blend) + blend * target
     change = lesion.opacity * (target - tissue) / size
     inside = soft > 0.5
-    kind = np.where(change > CLEAR, BRIGHT, np.where(change < -CLEAR, DARK, TEXTURE))
+    kind = kinds_of(change)
     # a small lesion that is all but invisible is none
     if inside.any() and np.abs(change[inside]).mean() > 0.05:
         kinds[box][inside] = kind[inside]
+
+
+def kinds_of(change: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Label values of voxels whose intensity changed, share of the contrast's reach; any shape."""
+    found: NDArray[np.int64] = np.where(change > CLEAR, BRIGHT, np.where(change < -CLEAR, DARK, TEXTURE))
+    return found

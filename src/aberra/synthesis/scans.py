@@ -15,11 +15,13 @@ from aberra.prepare import back
 from aberra.prepare.orient import Orient
 from aberra.prepare.resample import Resample
 from aberra.synthesis import anatomy as a
+from aberra.synthesis.atrophy import shrink
 from aberra.synthesis.contrast import NUMBERS, ROWS, Contrast
 from aberra.synthesis.grids import blur
 from aberra.synthesis.profiles import Lesion, box_round, centre, draw_lesions, paint, sites
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,6 +40,10 @@ GAIN_MM = 20.0
 
 BRIGHTEST = 99.0
 """Percentile of the brain that becomes 1 while lesions are painted."""
+
+FLUID_SHARE, LEAST_WAY = 0.6, 0.1
+"""Share of the way from cortex to CSF in intensity from which a voxel of cortex is fluid, and the
+least way, share of the scale, on which they can be told apart."""
 
 PARENTS = {a.CEREBELLAR_WHITE: a.WHITE, a.BRAINSTEM: a.WHITE, a.CAPSULE: a.WHITE, a.PALLIDUM: a.WHITE, a.CSF: a.VENTRICLE,
            a.VENTRICLE: a.CSF, a.PLEXUS: a.VENTRICLE}  # fmt: skip
@@ -108,13 +114,15 @@ class MappedScan:
             noise=tuple(noise for _, _, noise in measured),
         )
 
-    def draw(self, profile: str, rng: np.random.Generator) -> tuple[Lesion, ...]:
-        """Draw the lesions of one disease as the first channel shows them.
+    def draw(self, profile: str, rng: np.random.Generator, masks: Sequence[str] = ()) -> tuple[Lesion, ...]:
+        """Draw the lesions of one disease as the first channel shows them; as
+        :func:`aberra.synthesis.profiles.draw_lesions`.
 
         Raises:
             ConfigError: unknown profile.
+            InputError: a mask that cannot be read, or without a lesion.
         """
-        return draw_lesions(profile, self.contrasts[0], rng)
+        return draw_lesions(profile, self.contrasts[0], rng, masks)
 
     def painted(self, lesions: tuple[Lesion, ...]) -> Volume:
         """The scan with lesions, and their label values: 1 brighter, 2 darker, 3 of another
@@ -122,27 +130,39 @@ class MappedScan:
 
         A lesion is an offset from the tissue's own intensity, so the coil's gain and what lies
         beneath stay; where tissue is replaced, noise of the scan's strength is added. Where water
-        is bright in one channel and dark in another, so are lesions.
+        is bright in one channel and dark in another, so are lesions. Where tissue is lost, the scan is
+        warped to its new borders and filled with its fluid.
 
         Deviation: lesions do not push the tissue around them (``mass``), since the map would no
         longer fit.
         """
-        where = sites(self.structures, self.spacing)
-        data, kinds = [], np.zeros(self.structures.shape, dtype=np.uint8)
+        where = sites(self.structures, self.spacing, {lesion.site for lesion in lesions})
+        placed = [(lesion, centre(lesion, where, self.structures.shape)) for lesion in lesions]
+        present = [(lesion, at) for lesion, at in placed if at is not None]
+        losses = [(lesion, at) for lesion, at in present if lesion.loss]
+        whole = self._with_sulci() if losses else self.structures
+        shrunken = shrink(whole, losses, self.spacing) if losses else None
+        structures = shrunken.labels if shrunken else whole
+        data, kinds = [], np.zeros(structures.shape, dtype=np.uint8)
         usual = self.contrasts[0].bright or 1
         for index, contrast in enumerate(self.contrasts):
             sign = 1 if index == 0 else usual * (contrast.bright or 1)
             scale = np.float32(self.scales[index])
             plain = self.volume.data[index] / scale / self.gains[index]
             x, labels = plain.copy(), np.zeros_like(kinds)
-            for number, lesion in enumerate(lesions):
-                at = centre(lesion, where, x.shape)
-                if at is None:
+            if shrunken:
+                grain = np.random.default_rng([losses[0][0].seed, index]).standard_normal(
+                    int(shrunken.lost.sum()), dtype=np.float32
+                )
+                x = shrunken.shown(plain, contrast, self.noise[index] * grain)
+                labels[shrunken.lost] = shrunken.kinds(whole, contrast)
+            for number, (lesion, at) in enumerate(present):
+                if lesion.loss:
                     continue
                 shown = replace(lesion, step=sign * lesion.step, core_step=sign * lesion.core_step, mass=0.0)
                 box = box_round(shown, at, x.shape, self.spacing)
                 before = x[box].copy()
-                paint(x, labels, self.structures, shown, at=at, contrast=contrast, spacing=self.spacing)
+                paint(x, labels, structures, shown, at=at, contrast=contrast, spacing=self.spacing)
                 changed = np.zeros(x.shape, dtype=bool)
                 changed[box] = x[box] != before
                 voxels = np.flatnonzero(changed)
@@ -156,6 +176,20 @@ class MappedScan:
             data.append(self.volume.data[index] + np.where(inside & (x != plain), change, 0))
             kinds = labels if index == 0 else kinds
         return self.volume.with_(data=np.stack(data).astype(np.float32), lesion=kinds > 0, kinds=kinds)
+
+    def _with_sulci(self) -> NDArray[np.uint8]:
+        """The structures, and fluid where the first channel shows it in cortex: tissue maps hardly
+        have sulci, from which tissue is lost first.
+        """
+        means = self.contrasts[0].means
+        x = self.volume.data[0] / np.float32(self.scales[0]) / self.gains[0]
+        way = means[a.CSF] - means[a.CORTEX]
+        if abs(way) < LEAST_WAY:
+            return self.structures
+        share = (x - means[a.CORTEX]) / np.float32(way)
+        found = self.structures.copy()
+        found[a.among(found, (a.CORTEX, a.LIMBIC)) & (share > FLUID_SHARE)] = a.CSF
+        return found
 
     def onto(self, painted: Volume, scan: Volume) -> Volume:
         """Bring what :meth:`painted` changed back into the scan as it was read; elsewhere that is

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
-from aberra.foreground import box_of
 from aberra.prepare.grid import window
 from aberra.synthesis.fields import smooth_noise
+from aberra.synthesis.masks import BEYOND_MM, real_shapes
 from aberra.synthesis.parameters import BOXES, EDGE_MM
 
 if TYPE_CHECKING:
@@ -90,28 +88,12 @@ def _unit(direction: NDArray[np.float64]) -> NDArray[np.float64]:
 def _from_file(
     parameters: LesionParameters, points: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A real lesion's shape, scaled to the drawn radius: signed distance from its mask."""
-    from scipy.ndimage import distance_transform_edt, label, map_coordinates
-
-    from aberra.volume import Volume
-
-    volume = Volume.read(Path(parameters.mask_file))
-    labels, count = label(volume.data[0] > 0)
-    if not count:
-        return np.full(points.shape[1:], 99, dtype=np.float32)
-    sizes = np.bincount(labels.ravel())[1:]
-    region = labels == 1 + int(rng.choice(count, p=sizes / sizes.sum()))
-    inside = region[tuple(slice(max(0, part.start - 3), part.stop + 3) for part in box_of(region))]
-    signed = distance_transform_edt(~inside, sampling=volume.spacing) - distance_transform_edt(
-        inside, sampling=volume.spacing
-    )
-    radius = (3 * inside.sum() * volume.voxel_mm3 / (4 * np.pi)) ** (1 / 3)
-    scale = radius / parameters.radius_mm
-    centre = np.argwhere(inside).mean(axis=0)
-    index = [
-        part * scale / step + middle
-        for part, step, middle in zip(points, volume.spacing, centre, strict=True)
-    ]
-    smooth = gaussian_filter(signed.astype(np.float32), 0.5)
-    moved = map_coordinates(smooth, np.stack(index), order=1, mode="constant", cval=99.0)
-    return np.asarray(moved / scale)
+    """A real lesion's shape, large ones more often, scaled to the drawn radius: signed distance from
+    its mask.
+    """
+    shapes = real_shapes(parameters.mask_file)
+    if not shapes:
+        return np.full(points.shape[1:], BEYOND_MM, dtype=np.float32)
+    sizes = np.array([each.voxels for each in shapes])
+    chosen = shapes[int(rng.choice(len(shapes), p=sizes / sizes.sum()))]
+    return chosen.distance(points, parameters.radius_mm)

@@ -64,6 +64,8 @@ class HeadSource:
         scans: healthy scans that lesions are painted into, besides: file, file of its tissue map,
             channel's name.
         real: share of images that are one of these.
+        masks: files of real lesion masks.
+        masked: share of images whose lesions have their shapes.
         maps: append the atlas' tissue maps as channels,
             as :class:`aberra.prepare.atlas_maps.AtlasMaps` does, not quite in place.
         seed: of everything.
@@ -90,6 +92,8 @@ class HeadSource:
     patches: int = 8
     scans: tuple[tuple[str, str, str], ...] = ()
     real: float = 0.0
+    masks: tuple[str, ...] = ()
+    masked: float = 0.5
     maps: bool = False
     seed: int = 0
 
@@ -119,10 +123,12 @@ class HeadSource:
         path = self.anatomies[int(rng.integers(len(self.anatomies)))]
         mixed = rng.random() < self.mixed and profile != HEALTHY
         chosen = sorted({profile, second if mixed else profile} - {HEALTHY})
+        masks = self.masks if self.masks and rng.random() < self.masked else ()
         if self.scans and rng.random() < self.real:
-            volume, structures = self._painted(rng, contrast, chosen)
+            volume, structures = self._painted(rng, contrast, chosen, masks)
         else:
-            volume, structures = rendered(draw_head(rng, contrast, chosen), _anatomy(path), self.spacing)
+            head = draw_head(rng, contrast, chosen, masks)
+            volume, structures = rendered(head, _anatomy(path), self.spacing)
         volume = Normalise(method="interdecile")(volume)
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
         volume = volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
@@ -131,13 +137,13 @@ class HeadSource:
         return with_maps(volume, _misplaced(place(structures, volume.affine), rng))
 
     def _painted(
-        self, rng: np.random.Generator, contrast: str, profiles: Sequence[str]
+        self, rng: np.random.Generator, contrast: str, profiles: Sequence[str], masks: Sequence[str]
     ) -> tuple[Volume, NDArray[np.uint8]]:
         """A real scan with lesions, mirrored in half of the cases, as another scanner might have
         seen it.
         """
         scan = _mapped(*self.scans[int(rng.integers(len(self.scans)))], self.spacing)
-        volume = scan.painted(tuple(lesion for name in profiles for lesion in scan.draw(name, rng)))
+        volume = scan.painted(tuple(lesion for name in profiles for lesion in scan.draw(name, rng, masks)))
         head = draw_head(rng, contrast)
         # some scanners correct for their coil
         x = volume.data[0] / np.float32(scan.scales[0]) / scan.gains[0] ** np.float32(rng.uniform())
