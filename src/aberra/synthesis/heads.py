@@ -217,7 +217,7 @@ def rendered(
             paint(x, kinds, labels, lesion, at=at, contrast=head.contrast, spacing=spacing)
     mask = _mask(head, labels, spacing, np.random.default_rng([head.seed, 1]))
     if head.leaks:
-        _leak(head, x, mask, labels, spacing, np.random.default_rng([head.seed, 2]))
+        _leak(head, x, mask, labels, spacing=spacing, rng=np.random.default_rng([head.seed, 2]))
     kinds[~mask] = 0
     x = acquired(head, x, spacing, np.random.default_rng(head.scan_seed))
     x = x if whole else x * mask
@@ -384,6 +384,7 @@ def _leak(
     x: NDArray[np.float32],
     mask: NDArray[np.bool],
     labels: NDArray[np.uint8],
+    *,
     spacing: float,
     rng: np.random.Generator,
 ) -> None:
