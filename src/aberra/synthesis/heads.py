@@ -175,7 +175,19 @@ def draw_scans(
         lesions = tuple(
             replace(each, step=sign * each.step, core_step=sign * each.core_step) for each in first.lesions
         )
-        same = ("mirror", "turn", "scale", "warp", "warp_width", "tight", "margin", "rough", "leaks", "leak", "seed")
+        same = (
+            "mirror",
+            "turn",
+            "scale",
+            "warp",
+            "warp_width",
+            "tight",
+            "margin",
+            "rough",
+            "leaks",
+            "leak",
+            "seed",
+        )
         scans.append(replace(other, lesions=lesions, **{name: getattr(first, name) for name in same}))
     return tuple(scans)
 
