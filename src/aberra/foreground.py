@@ -21,6 +21,16 @@ RIM = 0.1
 """Brightness of the foreground's rim, relative to its 98th percentile, below which it is air that
 fades out."""
 
+BRAIN_ML = (700.0, 2200.0)
+"""Contents of an adult or a child's skull."""
+
+CONTACT_MM2 = 1000.0
+"""Area on the faces of the field of view from which a foreground is cut off by it."""
+
+SHELL_MM, SKULL_MM, FALL = 2.0, 22.0, 0.05
+"""Thickness of the shells in which brightness is followed inwards, how far, and by how much it may
+fall on the way, as share of the 98th percentile: more is a skull below a scalp."""
+
 ROUNDING = 1e-6
 """Intensities differ by rounding if they differ by no more than this share: float32 has seven
 digits."""
@@ -142,6 +152,33 @@ def cut_away(channel: NDArray[np.float32], inside: NDArray[np.bool]) -> bool:
     if inside.mean() > 1 - CUT_AWAY:
         return bool(inside.all() and channel.min() == channel.max())
     return rim(channel, inside) >= RIM
+
+
+def brain_alone(
+    channel: NDArray[np.float32], inside: NDArray[np.bool], spacing: tuple[float, float, float]
+) -> bool:
+    """Whether what is left of a channel (D, H, W) whose background is of one value is no more than a
+    brain, though its rim is dark, as fluid is on T1.
+
+    A head has three litres and more; of one that is cut to a brain's size the field of view shows
+    the cuts, and below a small one's scalp lies a dark skull.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    size = float(inside.sum() * np.prod(spacing)) / 1000
+    if inside.mean() > 1 - CUT_AWAY or not BRAIN_ML[0] <= size <= BRAIN_ML[1]:
+        return False
+    faces = [inside.take(end, axis=axis).sum() / spacing[axis] for axis in range(3) for end in (0, -1)]
+    if sum(faces) * np.prod(spacing) > CONTACT_MM2:
+        return False
+    steps = [max(1, round(SHELL_MM / step)) for step in spacing]
+    thin = tuple(slice(None, None, step) for step in steps)
+    found, bright = inside[thin], np.abs(channel[thin] - np.float32(level(channel)))
+    depth = distance_transform_edt(found, sampling=[a * b for a, b in zip(steps, spacing, strict=True)])
+    shells = [found & (depth > low) & (depth <= low + SHELL_MM) for low in np.arange(0, SKULL_MM, SHELL_MM)]
+    profile = np.array([np.median(bright[shell]) for shell in shells if shell.any()])
+    falls = np.maximum.accumulate(profile) - profile
+    return bool(falls.max() <= FALL * np.percentile(bright[found], 98))
 
 
 def inside_tissue(found: NDArray[np.bool]) -> bool:

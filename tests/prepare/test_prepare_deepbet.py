@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_closing, binary_erosion, binary_fill_holes
 
+from aberra.cohort.fingerprint import of_volume
+from aberra.foreground import BRAIN_ML, cut_away, nonzero
 from aberra.prepare import deepbet
 from aberra.prepare.brain_mask import BrainMask
 from aberra.prepare.orient import Orient
@@ -75,6 +78,37 @@ def test_a_given_mask_and_a_stripped_scan_go_before(monkeypatch):
     stripped = BrainMask()(head.with_(data=head.data * brain))
     assert stripped.provenance["brain_mask"] == "nonzero"
     np.testing.assert_array_equal(stripped.mask, brain)
+    core = binary_erosion(brain, iterations=2)  # fluid at the rim, as on T1
+    dark = BrainMask()(head.with_(data=head.data * np.where(core, 1, 0.02 * brain).astype(np.float32)))
+    assert dark.provenance["brain_mask"] == "nonzero"
+    np.testing.assert_array_equal(dark.mask, brain)
+
+
+def _softened(head, spacing=1.0):
+    """Air zeroed, the outermost voxels dark, as where the skin fades; voxels smaller by a share."""
+    inside = head.data[0] > 0.1 * head.data.max()
+    inside = binary_fill_holes(binary_closing(inside, iterations=2))
+    dark = inside & ~binary_erosion(inside)
+    data = head.data[0] * inside * np.where(dark, 0.05, 1).astype(np.float32) + 0.01 * inside
+    affine = head.affine @ np.diag([spacing] * 3 + [1])
+    return head.with_(data=data[None], affine=affine)
+
+
+def test_a_head_of_a_brains_size_is_no_brain(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        deepbet, "extract", lambda volume, _: asked.append(volume) or np.ones(volume.shape, bool)
+    )
+    head, _ = whole_head()
+    small = _softened(head, 0.7)  # a scalp over a dark skull
+    whole = _softened(head)
+    part = whole.with_(data=whole.data[:, 35:])
+    for volume in (whole, small, part):
+        assert not cut_away(volume.data[0], nonzero(volume.data))
+        assert BrainMask()(volume).provenance["brain_mask"] == "deepbet"
+    sizes = [nonzero(each.data).sum() * each.voxel_mm3 / 1000 for each in (small, part)]
+    assert all(BRAIN_ML[0] <= size <= BRAIN_ML[1] for size in sizes)
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(
@@ -132,6 +166,16 @@ def test_a_recipe_places_its_networks_and_shows_what_it_judges():
     assert _dice(seen.mask, brain) > 0.93
     stripped = head.with_(data=head.data * brain)
     assert recipe.view(stripped) is stripped
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not HEADS.is_dir(), reason=f"no real scans in {HEADS}")
+def test_real_stripped_brains_keep_all_that_is_left(monkeypatch):
+    _never(monkeypatch)
+    for path in sorted(HEADS.parent.glob("*_t1.nii.gz"))[::8]:
+        scan = Volume.read(path, channel="t1")
+        assert BrainMask()(scan).provenance["brain_mask"] == "nonzero"
+        assert of_volume(scan).skull_stripped
 
 
 @pytest.mark.data

@@ -15,7 +15,7 @@ import numpy as np
 
 from aberra.errors import ConfigError, MismatchError
 from aberra.failures import refuse
-from aberra.foreground import CUT_AWAY, body, box_of, cut_away, inside_tissue, nonzero
+from aberra.foreground import CUT_AWAY, body, box_of, brain_alone, cut_away, inside_tissue, nonzero
 from aberra.options import NotNegative, Share, checked, complete, conforming
 
 if TYPE_CHECKING:
@@ -216,9 +216,9 @@ def measure(volume: Volume, *, samples: int = CASE_SAMPLES) -> Measure:
     stride = _stride(volume.shape)
     thin = tuple(slice(None, None, step) for step in stride)
     data = volume.data[:, *thin]
-    spacing = tuple(size * step for size, step in zip(volume.spacing, stride, strict=True))
+    spacing = (volume.spacing[0] * stride[0], volume.spacing[1] * stride[1], volume.spacing[2] * stride[2])
     given = None if volume.mask is None else volume.mask[thin]
-    found, rule, skull = _foreground(data, given)
+    found, rule, skull = _foreground(data, given, spacing)
     extent = [(part.stop - part.start) * step for part, step in zip(box_of(found), spacing, strict=True)]
     every = max(1, -(-int(found.sum()) // samples))  # the same voxels on every run
     stripped, reason = (None, "not a volume") if volume.is_image else skull
@@ -315,7 +315,7 @@ def _scaled(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _foreground(
-    data: NDArray[np.float32], given: NDArray[np.bool] | None
+    data: NDArray[np.float32], given: NDArray[np.bool] | None, spacing: tuple[float, float, float]
 ) -> tuple[NDArray[np.bool], str, tuple[bool, str]]:
     """The foreground (D, H, W) of (C, D, H, W) by the rules that preparation goes by, the rule, and
     whether the skull is gone, with the reason.
@@ -325,6 +325,8 @@ def _foreground(
     inside = nonzero(data)
     if cut_away(data[0], inside):
         stripped = True, "a background of one value meets tissue at a sharp edge"
+    elif brain_alone(data[0], inside, spacing):
+        stripped = True, "a background of one value, and the rest has no more than a brain's size"
     elif inside.mean() > 1 - CUT_AWAY:
         stripped = False, f"less than {CUT_AWAY:.0%} of the scan is background of one value"
     else:

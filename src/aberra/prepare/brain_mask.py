@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from aberra.errors import ConfigError, InputError
-from aberra.foreground import body, cut_away, inside_tissue, nonzero
+from aberra.foreground import BRAIN_ML, body, brain_alone, cut_away, inside_tissue, nonzero
 from aberra.options import Between, configured
 from aberra.prepare.grid import resample_to, warn
 
@@ -50,9 +50,6 @@ low."""
 FOUND_RULES = frozenset({"deepbet", "strip", "command"})
 """Rules that take a skull away which the scan still has."""
 
-BRAIN_ML = (700.0, 2200.0)
-"""Contents of an adult or a child's skull; else it is said."""
-
 SPECK_ML = 100.0
 """Smaller is not a brain, so this was not a head."""
 
@@ -65,9 +62,10 @@ class BrainMask:
     one).
 
     Args:
-        method: ``auto`` (the given mask; else non-zero voxels if the background was cut away; else
-            ``deepbet`` if this may be an MR scan of a whole head; else ``all`` if the field of view
-            lies within tissue; else ``otsu``), ``given``, ``deepbet`` (brain extraction by a
+        method: ``auto`` (the given mask; else non-zero voxels if the background was cut away or no
+            more than a brain is left; else ``deepbet`` if this may be an MR scan of a whole head;
+            else ``all`` if the field of view lies within tissue; else ``otsu``), ``given``,
+            ``deepbet`` (brain extraction by a
             network on the first channel, see :func:`~aberra.prepare.deepbet.extract`; where it sees
             no brain, ``strip`` instead), ``nonzero``, ``otsu`` (head or body against air),
             ``strip`` (classical skull strip by a growing surface,
@@ -94,7 +92,7 @@ class BrainMask:
     """
 
     name = "brain-mask"
-    version = 3
+    version = 4
     device = "auto"
     """Where networks run; set by :meth:`~aberra.prepare.recipe.Recipe.place`, no part of the
     configuration."""
@@ -172,7 +170,8 @@ class BrainMask:
             yield "nonzero"
         elif self.method == "auto":
             if _may_be_head(volume):
-                yield "deepbet"
+                alone = brain_alone(volume.data[0], nonzero(volume.data), volume.spacing)
+                yield "nonzero" if alone else "deepbet"
             yield "all" if inside_tissue(body(volume.data[0])) else "otsu"
         elif self.method == "deepbet":
             yield from ("deepbet", "strip")
