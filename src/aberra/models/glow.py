@@ -25,7 +25,7 @@ class Glow(nn.Module):
     after rounding to ``bins`` steps a unit of intensity: uniform noise of a step's width is added
     in training (eq. 2 of the paper), and half a step in use.
 
-    457,512 parameters at any size with one channel in 2-D.
+    298,644 parameters at any size with one channel in 2-D.
 
     Args:
         channels: C.

@@ -148,8 +148,8 @@ class ActNorm(Invertible):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         rows = x.transpose(0, 1).flatten(1)
-        self.offset.copy_(-rows.mean(dim=1))
-        self.log_scale.copy_(-rows.std(dim=1).clamp(min=1e-6).log())
+        self.offset.copy_(-_averaged(rows.mean(dim=1)))
+        self.log_scale.copy_(-_averaged(rows.std(dim=1)).clamp(min=1e-6).log())
         self.ready.fill_(True)  # noqa: FBT003
 
 
@@ -296,6 +296,14 @@ def _silent(layer: nn.Linear | nn.Conv2d | nn.Conv3d) -> nn.Module:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def _averaged(values: Tensor) -> Tensor:
+    """The mean over all processes of a training, which would begin apart without."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)
+        values /= torch.distributed.get_world_size()
+    return values
 
 
 def _mixed(matrix: Tensor, x: Tensor) -> Tensor:
