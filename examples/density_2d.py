@@ -1,5 +1,5 @@
 """Three densities of the same points in the plane, and where each of them points: a mixture of
-Gaussians, a flow and the bound of a small VAE.
+Gaussians, a flow and a small VAE, whose ELBO stands for the density.
 
 The arrows are the gradient of the log-density, which the score ``gradient`` maps for images: away
 from what is anomalous, and the longer the more anomalous a point is. Between the clouds, or far from
@@ -105,7 +105,7 @@ def draw(path: Path, *, count: int = 1500, epochs: int = 40, steps: int = 1500, 
     densities = {
         f"Mixture of {components} Gaussians, log p": mixture.log_density,
         "RealNVP, log p": flow.log_density,
-        "VAE, ELBO": vae.bound,
+        "VAE, ELBO at the posterior mean": vae.bound,
     }
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.9), layout="constrained")
     for axis, (title, log_density) in zip(axes, densities.items(), strict=True):

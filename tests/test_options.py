@@ -155,7 +155,8 @@ def test_an_unknown_option_names_the_nearest(kind, name):
     wrong = f"{known[0]}x" if known else "width"
     with pytest.raises(
         ConfigError,
-        match=f"unknown option of (network )?{name}: '{wrong}'" + (f".*'{known[0]}'" if known else ""),
+        match=f"unknown option of (network |density )?{name}: '{wrong}'"
+        + (f".*'{known[0]}'" if known else ""),
     ):
         build(kind, {"name": name, wrong: 1})
 

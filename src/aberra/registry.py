@@ -153,7 +153,7 @@ def named(kind: Kind, config: Mapping[str, Any], section: str = "") -> tuple[typ
         raise ConfigError(f"[{section}] needs a 'name' of text; got {shown(dict(config))}")
     cls = lookup(kind, name, section)
     where = name if kind == "prepare" else section
-    title = f"network {name}" if kind == "networks" else name
+    title = f"{section.rpartition('.')[2]} {name}" if section.startswith("model.") else name
     options = checked(cls, options, where, title=title, given=GIVEN)
     for option, (inner, _) in _tables(cls).items():
         named(inner, table_of(cls, option, options.get(option)), f"{section}.{option}")

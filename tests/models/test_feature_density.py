@@ -128,11 +128,14 @@ def test_learning_a_density_does_not_touch_the_encoder():
         ({"encoder": "pca"}, "model.encoder=pca"),
         ({"encoder": "feature-density"}, "model.encoder=feature-density"),
         ({"encoder": "simclrr"}, "unknown model.encoder 'simclrr'. Did you mean 'simclr'"),
-        ({"encoder": {"latnt": 3}}, "unknown option of simclr: 'latnt'. Did you mean 'latent'"),
+        ({"encoder": {"latnt": 3}}, "unknown option of encoder simclr: 'latnt'. Did you mean 'latent'"),
         ({"density": "gmmm"}, "unknown model.density 'gmmm'. Did you mean 'gmm'"),
         ({"density": {"components": [0]}}, "model.density.components"),
-        ({"density": {"name": "realnvp", "components": [1]}}, "unknown option of realnvp: 'components'"),
-        ({"density": {"features": 3}}, "unknown option of gmm: 'features'"),
+        (
+            {"density": {"name": "realnvp", "components": [1]}},
+            "unknown option of density realnvp: 'components'",
+        ),
+        ({"density": {"features": 3}}, "unknown option of density gmm: 'features'"),
     ],
 )
 def test_tables_that_cannot_be_are_refused(tables, message):
@@ -141,7 +144,7 @@ def test_tables_that_cannot_be_are_refused(tables, message):
 
 
 def test_tables_are_checked_before_anything_is_built():
-    with pytest.raises(ConfigError, match="unknown option of vae: 'latnt'"):
+    with pytest.raises(ConfigError, match="unknown option of encoder vae: 'latnt'"):
         named("models", {"name": "feature-density", "encoder": {"name": "vae", "latnt": 3}})
     with pytest.raises(ConfigError, match="unknown option of network unified: 'widht'"):
         named("models", {"name": "feature-density", "encoder": {"name": "vae", "network": {"widht": 3}}})
