@@ -21,6 +21,14 @@ class Views:
         rotation: greatest angle in degrees, within the last two axes.
         gain: greatest relative change of brightness.
         noise: greatest σ of Gaussian noise, in normalised intensities.
+
+    Examples:
+        >>> import torch
+        >>> from aberra.nets.views import Views
+        >>> views = Views(scale=1.0, rotation=0.0, gain=0.5, noise=0.0)
+        >>> view = views(torch.ones(1, 1, 8, 8), torch.Generator().manual_seed(0))
+        >>> bool(view.std() < 1e-6), bool((view - 1).abs().max() < 0.5)
+        (True, True)
     """
 
     def __init__(self, *, scale: float, rotation: float, gain: float, noise: float) -> None:
