@@ -97,3 +97,11 @@ def test_what_cannot_be_learnt_is_refused():
         GaussianMixture(features=4).fit(_clouds(1), _clouds(5), seed=0)
     with pytest.raises(TrainingError, match="not finite"):
         GaussianMixture(features=4).fit(_clouds(9) / 0, _clouds(5), seed=0)
+
+
+def test_a_covariance_that_cannot_be_inverted_names_the_remedy():
+    z = _clouds(50)
+    z = torch.cat([z, z], dim=1)
+    with pytest.raises(TrainingError, match=r"raise model.density.ridge above 1e-30"):
+        GaussianMixture(features=8, components=[3], ridge=1e-30).fit(z, z, seed=0)
+    GaussianMixture(features=8, components=[3]).fit(z, z, seed=1 << 40)

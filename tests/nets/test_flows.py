@@ -105,6 +105,21 @@ def test_actnorm_begins_with_the_first_batch_of_the_training_and_then_stays():
     assert torch.equal(layer.offset, offset)
 
 
+def test_actnorm_begins_alike_in_all_processes_of_a_training(monkeypatch):
+    x = torch.randn(64, 3)
+
+    def all_reduce(values):
+        values += 5.0  # what another process has
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    layer = ActNorm(3).train()
+    layer(x)
+    torch.testing.assert_close(layer.offset.detach(), -(x.mean(dim=0) + 5) / 2)
+    torch.testing.assert_close(layer.log_scale.detach(), -((x.std(dim=0) + 5) / 2).log())
+
+
 def test_an_edge_that_cannot_be_squeezed_is_refused():
     with pytest.raises(ConfigError, match="divisible by 8"):
         _glow(size=(36, 32), levels=3)

@@ -36,7 +36,7 @@ class GaussianMixture(Density):
 
     Raises:
         ConfigError: no K, or a value out of range.
-        TrainingError: fewer features than components.
+        TrainingError: fewer features than components, or a covariance that cannot be inverted.
 
     Deviation: the publication chooses K by its scores on annotated validation scans. The random
     features are far apart (k-means++), and covariances begin as the identity, where the public code
@@ -105,9 +105,9 @@ class GaussianMixture(Density):
                 f"model.density.components: {max(self.components)} of them, but {len(z)} samples to learn from"
             )
         learnt, watched = (each.double().cpu().numpy() for each in (z, validation))
-        found = []
+        state, found = seed % 2**32, []  # as much as NumPy's generators take
         for count in self.components:
-            means, _ = kmeans_plusplus(learnt, count, random_state=seed)
+            means, _ = kmeans_plusplus(learnt, count, random_state=state)
             mixture = Mixture(
                 count,
                 tol=self.tolerance,
@@ -116,11 +116,16 @@ class GaussianMixture(Density):
                 weights_init=np.full(count, 1 / count),
                 means_init=means,
                 precisions_init=np.repeat(np.eye(learnt.shape[1])[None], count, axis=0),
-                random_state=seed,
+                random_state=state,
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # it is close enough after so many steps
-                mixture.fit(learnt)
+                try:
+                    mixture.fit(learnt)
+                except ValueError as error:
+                    raise TrainingError(
+                        f"model.density: {count} component(s): {error}; raise model.density.ridge above {self.ridge:g}"
+                    ) from error
             found.append((float(mixture.score(watched)), mixture))
         _, best = max(found, key=lambda pair: pair[0])
         count = best.n_components

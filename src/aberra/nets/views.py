@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Generator, Tensor
+
+    Uniform = Callable[..., Tensor]
+    """A shape to as many numbers in [0, 1) for each image."""
 
 
 class Views:
@@ -51,7 +56,7 @@ class Views:
         white = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return view + self.noise * uniform(*one) * white
 
-    def _placed(self, x: Tensor, uniform: _Uniform) -> Tensor:
+    def _placed(self, x: Tensor, uniform: Uniform) -> Tensor:
         """From places of the view to places of the image, (B, n, n + 1), in the order of
         ``affine_grid``, last axis first.
         """
@@ -65,9 +70,3 @@ class Views:
         # coordinates go from −1 to 1 along axes of any length
         turn[:, 0, 1], turn[:, 1, 0] = -angle.sin() * height / width, angle.sin() * width / height
         return torch.cat([turn * (edge * mirror)[:, None], offset[..., None]], dim=2)
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Uniform = Callable[..., Tensor]
