@@ -292,3 +292,14 @@ def test_a_plugin_that_is_broken_takes_no_name_but_its_own_away(plugins):
     assert Method.load("vae").model["name"] == "vae"
     with pytest.raises(ConfigError, match=r"unknown method 'mine'.*plugin gone gives none: .*plugin parent"):
         Method.load("mine")
+
+
+@pytest.mark.parametrize(("option", "name"), [("encoder", "ae"), ("density", "realnvp")])
+def test_a_text_is_the_name_of_a_models_table(option, name, tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(f'base = "cradl"\n[model]\n{option} = "{name}"\n')
+    for method in (Method.load(path), Method.load("cradl", {f"model.{option}": name})):
+        assert method.model[option] == {"name": name}
+        assert method.at_test_size().model[option]["name"] == name
+    kept = ({"encoder", "density"} - {option}).pop()
+    assert Method.load(path).model[kept] == Method.load("cradl").model[kept]

@@ -59,7 +59,7 @@ def _required(kind: str, name: str) -> dict[str, Any]:
     cls = lookup(kind, name)
     config: dict[str, Any] = {"name": name}
     for count in range(4):  # as many options without default as any component has
-        missing = [key for key in accepted(cls) if key not in config and key not in SHAPE][:count]
+        missing = [key for key in accepted(cls) if key not in config and key not in GIVEN][:count]
         for values in product(([1, 1, 1], 1, "x"), repeat=count):
             try:
                 _built(kind, config | dict(zip(missing, values, strict=True)))
@@ -71,11 +71,11 @@ def _required(kind: str, name: str) -> dict[str, Any]:
 
 def _built(kind: str, config: Mapping[str, Any]) -> Any:
     """Build a component; networks without weights, so that a wide one takes no time."""
-    if kind not in ("models", "networks"):
+    if kind not in ("models", "networks", "densities"):
         return build(kind, config)
     with torch.device("meta"):
         size = {"size": atlas_grid(1.0)[0]} if config["name"] in ON_ATLAS else {}
-        return build(kind, config, **SHAPE | size)
+        return build(kind, config, **SHAPE | {"features": 4} | size)
 
 
 def _tried(call: Callable[[], Any]) -> tuple[Any, str]:
@@ -155,7 +155,8 @@ def test_an_unknown_option_names_the_nearest(kind, name):
     wrong = f"{known[0]}x" if known else "width"
     with pytest.raises(
         ConfigError,
-        match=f"unknown option of (network )?{name}: '{wrong}'" + (f".*'{known[0]}'" if known else ""),
+        match=f"unknown option of (network |density )?{name}: '{wrong}'"
+        + (f".*'{known[0]}'" if known else ""),
     ):
         build(kind, {"name": name, wrong: 1})
 

@@ -18,7 +18,7 @@ def test_a_class_is_known_by_the_name_it_says(kind):
         for path in folder.glob("*.py")
         for name in re.findall(r'^    name = "([^"]+)"$', path.read_text(), re.MULTILINE)
     ]
-    assert len(said) == len(set(said)) > 5
+    assert len(said) == len(set(said)) > 1
     ours = {name: value for name, value in names(kind).items() if value.startswith("aberra.")}
     assert sorted(ours) == sorted(said)
     for name in ours:

@@ -118,6 +118,17 @@ class FitsSamples(Protocol):
 
 
 @runtime_checkable
+class FitsDensity(Protocol):
+    """Learns a density of what it has learnt to see, once its training by gradient descent is over."""
+
+    def fit_density(self, x: Tensor, validation: Tensor, seed: int) -> Mapping[str, Any]:
+        """Learn from healthy samples ``x`` (N, C, S); ``validation`` (M, C, S) are healthy ones to
+        choose by, or none. Returns what was chosen, for the detector's facts.
+        """
+        ...
+
+
+@runtime_checkable
 class Reconstructs(Protocol):
     """Returns the healthy version of its input."""
 
@@ -142,6 +153,26 @@ class ReconstructsLevels(Protocol):
     def reconstruct_levels(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return (Iₖ, Îₖ), finest first: the levels of ``x``'s pyramid
         (:mod:`aberra.nets.pyramid`), (B, C, S / 2ᵏ).
+        """
+        ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Has a code of an image."""
+
+    def code(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to (B, K) or (B, K, S'), deterministic and differentiable."""
+        ...
+
+
+@runtime_checkable
+class HasDensity(Protocol):
+    """Says how likely an image is, or its code."""
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Log p in nats, up to a constant of the model's, (B, C, S) to (B,), differentiable; hardly
+        above 0 for healthy images.
         """
         ...
 

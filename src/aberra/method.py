@@ -38,6 +38,9 @@ SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 INHERITED = ("learns_from", "family")
 """What a method takes from its base besides the sections."""
 
+TABLES = ("network", "encoder", "density")
+"""Options of models that are tables; a text is the name of one."""
+
 RETIRED = ("measured",)
 """Keys of earlier versions: files and saved detectors that have them are read as if they had
 not."""
@@ -178,7 +181,7 @@ class Method:
                 raise unknown("setting", section, [f"{each}.…" for each in SECTIONS])
             if section == "model" and (now := successor(self.model.get("name"), path[0], value)):
                 raise ConfigError(f"{key}: is {now} now")
-            if key == "model.network" and isinstance(value, str):
+            if section == "model" and len(path) == 1 and path[0] in TABLES and isinstance(value, str):
                 value = {"name": value}  # noqa: PLW2901
             content[section] = _with(content[section], path, value)
         return type(self)(**content)
@@ -318,8 +321,9 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     content = read_toml(source)
     base = conforming(content.pop("base", None), str | None, f"{source}: base")
     content = _known(content, source)
-    if isinstance(network := content.get("model", {}).get("network"), str):
-        content["model"] = content["model"] | {"network": {"name": network}}
+    model = content.get("model", {})
+    if texts := {key: {"name": model[key]} for key in TABLES if isinstance(model.get(key), str)}:
+        content["model"] = model | texts
     if "reference" in content:
         content["reference"] = _spelt(content["reference"], source)
     if "deviations" in content:

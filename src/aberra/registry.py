@@ -1,11 +1,11 @@
-"""Names to code: models, networks, scores, restorations and preparation steps, built-in or from
-plugins.
+"""Names to code: models, networks, densities, scores, restorations and preparation steps, built-in
+or from plugins.
 
 A component is a class whose keyword arguments *are* its configuration: ``build("scores", {"name":
-"gradient", "of": "kl"})``. A class in ``aberra/models``, ``nets``, ``scores``, ``restore`` or
-``prepare`` is known by saying its ``name``; plugins register through the entry-point groups
-``aberra.models``, ``aberra.networks``, ``aberra.scores``, ``aberra.restore`` and
-``aberra.prepare``.
+"gradient", "of": "kl"})``. A class in ``aberra/models``, ``nets``, ``densities``, ``scores``,
+``restore`` or ``prepare`` is known by saying its ``name``; plugins register through the entry-point
+groups ``aberra.models``, ``aberra.networks``, ``aberra.densities``, ``aberra.scores``,
+``aberra.restore`` and ``aberra.prepare``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from aberra.options import accepted, checked, complete, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["models", "networks", "scores", "restore", "prepare"]
+Kind = Literal["models", "networks", "densities", "scores", "restore", "prepare"]
 SECTIONS: dict[Kind, str] = {
     "models": "model",
     "networks": "model.network",
+    "densities": "model.density",
     "scores": "score",
     "restore": "score.restore",
     "prepare": "prepare",
@@ -38,8 +39,10 @@ SECTIONS: dict[Kind, str] = {
 FOLDERS = {"networks": "nets"}
 """Where the classes of a kind are that is not called like its folder."""
 
-GIVEN = ("channels", "dims", "size")
-"""Arguments of models and networks that the cohort and ``[prepare]`` decide."""
+GIVEN = ("channels", "dims", "size", "features")
+"""Arguments of models and networks that the cohort and ``[prepare]`` decide, and of densities, that
+the encoder does.
+"""
 
 
 @cache
@@ -69,14 +72,19 @@ def _built_in(kind: Kind) -> dict[str, str]:
     return found
 
 
-def lookup(kind: Kind, name: str) -> type[Any]:
+def lookup(kind: Kind, name: str, section: str = "") -> type[Any]:
     """Return the class behind a name.
+
+    Args:
+        kind: which family.
+        name: as in a method file.
+        section: of the method file that names it, where that is not the kind's own.
 
     Raises:
         ConfigError: the name is not known; the message has the nearest one.
     """
     known = names(kind)
-    expect_known(SECTIONS[kind], [name], known)
+    expect_known(section or SECTIONS[kind], [name], known)
     module, _, attribute = known[name].partition(":")
     cls: type[Any] = getattr(import_module(module), attribute)
     return cls
@@ -126,33 +134,57 @@ def _weigh(model: type[Any], arguments: Mapping[str, Any]) -> None:
     )
 
 
-def named(kind: Kind, config: Mapping[str, Any]) -> tuple[type[Any], dict[str, Any]]:
-    """The class that a configuration names, and its options, checked one by one but not built.
+def named(kind: Kind, config: Mapping[str, Any], section: str = "") -> tuple[type[Any], dict[str, Any]]:
+    """The class that a configuration names, and its options, checked one by one but not built;
+    tables among them are checked, too.
+
+    Args:
+        kind: which family.
+        config: ``name`` and options.
+        section: of the method file that it is, where that is not the kind's own.
 
     Raises:
         ConfigError: no name, an unknown one, an unknown key (nearest valid one named) or a value of
             the wrong type or out of range.
     """
-    options = dict(config)
+    options, section = dict(config), section or SECTIONS[kind]
     name = options.pop("name", None)
     if not isinstance(name, str):
-        raise ConfigError(f"[{SECTIONS[kind]}] needs a 'name' of text; got {shown(dict(config))}")
-    cls = lookup(kind, name)
-    where = name if kind == "prepare" else SECTIONS[kind]
-    title = f"network {name}" if kind == "networks" else name
+        raise ConfigError(f"[{section}] needs a 'name' of text; got {shown(dict(config))}")
+    cls = lookup(kind, name, section)
+    where = name if kind == "prepare" else section
+    title = f"{section.rpartition('.')[2]} {name}" if section.startswith("model.") else name
     options = checked(cls, options, where, title=title, given=GIVEN)
-    if hasattr(cls, "NETWORK"):
-        named("networks", network_of(cls, options.get("network")))
+    for option, (inner, _) in _tables(cls).items():
+        named(inner, table_of(cls, option, options.get(option)), f"{section}.{option}")
     return cls, options
 
 
-def network_of(model: type[Any], choice: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """The table of a model's network: the model's own one with changes, or the one of another name.
+def _tables(cls: type[Any]) -> dict[str, tuple[Kind, dict[str, Any]]]:
+    """Options of a class that are components themselves: their kind, and what they are by default.
+
+    A class says them in ``TABLES``, and its network in ``NETWORK``.
+    """
+    network: dict[str, tuple[Kind, dict[str, Any]]] = (
+        {"network": ("networks", cls.NETWORK)} if hasattr(cls, "NETWORK") else {}
+    )
+    return network | getattr(cls, "TABLES", {})
+
+
+def table_of(cls: type[Any], option: str, choice: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The table of an option that is a component itself: the class's own one with changes, or the
+    one of another name.
 
     Args:
-        model: says in ``NETWORK`` what it has by default.
+        cls: says in ``TABLES`` or ``NETWORK`` what it has by default.
+        option: which.
         choice: name, or options with or without one; None changes nothing.
     """
     table = {"name": choice} if isinstance(choice, str) else dict(choice or {})
-    own: dict[str, Any] = model.NETWORK
+    _, own = _tables(cls)[option]
     return (own if table.get("name", own["name"]) == own["name"] else {}) | table
+
+
+def network_of(model: type[Any], choice: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The table of a model's network, see :func:`table_of`."""
+    return table_of(model, "network", choice)

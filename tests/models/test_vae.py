@@ -229,9 +229,17 @@ def test_zimmerers_networks_in_two_and_three_dimensions(dims, size, network):
             {"network": {"name": "zimmerer2018", "dropout": 0.2}},
             "unknown option of network zimmerer2018: 'dropout'",
         ),
-        ({"network": "unet"}, "VAE takes residual or unified or unified-spatial or you or zimmerer2018"),
+        (
+            {"network": "unet"},
+            "VAE takes cradl or residual or unified or unified-spatial or you or zimmerer2018",
+        ),
     ],
 )
 def test_refuses_what_cannot_work(options, message):
     with pytest.raises(ConfigError, match=message):
         _model(**options)
+
+
+def test_the_code_is_the_posterior_mean():
+    model, x = _model().eval(), torch.rand(2, 1, 32, 32)
+    assert torch.equal(model.code(x), model.encode(x)[0])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -8,7 +10,9 @@ from aberra.diffusion.noise import shared
 from aberra.errors import ConfigError, PairingError
 from aberra.models.ae import AE
 from aberra.models.constant import Constant
+from aberra.models.glow import Glow
 from aberra.models.vae import VAE
+from aberra.nets.flows import log_normal
 from aberra.scores import SmoothedScore, check_pairing
 from aberra.scores.gradient import Gradient
 from aberra.scores.terms import term
@@ -73,6 +77,22 @@ def test_models_without_a_likelihood_have_the_gradient_of_their_error():
     nudge[..., 16, 16] = 1e-2
     slope = (term(model, x + nudge, "reconstruction") - term(model, x - nudge, "reconstruction")) / 2e-2
     assert float(found[..., 16, 16]) == pytest.approx(float(slope.detach()), rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(("of", "unit"), [("nll", 1.0), ("bits-per-dim", 16 * 16 * math.log(2))])
+def test_the_gradient_of_a_density_agrees_with_finite_differences(of, unit):
+    torch.manual_seed(0)
+    model = Glow(channels=1, size=(16, 16), levels=2, steps=2, width=8).double().eval()
+    for weight in model.parameters():
+        weight.data += 0.05 * torch.randn(weight.shape)
+    model.log_density = lambda x: log_normal(model.flow(x)[0]) + model.flow(x)[1]
+    x, step = torch.rand(2, 1, 16, 16).double(), 1e-5
+    found = Gradient(of=of).gradient(model, x)
+    for pixel in [(0, 0), (7, 12)]:
+        nudge = torch.zeros_like(x)
+        nudge[(..., *pixel)] = step
+        slope = (model.log_density(x - nudge) - model.log_density(x + nudge)) / (2 * step * unit)
+        torch.testing.assert_close(found[(..., *pixel)][:, 0], slope, atol=1e-6, rtol=1e-5)
 
 
 def test_the_batch_does_not_change_the_map_and_smoothing_stays_in_the_slice(linear):

@@ -269,3 +269,55 @@ def test_images_are_not_fitted_in_three_dimensions(tmp_path):
     with pytest.raises(ConfigError, match=r"prepare\.dims=3 needs volumes"):
         Detector.fit(method, Cohort.from_paths(folder), out=tmp_path / "model", workers=1)
     assert not (tmp_path / "model").exists()
+
+
+DENSITY = {
+    "prepare.size": 16,
+    "model.encoder.network.width": 4,
+    "model.encoder.latent": 4,
+    "model.density.components": [1, 2],
+    "training.steps": 2,
+    "training.batch_size": 2,
+    "training.samples": 6,
+}
+
+
+def test_a_density_is_learnt_after_the_training_on_healthy_samples_as_they_are(
+    manifest, tmp_path, monkeypatch
+):
+    from aberra.models.feature_density import FeatureDensity
+
+    learn, seen = FeatureDensity.fit_density, {}
+
+    def fit_density(model, x, validation, seed):
+        seen.update(x=x, validation=validation, seed=seed, trained=(tmp_path / "model" / "run").is_dir())
+        return learn(model, x, validation, seed)
+
+    monkeypatch.setattr(FeatureDensity, "fit_density", fit_density)
+    rows = manifest.read_text().splitlines()
+    sick = [
+        row.replace("c1,p1,", "sick,p9,").replace(",0,train", ",1,train")
+        for row in rows
+        if row.startswith("c1,")
+    ]
+    manifest.write_text("\n".join([*rows, *sick]) + "\n")
+    method = Method.load("vae-gmm", DENSITY)
+    found = Detector.fit(method, Cohort.read(manifest), out=tmp_path / "model", workers=1, seed=3)
+    assert seen["trained"]
+    assert seen["seed"] == 3
+    # four slices of each of two healthy cases, of which six are taken
+    assert seen["x"].shape == seen["validation"].shape == (6, 1, 16, 16)
+    assert found.facts["training_cases"] == 2
+    assert found.facts["density_components"] in (1, 2)
+    again = Detector.load(tmp_path / "model")
+    assert again.facts["density_validation"] == found.facts["density_validation"]
+    assert again.detect(scan(9)).score == found.detect(scan(9)).score
+
+
+def test_a_density_needs_no_validation_cases(manifest, tmp_path):
+    kept = [row for row in manifest.read_text().splitlines() if not row.endswith("val")]
+    manifest.write_text("\n".join(kept) + "\n")
+    method = Method.load("cradl", DENSITY)
+    found = Detector.fit(method, Cohort.read(manifest), out=tmp_path / "model", workers=1)
+    assert found.facts["validation_cases"] == 0
+    assert found.facts["density_components"] in (1, 2)

@@ -104,6 +104,10 @@ class GMVAE(nn.Module):
         features = self.encoder(x)
         return self.mean(features), self.log_variance(features)
 
+    def code(self, x: Tensor) -> Tensor:
+        """The posterior mean, (B, Z) or (B, Z, S')."""
+        return self.encode(x)[0]
+
     def decode(self, z: Tensor) -> Tensor:
         """Shape (B, Z) or (B, Z, S') to (B, C, S)."""
         out: Tensor = self.decoder(z)
@@ -111,7 +115,7 @@ class GMVAE(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode the posterior mean: (B, C, S) to (B, C, S)."""
-        return self.decode(self.encode(x)[0])
+        return self.decode(self.code(x))
 
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
         """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the

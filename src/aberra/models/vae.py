@@ -101,6 +101,10 @@ class VAE(nn.Module):
         features = self.encoder(x)
         return self.mean(features), self.log_variance(features)
 
+    def code(self, x: Tensor) -> Tensor:
+        """The posterior mean, (B, K) or (B, K, S')."""
+        return self.encode(x)[0]
+
     def decode(self, z: Tensor) -> Tensor:
         """Shape (B, K) or (B, K, S') to (B, C, S)."""
         out: Tensor = self.decoder(z)
@@ -108,7 +112,7 @@ class VAE(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode the posterior mean: (B, C, S) to (B, C, S)."""
-        return self.decode(self.encode(x)[0])
+        return self.decode(self.code(x))
 
     def sample_reconstructions(self, x: Tensor, count: int) -> Iterator[Tensor]:
         """Decode ``count`` posterior samples: (B, C, S) each, the same noise for every image of the

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import nn
 
 from aberra.errors import ConfigError
-from aberra.nets import diffusion_unet, residual, unet, unified, you, zimmerer
+from aberra.nets import cradl, diffusion_unet, residual, unet, unified, you, zimmerer
 from aberra.nets.unified import Reader
 from aberra.options import Edge, Few, Levels, ShareBelowOne, Width  # noqa: TC001 - the same
 from aberra.registry import build, lookup, names, network_of
@@ -266,6 +266,31 @@ class Residual(VectorCodes):
     def decoder(self, latent: int, *, norm: str = "batch") -> nn.Module:  # noqa: ARG002 - layer norm always
         """(B, K) to (B, C, S)."""
         return nn.Sequential(residual.Decoder(**self.shape, width=self.width, latent=latent))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cradl(VectorCodes):
+    """CRADL's encoder (:mod:`aberra.nets.cradl`) and a decoder that mirrors it; its code has 512
+    numbers.
+
+    Args:
+        width: filters of the first stage, doubled at each of the next; published 64.
+    """
+
+    name = "cradl"
+    width: Width = 64
+
+    def encoder(self) -> Reader:
+        """(B, C, S) to (B, 16·width·S / 32)."""
+        return cradl.Encoder(**self.shape, width=self.width)
+
+    def decoder(self, latent: int, *, norm: str = "batch") -> nn.Module:
+        """(B, K) to (B, C, S)."""
+        return nn.Sequential(cradl.Decoder(**self.shape, width=self.width, latent=latent, norm=norm))
+
+    def critic(self) -> Reader:
+        """(B, C, S) to (B, F·S'), with layer norm."""
+        return cradl.Encoder(**self.shape, width=self.width, norm="layer")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ class Combi:
     h.
 
     Args:
-        of: term of the gradient: ``kl``, ``elbo`` or ``reconstruction``.
+        of: term of the gradient, as in :class:`aberra.scores.gradient.Gradient`.
         residual_power: a; 0 leaves the gradient alone.
         gradient_power: b; 0 leaves the residual alone.
         restore: as in :class:`aberra.scores.residual.Residual`.

@@ -21,13 +21,15 @@ class Gradient:
     """``|∂term/∂x|``, mean over channels: the direction to normality points away from what is
     anomalous.
 
-    Zimmerer et al. 2019 (IPMI and MIDL), Baur et al. 2021. One backward pass, no optimisation.
+    Zimmerer et al. 2019 (IPMI and MIDL), Baur et al. 2021; of a density, Lüth et al. 2023 (CRADL,
+    arXiv 2301.02126). One backward pass, no optimisation.
     SmoothGrad (Smilkov et al. 2017) averages the signed gradients at x + σε_n over n runs and takes
     the absolute value afterwards.
 
     Args:
         of: ``reconstruction`` (−log p(x|z) at the posterior mean; Σ``|x − x̂|`` where the model has
-            no likelihood), ``kl`` or ``elbo`` (their sum, unweighted).
+            no likelihood), ``kl``, ``elbo`` (their sum, unweighted), ``nll`` (−log p of the image
+            or its code) or ``bits-per-dim`` (the same by another unit).
         smoothgrad: runs; 1 is the plain gradient without noise.
         noise: σ of the noise in normalised intensities; used with two or more runs.
 

@@ -29,8 +29,9 @@ class Term:
 
     Args:
         of: ``reconstruction``, ``kl`` or ``elbo`` (:mod:`aberra.scores.terms`), sums over pixels or
-            latent dimensions; or ``image-feature``, Schlegl et al. 2019: ‖x − x̂‖² / n + κ·‖f(x) −
-            f(x̂)‖² / n_f with the critic's features f.
+            latent dimensions; ``nll``, −log p of the image or its code, or ``bits-per-dim``, the
+            same in bits a value of the image; or ``image-feature``, Schlegl et al. 2019: ‖x − x̂‖² /
+            n + κ·‖f(x) − f(x̂)‖² / n_f with the critic's features f.
         kappa: κ, by default 1; only with ``image-feature``.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 import tomli_w
 from sklearn.metrics import average_precision_score
 
-from aberra.capabilities import Fits, FitsSamples
+from aberra.capabilities import Fits, FitsDensity, FitsSamples
 from aberra.detector import Detector
 from aberra.errors import AberraError, NotFittedError
 from aberra.method import Method
@@ -287,7 +287,7 @@ def _tunes(subject: Subject) -> bool:
 
 
 APPLIES: dict[Callable[[Subject], None], Callable[[Subject], bool]] = {
-    unfitted: lambda subject: issubclass(subject.model, Fits | FitsSamples),
+    unfitted: lambda subject: issubclass(subject.model, Fits | FitsSamples | FitsDensity),
     other_dimensions: lambda subject: "dims" in accepted(subject.model),
     tuning_is_idempotent: _tunes,
 }

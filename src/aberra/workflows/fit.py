@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from aberra.capabilities import Fits, FitsSamples, LearnsFromLesions, LearnsFromPlanted, Trains
+from aberra.capabilities import (
+    Fits,
+    FitsDensity,
+    FitsSamples,
+    LearnsFromLesions,
+    LearnsFromPlanted,
+    Trains,
+)
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
@@ -25,6 +32,8 @@ from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.synthesis.planted import Planted
     from aberra.training import TrainingConfig
@@ -387,7 +396,23 @@ def _learn(
     )
     if summary is None:
         return None
-    return {f"training_{key}": value for key, value in summary.items() if value is not None}
+    known = {f"training_{key}": value for key, value in summary.items() if value is not None}
+    if isinstance(detector.model, FitsDensity):
+        x, held_out = (_fixed(detector, volumes, config, seed) for volumes in (training, validation))
+        chosen = detector.model.fit_density(x, held_out, seed)
+        known |= {f"density_{key}": value for key, value in chosen.items()}
+    return known
+
+
+def _fixed(detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, seed: int) -> Tensor:
+    """At most ``config.samples`` samples (N, C, S) of prepared volumes, without augmentation."""
+    import torch
+
+    from aberra.training import Sampler
+
+    if not len(volumes):
+        return torch.zeros((0, len(detector.channels), *detector.size))
+    return Sampler(volumes, config, dims=detector.dims, size=detector.size).fixed(config.samples, seed)[0]
 
 
 def _planted(
