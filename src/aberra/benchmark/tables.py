@@ -12,6 +12,7 @@ from aberra.benchmark.rows import (
     CHANCE,
     HIGHER,
     LOWER,
+    PROTOCOLS,
     SHOWN_IN_TABLES,
     UNDERTRAINED,
     bar,
@@ -19,7 +20,7 @@ from aberra.benchmark.rows import (
     means,
     undertrained,
 )
-from aberra.benchmark.statistics import indistinct, over_seeds
+from aberra.benchmark.statistics import indistinct, over_seeds, ranks
 from aberra.files import write_text
 from aberra.metrics.bootstrap import interval
 
@@ -44,8 +45,6 @@ HEADINGS = {
     "Dice per patient, mean": "Dice per patient, mean ± std",
 }
 """Of columns that are not called as their metric."""
-PROTOCOLS = ("", "oracle", "ladder", "mask", "p ≤ 0.05")
-"""Protocols of the values shown, beside the suite's."""
 
 
 def comparison(
@@ -127,11 +126,7 @@ def overview(rows: Rows, replicates: Replicates, patients: Mapping[tuple[str, st
     labels = [label for label in named if all(label in values[key] for key in cohorts)]
     short = undertrained(chosen)
     ranked = [label for label in labels if label not in short]
-    ranks = {
-        label: sum(1 + sum(values[key][other] > values[key][label] for other in ranked) for key in cohorts)
-        / max(1, len(cohorts))
-        for label in ranked
-    }
+    mean_rank = {label: fmean(places) for label, places in ranks(values, ranked).items()}
     tops = {key: max((values[key][label] for label in ranked), default=None) for key in cohorts}
     spreads = {
         key: {label: interval(each) for label, each in over_seeds(replicates, *key).items()}
@@ -139,18 +134,18 @@ def overview(rows: Rows, replicates: Replicates, patients: Mapping[tuple[str, st
         if patients.get(key, 0) > 1
     }
     body = []
-    for label in sorted(labels, key=lambda each: ranks.get(each, float("inf"))):
+    for label in sorted(labels, key=lambda each: mean_rank.get(each, float("inf"))):
         cells = [
             Cell(
                 f"{values[key][label]:.3f}",
-                best=label in ranks and values[key][label] == tops[key],
+                best=label in mean_rank and values[key][label] == tops[key],
                 chance=_at_chance(label, spreads.get(key, {})),
             )
             for key in cohorts
         ]
         rank = Cell("undertrained")
-        if label in ranks:
-            rank = Cell(f"{ranks[label]:.1f}", best=ranks[label] == min(ranks.values()))
+        if label in mean_rank:
+            rank = Cell(f"{mean_rank[label]:.1f}", best=mean_rank[label] == min(mean_rank.values()))
         body.append((label, (*cells, rank)))
     header = ("method", *(f"{task}: {cohort}" for task, cohort in cohorts), "mean rank")
     left_out = len({row["label"] for row in chosen}) - len(labels)
