@@ -19,7 +19,7 @@ from aberra.options import accepted
 from aberra.registry import build, lookup, names, network_of
 
 SHAPES = [(2, (32, 48)), (3, (16, 16, 32))]
-VECTORS, MAPS = ("unified", "zimmerer2018", "zimmerer2019", "residual"), ("unified-spatial", "you")
+VECTORS, MAPS = ("unified", "zimmerer2018", "zimmerer2019", "mlp", "residual"), ("unified-spatial", "you")
 
 
 def _network(name, dims=2, size=(32, 32), **options):
@@ -56,7 +56,7 @@ def test_dropout_is_behind_the_code_of_the_unified_network():
 
     assert rates(_network("unified")) == [0.2]
     assert rates(_network("unified", dropout=0.5)) == [0.5]
-    assert [_network(name).dropout for name in (*MAPS, *VECTORS[1:])] == [0.0] * 5
+    assert [_network(name).dropout for name in (*MAPS, *VECTORS[1:])] == [0.0] * 6
 
 
 def test_a_guide_is_the_same_network_in_another_width():
@@ -90,13 +90,13 @@ def test_a_table_changes_the_models_own_network_or_names_another(model, choice, 
             AAE,
             VectorCodes,
             "you",
-            "model.network=you: AAE takes residual or unified or zimmerer2018 or zimmerer2019 only",
+            "model.network=you: AAE takes mlp or residual or unified or zimmerer2018 or zimmerer2019 only",
         ),
         (
             AE,
             Codes,
             "unet",
-            "takes residual or unified or unified-spatial or you or zimmerer2018 or zimmerer2019 only",
+            "takes mlp or residual or unified or unified-spatial or you or zimmerer2018 or zimmerer2019 only",
         ),
         (DAE, UNet, "diffusion-unet", "DAE takes unet only"),
         (VAE, VectorCodes, "unifed", "unknown model.network 'unifed'. Did you mean 'unified'"),

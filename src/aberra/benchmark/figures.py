@@ -260,8 +260,10 @@ def subjects(folder: Path, rows: Rows) -> Path | None:
     for row in chosen:
         key = (row["task"], row["cohort"]), row["method"], float(row["subjects"])
         points.setdefault(key, []).append(row)
-    highest = {method: _mean(own) for (panel, method, share), own in points.items() if share == shares[-1]}
-    methods = sorted({row["method"] for row in chosen}, key=lambda method: highest.get(method, 0.0))
+    methods = sorted(
+        {row["method"] for row in chosen},
+        key=lambda method: _mean([row for row in chosen if row["method"] == method]),
+    )
     height = 0.3 * len(methods) + 1.6
     figure, axes = drawing.grid(1, len(panels), width=4.2, height=height, left_only=True)
     shades = dict(zip(shares, drawing.shades(len(shares)), strict=True))

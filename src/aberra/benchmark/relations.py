@@ -137,7 +137,7 @@ def sweep(folder: Path, rows: Rows, name: str, *, metrics: Sequence[str], protoc
             axis.set_xscale("log")
         axis.set(xlabel=setting.rpartition(".")[2], ylabel=metric)
     for axis in axes[: len(columns)]:
-        axis.legend(frameon=False, fontsize=7)
+        axis.legend(fontsize=7, facecolor="white", edgecolor="none", framealpha=0.8)
     drawing.title(figure, f"{name}: what settings do")
     return drawing.save(figure, folder / f"sweep-{name}.png")
 
