@@ -42,6 +42,7 @@ def test_the_case_with_the_median_lesion_load_is_typical():
     assert typical(rows) == "e"
     assert typical(rows[:3]) == "c"
     assert typical([{"case": "x", "prevalence": 0.0}, {"case": "y"}]) == "x"
+    assert typical([{"case": "x", "label": 0}, {"case": "y", "label": 1}, {"case": "z", "label": 1}]) == "y"
 
 
 @pytest.mark.parametrize("sick", [True, False])

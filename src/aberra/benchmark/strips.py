@@ -74,13 +74,16 @@ class Picture:
 
 def typical(per_case: Sequence[Mapping[str, Any]]) -> str:
     """Name of the case to show: median lesion load among those with lesions, so neither the easiest
-    nor the hardest; else the first.
+    nor the hardest; else the first that is diseased by its label; else the first.
     """
     sick = sorted(
         (row for row in per_case if row.get("prevalence")),
         key=lambda row: (float(row["prevalence"]), row["case"]),
     )
-    return str((sick or list(per_case))[(len(sick) - 1) // 2 if sick else 0]["case"])
+    if sick:
+        return str(sick[(len(sick) - 1) // 2]["case"])
+    labelled = [row for row in per_case if row.get("label")]
+    return str((labelled or per_case)[0]["case"])
 
 
 def taken(maps: Path, cohort: Cohort, name: str) -> Picture:

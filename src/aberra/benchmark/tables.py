@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 FPR = "healthy FPR"
 """Metric of how often healthy cases are flagged."""
 
+CASE_AUROC = "case AUROC"
+"""What methods are ordered by where no lesion is outlined."""
+
 SPREAD = {"Dice per patient, mean": "Dice per patient, std"}
 """Metrics that stand with their spread, ± one standard deviation."""
 HEADINGS = {
@@ -57,8 +60,8 @@ def comparison(
     protocol: str,
     metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> Table:
-    """All methods on one cohort, best AP first; those that were trained too short come last and are
-    not ranked.
+    """All methods on one cohort, best AP first, or best case AUROC where the cohort has labels alone;
+    those that were trained too short come last and are not ranked.
 
     Args:
         rows: as in results.csv.
@@ -75,8 +78,9 @@ def comparison(
     widths = {metric: means(chosen, SPREAD[metric], (protocol,)) for metric in columns if metric in SPREAD}
     ap = means(chosen, "AP", PROTOCOLS)
     short = undertrained(chosen)
+    by = ap or means(chosen, CASE_AUROC, PROTOCOLS)
     labels = sorted(
-        {row["label"] for row in chosen}, key=lambda label: (label in short, -ap.get(label, -1.0))
+        {row["label"] for row in chosen}, key=lambda label: (label in short, -by.get(label, -1.0), label)
     )
     merged = over_seeds(replicates, task, cohort)
     ranked = {label: value for label, value in ap.items() if label not in short}
@@ -98,9 +102,11 @@ def comparison(
         body.append((label, (*cells, *_facts(own[0], short))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
+    held = "diseased by label, without lesion masks"
+    if ap:
+        held = f"{patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}"
     caption = (
-        f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
-        f"{seeds} seed(s). {_meaning(chosen, columns, protocol)}{_if_chance(body)}Italic rows are baselines. "
+        f"{first['cases']} cases, {held}, {seeds} seed(s). {_meaning(chosen, columns, protocol)}{_if_chance(body)}Italic rows are baselines. "
         f"{_against_the_bar(chosen, ap, short) if 'AP' in columns else ''}{_where(chosen)}"
     )
     header = ("method", *(HEADINGS.get(each, each) for each in columns), "training s", "s/case", "parameters")
@@ -202,14 +208,14 @@ def write_tables(
     """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and
     ``tables/index.html`` with everything.
 
-    Cohorts with lesions are compared; of those without, the table says what share of them is
+    Cohorts with diseased cases are compared; of those without, the table says what share of them is
     flagged.
     """
     target = folder / "tables"
     plain = [row for row in rows if is_plain(row)]
-    keys, healthy = (
+    keys, labelled, healthy = (
         dict.fromkeys((row["task"], row["cohort"]) for row in plain if row["metric"] == metric)
-        for metric in ("AP", FPR)
+        for metric in ("AP", CASE_AUROC, FPR)
     )
     tables = {
         f"{task}-{cohort}": comparison(
@@ -221,14 +227,14 @@ def write_tables(
             protocol=protocol,
             metrics=metrics,
         )
-        for task, cohort in keys
+        for task, cohort in keys | labelled
     }
     if len(keys) > 1:
         tables = {"overview": overview(rows, replicates, patients)} | tables
     tables |= {
         f"{task}-{cohort}": false_positives(rows, task=task, cohort=cohort)
         for task, cohort in healthy
-        if (task, cohort) not in keys
+        if (task, cohort) not in keys | labelled
     }
     for name, table in tables.items():
         for ending, render in (("md", as_markdown), ("csv", as_csv), ("tex", as_latex)):
