@@ -300,7 +300,7 @@ def guidance(fives: Tensor, eights: Tensor, ddpm: Any, *, calls: int) -> tuple[F
     """Counterparts of one five and one eight over start step L and scale s, and what holds over
     many: fives that become eights, and eights that stay as they are.
     """
-    starts, scales = (30, 60, 90), (1.0, 3.0, 10.0, 30.0)
+    starts, scales = (30, 60, 90), (3.0, 10.0, 30.0, 100.0)
     x = torch.cat([fives, eights])
     grid: dict[tuple[int, float], Tensor] = {}
     for start in starts:
@@ -308,7 +308,7 @@ def guidance(fives: Tensor, eights: Tensor, ddpm: Any, *, calls: int) -> tuple[F
             grid[start, scale] = guide(start=start, scale=scale, calls=calls).counterpart(ddpm, x)
     figure = Figure(figsize=(9.6, 3.3), layout="constrained")
     *images, curves = figure.subfigures(1, 3, width_ratios=[1, 1, 0.8])
-    for part, which, name in zip(images, (0, -1), ("one five", "one eight"), strict=True):
+    for part, which, name in zip(images, (2, -1), ("one five", "one eight"), strict=True):
         part.suptitle(name, fontsize=9, color=INK)
         for line, start in zip(part.subplots(len(starts), len(scales)), starts, strict=True):
             for axis, scale in zip(line, scales, strict=True):
