@@ -171,7 +171,7 @@ def panels(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, images, how) in zip(axes, rows, strict=True):
         for axis, image in zip(line, images, strict=True):
-            axis.imshow(image[0], **how)
+            axis.imshow(image[0].numpy(), **how)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, color=INK)
@@ -312,7 +312,7 @@ def guidance(fives: Tensor, eights: Tensor, ddpm: Any, *, calls: int) -> tuple[F
         part.suptitle(name, fontsize=9, color=INK)
         for line, start in zip(part.subplots(len(starts), len(scales)), starts, strict=True):
             for axis, scale in zip(line, scales, strict=True):
-                axis.imshow(grid[start, scale][which, 0], **GREY)
+                axis.imshow(grid[start, scale][which, 0].numpy(), **GREY)
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
                 if start == starts[0]:

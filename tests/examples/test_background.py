@@ -57,6 +57,7 @@ def test_activation_is_the_share_of_every_place_in_the_classes_logit(background)
 def test_saliency_is_the_slope_of_the_logit(background):
     torch.manual_seed(0)
     classifier, x = background.Classifier().double(), torch.rand(1, 1, 28, 28, dtype=torch.float64)
+    classifier.requires_grad_(requires_grad=False)
     slope = classifier.saliency(x, 0)
     for row, column in ((3, 4), (14, 14), (20, 9)):
         moved = x.clone()
