@@ -28,7 +28,7 @@ def test_every_figure_that_the_rows_have_data_for_is_drawn(tmp_path):
     )
     names = {path.name for path in drawn}
     assert names == {
-        "subjects.png", "complexity.png", "ap-flair.png", "shift-flair.png", "order-flair-ms-like.png",
+        "subjects.png", "complexity.png", "ranking.png", "ap-flair.png", "shift-flair.png", "order-flair-ms-like.png",
         *(f"{kind}-flair-{cohort}.png" for kind in ("histograms", "fidelity", "correlation") for cohort in ("ms-like", "ms-like-shift")),
     }  # fmt: skip
     for path in drawn:
@@ -51,26 +51,98 @@ def test_a_method_has_the_same_marker_in_every_panel(monkeypatch, tmp_path):
     assert styles[0]["gmvae"] == styles[1]["gmvae"] != styles[0]["vae"]
 
 
+def _swept(row, settings, value):
+    told = ", ".join(f"{key.rpartition('.')[2]} {setting}" for key, setting in settings.items())
+    sweep = ";".join(f"{key}={setting}" for key, setting in settings.items())
+    return row | {"label": f"{row['label']} · {told}", "sweep": sweep, "value": value}
+
+
 def test_a_sweep_is_a_line_for_each_other_setting_and_leaves_the_bars_alone(monkeypatch, tmp_path):
     rows, _, _ = study()
     there = [row for row in rows if row["cohort"] == "ms-like"]
     points = [
-        row | {"label": f"vae · {start}, {scale}", "sweep": f"score.start={start};score.scale={scale}", "value": 0.001 * scale / start}
+        _swept(row, {"score.start": start, "score.scale": scale}, 0.001 * scale / start)
         for row in there
         for start in (250, 500)
-        for scale in (1, 10, 100)
-        if row["method"] == "vae" and row["metric"] == "AP"
-    ]  # fmt: skip
-    axis = _drawn(monkeypatch, relations.sweep, tmp_path, there + points).axes[0]
-    lines = {line.get_label(): list(line.get_ydata()) for line in axis.lines if len(line.get_ydata()) == 3}
-    assert set(lines) == {"start 250", "start 500"}
-    np.testing.assert_allclose(lines["start 250"], [0.001 * scale / 250 for scale in (1, 10, 100)])
-    assert axis.get_xlabel() == "scale"
-    assert axis.get_xscale() == "log"
-    assert relations.sweep(tmp_path, there) is None
+        for scale in (100, 10, 1)
+        if row["method"] == "vae" and row["metric"] in {"AP", "⌈Dice⌉"}
+    ]
+    metrics = {"metrics": ("AP", "⌈Dice⌉", "AUROC"), "protocol": "healthy-fpr-1"}
+    upper, lower = _drawn(monkeypatch, relations.sweep, tmp_path, there + points, "x", **metrics).axes
+    for axis, metric in ((upper, "AP"), (lower, "⌈Dice⌉")):  # no swept row has an AUROC
+        lines = {
+            line.get_label(): list(line.get_ydata()) for line in axis.lines if len(line.get_ydata()) == 3
+        }
+        assert set(lines) == {"start 250", "start 500"}
+        np.testing.assert_allclose(lines["start 250"], [0.001 * scale / 250 for scale in (1, 10, 100)])
+        assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_xscale()) == ("scale", metric, "log")
+    assert [text.get_text() for text in upper.texts] == ["vae", "intensity"]
+    assert [text.get_text() for text in lower.texts] == ["vae"]
+    assert relations.sweep(tmp_path, there, "x", **metrics) is None
     drawn = figures.write_figures(tmp_path, there + points, {})
-    assert len(drawn) == len(figures.write_figures(tmp_path, there, {})) + 1
+    assert {path.name for path in drawn} - {
+        path.name for path in figures.write_figures(tmp_path, there, {})
+    } == {"sweep-flair-ms-like.png"}
     assert drawing.ordered([row for row in there + points if is_plain(row)]) == drawing.ordered(there)
+
+
+def test_every_swept_setting_has_a_panel_and_every_method_a_line_in_it(monkeypatch, tmp_path):
+    rows = [row for row in study()[0] if row["cohort"] == "ms-like" and row["metric"] == "AP"]
+    points = [
+        _swept(row, {key: value}, 0.1 + place)
+        for row in rows
+        for key, values in (("model.latent", (16, 4)), ("score.compare.mode", ("positive", "absolute")))
+        for place, value in enumerate(values)
+        if row["method"] in {"vae", "ae"}
+    ]
+    figure = _drawn(monkeypatch, relations.sweep, tmp_path, rows + points, "x", metrics=("AP",), protocol="")
+    latent, mode = figure.axes
+    own = {line.get_label(): line for line in latent.lines if not line.get_label().startswith("_")}
+    assert set(own) == {"vae", "ae"}
+    assert (list(own["ae"].get_xdata()), list(own["ae"].get_ydata())) == ([4, 16], [1.1, 0.1])
+    assert own["ae"].get_color() != own["vae"].get_color()
+    assert [tick.get_text() for tick in mode.get_xticklabels()] == ["positive", "absolute"]
+    assert [text.get_text() for text in latent.texts] == ["intensity"]  # which of the methods would it be?
+
+
+def test_subjects_are_points_of_every_method_at_their_ap(monkeypatch, tmp_path):
+    rows = study(2)[0]
+    fewer = [
+        row
+        | {
+            "label": f"{row['method']} · {share:.0%} of subjects",
+            "subjects": share,
+            "value": share * row["value"],
+        }
+        for row in rows
+        for share in (0.1, 0.5)
+        if row["method"] in {"vae", "ae"}
+    ]
+    swept = [_swept(row, {"model.latent": 4}, 0.99) for row in rows if row["method"] == "vae"]
+    figure = _drawn(monkeypatch, figures.subjects, tmp_path, rows + fewer + swept)
+    axis = figure.axes[0]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["ae", "vae"]
+    points = [line for line in axis.lines if line.get_marker() == "o"]
+    assert len(points) == 2 * 3
+    vae = sorted(float(line.get_xdata()[0]) for line in points if line.get_ydata()[0] > 0.5)
+    np.testing.assert_allclose(vae, [0.3995 * share for share in (0.1, 0.5, 1.0)])
+    spans = [np.ptp(line.get_xdata()) for line in axis.lines if line.get_marker() != "o"]
+    np.testing.assert_allclose(sorted(spans), sorted([0.0001, 0.0005, 0.001] * 2))  # of two seeds
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == [f"{share}% of the training subjects" for share in (10, 50, 100)]
+
+
+def test_ranks_are_of_methods_that_all_cohorts_have(monkeypatch, tmp_path):
+    rows = [row for row in study()[0] if row["label"] in {"ae", "vae", "fanogan", "random"}]
+    rows = [row for row in rows if (row["label"], row["cohort"]) != ("fanogan", "ms-like-shift")]
+    for row in rows:  # better than the VAE on the shifted cohort only
+        if (row["label"], row["cohort"], row["metric"]) == ("ae", "ms-like-shift", "AP"):
+            row["value"] = 0.9
+    (axis,) = _drawn(monkeypatch, relations.ranking, tmp_path, rows).axes
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["ae  1.5", "vae  1.5", "random  3.0"]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["flair: ms-like", "flair: ms-like-shift"]
+    assert [text.get_text() for text in axis.texts] == ["2", "1", "1", "2", "3", "3"]
+    assert relations.ranking(tmp_path, [row for row in rows if row["cohort"] == "ms-like"]) is None
 
 
 def test_nothing_is_drawn_without_data(tmp_path):
@@ -87,11 +159,11 @@ def test_nothing_is_drawn_without_data(tmp_path):
     assert not (tmp_path / "figures").exists()
 
 
-def _drawn(monkeypatch, draw, *arguments):
+def _drawn(monkeypatch, draw, *arguments, **options):
     """The matplotlib figure that would be saved."""
     saved = []
     monkeypatch.setattr(drawing, "save", lambda figure, path: saved.append(figure) or path)
-    draw(*arguments)
+    draw(*arguments, **options)
     return saved[0] if saved else None
 
 

@@ -5,12 +5,14 @@ import pytest
 from study_rows import study
 
 from aberra.benchmark.statistics import (
+    concordance,
     correlations,
     indistinct,
     kendall,
     over_seeds,
     paired_bootstrap,
     published,
+    ranks,
 )
 
 
@@ -99,3 +101,10 @@ def test_published_tables_are_the_studys():
     assert round(means["gmvae-restoration"], 3) == pytest.approx(0.336, abs=1e-3)
     assert round(means["fanogan"], 3) == 0.318
     assert max(means, key=means.get) == "vae-restoration"
+
+
+def test_ranks_share_the_better_place_and_concordance_is_one_where_cohorts_agree():
+    values = {"a": {"x": 0.9, "y": 0.5, "z": 0.5, "w": 1.0}, "b": {"x": 0.2, "y": 0.1, "z": 0.0, "w": 1.0}}
+    assert ranks(values, ["x", "y", "z"]) == {"x": [1, 1], "y": [2, 2], "z": [2, 3]}
+    assert concordance({"x": [1, 1, 1], "y": [2, 2, 2], "z": [3, 3, 3]}) == pytest.approx(1)
+    assert concordance({"x": [1, 3], "y": [2, 2], "z": [3, 1]}) == pytest.approx(0)

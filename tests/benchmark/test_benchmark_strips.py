@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from study_rows import study
 
 from aberra.benchmark import drawing
+from aberra.benchmark.figures import write_figures
 from aberra.benchmark.strips import Picture, strip, taken, typical
 from aberra.cohort import Case, Cohort
 from aberra.result import Result
@@ -38,6 +42,7 @@ def test_the_case_with_the_median_lesion_load_is_typical():
     assert typical(rows) == "e"
     assert typical(rows[:3]) == "c"
     assert typical([{"case": "x", "prevalence": 0.0}, {"case": "y"}]) == "x"
+    assert typical([{"case": "x", "label": 0}, {"case": "y", "label": 1}, {"case": "z", "label": 1}]) == "y"
 
 
 @pytest.mark.parametrize("sick", [True, False])
@@ -90,6 +95,41 @@ def test_methods_are_drawn_best_first_each_with_its_own_colour_scale(monkeypatch
     np.testing.assert_allclose(lower[1].images[0].get_clim(), (0, top))
     np.testing.assert_array_equal(lower[1].images[0].get_array(), pictures["dae"].map)
     assert strip(tmp_path, {}, rows, "none", "none") is None
+
+
+def test_the_points_of_a_sweep_stay_in_their_order(monkeypatch, tmp_path):
+    kept = {}
+    monkeypatch.setattr(drawing, "save", lambda figure, path: kept.setdefault(path.name, figure) and path)
+    for place, label in enumerate(("scale 100", "scale 20", "scale x")):
+        _picture(place).save(tmp_path / f"{label}.npz")
+    plain = next(row for row in study()[0] if (row["label"], row["metric"]) == ("vae", "AP"))
+    plain |= {"label": "ddim", "cohort": "ms", "value": 0.5, "sweep": ""}
+    swept = [
+        plain | {"label": f"ddim · scale {value}", "sweep": f"score.scale={value}"}
+        for value in ("x", "100", "20")
+    ]
+    pictures = {
+        ("flair", "ms", f"ddim · {label}", 0): tmp_path / f"{label}.npz"
+        for label in ("scale 100", "scale 20", "scale x")
+    }
+    write_figures(tmp_path, [plain, *swept], {}, pictures=pictures)
+    axes = kept["strip-flair-ms-ddim.png"].axes
+    assert [axis.get_title() for axis in axes if axis.get_title()] == [
+        "scan, truth", "scale 20 0.500", "scale 100 0.500", "scale x 0.500"
+    ]  # fmt: skip
+    assert "strip-flair-ms.png" not in kept  # no picture of a method as it stands
+
+
+def test_uncertainty_has_a_row_of_its_own_where_a_method_has_one(monkeypatch, tmp_path):
+    kept = []
+    monkeypatch.setattr(drawing, "save", lambda figure, _: kept.append(figure))
+    sure, unsure = _picture(0), replace(_picture(1), uncertainty=np.full((20, 16), 0.25, np.float32))
+    unsure.save(tmp_path / "unsure.npz")
+    np.testing.assert_array_equal(Picture.load(tmp_path / "unsure.npz").uncertainty, unsure.uncertainty)
+    strip(tmp_path, {"vae": sure, "ddpm": unsure}, [], "flair", "ms")
+    axes = np.reshape(kept[0].axes, (3, 3))
+    assert [len(axis.images) for axis in axes[2]] == [0, 0, 1]
+    np.testing.assert_array_equal(axes[2, 2].images[0].get_array(), unsure.uncertainty)
 
 
 def test_a_map_that_is_healthy_everywhere_stays_dark_and_background_is_cut_off(monkeypatch, tmp_path):

@@ -35,7 +35,7 @@ def test_shipped_suites_load_and_all_their_methods_can_be_built(name):
         sides = {
             entry.label: suite.method(task, entry).model["polarity"]
             for entry in entries
-            if entry.name == "intensity"
+            if entry.name == "intensity" and not entry.sweep
         }
         assert sides == {"intensity": "bright", "intensity, dark": "dark", "intensity, two-sided": "both"}
         assert {"zmap", "random"} <= {entry.label for entry in entries}
@@ -244,6 +244,43 @@ def test_shares_of_subjects_are_rows_of_their_own(tmp_path):
     }
 
 
+def test_several_names_are_a_row_each_with_the_label_behind_it(tmp_path):
+    rows = """
+[[methods]]
+name = ["vae", "dae"]
+label = "wide"
+settings = { "model.network.width" = 48 }
+[[methods]]
+name = ["vae", "dae"]
+subjects = [0.5]
+"""
+    own = [entry for entry in _suite(tmp_path, MINIMAL + rows).methods if entry.name in {"vae", "dae"}]
+    assert [(entry.label, entry.name, entry.subjects) for entry in own] == [
+        ("vae, wide", "vae", 1.0), ("dae, wide", "dae", 1.0),
+        ("vae · 50% of subjects", "vae", 0.5), ("dae · 50% of subjects", "dae", 0.5),
+    ]  # fmt: skip
+    assert own[1].settings == {"model.network.width": 48}
+
+
+def test_a_baseline_that_is_only_swept_is_there_as_it_stands_too(tmp_path):
+    rows = "[[methods]]\nname = 'intensity'\nsweep = {'postprocess.median_mm' = [0.0, 5.0]}\n"
+    labels = [entry.label for entry in _suite(tmp_path, MINIMAL + rows).methods if entry.name == "intensity"]
+    assert labels == [
+        "intensity · median_mm 0", "intensity · median_mm 5", "intensity", "intensity, dark", "intensity, two-sided"
+    ]  # fmt: skip
+
+
+def test_every_row_of_the_study_is_learnt_from_fewer_subjects_too():
+    from aberra.benchmark.statistics import published
+
+    suite = Suite.load("baur2021")
+    shares: dict[str, set[float]] = {}
+    for entry in suite.entries(suite.tasks[0]):
+        shares.setdefault(entry.name, set()).add(entry.subjects)
+    for name in published()["baur2021"]["AUPRC"]["D_MS"]:
+        assert shares[name] == {0.1, 0.5, 1.0}, name
+
+
 def test_a_grid_leaves_out_pairings_that_cannot_work(tmp_path):
     grid = """
 [grid]
@@ -266,6 +303,8 @@ of = "kl"
     [
         ("", "no \\[tasks"),
         (MINIMAL + "[[methods]]\nlabel = 'x'\n", "needs 'name'"),
+        (MINIMAL + "[[methods]]\nname = []\n", "needs 'name'"),
+        (MINIMAL + "[[methods]]\nname = ['vae', 3]\n", "methods: name=.*expected a list with text"),
         (
             MINIMAL + "[[methods]]\nname = 'vae'\n[[methods]]\nname = 'vae'\n",
             "more than one row is called vae",

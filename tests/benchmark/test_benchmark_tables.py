@@ -85,6 +85,19 @@ def test_metrics_choose_the_columns_and_what_is_best_follows_their_sense():
     assert marked == [1] + 19 * [0]  # of the AP, which is not the first column
 
 
+def test_a_cohort_of_labels_alone_is_compared_by_case_auroc(tmp_path):
+    rows = [row for row in study()[0] if (row["cohort"], row["metric"]) == ("ms-like", "AP")]
+    rows = [row | {"metric": "case AUROC", "cohort": "xray", "prevalence": 0.0} for row in rows]
+    options = {"task": "flair", "cohort": "xray", "patients": 0, "protocol": "healthy-fpr-1"}
+    table = comparison(rows, {}, **options)
+    assert table.header[:2] == ("method", "case AUROC")
+    assert [name for name, _ in table.rows][:3] == ["intensity", "vae-restoration", "gmvae-restoration"]
+    assert [name for name, cells in table.rows if cells[0].best] == ["intensity"]
+    assert table.caption.startswith("12 cases, diseased by label, without lesion masks, 1 seed(s).")
+    write_tables(tmp_path, rows, {}, {("flair", "xray"): 0}, protocol="healthy-fpr-1")
+    assert "vae-restoration" in (tmp_path / "tables" / "flair-xray.md").read_text(encoding="utf-8")
+
+
 def test_a_method_that_is_not_worse_is_tied():
     rows, replicates, _ = study()
     key = ("flair", "ms-like", "vae-restoration", 0)

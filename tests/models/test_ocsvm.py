@@ -8,7 +8,7 @@ from sklearn.svm import OneClassSVM as Machine
 
 from aberra.errors import ConfigError, NotFittedError, TrainingError
 from aberra.models import ocsvm
-from aberra.models.ocsvm import OneClassSVM
+from aberra.models.ocsvm import OneClassSVM, SliceSVM
 
 
 def _samples(count=4, channels=1, size=(20, 24)):
@@ -140,3 +140,44 @@ def test_what_was_not_fitted_says_so():
     model = OneClassSVM(channels=1, vectors=10)
     with pytest.raises(NotFittedError, match="ocsvm: not fitted"):
         model.score_volume(torch.rand(1, 2, 4, 4), torch.ones(2, 4, 4))
+
+
+def test_a_slice_is_scored_by_the_decision_of_sklearn_on_its_pixels():
+    generator = torch.Generator().manual_seed(0)
+    x, mask = torch.randn(40, 2, 16, 24, generator=generator), torch.ones(40, 1, 16, 24)
+    model = SliceSVM(channels=2, edge=8, nu=0.2)
+    model.fit_samples(x, mask, 0)
+    pixels = torch.nn.functional.avg_pool2d(x, (2, 3)).flatten(1)
+    pixels = (pixels - pixels.mean(dim=0)).double().numpy()
+    machine = Machine(kernel="rbf", nu=0.2, gamma=1 / (pixels.shape[1] * pixels.var())).fit(pixels)
+    decision = machine.decision_function(pixels)
+    score = model.score_volume(x.movedim(0, 1), mask[:, 0])
+    assert score.shape == (40, 16, 24)
+    assert (score == score[:, :1, :1]).all()
+    told = model.decision((model.features(x, mask) - model.mean) / model.std)
+    np.testing.assert_allclose(told, decision, atol=0.02 * np.ptp(decision))
+    assert (told[score[:, 0, 0].argsort()].diff() <= 1e-6).all()
+
+
+def test_another_slice_is_farther_out_and_empty_ones_are_not_learnt_from():
+    x, mask = _samples(count=30)
+    x[:, :, 4:10] += 3  # what all healthy slices share
+    mask[20:] = 0
+    model = SliceSVM(channels=1, edge=10)
+    model.fit_samples(x, mask, 0)
+    assert (model.weights > 0).sum() <= 20
+    other = x[:20].clone()
+    other[3, :, 4:10] -= 6
+    score = model.score_volume(other.movedim(0, 1), mask[:20, 0]).amax(dim=(1, 2))
+    assert score.argmax() == 3
+    volume = SliceSVM(channels=1, dims=3, edge=10)
+    volume.fit_samples(x.movedim(0, 1)[None], mask.movedim(0, 1)[None], 0)
+    torch.testing.assert_close(volume.support, model.support)
+
+
+def test_slices_without_foreground_and_machines_that_learnt_nothing_are_refused():
+    model = SliceSVM(channels=1)
+    with pytest.raises(NotFittedError):
+        model.score_volume(torch.zeros(1, 2, 8, 8), torch.ones(2, 8, 8))
+    with pytest.raises(TrainingError, match=r"0 slice\(s\)"):
+        model.fit_samples(torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, 8, 8), 0)

@@ -202,16 +202,25 @@ def test_the_spatial_code_is_a_map_that_is_pulled_to_the_prior_everywhere():
     assert found == theirs - squeeze + maps == 1_384_545
 
 
+def test_the_network_of_linear_layers_has_its_publications_units():
+    model = VAE(channels=1, size=(28, 28), network="mlp", latent=20, likelihood="gaussian")
+    pixels, hidden, code = 28 * 28, 400, 20
+    there = (pixels + 1) * hidden + (hidden + 1) * hidden + 2 * (hidden + 1) * code
+    back = (code + 1) * hidden + (hidden + 1) * hidden + (hidden + 1) * pixels
+    assert sum(each.numel() for each in model.parameters()) == there + back == 973_624
+
+
 NETWORKS = [
     {"name": "zimmerer2018", "width": 2},
     {"name": "zimmerer2018", "width": 2, "coordinates": True},
     {"name": "zimmerer2019", "width": 2},
+    {"name": "mlp", "width": 8},
 ]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("dims", "size"), [(2, (32, 48)), (3, (16, 32, 16))])
-def test_zimmerers_networks_in_two_and_three_dimensions(dims, size, network):
+def test_other_networks_in_two_and_three_dimensions(dims, size, network):
     model = VAE(channels=2, dims=dims, size=size, network=network, latent=4)
     x = torch.rand(2, 2, *size)
     assert model.reconstruct(x).shape == x.shape
@@ -231,7 +240,7 @@ def test_zimmerers_networks_in_two_and_three_dimensions(dims, size, network):
         ),
         (
             {"network": "unet"},
-            "VAE takes cradl or residual or unified or unified-spatial or you or zimmerer2018",
+            "VAE takes cradl or mlp or residual or unified or unified-spatial or you or zimmerer2018",
         ),
     ],
 )

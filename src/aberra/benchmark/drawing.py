@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     Rows = Sequence[Mapping[str, Any]]
 
 INK, MUTED, GRID = "#22303c", "#9aa5b1", "#e3e8ec"
@@ -66,15 +68,27 @@ def distinct(names: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, cycle((*list(FAMILIES.values())[2:10], *SPARE)), strict=False))
 
 
+def shades(count: int) -> NDArray[np.float64]:
+    """Colours of an ordered series, dark to light: (count, 4)."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps["viridis"](np.linspace(0.1, 0.8, count)))
+
+
 def explain(figure: Any, rows: Rows) -> None:
     """A legend of the families below the figure."""
-    from matplotlib.lines import Line2D
-
     colour = colours(rows)
     of_family = {family: colour[label] for label, family in families(rows).items()}
     names = [*(name for name in FAMILIES if name in of_family), *sorted(set(of_family) - set(FAMILIES))]
-    marks = [Line2D([], [], marker="o", ls="", color=of_family[name], label=name) for name in names]
-    columns = max(1, min(len(names), int(figure.get_figwidth() / 1.6)))
+    legend(figure, {name: of_family[name] for name in names})
+
+
+def legend(figure: Any, colour: Mapping[str, Any]) -> None:
+    """A legend of points below the figure: text to colour."""
+    from matplotlib.lines import Line2D
+
+    marks = [Line2D([], [], marker="o", ls="", color=value, label=name) for name, value in colour.items()]
+    columns = max(1, min(len(marks), int(figure.get_figwidth() / 1.6)))
     figure.legend(handles=marks, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 

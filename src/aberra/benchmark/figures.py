@@ -5,13 +5,22 @@ Others are in :mod:`aberra.benchmark.relations` and :mod:`aberra.benchmark.strip
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.relations import complexity, correlation_map, fidelity, order, score_grid, sweep
-from aberra.benchmark.rows import CHANCE, bar, is_plain, means
+from aberra.benchmark.relations import (
+    complexity,
+    correlation_map,
+    fidelity,
+    order,
+    ranking,
+    score_grid,
+    sweep,
+)
+from aberra.benchmark.rows import CHANCE, SHOWN_IN_TABLES, bar, is_plain, means, of_sweep, settings_of
 from aberra.benchmark.strips import Picture, strip
 from aberra.metrics.voxel import Residuals
 
@@ -26,8 +35,6 @@ if TYPE_CHECKING:
 
 NORMAL, ANOMALOUS = "#1f6f8b", "#d1495b"
 SHIFTED = "-shift"
-PANELS = 24
-"""Most panels of the histogram figure."""
 MANTISSA = Residuals.BITS - 8
 """The maps' histograms have 2 ** MANTISSA equal bins between two powers of two."""
 
@@ -39,6 +46,8 @@ def write_figures(
     *,
     pictures: Mapping[Key, Path] | None = None,
     compare: Mapping[str, Mapping[str, str]] | None = None,
+    metrics: Sequence[str] = SHOWN_IN_TABLES,
+    protocol: str = "",
 ) -> list[Path]:
     """Draw every figure that the rows have data for into ``figures/``; returns what was drawn.
 
@@ -48,20 +57,25 @@ def write_figures(
         histograms: of the cells.
         pictures: files of the cells that have one.
         compare: task to cohort to the study's data set whose order is compared.
+        metrics: the suite's columns, which figures of sweeps show.
+        protocol: the suite's, of metrics that depend on a threshold.
     """
     target = folder / "figures"
-    drawn: list[Path | None] = [subjects(target, rows), complexity(target, rows), sweep(target, rows)]
+    drawn: list[Path | None] = [draw(target, rows) for draw in (subjects, complexity, ranking)]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         whole = [row for row in own if is_plain(row)]
         drawn += [draw(target, whole, task) for draw in (ap_points, domain_shift, score_grid)]
-        plain = {row["label"] for row in whole}
-        for cohort in dict.fromkeys(row["cohort"] for row in whole):
-            wanted = {(task, cohort, label, 0): label for label in plain}
+        for cohort in dict.fromkeys(row["cohort"] for row in own):
+            there = [row for row in own if row["cohort"] == cohort]
+            name = f"{task}-{cohort}"
+            drawn.append(sweep(target, there, name, metrics=metrics, protocol=protocol))
             seen = {
-                wanted[key]: Picture.load(path) for key, path in (pictures or {}).items() if key in wanted
+                key[2]: path
+                for key, path in (pictures or {}).items()
+                if key[:2] == (task, cohort) and not key[3]
             }
-            drawn.append(strip(target, seen, whole, task, cohort))
+            drawn += _strips(target, seen, own, task, cohort)
         for cohort in dict.fromkeys(row["cohort"] for row in whole if row["metric"] == "AP"):
             there = [row for row in whole if row["cohort"] == cohort]
             name = f"{task}-{cohort}"
@@ -78,6 +92,43 @@ def write_figures(
             if data_set:
                 drawn.append(order(target, there, name, data_set))
     return [path for path in drawn if path is not None]
+
+
+def _strips(
+    folder: Path, pictures: Mapping[str, Path], rows: Rows, task: str, cohort: str
+) -> list[Path | None]:
+    """One of the methods as they stand, and one of each sweep, in the order of its settings."""
+    whole = [row for row in rows if is_plain(row)]
+    plain = dict.fromkeys(row["label"] for row in whole)
+    drawn = [
+        strip(
+            folder,
+            {label: Picture.load(pictures[label]) for label in plain if label in pictures},
+            whole,
+            task,
+            cohort,
+        )
+    ]
+    settings = {row["label"]: (of_sweep(row), settings_of(row)) for row in rows if row.get("sweep")}
+    for name in dict.fromkeys(name for name, _ in settings.values()):
+        labels = [label for label, (of, _) in settings.items() if of == name and label in pictures]
+        # numbers by size, and before words
+        labels.sort(
+            key=lambda label: [
+                (key, isinstance(value, str), value) for key, value in settings[label][1].items()
+            ]
+        )
+        drawn.append(
+            strip(
+                folder,
+                {label: Picture.load(pictures[label]) for label in labels},
+                rows,
+                task,
+                cohort,
+                of=name,
+            )
+        )
+    return drawn
 
 
 def ap_points(folder: Path, rows: Rows, task: str) -> Path | None:
@@ -148,7 +199,6 @@ def residual_histograms(
     }
     if not shown:
         return None
-    shown = dict(list(shown.items())[:PANELS])
     columns = min(6, len(shown))
     figure, axes = drawing.grid(-(-len(shown) // columns), columns, width=2.3, height=1.8)
     for axis, (label, each) in zip(axes, shown.items(), strict=False):
@@ -191,50 +241,52 @@ def residual_histograms(
 
 
 def subjects(folder: Path, rows: Rows) -> Path | None:
-    """AP against the share of training subjects, a panel a cohort (Fig. 8)."""
+    """AP of every method by the share of training subjects, a panel a cohort (Fig. 8)."""
     partial = {(row["task"], row["cohort"], row["method"]) for row in rows if row["subjects"] < 1}
     chosen = [
         row
         for row in rows
         if row["metric"] == "AP"
+        and row["value"] is not None
+        and not row.get("sweep")
         and (row["task"], row["cohort"], row["method"]) in partial
         and (row["subjects"] < 1 or row["label"] == row["method"])
     ]
     panels = list(dict.fromkeys((row["task"], row["cohort"]) for row in chosen))
     if not panels:
         return None
-    figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.4)
-    methods = sorted({row["method"] for row in chosen})
-    colours = drawing.distinct(methods)
+    shares = sorted({float(row["subjects"]) for row in chosen})
+    points: dict[tuple[tuple[str, str], str, float], list[Mapping[str, Any]]] = {}
+    for row in chosen:
+        key = (row["task"], row["cohort"]), row["method"], float(row["subjects"])
+        points.setdefault(key, []).append(row)
+    methods = sorted(
+        {row["method"] for row in chosen},
+        key=lambda method: _mean([row for row in chosen if row["method"] == method]),
+    )
+    height = 0.3 * len(methods) + 1.6
+    figure, axes = drawing.grid(1, len(panels), width=4.2, height=height, left_only=True)
+    shades = dict(zip(shares, drawing.shades(len(shares)), strict=True))
     for axis, panel in zip(axes, panels, strict=True):
-        own = [row for row in chosen if (row["task"], row["cohort"]) == panel]
-        for index, method in enumerate(methods):
-            points: dict[float, list[float]] = {}
-            for row in own:
-                if row["method"] == method:
-                    points.setdefault(float(row["subjects"]), []).append(float(row["value"]))
-            if not points:
+        for (place, method), (step, share) in product(enumerate(methods), enumerate(shares)):
+            own = points.get((panel, method, share))
+            if own is None:
                 continue
-            shares = sorted(points)
-            style = ("o-", "s--", "^-.", "D:")[index % 4]
-            values = [float(np.mean(points[share])) for share in shares]
-            axis.plot(
-                [100 * share for share in shares], values, style, label=method, color=colours[method], ms=5
-            )
-            for share in shares:
-                if len(points[share]) > 1:  # seeds
-                    ends = min(points[share]), max(points[share])
-                    axis.plot([100 * share] * 2, ends, color=colours[method], lw=1)
-        for row in _with_interval(own):
-            ends = float(row["low"]), float(row["high"])
-            axis.plot([100 * float(row["subjects"])] * 2, ends, color=colours[row["method"]], lw=1, alpha=0.6)
+            at = place + 0.22 * ((len(shares) - 1) / 2 - step)
+            ends = [float(row["value"]) for row in own]
+            if len(own) == 1:  # its interval over patients
+                ends = [float(row[end]) for row in _with_interval(own) for end in ("low", "high")]
+            axis.plot(ends, [at] * len(ends), color=shades[share], lw=1.2)
+            axis.plot(_mean(own), at, "o", color=shades[share], ms=5)
         axis.set_title(": ".join(panel), loc="left", fontsize=10)
-        axis.set(xlabel="% of the training subjects", ylabel="AP", xlim=(0, 105))
-        axis.set_ylim(bottom=0)
-        axis.legend(frameon=False, fontsize=8)
+        axis.set_xlabel("AP")
+        axis.set_xlim(left=0)
+    axes[0].set_yticks(range(len(methods)), methods, fontsize=8.5)
+    axes[0].set_ylim(-0.6, len(methods) - 0.4)
+    drawing.legend(figure, {f"{share:.0%} of the training subjects": shades[share] for share in shares})
     seeds = len({row["seed"] for row in chosen})
     lines = "95 % intervals over patients, one training each" if seeds == 1 else f"range of {seeds} seeds"
-    drawing.title(figure, f"AP against the share of training subjects; vertical lines: {lines}", fontsize=10)
+    drawing.title(figure, f"AP by the share of training subjects; lines: {lines}", fontsize=10)
     return drawing.save(figure, folder / "subjects.png")
 
 
@@ -276,6 +328,10 @@ def _floor(counts: NDArray[np.float64], log: NDArray[np.float64]) -> float:
     """
     share = counts.cumsum() / max(counts.sum(), 1)
     return float(log[min(int(np.searchsorted(share, 0.01)), len(log) - 1)])
+
+
+def _mean(rows: Rows) -> float:
+    return float(np.mean([row["value"] for row in rows]))
 
 
 def _with_interval(rows: Rows) -> list[Mapping[str, Any]]:

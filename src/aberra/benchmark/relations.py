@@ -5,13 +5,23 @@ metric against metric.
 from __future__ import annotations
 
 from itertools import cycle, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.rows import CELL, bar, is_plain, means, undertrained
-from aberra.benchmark.statistics import correlations, kendall, published
+from aberra.benchmark.rows import (
+    CELL,
+    PROTOCOLS,
+    bar,
+    is_plain,
+    means,
+    of_sweep,
+    settings_of,
+    short,
+    undertrained,
+)
+from aberra.benchmark.statistics import concordance, correlations, kendall, published, ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = Sequence[Mapping[str, Any]]
+
+V = TypeVar("V")
 
 FIDELITY = ("AP", "⌈Dice⌉", "l1-RE_N", "l1-RE_A", "chi2")
 """Metrics of the correlation maps (the study's Fig. 10)."""
@@ -73,49 +85,82 @@ def complexity(folder: Path, rows: Rows) -> Path | None:
     return drawing.save(figure, folder / "complexity.png")
 
 
-def sweep(folder: Path, rows: Rows) -> Path | None:
-    """AP over the settings that a row sweeps, a panel a method and cohort; dotted: the plain
-    threshold at its best, and the method as it stands.
+def sweep(folder: Path, rows: Rows, name: str, *, metrics: Sequence[str], protocol: str) -> Path | None:
+    """Metrics over the settings that rows of one cohort sweep: a column of panels a setting, a row
+    a metric, a line a method and its other swept settings.
+
+    Dotted: the AP of the plain threshold at its best, and, of a setting that a single method
+    sweeps, the method as it stands.
+
+    Args:
+        folder: of the figures.
+        rows: of one task and cohort.
+        name: of both.
+        metrics: those that no swept row has are left out.
+        protocol: of what depends on a threshold.
     """
-    points = [row for row in rows if row["metric"] == "AP" and row.get("sweep")]
-    panels = list(dict.fromkeys((row["task"], row["cohort"], row["method"]) for row in points))
-    if not panels:
+    columns: dict[str, dict[tuple[str, str], dict[float | str, str]]] = {}
+    of_setting: dict[str, set[str]] = {}
+    for row in rows:
+        settings = settings_of(row)
+        if settings:
+            setting, x = settings.popitem()
+            others = ", ".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in settings.items())
+            line = of_sweep(row), others
+            columns.setdefault(setting, {}).setdefault(line, {})[x] = row["label"]
+            of_setting.setdefault(setting, set()).add(row["method"])
+    swept = {label for lines in columns.values() for points in lines.values() for label in points.values()}
+    values = {metric: means(rows, metric, (*PROTOCOLS, protocol)) for metric in metrics}
+    values = {metric: found for metric, found in values.items() if swept & found.keys()}
+    if not values:
         return None
-    figure, axes = drawing.grid(1, len(panels), width=4.2, height=3.6)
-    for axis, (task, cohort, method) in zip(axes, panels, strict=True):
-        place = task, cohort, "AP"
-        there = [row for row in rows if (row["task"], row["cohort"], row["metric"]) == place]
-        lines: dict[str, list[tuple[float, float]]] = {}
-        name = ""
-        for row in there:
-            if row["method"] == method and row.get("sweep"):
-                *others, last = row["sweep"].split(";")
-                name, _, x = last.partition("=")
-                line = ", ".join(each.rpartition(".")[2].replace("=", " ") for each in others)
-                lines.setdefault(line, []).append((float(x), float(row["value"])))
-        for (label, drawn), colour in zip(lines.items(), _steps(len(lines)), strict=True):
-            points_drawn = zip(*sorted(drawn), strict=True)
-            axis.plot(*points_drawn, "o-", color=colour, ms=4, lw=1.2, label=label or method)
-        best, plain = bar(there), means([row for row in there if is_plain(row)], "AP")
-        for label, value in filter(None, (best, (method, plain[method]) if method in plain else None)):
+    figure, axes = drawing.grid(len(values), len(columns), width=3.8, height=2.4)
+    for axis, ((metric, found), (setting, lines)) in zip(
+        axes, product(values.items(), columns.items()), strict=True
+    ):
+        numbers = [x for points in lines.values() for x in points if isinstance(x, float)]
+        ordered = len(numbers) == sum(map(len, lines.values()))
+        for (label, points), style in zip(_labelled(lines), _styles(list(lines)), strict=True):
+            shown = [(x if ordered else short(x), found[each]) for x, each in points.items() if each in found]
+            if shown:
+                drawn = zip(*(sorted(shown) if ordered else shown), strict=True)
+                axis.plot(*drawn, marker="o", ms=4, lw=1.2, label=label, **style)
+        as_it_stands = of_setting[setting] & found.keys() if len(of_setting[setting]) == 1 else set()
+        dotted = {label: found[label] for label in as_it_stands}
+        best = bar(rows) if metric == "AP" else None
+        for label, value in {**dotted, **dict([best] if best else [])}.items():
             axis.axhline(value, color=drawing.MUTED, ls=":", lw=1)
             axis.annotate(
                 label, (1, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom"
             )
-        values = [x for line in lines.values() for x, _ in line]
-        if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
+        if ordered and min(numbers) > 0 and max(numbers) / min(numbers) >= LOGARITHMIC:
             axis.set_xscale("log")
-        axis.set_title(f"{cohort}: {method}", loc="left", fontsize=10)
-        axis.set(xlabel=name.rpartition(".")[2], ylabel="AP")
-        axis.legend(frameon=False, fontsize=8)
-    return drawing.save(figure, folder / "sweep.png")
+        axis.set(xlabel=setting.rpartition(".")[2], ylabel=metric)
+    for axis in axes[: len(columns)]:
+        axis.legend(fontsize=7, facecolor="white", edgecolor="none", framealpha=0.8)
+    drawing.title(figure, f"{name}: what settings do")
+    return drawing.save(figure, folder / f"sweep-{name}.png")
 
 
-def _steps(count: int) -> NDArray[np.float64]:
-    """Colours of an ordered series, dark to light."""
-    from matplotlib import colormaps
+def _labelled(lines: Mapping[tuple[str, str], V]) -> list[tuple[str, V]]:
+    """What a legend writes for each line: what tells it from the others."""
+    alone = len({method for method, _ in lines}) == 1
+    return [
+        (others if alone and others else ", ".join(filter(None, (method, others))), points)
+        for (method, others), points in lines.items()
+    ]
 
-    return np.asarray(colormaps["viridis"](np.linspace(0.1, 0.8, count)))
+
+def _styles(lines: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """A colour a method and dashes for its other settings; of a single method colours from dark to
+    light.
+    """
+    methods, settings = (list(dict.fromkeys(line[at] for line in lines)) for at in (0, 1))
+    if len(methods) == 1:
+        return [{"color": colour} for colour in drawing.shades(len(lines))]
+    colours = drawing.distinct(methods)
+    dashes = dict(zip(settings, cycle(("-", "--", "-.", ":")), strict=False))
+    return [{"color": colours[method], "ls": dashes[others]} for method, others in lines]
 
 
 def fidelity(folder: Path, rows: Rows, name: str) -> Path | None:
@@ -227,6 +272,32 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
     axis.set_yticks(range(1, count + 1, 2))
     drawing.explain(figure, [row for row in rows if row["label"] in ours])
     return drawing.save(figure, folder / f"order-{name}.png")
+
+
+def ranking(folder: Path, rows: Rows) -> Path | None:
+    """Rank by AP of every method on every cohort, best mean rank first, with Kendall's W; of the
+    methods that ran on all cohorts and were trained long enough.
+    """
+    rows = [row for row in rows if row["metric"] == "AP" and is_plain(row)]
+    values = {
+        (task, cohort): means([row for row in rows if (row["task"], row["cohort"]) == (task, cohort)], "AP")
+        for task, cohort in dict.fromkeys((row["task"], row["cohort"]) for row in rows)
+    }
+    everywhere = {row["label"] for row in rows if all(row["label"] in own for own in values.values())}
+    names = everywhere - undertrained(rows)
+    if len(values) < 2 or len(names) < 3:
+        return None
+    places = ranks(values, names)
+    order = sorted(names, key=lambda name: (np.mean(places[name]), name))
+    down = [f"{name}  {np.mean(places[name]):.1f}" for name in order]
+    figure, (axis,) = drawing.grid(1, 1, width=0.6 * len(values) + 3.2, height=0.24 * len(order) + 1.4)
+    matrix = np.array([places[name] for name in order], dtype=float)
+    across = [f"{task}: {cohort}" for task, cohort in values]
+    _heat(axis, matrix, down, across, cmap="YlGnBu_r", vmin=1, vmax=len(order), digits=0)
+    drawing.title(
+        figure, f"Rank by AP, and mean rank; Kendall's W = {concordance(places):.2f}", fontsize=10.5
+    )
+    return drawing.save(figure, folder / "ranking.png")
 
 
 def _heat(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.files import csv_text, read_json
+from aberra.files import config_hash, csv_text, read_json
 from aberra.metrics.lesion import BINS_MM3, FP_RATES
 from aberra.metrics.tables import SHOWN, rows_of
 
@@ -61,6 +61,8 @@ OTHER = (
 METRICS = HIGHER + LOWER + OTHER
 SHOWN_IN_TABLES = ("AP", "⌈Dice⌉", "Dice", "AUROC", "slice AUROC", "case AUROC")
 """Metrics that are columns of the tables where the suite does not say."""
+PROTOCOLS = ("", "oracle", "ladder", "mask", "p ≤ 0.05")
+"""Protocols of the values shown, beside the suite's."""
 
 UNDERTRAINED = 0.01
 """Share by which the best healthy validation loss may fall in the last fifth of a training that was
@@ -90,7 +92,7 @@ class Cells:
 
 
 CELL = " · "
-"""Between method and score in the label of a grid's row."""
+"""Between method and score in the label of a grid's row, and before the settings of a sweep's."""
 
 M0 = "intensity"
 """The plain threshold."""
@@ -106,6 +108,29 @@ def is_plain(row: Mapping[str, Any]) -> bool:
     return bool(row["subjects"] == 1 and not row.get("sweep"))
 
 
+def short(value: Any) -> str:
+    """A setting as labels and results.csv write it."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def settings_of(row: Mapping[str, Any]) -> dict[str, float | str]:
+    """The settings that a row of a sweep has, in the sweep's order; empty where it is none."""
+    pairs = (each.partition("=") for each in (row.get("sweep") or "").split(";") if each)
+    return {key: _number(value) for key, _, value in pairs}
+
+
+def of_sweep(row: Mapping[str, Any]) -> str:
+    """The label that the rows of a sweep share."""
+    return str(row["label"]).rpartition(CELL)[0]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def means(
     rows: Sequence[Mapping[str, Any]], metric: str, protocols: Sequence[str] | None = None
 ) -> dict[str, float]:
@@ -116,6 +141,12 @@ def means(
         if fits and row["value"] is not None:
             found.setdefault(row["label"], []).append(float(row["value"]))
     return {label: float(np.mean(values)) for label, values in found.items()}
+
+
+def file_name(label: str) -> str:
+    """A label as part of a file name; labels that differ only in what is replaced stay apart."""
+    kept = "".join(each if each.isalnum() or each in "-_." else "-" for each in label)
+    return kept if kept == label else f"{kept}-{config_hash(label)[:4]}"
 
 
 def bar(rows: Sequence[Mapping[str, Any]]) -> tuple[str, float] | None:

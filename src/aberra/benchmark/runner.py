@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aberra.benchmark.cohorts import MissingDataError, share_of, task_cohorts
 from aberra.benchmark.machine import commit, machine, peak_memory
-from aberra.benchmark.rows import read_cells, results_csv, rows_of_cell
+from aberra.benchmark.rows import file_name, read_cells, results_csv, rows_of_cell, short
 from aberra.capabilities import HasUnit
 from aberra.cohort.splits import split_hash
 from aberra.console import screen, styled
@@ -143,7 +143,7 @@ def report(suite: Suite, out: Path) -> None:
         return
     write_text(out / "results.csv", results_csv(cells.rows))
     write_figures(
-        out, cells.rows, cells.histograms, pictures=cells.pictures,
+        out, cells.rows, cells.histograms, pictures=cells.pictures, protocol=suite.protocol, metrics=suite.metrics,
         compare={task.name: task.compare for task in suite.tasks},
     )  # fmt: skip
     write_tables(
@@ -188,7 +188,7 @@ class _Row:
     @property
     def slug(self) -> str:
         """Label and seed as part of a file name."""
-        return f"{_safe(self.entry.label)}-{self.seed}"
+        return f"{file_name(self.entry.label)}-{self.seed}"
 
     def file(self, out: Path, cohort: str) -> Path:
         """Where a cell is kept."""
@@ -217,7 +217,7 @@ def _run_row(shared: _Run, row: _Row, tested: dict[str, _Data], summary: Summary
             cell = _measure(shared, detector, tested[cohort].cohort, name, picture=picture)
             common = facts | {
                 "suite": shared.suite.name, "task": row.task.name, "cohort": cohort, "label": row.entry.label,
-                "seed": row.seed, "subjects": row.entry.subjects, "sweep": ";".join(f"{key}={value:g}" for key, value in row.entry.sweep.items()),
+                "seed": row.seed, "subjects": row.entry.subjects, "sweep": ";".join(f"{key}={short(value)}" for key, value in row.entry.sweep.items()),
             }  # fmt: skip
             kept = rows_of_cell(cell, common, shared.suite.protocol)
             write_json(files[cohort], {"key": keys[cohort]} | kept)
@@ -315,10 +315,3 @@ def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str, *, pic
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _safe(label: str) -> str:
-    """A label as part of a file name."""
-    kept = "".join(each if each.isalnum() or each in "-_." else "-" for each in label)
-    # labels that differ only in what was replaced stay apart
-    return kept if kept == label else f"{kept}-{config_hash(label)[:4]}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aberra.benchmark import drawing
-from aberra.benchmark.rows import means
+from aberra.benchmark.rows import CELL, file_name, means
 from aberra.files import atomic_path
 from aberra.prepare.orient import Orient
 
@@ -41,6 +41,7 @@ class Picture:
             none.
         scale: map values of the colour scale, from healthy quantiles.
         aspect: height of a pixel / width.
+        uncertainty: (H, W); empty where the method has none.
     """
 
     case: str
@@ -50,6 +51,7 @@ class Picture:
     restored: NDArray[np.float32]
     scale: tuple[float, float]
     aspect: float
+    uncertainty: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     def save(self, path: Path) -> None:
         """Write as ``.npz``, whole."""
@@ -65,18 +67,23 @@ class Picture:
             return cls(
                 str(found["case"]), found["scan"], found["truth"], found["map"], found["restored"],
                 (float(low), float(high)), float(found["aspect"]),
+                # a picture of an earlier version has none
+                found["uncertainty"] if "uncertainty" in found else np.zeros((0, 0), np.float32),
             )  # fmt: skip
 
 
 def typical(per_case: Sequence[Mapping[str, Any]]) -> str:
     """Name of the case to show: median lesion load among those with lesions, so neither the easiest
-    nor the hardest; else the first.
+    nor the hardest; else the first that is diseased by its label; else the first.
     """
     sick = sorted(
         (row for row in per_case if row.get("prevalence")),
         key=lambda row: (float(row["prevalence"]), row["case"]),
     )
-    return str((sick or list(per_case))[(len(sick) - 1) // 2 if sick else 0]["case"])
+    if sick:
+        return str(sick[(len(sick) - 1) // 2]["case"])
+    labelled = [row for row in per_case if row.get("label")]
+    return str((labelled or per_case)[0]["case"])
 
 
 def taken(maps: Path, cohort: Cohort, name: str) -> Picture:
@@ -93,20 +100,27 @@ def taken(maps: Path, cohort: Cohort, name: str) -> Picture:
     truth = np.zeros(scan.shape, np.bool) if scan.lesion is None else scan.lesion
     content = truth if truth.any() else scan.data[0] != 0
     place = int(content.sum(axis=(1, 2)).argmax())
-    restored = None if result.reconstruction is None else view(result.reconstruction).data[0, place]
+    restored, unsure = (
+        np.zeros((0, 0), np.float32) if volume is None else view(volume).data[0, place]
+        for volume in (result.reconstruction, result.uncertainty)
+    )
     return Picture(
         case=name,
         scan=scan.data[0, place],
         truth=truth[place],
         map=found.data[0, place],
-        restored=np.zeros((0, 0), np.float32) if restored is None else restored,
+        restored=restored,
         scale=(result.scale["low"], result.scale["high"]),
         aspect=float(scan.spacing[1] / scan.spacing[2]),
+        uncertainty=unsure,
     )
 
 
-def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, cohort: str) -> Path | None:
-    """Scan and truth, then every method's healthy version over its map, best AP first.
+def strip(
+    folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, cohort: str, *, of: str = ""
+) -> Path | None:
+    """Scan and truth, then every method's healthy version over its map, best AP first; below it the
+    uncertainty, where a method has one.
 
     A map's colours go from 0 to its 99.5th percentile in this slice, but not below the 95 %
     quantile of healthy scans, so that a map that is healthy everywhere stays dark.
@@ -117,13 +131,14 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
         rows: of the task: the order is that of all its cohorts, AP that of this one.
         task: for file and title.
         cohort: for file and title.
+        of: the label that the pictures of a sweep share; they stay in their order.
     """
     if not pictures:
         return None
-    name = f"{task}-{cohort}"
+    name = f"{task}-{cohort}-{file_name(of)}" if of else f"{task}-{cohort}"
     ap = means([row for row in rows if row["cohort"] == cohort], "AP")
     written = drawing.shown(rows)
-    order = [*(label for label in drawing.ordered(rows) if label in pictures)]
+    order = [label for label in drawing.ordered(rows) if label in pictures and not of]
     labels = [*order, *(label for label in pictures if label not in order)][:PANELS]
     first = pictures[labels[0]]
     window = _window(first.scan)
@@ -131,12 +146,13 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
     columns = min(COLUMNS, len(labels) + 1)
     blocks = -(-(len(labels) + 1) // columns)
     height = first.aspect * rows_shown / columns_shown
-    figure, axes = drawing.grid(2 * blocks, columns, width=1.9, height=1.9 * height + 0.2)
+    deep = 3 if any(pictures[label].uncertainty.size for label in labels) else 2
+    figure, axes = drawing.grid(deep * blocks, columns, width=1.9, height=1.9 * height + 0.2)
     for axis in axes:
         axis.set_axis_off()
     for place, label in enumerate(["", *labels]):
         block, column = divmod(place, columns)
-        upper, lower = (axes[(2 * block + half) * columns + column] for half in (0, 1))
+        upper, lower, *unsure = (axes[(deep * block + part) * columns + column] for part in range(deep))
         picture = pictures[label] if label else first
         shape = {"aspect": picture.aspect, "interpolation": "nearest"}
         if not label:
@@ -155,11 +171,14 @@ def strip(folder: Path, pictures: Mapping[str, Picture], rows: Rows, task: str, 
         lower.imshow(picture.map[window], cmap="inferno", vmin=0.0, vmax=_top(picture), **shape)
         if picture.truth[window].any():
             lower.contour(picture.truth[window], levels=[0.5], colors="#4de3c1", linewidths=0.7)
+        for axis in unsure if picture.uncertainty.size else []:
+            axis.imshow(picture.uncertainty[window], cmap="viridis", vmin=0.0, **shape)
         reached = f" {ap[label]:.3f}" if label in ap else ""
-        upper.set_title(f"{fill(written.get(label, label), 22)}{reached}", fontsize=8, color=drawing.INK)
+        title = written.get(label, label).removeprefix(f"{of}{CELL}")
+        upper.set_title(f"{fill(title, 22)}{reached}", fontsize=8, color=drawing.INK)
     drawing.title(
         figure,
-        f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined",
+        f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined{', uncertainty on its own scale' if deep == 3 else ''}",
         fontsize=9,
     )
     return drawing.save(figure, folder / f"strip-{name}.png")

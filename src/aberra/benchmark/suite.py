@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES
+from aberra.benchmark.rows import CELL, METRICS, SHOWN_IN_TABLES, short
 from aberra.errors import ConfigError, expect_known
 from aberra.files import config_hash, read_toml
 from aberra.former import successor
@@ -219,7 +219,7 @@ class Suite:
         grid = checked(_grid, grid, "grid", source=path, given=("path",))
         methods = [row for each in rows for row in _entries(each, path)]
         methods += _grid(**grid, path=path)
-        there = {row.name for row in methods}
+        there = {row.name for row in methods if not row.sweep and row.subjects == 1}
         for name in catalogue():
             if name not in there and (whole or Method.load(name).baseline):
                 methods += _entries({"name": name} | BASELINES.get(name, {}), path)
@@ -382,12 +382,17 @@ def _takes(config: Mapping[str, Any], option: str) -> bool:
 
 
 def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:
-    """Rows of one table in [[methods]]: one a share of subjects, and one a combination of swept
-    settings.
+    """Rows of one table in [[methods]]: one a name, share of subjects and combination of swept
+    settings; a label of several names stands behind each of them.
     """
     named = content.get("name") or content.get("detector")
     if not named:
         raise ConfigError(f"{path}: a row of [[methods]] needs 'name' (a method) or 'detector' (a saved one)")
+    if isinstance(named, list):
+        several = conforming(named, list[str], f"{path}: methods: name")
+        behind = f", {content['label']}" if "label" in content else ""
+        alone = [{"name": name, "label": f"{Path(name).stem}{behind}"} for name in several]
+        return [row for each in alone for row in _entries({**content, **each}, path)]
     given = {"label": Path(str(named)).stem} | dict(content)
     shares, swept = given.pop("subjects", 1.0), given.pop("sweep", {})
     if not isinstance(swept, dict) or not all(
@@ -400,17 +405,13 @@ def _entries(content: Mapping[str, Any], path: Path) -> list[Entry]:
         conforming(share, ShareAboveZero, f"{path}: {given['label']}: subjects")
         for values in product(*swept.values()):
             point = dict(zip(swept, values, strict=True))
-            label = given["label"] if share == 1 else f"{given['label']} · {share:.0%} of subjects"
+            label = given["label"] if share == 1 else f"{given['label']}{CELL}{share:.0%} of subjects"
             if point:
-                said = (f"{key.rpartition('.')[2]} {_short(value)}" for key, value in point.items())
-                label = f"{label} · {', '.join(said)}"
+                said = (f"{key.rpartition('.')[2]} {short(value)}" for key, value in point.items())
+                label = f"{label}{CELL}{', '.join(said)}"
             row = {"settings": own | point, "sweep": point, "subjects": float(share)}
             found.append(_build(Entry, given | row | {"label": label}, path, "methods"))
     return found
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 @configured("grid")

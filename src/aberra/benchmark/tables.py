@@ -12,6 +12,7 @@ from aberra.benchmark.rows import (
     CHANCE,
     HIGHER,
     LOWER,
+    PROTOCOLS,
     SHOWN_IN_TABLES,
     UNDERTRAINED,
     bar,
@@ -19,7 +20,7 @@ from aberra.benchmark.rows import (
     means,
     undertrained,
 )
-from aberra.benchmark.statistics import indistinct, over_seeds
+from aberra.benchmark.statistics import indistinct, over_seeds, ranks
 from aberra.files import write_text
 from aberra.metrics.bootstrap import interval
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 FPR = "healthy FPR"
 """Metric of how often healthy cases are flagged."""
 
+CASE_AUROC = "case AUROC"
+"""What methods are ordered by where no lesion is outlined."""
+
 SPREAD = {"Dice per patient, mean": "Dice per patient, std"}
 """Metrics that stand with their spread, ± one standard deviation."""
 HEADINGS = {
@@ -44,8 +48,6 @@ HEADINGS = {
     "Dice per patient, mean": "Dice per patient, mean ± std",
 }
 """Of columns that are not called as their metric."""
-PROTOCOLS = ("", "oracle", "ladder", "mask", "p ≤ 0.05")
-"""Protocols of the values shown, beside the suite's."""
 
 
 def comparison(
@@ -58,8 +60,8 @@ def comparison(
     protocol: str,
     metrics: Sequence[str] = SHOWN_IN_TABLES,
 ) -> Table:
-    """All methods on one cohort, best AP first; those that were trained too short come last and are
-    not ranked.
+    """All methods on one cohort, best AP first, or best case AUROC where the cohort has labels alone;
+    those that were trained too short come last and are not ranked.
 
     Args:
         rows: as in results.csv.
@@ -76,8 +78,9 @@ def comparison(
     widths = {metric: means(chosen, SPREAD[metric], (protocol,)) for metric in columns if metric in SPREAD}
     ap = means(chosen, "AP", PROTOCOLS)
     short = undertrained(chosen)
+    by = ap or means(chosen, CASE_AUROC, PROTOCOLS)
     labels = sorted(
-        {row["label"] for row in chosen}, key=lambda label: (label in short, -ap.get(label, -1.0))
+        {row["label"] for row in chosen}, key=lambda label: (label in short, -by.get(label, -1.0), label)
     )
     merged = over_seeds(replicates, task, cohort)
     ranked = {label: value for label, value in ap.items() if label not in short}
@@ -99,9 +102,11 @@ def comparison(
         body.append((label, (*cells, *_facts(own[0], short))))
     seeds = len({row["seed"] for row in chosen})
     first = chosen[0]
+    held = "diseased by label, without lesion masks"
+    if ap:
+        held = f"{patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}"
     caption = (
-        f"{first['cases']} cases, {patients} patient(s) with lesions, prevalence {float(first['prevalence'] or 0):.4f}, "
-        f"{seeds} seed(s). {_meaning(chosen, columns, protocol)}{_if_chance(body)}Italic rows are baselines. "
+        f"{first['cases']} cases, {held}, {seeds} seed(s). {_meaning(chosen, columns, protocol)}{_if_chance(body)}Italic rows are baselines. "
         f"{_against_the_bar(chosen, ap, short) if 'AP' in columns else ''}{_where(chosen)}"
     )
     header = ("method", *(HEADINGS.get(each, each) for each in columns), "training s", "s/case", "parameters")
@@ -127,11 +132,7 @@ def overview(rows: Rows, replicates: Replicates, patients: Mapping[tuple[str, st
     labels = [label for label in named if all(label in values[key] for key in cohorts)]
     short = undertrained(chosen)
     ranked = [label for label in labels if label not in short]
-    ranks = {
-        label: sum(1 + sum(values[key][other] > values[key][label] for other in ranked) for key in cohorts)
-        / max(1, len(cohorts))
-        for label in ranked
-    }
+    mean_rank = {label: fmean(places) for label, places in ranks(values, ranked).items()}
     tops = {key: max((values[key][label] for label in ranked), default=None) for key in cohorts}
     spreads = {
         key: {label: interval(each) for label, each in over_seeds(replicates, *key).items()}
@@ -139,18 +140,18 @@ def overview(rows: Rows, replicates: Replicates, patients: Mapping[tuple[str, st
         if patients.get(key, 0) > 1
     }
     body = []
-    for label in sorted(labels, key=lambda each: ranks.get(each, float("inf"))):
+    for label in sorted(labels, key=lambda each: mean_rank.get(each, float("inf"))):
         cells = [
             Cell(
                 f"{values[key][label]:.3f}",
-                best=label in ranks and values[key][label] == tops[key],
+                best=label in mean_rank and values[key][label] == tops[key],
                 chance=_at_chance(label, spreads.get(key, {})),
             )
             for key in cohorts
         ]
         rank = Cell("undertrained")
-        if label in ranks:
-            rank = Cell(f"{ranks[label]:.1f}", best=ranks[label] == min(ranks.values()))
+        if label in mean_rank:
+            rank = Cell(f"{mean_rank[label]:.1f}", best=mean_rank[label] == min(mean_rank.values()))
         body.append((label, (*cells, rank)))
     header = ("method", *(f"{task}: {cohort}" for task, cohort in cohorts), "mean rank")
     left_out = len({row["label"] for row in chosen}) - len(labels)
@@ -207,14 +208,14 @@ def write_tables(
     """Write ``tables/TASK-COHORT.{md,csv,tex,html}``, the same for the overview, and
     ``tables/index.html`` with everything.
 
-    Cohorts with lesions are compared; of those without, the table says what share of them is
+    Cohorts with diseased cases are compared; of those without, the table says what share of them is
     flagged.
     """
     target = folder / "tables"
     plain = [row for row in rows if is_plain(row)]
-    keys, healthy = (
+    keys, labelled, healthy = (
         dict.fromkeys((row["task"], row["cohort"]) for row in plain if row["metric"] == metric)
-        for metric in ("AP", FPR)
+        for metric in ("AP", CASE_AUROC, FPR)
     )
     tables = {
         f"{task}-{cohort}": comparison(
@@ -226,14 +227,14 @@ def write_tables(
             protocol=protocol,
             metrics=metrics,
         )
-        for task, cohort in keys
+        for task, cohort in keys | labelled
     }
     if len(keys) > 1:
         tables = {"overview": overview(rows, replicates, patients)} | tables
     tables |= {
         f"{task}-{cohort}": false_positives(rows, task=task, cohort=cohort)
         for task, cohort in healthy
-        if (task, cohort) not in keys
+        if (task, cohort) not in keys | labelled
     }
     for name, table in tables.items():
         for ending, render in (("md", as_markdown), ("csv", as_csv), ("tex", as_latex)):

@@ -41,8 +41,8 @@ class VAE(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: of vectors, ``unified`` (the study), ``zimmerer2018`` or ``zimmerer2019``, or of
-            maps; its dropout acts on the heads, too.
+        network: of vectors, ``unified`` (the study), ``zimmerer2018``, ``zimmerer2019`` or ``mlp``,
+            or of maps; its dropout acts on the heads, too.
         latent: K, numbers of a vector or of each location of a map.
         kl_weight: β; where it is annealed, its final value.
         anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021) or ``cyclical`` (it

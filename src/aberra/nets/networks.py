@@ -248,6 +248,36 @@ class Zimmerer2019(VectorCodes):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MLP(VectorCodes):
+    """Linear layers and ReLU on all pixels at once, three from image to code and three back: the
+    VAE of small images in Zimmerer 2019 (arXiv 1907.02796), whose code has 20 numbers.
+
+    Args:
+        width: units of the hidden layers; published 400.
+
+    With ``vae`` and a code of 20, one channel at 28²: 973,624 parameters.
+    """
+
+    name = "mlp"
+    width: Width = 400
+
+    def encoder(self) -> Reader:
+        """(B, C, S) to (B, width)."""
+        pixels = self.channels * prod(self.size)
+        return Reader(nn.Flatten(), *self._hidden(pixels), features=self.width)
+
+    def decoder(self, latent: int, *, norm: str = "batch") -> nn.Module:  # noqa: ARG002 - it has none
+        """(B, K) to (B, C, S)."""
+        shape = (self.channels, *self.size)
+        return nn.Sequential(
+            *self._hidden(latent), nn.Linear(self.width, prod(shape)), nn.Unflatten(1, shape)
+        )
+
+    def _hidden(self, before: int) -> list[nn.Module]:
+        return [nn.Linear(before, self.width), nn.ReLU(), nn.Linear(self.width, self.width), nn.ReLU()]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Residual(VectorCodes):
     """The residual network of Chen's AAE and Schlegl's f-AnoGAN (:mod:`aberra.nets.residual`).
 
