@@ -114,7 +114,9 @@ def test_what_does_not_go_together_is_refused():
     with pytest.raises(ConfigError, match="Gaussian"):
         DDPM(noise="pyramid", learned_variance=True, **TINY)
     with pytest.raises(ConfigError, match="class"):
-        GuidedDDPM(guides=("area",), **TINY)
+        GuidedDDPM(guides=(), **TINY)
+    with pytest.raises(ConfigError, match="no guide 'mask'"):
+        GuidedDDPM(guides=("area",), guide_width=8, **TINY).told("mask", torch.zeros(1, 1, 16, 16), 1)
 
 
 def _recipe(method, overrides=None):

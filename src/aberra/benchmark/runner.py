@@ -118,7 +118,7 @@ def run(
             if entry.name:
                 suite.method(task, entry)
         try:
-            learn, tested = task_cohorts(suite, task, out / "cohorts", data, progress=progress)
+            learn, tested = task_cohorts(suite, task, out / "cohorts", data, device=device, progress=progress)
         except MissingDataError as error:
             summary.skipped[task.name] = str(error)
             shared.console.print(styled(("skipped", "yellow"), f" task {task.name}: {error}"))
