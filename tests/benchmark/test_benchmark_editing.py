@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from aberra.benchmark.cohorts import materialise, task_cohorts
+from aberra.benchmark.runner import _Data
 from aberra.benchmark.suite import Suite
+from aberra.cohort import Case, Cohort
 from aberra.errors import ConfigError
 
 EDITED = """
@@ -81,3 +83,13 @@ def test_a_broken_edit_is_refused_with_the_reason(tmp_path, old, new, message):
     assert old in EDITED
     with pytest.raises(ConfigError, match=message):
         _suite(tmp_path, EDITED.replace(old, new))
+
+
+def test_what_is_known_of_people_is_part_of_a_cell_whose_model_is_told_it():
+    first, second = (
+        _Data(Cohort([Case(case="a", patient="a", channels={}, groups={"age": age})]), "same")
+        for age in ("30", "40")
+    )
+    assert first.known(()) == second.known(()) == "same"
+    assert first.known(("age",)) != second.known(("age",))
+    assert first.known(("sex",)) == second.known(("sex",))

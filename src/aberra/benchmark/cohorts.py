@@ -111,14 +111,17 @@ def _edited(
     from aberra.detector import Detector
     from aberra.workflows.edit_cohort import edit_cohort
 
-    folder, common = target.parent, {"device": device, "progress": progress}
+    folder = target.parent
+    common: dict[str, Any] = {"device": device, "progress": progress}
     options = _drawn({key: value for key, value in spec.items() if key not in {"cohort", "editor"}}, data)
     row = dict(spec["editor"])
-    parts = [materialise(suite, row.pop(key), folder, data, **common) for key in ("train", "validation")]
+    train, validation = (
+        materialise(suite, row.pop(key), folder, data, **common) for key in ("train", "validation")
+    )
     name = f"editor-{config_hash(spec['editor'])}"
     task = Task(name=name, train="", validation="")
     editor = Detector.fit(
-        suite.method(task, Entry(label=name, **row)), _to_learn_from(*parts, f"{suite.name}/{name}"), out=folder / name,
+        suite.method(task, Entry(label=name, **row)), _to_learn_from(train, validation, f"{suite.name}/{name}"), out=folder / name,
         seed=0, resume=True, calibrated=False, **common,
     )  # fmt: skip
     origin = materialise(suite, spec["cohort"], folder, data, **common)

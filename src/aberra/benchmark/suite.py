@@ -280,13 +280,13 @@ class Suite:
                 raise ConfigError(
                     f"{path}: cohort '{name}' needs exactly one of phantom, manifest, plant and edit"
                 )
-            named = [made.get("cohort") for made in (spec.plant, spec.edit) if made]
+            of = [made.get("cohort") for made in (spec.plant, spec.edit) if made]
             if spec.edit:
                 editor = conforming(spec.edit.get("editor"), dict[str, Any], f"{path}: {name}: edit.editor")
-                named += [editor.get("train"), editor.get("validation")]
+                of += [editor.get("train"), editor.get("validation")]
                 if "draw" not in spec.edit:
                     raise ConfigError(f"{path}: cohort '{name}': edit needs draw, the seed of the masks")
-            expect_known(f"cohort in {path}:", named, self.cohorts)
+            expect_known(f"cohort in {path}:", of, self.cohorts)
 
     @property
     def identity(self) -> str:
