@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from aberra.cli import app
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.diffusion.noise import shared
@@ -118,15 +120,15 @@ def test_an_area_is_met_from_above_and_from_below(scan, detector):
 
 def test_an_age_is_met_in_years(scan, detector):
     for target in (20, 80):
-        found = edit(detector, scan, [Aim(guide="age", target=target, weight=3e4)], steps=40).attained
+        found = edit(detector, scan, [Aim(guide="age", target=target, weight=1000.0)], steps=40).attained
         assert found["age_before"] == pytest.approx(50, abs=2)
-        assert abs(found["age_after"] - target) < 10
+        assert abs(found["age_after"] - target) < 2
         assert found["age_error"] == pytest.approx(abs(found["age_after"] - target), abs=1)
 
 
 @pytest.mark.parametrize("guide", ["age", "area"])
 def test_a_direction_has_no_end(guide, scan, detector):
-    weight = {"age": 1e4, "area": 1e4}[guide]
+    weight = {"age": 100.0, "area": 300.0}[guide]
     up, further, down = (
         edit(detector, scan, [Aim(guide=guide, target=target, weight=times * weight)], steps=20).attained
         for target, times in (("up", 1), ("up", 3), ("down", 1))
@@ -284,3 +286,21 @@ def test_edits_go_into_no_foreign_folder_and_corrected_settings_into_the_same(sc
     with pytest.raises(OutputError, match="holds something else"):
         edit_cohort(detector, cohort, out=tmp_path / "out", draw=1, radius_mm=(3, 6), steps=2)
     assert (tmp_path / "out" / "a" / "edit.json").read_text() == "mine"
+
+
+def test_the_command_takes_numbers_and_directions(scan, detector, tmp_path, monkeypatch):
+    scan.write(tmp_path / "a.nii.gz")
+    monkeypatch.setattr(Detector, "load", lambda *_, **__: detector)
+
+    def ask(out, *arguments):
+        words = ["edit", "model", str(tmp_path / "a.nii.gz"), "--out", str(tmp_path / out), "--steps", "2"]
+        return CliRunner().invoke(app, [*words, *arguments], catch_exceptions=True)
+
+    done = ask("one", "--age", "80", "--area", "up")
+    assert done.exit_code == 0
+    assert {"age_error", "area_after"} <= set(json.loads((tmp_path / "one" / "a" / "edit.json").read_text()))
+    assert ask("one", "--age", "80.0", "--area", "up").exit_code == 0  # the same edit
+    assert isinstance(ask("one", "--age", "70", "--area", "up").exception, OutputError)
+    refused = ask("two", "--area", "larger").exception
+    assert isinstance(refused, ConfigError)
+    assert "up or down" in str(refused)
