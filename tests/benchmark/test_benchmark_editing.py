@@ -19,11 +19,11 @@ budget = { steps = 2 }
 "model.guide_width" = 8
 "training.batch_size" = 2
 [cohorts.sick]
-phantom = { cases = 3, lesions = 0.67, contrast = "flair", spacing = 12.0, seed = 1, radius_mm = [20.0, 30.0] }
+phantom = { cases = 3, lesions = 0.67, contrast = "flair", spacing = 12.0, seed = 1, workers = 1, radius_mm = [20.0, 30.0] }
 [cohorts.val]
-phantom = { cases = 2, lesions = 0.5, contrast = "flair", spacing = 12.0, seed = 2, radius_mm = [20.0, 30.0] }
+phantom = { cases = 2, lesions = 0.5, contrast = "flair", spacing = 12.0, seed = 2, workers = 1, radius_mm = [20.0, 30.0] }
 [cohorts.healthy]
-phantom = { cases = 2, contrast = "flair", spacing = 12.0, seed = 3 }
+phantom = { cases = 2, contrast = "flair", spacing = 12.0, seed = 3, workers = 1 }
 [cohorts.drawn.edit]
 cohort = "healthy"
 draw = 1
@@ -47,9 +47,14 @@ def _suite(tmp_path, text=EDITED):
     return Suite.load(path)
 
 
-def test_an_edited_cohort_has_the_drawn_lesions_and_the_same_people(tmp_path):
-    suite, folder = _suite(tmp_path), tmp_path / "cohorts"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of made cohorts: what a suite of the same settings has made is kept."""
+    return tmp_path_factory.mktemp("cohorts")
+
+
+def test_an_edited_cohort_has_the_drawn_lesions_and_the_same_people(tmp_path, folder):
+    suite = _suite(tmp_path)
     edited = materialise(suite, "drawn", folder, None, device="cpu", progress=False)
     healthy = materialise(suite, "healthy", folder, None, progress=False)
     assert [case.patient for case in edited] == [case.patient for case in healthy]
@@ -60,9 +65,8 @@ def test_an_edited_cohort_has_the_drawn_lesions_and_the_same_people(tmp_path):
     assert len(list(folder.glob("editor-*/detector.toml"))) == 1  # not fitted again
 
 
-def test_who_is_edited_may_not_be_tested(tmp_path):
-    suite, folder = _suite(tmp_path, EDITED.replace('test = ["sick"]', 'test = ["healthy"]')), tmp_path / "c"
-    folder.mkdir()
+def test_who_is_edited_may_not_be_tested(tmp_path, folder):
+    suite = _suite(tmp_path, EDITED.replace('test = ["sick"]', 'test = ["healthy"]'))
     with pytest.raises(ConfigError, match="in 'healthy', too"):
         task_cohorts(suite, suite.tasks[0], folder, None, device="cpu", progress=False)
 
