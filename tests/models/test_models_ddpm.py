@@ -222,3 +222,11 @@ def test_the_ages_guide_learns_from_those_whose_age_is_known():
         optimizer.step()
     told = model.told("age", x, 1, checker=True)[:, 0]
     torch.testing.assert_close(told, torch.tensor([-1.0, 1.0, -1.0, 1.0]), atol=0.4, rtol=0)
+
+
+def test_features_are_of_the_person_too():
+    model, x, _ = _told_by_age()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    young, old = (model.given((age, torch.nan)).feature_maps(x)[-1] for age in (-1.0, 1.0))
+    assert not torch.equal(young, old)

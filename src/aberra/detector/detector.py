@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isnan
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -335,9 +336,10 @@ class Detector:
         if p is None:
             warnings.append("no p-value: the calibration has no healthy case scores")
         warnings += self._shift_warnings(volume, analysis.prepared)
-        if untold := [name for name in self.conditions if not str(volume.covariates.get(name) or "").strip()]:
+        told = values(self.conditions, volume.covariates)
+        if untold := [name for name, value in zip(self.conditions, told, strict=True) if isnan(value)]:
             warnings.append(
-                f"{' and '.join(untold)} unknown, so the model was asked without; the manifest may have a column of this name"
+                f"{' and '.join(untold)} unknown, so the model was asked without; a manifest can tell in a column of this name"
             )
         restored, unsure, known = analysis.reconstruction, analysis.uncertainty, analysis.prepared.provenance
         return Result(

@@ -149,7 +149,7 @@ class DDPM(nn.Module):
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Encoder features of a clean image (t = 1), finest first: (B, F, S / 2ᵏ)."""
-        return self.net.features(x, torch.ones(len(x), device=x.device))
+        return self.net.features(x, torch.ones(len(x), device=x.device), self._of_person(x))
 
     # -- learning ----------------------------------------------------------------------------------
 

@@ -234,12 +234,7 @@ class DiffusionUNet(nn.Module):
         """Shape (B, C, S), steps (B,), classes (B,), −1 for none, and conditions (B, K), NaN where
         unknown, to (B, O, S).
         """
-        embedding = self.embed(t)
-        if self.embed_class is not None and label is not None:
-            known = (label >= 0)[:, None]
-            embedding = embedding + self.embed_class(label.clamp(min=0)) * known
-        if self.embed_conditions is not None and conditions is not None:
-            embedding = embedding + self.embed_conditions(conditions)
+        embedding = self._embedding(t, label, conditions)
         x = self.first(x)
         skips = [x]
         for stage in self.down:
@@ -251,9 +246,18 @@ class DiffusionUNet(nn.Module):
         out: Tensor = self.last(F.silu(self.norm(x)))
         return out
 
-    def features(self, x: Tensor, t: Tensor) -> list[Tensor]:
+    def _embedding(self, t: Tensor, label: Tensor | None, conditions: Tensor | None) -> Tensor:
+        embedding: Tensor = self.embed(t)
+        if self.embed_class is not None and label is not None:
+            known = (label >= 0)[:, None]
+            embedding = embedding + self.embed_class(label.clamp(min=0)) * known
+        if self.embed_conditions is not None and conditions is not None:
+            embedding = embedding + self.embed_conditions(conditions)
+        return embedding
+
+    def features(self, x: Tensor, t: Tensor, conditions: Tensor | None = None) -> list[Tensor]:
         """Outputs of the encoder's levels, finest first: (B, F, S / 2ᵏ)."""
-        embedding = self.embed(t)
+        embedding = self._embedding(t, None, conditions)
         x = self.first(x)
         found: list[Tensor] = []
         for stage in self.down:
