@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from aberra.detector import Detector
     from aberra.volume import Volume
 
-WEIGHTS = {"class": 100.0, "area": 1000.0, "mask": 1.0, "age": 100.0}
-"""Of one aim; of ``area`` the thesis' c, of ``class`` its s. Its c of the age, 5, has a unit that
-it does not state."""
+WEIGHTS = {"class": 100.0, "area": 1000.0, "mask": 1.0, "age": 1000.0}
+"""Of one aim; of ``area`` the thesis' c, of ``class`` its s. Its c of the age is 5, of a unit that it
+does not state; ours is 25 years."""
 
 DIRECTIONS = {"up": 1.0, "down": -1.0}
 """Fixed directions of a number, the thesis' s_t = ±1."""
@@ -57,7 +57,7 @@ class Aim:
         target: ``healthy`` or ``diseased``; the lesion area as a share of the foreground, the age
             in years, or, of either, ``up`` or ``down``, a direction without an end; for ``mask`` a
             mask on the scan's grid, shape (D, H, W), bool.
-        weight: of its gradient; None is 100 for ``class`` and ``age``, 1000 for ``area``, 1 for
+        weight: of its gradient; None is 100 for ``class``, 1000 for ``area`` and ``age``, 1 for
             ``mask``.
 
     Raises:
