@@ -26,7 +26,7 @@ from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.files import atomic_path
 from aberra.prepare.orient import Orient
-from aberra.workflows.edit import Aim, Edit, edit
+from aberra.workflows.edit import FULL, Aim, Edit, edit
 from aberra.workflows.edit_cohort import drawn_lesion
 
 if TYPE_CHECKING:
@@ -95,6 +95,42 @@ def summary(aim: tuple[str, Any, float], found: Sequence[dict[str, float]]) -> d
         row[key] = round(float(np.mean(values)), 4) if values else None
     known = [abs(each["age_before"] - each["age_true"]) for each in found if "age_true" in each]
     return row | {"age_mae": round(float(np.mean(known)), 4) if known else None}
+
+
+def known(detector: Detector, cases: Sequence[Case]) -> dict[str, float]:
+    """What the checkers know of the slices of scans as they are: accuracy of the class, mean error of
+    the area, pooled Dice of the mask.
+    """
+    import torch
+
+    parts: list[tuple[torch.Tensor, ...]] = []
+    for case in cases:
+        prepared = detector.recipe(detector.read(case))
+        inside = torch.from_numpy(prepared.judged.astype(np.float32))
+        lesion = (
+            torch.zeros_like(inside) if prepared.lesion is None else torch.from_numpy(prepared.lesion).float()
+        )
+        windows = detector.runner.windows(
+            torch.from_numpy(prepared.data), inside > 0, also=(inside[None], lesion[None])
+        )
+        x, mask, truth = (torch.cat(each) for each in zip(*windows, strict=True))
+        full = mask.flatten(1).mean(dim=1)
+        chosen = full >= FULL * full.max()  # those that are edited
+        parts.append((x[chosen], mask[chosen], truth[chosen]))
+    x, mask, truth = (torch.cat(each) for each in zip(*parts, strict=True))
+    found: dict[str, float] = detector.model.quality(x, mask, truth, 1, checker=True)  # type: ignore[operator]
+    return found
+
+
+def in_words(who: str, quality: dict[str, float]) -> str:
+    """What the checkers know, for a caption."""
+    said = {
+        "accuracy": "class right in {:.0%}",
+        "mae": "area off by {:.1%} of the brain",
+        "dice": "Dice of the mask {:.2f}",
+    }
+    told = ", ".join(form.format(quality[key]) for key, form in said.items() if key in quality)
+    return f"The checkers on slices of {who} people as they are: {told}." if told else ""
 
 
 def as_table(rows: Sequence[dict[str, Any]], about: str) -> str:
@@ -235,6 +271,10 @@ def main() -> None:
     if strips:
         draw(strips, options.picture)
     about = f"Slices of {fixed['size']}, {fixed['training_steps']:,} training steps, {fixed['steps']} steps each way, CPU, {fixed['date']}."
+    everyone = Cohort.read(options.manifest).select(split=options.split)
+    for who, healthy in (("diseased", False), ("healthy", True)):
+        if some := list(everyone.select(healthy=healthy))[: options.cases]:
+            about += " " + in_words(who, known(detector, some))
     page = PAGES / "wolleb-editing" / "attained.txt" if options.page else None
     publish(rows, as_table(rows, about), options.out, page)
 

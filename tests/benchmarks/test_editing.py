@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from editing import PLAN, aims_of, as_table, summary
+from editing import PLAN, aims_of, as_table, in_words, summary
 
 from aberra.volume import Volume
 
@@ -43,3 +43,10 @@ def test_the_change_of_a_mask_is_told_inside_and_outside():
         line for line in as_table([summary(("mask", None, 1.0), found)], "").splitlines() if "drawn" in line
     ]
     assert line == "| mask | a drawn mask | 1 | Dice | 0.10 | 0.50 | – | 0.900 | 0.300 |"
+
+
+def test_a_caption_says_what_the_checkers_know_of_the_guides_that_there_are():
+    assert in_words("healthy", {"accuracy": 0.04, "dice": 0.5}) == (
+        "The checkers on slices of healthy people as they are: class right in 4%, Dice of the mask 0.50."
+    )
+    assert in_words("healthy", {}) == ""
