@@ -29,6 +29,9 @@ class Batch(NamedTuple):
         turn: whose loss is asked for, of models that learn in turns; empty in validation.
         step: training steps done, 0 in the first one. Validation after step n has n.
         progress: share of the training done, ``step`` over all steps, in [0, 1].
+        covariates: what is known of the people, shape (B, K), in the order of the model's
+            ``covariates`` and standardised (:mod:`aberra.covariates`), NaN where unknown; None of
+            models that learn from none.
 
     Examples:
         >>> import torch
@@ -47,6 +50,7 @@ class Batch(NamedTuple):
     turn: str = ""
     step: int = 0
     progress: float = 0.0
+    covariates: Tensor | None = None
 
     @property
     def truth(self) -> Tensor:
@@ -60,3 +64,16 @@ class Batch(NamedTuple):
                 "the model learns from lesions, but its samples have no truth; a sampler of your own returns it behind the mask"
             )
         return self.lesion
+
+    @property
+    def known(self) -> Tensor:
+        """``covariates``, for models that cannot learn without.
+
+        Raises:
+            TrainingError: the samples came without.
+        """
+        if self.covariates is None:
+            raise TrainingError(
+                "the model learns from covariates, but its samples have none; a sampler of your own returns them last"
+            )
+        return self.covariates

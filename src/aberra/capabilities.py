@@ -10,7 +10,7 @@ Shapes: ``B`` batch, ``C`` channels, ``S`` the spatial axes of the network, ``(H
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -76,6 +76,27 @@ class LearnsFromLesions(Protocol):
 
     def label(self, lesion: Tensor) -> Tensor:
         """What is learnt of the truth (B, 1, S): a class of each sample, (B,), or the mask itself."""
+        ...
+
+
+@runtime_checkable
+class TakesConditions(Protocol):
+    """Can be told what is known of a person beside the scan.
+
+    Attributes:
+        conditions: of what it may be told in use, manifest columns
+            (:data:`aberra.covariates.COVARIATES`); empty where this one takes none.
+        covariates: what its batches have as ``covariates``, in this order: the conditions first,
+            then what it learns besides.
+    """
+
+    conditions: Sequence[str]
+    covariates: Sequence[str]
+
+    def given(self, values: Sequence[float]) -> Self:
+        """The same model, weights shared, that answers for a person of these conditions,
+        standardised, NaN where unknown.
+        """
         ...
 
 
@@ -293,7 +314,8 @@ class HasGuides(Denoises, Protocol):
         """What a guide, or its checker, says of x_t, (B, C, S), differentiable.
 
         Logits (B, 2) of healthy and diseased for ``class``, lesion area / foreground area (B, 1)
-        for ``area``, the lesion's logit (B, 1, S) for ``mask``.
+        for ``area``, the standardised age (B, 1) for ``age``, the lesion's logit (B, 1, S) for
+        ``mask``.
         """
         ...
 

@@ -50,6 +50,8 @@ class Volume:
         kinds: label value of each lesion voxel as the mask file has it, 0 elsewhere, shape (D, H,
             W), uint8; None where ``lesion`` is unknown, or where every lesion voxel has the
             value 1. :attr:`labels` has them in either case.
+        covariates: what is known of the person, by manifest column (``age``, ``sex``, ...); models
+            with conditions are told of it.
         provenance: where it came from (``path``, ``format``, ``kind`` = ``volume`` or ``image``,
             ...).
 
@@ -73,11 +75,15 @@ class Volume:
     mask: NDArray[np.bool] | None = None
     lesion: NDArray[np.bool] | None = None
     kinds: NDArray[np.uint8] | None = None
+    covariates: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.provenance, Mapping):
-            raise InputError(f"volume: provenance is a {type(self.provenance).__name__}; expected a mapping")
+        for name in ("provenance", "covariates"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(
+                    f"volume: {name} is a {type(getattr(self, name)).__name__}; expected a mapping"
+                )
         name = self.provenance.get("path", "volume")
         data = _numbers(self.data, f"{name}: data", np.float32)
         if data.ndim != 4 or not data.size:

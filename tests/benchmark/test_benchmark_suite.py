@@ -315,7 +315,7 @@ of = "kl"
         ),
         (MINIMAL + "[[methods]]\nname = 'vae'\nsweep = {'model.latent' = 4}\n", "list of values"),
         (MINIMAL.replace('validation = "b"', 'validation = "c"'), "unknown cohort.*'c'"),
-        (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, manifest and plant"),
+        (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, manifest, plant and edit"),
         (MINIMAL + "[budget]\nhours = 3\n", "unknown budget"),
         ("metrics = ['AP', 'Dise']\n" + MINIMAL, "unknown metric.*'Dise'.*slice AUROC"),
         ("sedes = [1]\n" + MINIMAL, "Did you mean 'seeds'"),

@@ -4,13 +4,21 @@ import pytest
 import torch
 
 from aberra.batch import Batch
-from aberra.capabilities import HasGuides
-from aberra.errors import ConfigError
+from aberra.capabilities import HasGuides, JudgesHealth, TakesConditions
+from aberra.errors import ConfigError, PairingError
 from aberra.method import Method
 from aberra.models.ddpm import DDPM
 from aberra.models.guided_ddpm import GuidedDDPM, area
 from aberra.nets.diffusion_unet import Attention
 from aberra.registry import build
+from aberra.scores import check_pairing
+
+
+class MapsHealth:
+    """As a score of guided diffusion."""
+
+    needs = (JudgesHealth,)
+
 
 TINY = {"channels": 1, "size": (16, 16), "network": {"width": 8, "multipliers": (1, 2), "attention": ()}}
 
@@ -114,7 +122,9 @@ def test_what_does_not_go_together_is_refused():
     with pytest.raises(ConfigError, match="Gaussian"):
         DDPM(noise="pyramid", learned_variance=True, **TINY)
     with pytest.raises(ConfigError, match="class"):
-        GuidedDDPM(guides=("area",), **TINY)
+        GuidedDDPM(guides=(), **TINY)
+    with pytest.raises(ConfigError, match="no guide 'mask'"):
+        GuidedDDPM(guides=("area",), guide_width=8, **TINY).told("mask", torch.zeros(1, 1, 16, 16), 1)
 
 
 def _recipe(method, overrides=None):
@@ -153,3 +163,70 @@ def test_guides_attend_where_the_diffusion_model_does_unless_told():
         return sum(isinstance(each, Attention) for each in model.guides["class"].modules())
 
     assert (levels(), levels(guide_attention=[32, 16])) == (2, 3)
+
+
+def _told_by_age():
+    """A model of images that are as bright as their age, and a batch of them."""
+    torch.manual_seed(0)
+    model = DDPM(conditions=("age", "sex"), **TINY)
+    age = torch.tensor([-1.0, 1.0, -1.0, 1.0])
+    covariates = torch.stack([age, torch.full_like(age, torch.nan)], dim=1)
+    return model, age[:, None, None, None].expand(4, 1, 16, 16).contiguous(), covariates
+
+
+def test_a_model_learns_what_its_conditions_say():
+    model, x, covariates = _told_by_age()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    generator = _generator()
+    for _ in range(80):
+        optimizer.zero_grad()
+        model.loss(Batch(x, torch.ones_like(x), generator, covariates=covariates))["loss"].backward()
+        optimizer.step()
+    noise = torch.randn(1, 1, 16, 16, generator=_generator())
+    with torch.no_grad():  # nearly all of it is noise, so only the condition says how bright it was
+        young, old = (model.given((age, torch.nan)).denoise(noise, 900).image.mean() for age in (-1.0, 1.0))
+        nobody = model.denoise(noise, 900).image.mean()
+    assert young < nobody < old
+    assert model.person is None
+
+
+def test_a_model_of_one_person_shares_the_weights_and_unknown_is_as_if_nobody_was_named():
+    model, x, _ = _told_by_age()
+    for weight in model.parameters():  # much is zero at first
+        torch.nn.init.normal_(weight, std=0.1)
+    told = model.given((0.5, 1.0))
+    assert isinstance(model, TakesConditions)
+    assert list(map(id, told.parameters())) == list(map(id, model.parameters()))
+    assert not torch.equal(told.denoise(x, 300).image, model.denoise(x, 300).image)
+    unknown = model.given((torch.nan, torch.nan))
+    torch.testing.assert_close(unknown.denoise(x, 300).image, model.denoise(x, 300).image)
+
+
+def test_the_ages_guide_learns_from_those_whose_age_is_known():
+    torch.manual_seed(0)
+    model = GuidedDDPM(guides=("age",), guide_width=8, conditions=("sex",), **TINY)
+    assert model.covariates == ("sex", "age")
+    check_pairing(GuidedDDPM(guide_width=8, **TINY), MapsHealth())
+    with pytest.raises(PairingError, match="JudgesHealth"):  # who is healthy nothing says
+        check_pairing(model, MapsHealth())
+    _, x, covariates = _told_by_age()
+    batch = Batch(
+        x, torch.ones_like(x), _generator(), lesion=0 * x, turn="age-checker", covariates=covariates.flip(1)
+    )
+    unknown = batch._replace(covariates=torch.full_like(covariates, torch.nan))
+    assert float(model.loss(unknown)["loss"].detach()) == 0
+    optimizer = torch.optim.Adam(model.players()["age-checker"], 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.loss(batch)["loss"].backward()
+        optimizer.step()
+    told = model.told("age", x, 1, checker=True)[:, 0]
+    torch.testing.assert_close(told, torch.tensor([-1.0, 1.0, -1.0, 1.0]), atol=0.4, rtol=0)
+
+
+def test_features_are_of_the_person_too():
+    model, x, _ = _told_by_age()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    young, old = (model.given((age, torch.nan)).feature_maps(x)[-1] for age in (-1.0, 1.0))
+    assert not torch.equal(young, old)

@@ -303,6 +303,25 @@ def test_a_second_ctrl_c_stops_at_once():
             signal.raise_signal(signal.SIGINT)
 
 
+def test_what_is_known_of_a_person_comes_with_every_sample_of_hers():
+    volumes = [
+        volume.with_(data=np.full_like(volume.data, number), covariates=known)
+        for number, (volume, known) in enumerate(
+            zip(_cohort(2), ({"age": "75", "sex": "m"}, {}), strict=True)
+        )
+    ]
+    options = {"dims": 2, "size": (32, 32), "covariates": ("sex", "age")}
+    sampler = Sampler(volumes, TrainingConfig(flip=1.0), **options)
+    x, _, covariates = sampler.draw([0, 0, 0], 8)
+    expected = np.where(x[:, :1, 0, 0] == 0, [[-1.0, 1.0]], np.nan)
+    np.testing.assert_array_equal(covariates, expected)
+    sampler.expect_known(options["covariates"])
+    with pytest.raises(TrainingError, match="learns from sex, but no training case has any"):
+        Sampler([volumes[1].with_(covariates={"age": 20})], TrainingConfig(), **options).expect_known(
+            options["covariates"]
+        )
+
+
 def test_lesion_slices_and_empty_slices_are_never_drawn():
     volumes = _cohort(2, lesion=True)
     volumes[0].mask[5] = False

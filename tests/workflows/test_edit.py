@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from aberra.cli import app
 from aberra.cohort import Cohort
 from aberra.detector import Detector
 from aberra.diffusion.noise import shared
@@ -24,13 +26,14 @@ SIZE = 16
 class Known(torch.nn.Module):
     """A guided model that is none of ours.
 
-    Pixels are N(0, 1): the best denoiser is linear. A lesion is what is above 1.
+    Pixels are N(0, 1): the best denoiser is linear. A lesion is what is above 1, and an image is as
+    old as it is bright.
     """
 
     def __init__(self):
         super().__init__()
         self.schedule = Schedule(kind="linear", steps=1000)
-        self.names = ["class", "area", "mask"]
+        self.names = ["class", "area", "mask", "age"]
 
     def process(self):
         return self.schedule
@@ -52,6 +55,8 @@ class Known(torch.nn.Module):
         logits = 4 * (noisy - 1)
         if name == "mask":
             return logits
+        if name == "age":
+            return noisy.flatten(1).mean(dim=1)[:, None]
         share = torch.sigmoid(logits).flatten(1).mean(dim=1)
         if name == "area":
             return share[:, None]
@@ -113,6 +118,26 @@ def test_an_area_is_met_from_above_and_from_below(scan, detector):
         assert found.attained["area_error"] == pytest.approx(abs(after - target), abs=0.02)
 
 
+def test_an_age_is_met_in_years(scan, detector):
+    for target in (20, 80):
+        found = edit(detector, scan, [Aim(guide="age", target=target, weight=1000.0)], steps=40).attained
+        assert found["age_before"] == pytest.approx(50, abs=2)
+        assert abs(found["age_after"] - target) < 2
+        assert found["age_error"] == pytest.approx(abs(found["age_after"] - target), abs=1)
+
+
+@pytest.mark.parametrize("guide", ["age", "area"])
+def test_a_direction_has_no_end(guide, scan, detector):
+    weight = {"age": 100.0, "area": 300.0}[guide]
+    up, further, down = (
+        edit(detector, scan, [Aim(guide=guide, target=target, weight=times * weight)], steps=20).attained
+        for target, times in (("up", 1), ("up", 3), ("down", 1))
+    )
+    before, after = f"{guide}_before", f"{guide}_after"
+    assert further[after] > up[after] > up[before] > down[after]
+    assert f"{guide}_error" not in up
+
+
 def test_two_gradients_at_once(scan, detector):
     mask = np.zeros(scan.shape, dtype=bool)
     mask[2, 2:9, 2:9] = True
@@ -154,6 +179,23 @@ def test_a_cohort_of_edits_is_a_cohort_and_is_resumed(scan, detector, tmp_path):
         edit_cohort(detector, Cohort.from_paths(paths), out=out, draw=2, radius_mm=(3, 6), steps=4)
 
 
+def test_edits_of_diseased_scans_keep_their_own_lesions_and_an_age_that_changed_is_unknown(
+    scan, detector, tmp_path
+):
+    lesion = np.zeros(scan.shape, dtype=bool)
+    lesion[4, 2:4, 2:4] = True
+    scan.write(tmp_path / "a.nii.gz")
+    scan.with_(data=lesion[None].astype(np.float32), channels=("lesion",)).write(tmp_path / "l.nii.gz")
+    (tmp_path / "m.csv").write_text("case,image,lesion,age,sex\na,a.nii.gz,l.nii.gz,30,f\n")
+    cohort = Cohort.read(tmp_path / "m.csv")
+    edit_cohort(detector, cohort, out=tmp_path / "out", draw=1, radius_mm=(3, 6), age="80", steps=2)
+    (edited,) = Cohort.read(tmp_path / "out" / "manifest.csv")
+    assert edited.groups == {"sex": "f"}
+    found = edited.read().lesion
+    assert found[lesion].all()
+    assert found.sum() > lesion.sum()
+
+
 def test_a_mask_may_have_another_order_of_axes(scan, detector, tmp_path):
     scan.write(tmp_path / "a.nii.gz")
     lesion = np.zeros((1, *scan.shape), np.float32)
@@ -183,6 +225,10 @@ def test_what_cannot_be_edited_says_why(scan, detector):
         Aim(guide="class", target="well")
     with pytest.raises(ConfigError, match="mask"):
         Aim(guide="maks", target=0.1)
+    with pytest.raises(ConfigError, match=r"age young: expected years .* up or down"):
+        Aim(guide="age", target="young")
+    with pytest.raises(ConfigError, match="area 2: expected a share"):
+        Aim(guide="area", target=2)
     with pytest.raises(MismatchError, match="scan's grid"):
         edit(detector, scan, [Aim(guide="mask", target=np.ones((2, 2, 2), dtype=bool))])
     with pytest.raises(MismatchError, match="empty"):
@@ -240,3 +286,21 @@ def test_edits_go_into_no_foreign_folder_and_corrected_settings_into_the_same(sc
     with pytest.raises(OutputError, match="holds something else"):
         edit_cohort(detector, cohort, out=tmp_path / "out", draw=1, radius_mm=(3, 6), steps=2)
     assert (tmp_path / "out" / "a" / "edit.json").read_text() == "mine"
+
+
+def test_the_command_takes_numbers_and_directions(scan, detector, tmp_path, monkeypatch):
+    scan.write(tmp_path / "a.nii.gz")
+    monkeypatch.setattr(Detector, "load", lambda *_, **__: detector)
+
+    def ask(out, *arguments):
+        words = ["edit", "model", str(tmp_path / "a.nii.gz"), "--out", str(tmp_path / out), "--steps", "2"]
+        return CliRunner().invoke(app, [*words, *arguments], catch_exceptions=True)
+
+    done = ask("one", "--age", "80", "--area", "up")
+    assert done.exit_code == 0
+    assert {"age_error", "area_after"} <= set(json.loads((tmp_path / "one" / "a" / "edit.json").read_text()))
+    assert ask("one", "--age", "80.0", "--area", "up").exit_code == 0  # the same edit
+    assert isinstance(ask("one", "--age", "70", "--area", "up").exception, OutputError)
+    refused = ask("two", "--area", "larger").exception
+    assert isinstance(refused, ConfigError)
+    assert "up or down" in str(refused)

@@ -1,4 +1,6 @@
-"""The cohorts of a suite on disk: phantoms are written, manifests read, lesions planted."""
+"""The cohorts of a suite on disk: phantoms are written, manifests read, lesions planted or painted by
+an editor.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,14 @@ import numpy as np
 
 from aberra.cohort import Cohort
 from aberra.errors import ConfigError
+from aberra.files import config_hash
 from aberra.foreground import region
 from aberra.output import claim
 from aberra.prepare.brain_mask import BrainMask
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aberra.benchmark.suite import CohortSpec, Suite, Task
 
 
@@ -22,7 +27,9 @@ class MissingDataError(ConfigError):
     """A cohort needs files that are not on this machine."""
 
 
-def materialise(suite: Suite, name: str, folder: Path, data: Path | None, *, progress: bool) -> Cohort:
+def materialise(
+    suite: Suite, name: str, folder: Path, data: Path | None, *, device: str = "auto", progress: bool
+) -> Cohort:
     """Return a suite's cohort, written to ``folder/NAME`` where it is made here; complete ones are
     kept.
 
@@ -31,11 +38,12 @@ def materialise(suite: Suite, name: str, folder: Path, data: Path | None, *, pro
         name: of the cohort.
         folder: of made cohorts.
         data: folder that manifests and lesion masks are relative to; None if there is none.
+        device: of editors.
         progress: show progress bars.
 
     Raises:
         MissingDataError: a manifest that is not there.
-        ConfigError: an option that the synthesis does not have.
+        ConfigError: an option that the synthesis or the edit does not have.
     """
     from aberra.synthesis import lesion_cohort, write_cohort
 
@@ -47,8 +55,10 @@ def materialise(suite: Suite, name: str, folder: Path, data: Path | None, *, pro
             cohort = Cohort.read(made)
         elif spec.plant:
             options = _drawn({key: value for key, value in spec.plant.items() if key != "cohort"}, data)
-            origin = materialise(suite, spec.plant["cohort"], folder, data, progress=progress)
+            origin = materialise(suite, spec.plant["cohort"], folder, data, device=device, progress=progress)
             cohort = Cohort.read(lesion_cohort(origin, target, progress=progress, **options))
+        elif spec.edit:
+            cohort = _edited(suite, spec.edit, target, data, device=device, progress=progress)
         else:
             cohort = Cohort.read(_manifest(spec, data))
     except TypeError as error:
@@ -57,7 +67,7 @@ def materialise(suite: Suite, name: str, folder: Path, data: Path | None, *, pro
 
 
 def task_cohorts(
-    suite: Suite, task: Task, folder: Path, data: Path | None, *, progress: bool
+    suite: Suite, task: Task, folder: Path, data: Path | None, *, device: str = "auto", progress: bool
 ) -> tuple[Cohort, dict[str, Cohort]]:
     """Return the cohort to fit to (splits ``train`` and ``val``) and the cohorts to test, by name.
 
@@ -65,10 +75,11 @@ def task_cohorts(
         MissingDataError: see :func:`materialise`.
         ConfigError: a patient to learn from is also in validation or in a test cohort.
     """
-    train = materialise(suite, task.train, folder, data, progress=progress)
-    validation = materialise(suite, task.validation, folder, data, progress=progress)
+    options: dict[str, Any] = {"device": device, "progress": progress}
+    train = materialise(suite, task.train, folder, data, **options)
+    validation = materialise(suite, task.validation, folder, data, **options)
     names = filter(None, (*task.test, task.healthy))
-    tested = {name: materialise(suite, name, folder, data, progress=progress) for name in names}
+    tested = {name: materialise(suite, name, folder, data, **options) for name in names}
     learnt = {each.patient for each in train}
     for name, cohort in {task.validation: validation, **tested}.items():
         both = learnt & {each.patient for each in cohort}
@@ -77,12 +88,45 @@ def task_cohorts(
                 f"suite {suite.name}, task '{task.name}': {len(both)} patient(s) of '{task.train}' are in '{name}', too: "
                 f"{', '.join(sorted(both)[:5])}"
             )
+    return _to_learn_from(train, validation, f"{suite.name}/{task.name}"), tested
+
+
+def _to_learn_from(train: Cohort, validation: Cohort, source: str) -> Cohort:
+    """Two cohorts as the splits ``train`` and ``val`` of one."""
     cases = [
         replace(case, split=split, case=f"{split}-{case.case}", patient=f"{split}-{case.patient}")
         for split, part in (("train", train), ("val", validation))
         for case in part
     ]
-    return Cohort(cases, f"{suite.name}/{task.name}"), tested
+    return Cohort(cases, source)
+
+
+def _edited(
+    suite: Suite, spec: Mapping[str, Any], target: Path, data: Path | None, *, device: str, progress: bool
+) -> Cohort:
+    """A cohort with lesions painted by an editor, which is fitted first; cohorts of the same editor
+    share it.
+    """
+    from aberra.benchmark.suite import Entry, Task
+    from aberra.detector import Detector
+    from aberra.workflows.edit_cohort import edit_cohort
+
+    folder = target.parent
+    common: dict[str, Any] = {"device": device, "progress": progress}
+    options = _drawn({key: value for key, value in spec.items() if key not in {"cohort", "editor"}}, data)
+    row = dict(spec["editor"])
+    train, validation = (
+        materialise(suite, row.pop(key), folder, data, **common) for key in ("train", "validation")
+    )
+    name = f"editor-{config_hash(spec['editor'])}"
+    task = Task(name=name, train="", validation="")
+    editor = Detector.fit(
+        suite.method(task, Entry(label=name, **row)), _to_learn_from(train, validation, f"{suite.name}/{name}"), out=folder / name,
+        seed=0, resume=True, calibrated=False, **common,
+    )  # fmt: skip
+    origin = materialise(suite, spec["cohort"], folder, data, **common)
+    edit_cohort(editor, origin, out=target, progress=progress, **options)
+    return Cohort.read(target / "manifest.csv")
 
 
 def share_of(cohort: Cohort, share: float) -> Cohort:
@@ -120,8 +164,8 @@ def _people(suite: Suite, name: str) -> str:
     a person.
     """
     spec = suite.cohorts[name]
-    if spec.plant:
-        return _people(suite, spec.plant["cohort"])
+    if made := spec.plant or spec.edit:
+        return _people(suite, made["cohort"])
     return spec.manifest or f"phantoms of seed {spec.phantom.get('seed', 0)}"
 
 

@@ -17,6 +17,7 @@ from aberra.benchmark.rows import file_name, read_cells, results_csv, rows_of_ce
 from aberra.capabilities import HasUnit
 from aberra.cohort.splits import split_hash
 from aberra.console import screen, styled
+from aberra.covariates import learnt
 from aberra.errors import AberraError, OutputError, expect_known
 from aberra.failures import told
 from aberra.files import config_hash, discard, file_hash, read_json, read_mark, write_json, write_text
@@ -118,7 +119,7 @@ def run(
             if entry.name:
                 suite.method(task, entry)
         try:
-            learn, tested = task_cohorts(suite, task, out / "cohorts", data, progress=progress)
+            learn, tested = task_cohorts(suite, task, out / "cohorts", data, device=device, progress=progress)
         except MissingDataError as error:
             summary.skipped[task.name] = str(error)
             shared.console.print(styled(("skipped", "yellow"), f" task {task.name}: {error}"))
@@ -172,6 +173,10 @@ class _Data:
     def of(cls, cohort: Cohort) -> _Data:
         return cls(cohort, config_hash([cohort.data_hash(), split_hash(cohort)]))
 
+    def known(self, columns: Sequence[str]) -> str:
+        """The hash with what is known of the people in these columns, of models that are told it."""
+        return config_hash([self.hash, self.cohort.covariates_hash(columns)]) if columns else self.hash
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -200,7 +205,8 @@ def _run_row(shared: _Run, row: _Row, tested: dict[str, _Data], summary: Summary
     files = {cohort: row.file(shared.out, cohort) for cohort in tested}
     try:
         fitted = _identity(shared, row)
-        keys = {cohort: config_hash([fitted, data.hash]) for cohort, data in tested.items()}
+        columns = () if row.entry.detector else learnt(shared.suite.method(row.task, row.entry).model)
+        keys = {cohort: config_hash([fitted, data.known(columns)]) for cohort, data in tested.items()}
         known = {cohort: read_json(file).get("key") for cohort, file in files.items() if file.is_file()}
         missing = [cohort for cohort in files if known.get(cohort) != keys[cohort]]
         stale = [cohort for cohort in missing if cohort in known]
@@ -234,7 +240,8 @@ def _identity(shared: _Run, row: _Row) -> str:
 
     if row.entry.detector:
         return config_hash([file_hash(resolve_model(row.entry.detector) / "detector.toml"), row.learn.hash])
-    return config_hash([shared.suite.method(row.task, row.entry).settings, row.seed, row.learn.hash])
+    method = shared.suite.method(row.task, row.entry)
+    return config_hash([method.settings, row.seed, row.learn.known(learnt(method.model))])
 
 
 def _fitted(shared: _Run, row: _Row, identity: str) -> tuple[Detector, dict[str, Any]]:
@@ -275,8 +282,8 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
         calibrate(detector, validation, out=asked, progress=shared.progress)
         return
     method = shared.suite.method(row.task, row.entry)
-    learnt = [method.learns_from, method.learnt, row.seed, row.learn.hash]
-    folder = shared.out / "models" / f"{method.model['name']}-{config_hash(learnt)}"
+    of = [method.learns_from, method.learnt, row.seed, row.learn.known(learnt(method.model))]
+    folder = shared.out / "models" / f"{method.model['name']}-{config_hash(of)}"
     if (folder / "detector.toml").is_file():
         detector = Detector.load(folder, device=shared.device)
     else:

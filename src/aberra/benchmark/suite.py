@@ -52,14 +52,17 @@ the same factor."""
 
 @dataclass(frozen=True, kw_only=True)
 class CohortSpec:
-    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest`` and
-    ``plant``.
+    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest``, ``plant``
+    and ``edit``.
 
     Attributes:
         phantom: options of :func:`aberra.synthesis.write_cohort`.
         manifest: path of a manifest, relative to the data folder.
         plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the
             healthy cohort planted into.
+        edit: options of :func:`aberra.workflows.edit_cohort.edit_cohort`, ``draw`` among them, with
+            ``cohort``, the name of the cohort that is edited, and ``editor``, a row (``name``,
+            ``settings``, ``without``) and the names of its ``train`` and ``validation`` cohorts.
         split: only this split of a manifest.
         channels: columns to read; all that every case has without.
         mask: how the brain mask of cases without one is found, once, for all methods and for what
@@ -77,6 +80,7 @@ class CohortSpec:
     phantom: dict[str, Any] = field(default_factory=dict)
     manifest: str = ""
     plant: dict[str, Any] = field(default_factory=dict)
+    edit: dict[str, Any] = field(default_factory=dict)
     split: str = ""
     channels: tuple[str, ...] = ()
     mask: MaskMethod | Literal[""] = ""
@@ -272,10 +276,17 @@ class Suite:
             named = (task.train, task.validation, *task.test, *filter(None, [task.healthy]))
             expect_known(f"cohort in {path}:", named, self.cohorts)
         for name, spec in self.cohorts.items():
-            if sum(map(bool, (spec.phantom, spec.manifest, spec.plant))) != 1:
-                raise ConfigError(f"{path}: cohort '{name}' needs exactly one of phantom, manifest and plant")
-            if spec.plant:
-                expect_known(f"cohort in {path}:", [spec.plant.get("cohort")], self.cohorts)
+            if sum(map(bool, (spec.phantom, spec.manifest, spec.plant, spec.edit))) != 1:
+                raise ConfigError(
+                    f"{path}: cohort '{name}' needs exactly one of phantom, manifest, plant and edit"
+                )
+            of = [made.get("cohort") for made in (spec.plant, spec.edit) if made]
+            if spec.edit:
+                editor = conforming(spec.edit.get("editor"), dict[str, Any], f"{path}: {name}: edit.editor")
+                of += [editor.get("train"), editor.get("validation")]
+                if "draw" not in spec.edit:
+                    raise ConfigError(f"{path}: cohort '{name}': edit needs draw, the seed of the masks")
+            expect_known(f"cohort in {path}:", of, self.cohorts)
 
     @property
     def identity(self) -> str:
@@ -283,7 +294,11 @@ class Suite:
         columns does not change it.
         """
         keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *(["tiny"] if self.tiny else []))
-        return config_hash([asdict(self)[key] for key in keys])
+        own = asdict(self)
+        for spec in own["cohorts"].values():
+            if not spec["edit"]:  # suites that have none are what they were before there was any
+                del spec["edit"]
+        return config_hash([own[key] for key in keys])
 
     def entries(self, task: Task, only: Sequence[str] = ()) -> list[Entry]:
         """Rows of a task; ``only`` chooses by label, or, where no row is called that, by method.

@@ -23,8 +23,10 @@ def edit(
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the edits.")],
     towards: Annotated[str | None, typer.Option("--class", help="healthy or diseased.")] = None,
     area: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Lesion area of a slice as a share of its foreground.")
+        str | None,
+        typer.Option(help="Lesion area of a slice as a share of its foreground, or up or down."),
     ] = None,
+    age: Annotated[str | None, typer.Option(help="Age of the person in years, or up or down.")] = None,
     mask: Annotated[
         Path | None, typer.Option(readable=False, help="Lesion mask on the scan's grid (one scan).")
     ] = None,
@@ -44,7 +46,8 @@ def edit(
     channel: Channel = None,
     device: Device = "auto",
 ) -> None:
-    """Change scans towards a class, a lesion area or a lesion mask; several aims work at once.
+    """Change scans towards a class, an age, a lesion area or a lesion mask; several aims work at
+    once.
 
     DIR/CASE/ gets edited.nii.gz, difference.nii.gz, lesion.nii.gz and edit.json, what independent
     networks say of the result. With a mask, DIR/manifest.csv lists the edited scans with their
@@ -60,7 +63,7 @@ def edit(
     warn(cohort.warnings)
     failed: dict[str, str] = {}
     done = edit_cohort(
-        detector, cohort.select(split=split), out=out, towards=towards, area=area, mask=mask, draw=draw,
+        detector, cohort.select(split=split), out=out, towards=towards, area=area, age=age, mask=mask, draw=draw,
         radius_mm=radius, weights=weight or [], start=start, steps=steps, sampler=sampler, channels=channel,
         progress=True, failed=failed,
     )  # fmt: skip

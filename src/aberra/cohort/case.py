@@ -92,6 +92,7 @@ class Case:
             mask=None if self.mask is None else read_mask(self.mask, volume, warnings),
             lesion=None if labels is None else labels > 0,
             kinds=labels,
+            covariates=self.groups,
             provenance={**volume.provenance, "case": self.case, "warnings": warnings},
         )
 

@@ -87,6 +87,12 @@ class Cohort(Sequence[Case]):
         """Hash of names and contents of all cases; the order does not matter."""
         return config_hash(sorted((case.case, case.content_hash(channels)) for case in self))
 
+    def covariates_hash(self, columns: Sequence[str]) -> str:
+        """Hash of what is known of all people in these columns; the order does not matter."""
+        return config_hash(
+            sorted([case.case, *(case.groups.get(name, "") for name in columns)] for case in self)
+        )
+
     @classmethod
     def read(cls, manifest: Path | str) -> Cohort:
         """Read a manifest and check it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isnan
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.capabilities import Grows
+from aberra.capabilities import Grows, TakesConditions
+from aberra.covariates import values
 from aberra.detector.question import Question
 from aberra.detector.weights import WEIGHTS, weights_hash
 from aberra.errors import CalibrationError, ConfigError, MismatchError
@@ -211,6 +213,29 @@ class Detector:
 
     # -- use ---------------------------------------------------------------------------------------
 
+    @property
+    def conditions(self) -> Sequence[str]:
+        """What the model may be told of a person besides the scan; empty of most."""
+        return self.model.conditions if isinstance(self.model, TakesConditions) else ()
+
+    def model_of(self, volume: Volume) -> nn.Module:
+        """The model as it is asked about a scan: told the conditions that it takes, as far as the
+        scan's ``covariates`` have them.
+
+        Raises:
+            InputError: a covariate that is neither a value nor unknown.
+        """
+        if not self.conditions:
+            return self.model
+        told: nn.Module = self.model.given(values(self.conditions, volume.covariates))  # type: ignore[operator]
+        return told
+
+    def content_hash(self, case: Case, channels: Sequence[str] | None = None) -> str:
+        """Hash of all that the model is shown or told of a case."""
+        content = case.content_hash(channels or list(case.channels))
+        known = [case.groups.get(name, "") for name in self.conditions]
+        return config_hash([content, known]) if known else content
+
     def analyse(self, volume: Volume, *, reconstruct: bool = False) -> Analysis:
         """Prepare a scan, score it, clean the map and bring it back onto the scan's grid.
 
@@ -237,7 +262,8 @@ class Detector:
         mask = prepared.judged
         x = torch.from_numpy(np.ascontiguousarray(prepared.data))
         inner = torch.from_numpy(np.ascontiguousarray(mask))
-        scored = self.question.score(self.model, x, inner, self.runner)
+        model = self.model_of(volume)
+        scored = self.question.score(model, x, inner, self.runner)
         judged = self.question.postprocess.inside(prepared)
         limited = self.question.postprocess.limit(scored.map.float().cpu().numpy(), prepared)
         cleaned = self.question.postprocess.clean(limited, judged, prepared.spacing)
@@ -246,7 +272,7 @@ class Detector:
         values = np.where(inside, np.maximum(back(cleaned, prepared, volume), 0), np.float32(0))
         reduced, within = cleaned, judged
         if self.question.case_question is not None:
-            reduced, within = self.question.case_question(self.model, x, inner, self.runner).map.numpy(), mask
+            reduced, within = self.question.case_question(model, x, inner, self.runner).map.numpy(), mask
         restored = None
         if reconstruct and scored.reconstruction is not None:
             restored = back(scored.reconstruction.float().cpu().numpy(), prepared, volume)
@@ -310,6 +336,11 @@ class Detector:
         if p is None:
             warnings.append("no p-value: the calibration has no healthy case scores")
         warnings += self._shift_warnings(volume, analysis.prepared)
+        told = values(self.conditions, volume.covariates)
+        if untold := [name for name, value in zip(self.conditions, told, strict=True) if isnan(value)]:
+            warnings.append(
+                f"{' and '.join(untold)} unknown, so the model was asked without; a manifest can tell in a column of this name"
+            )
         restored, unsure, known = analysis.reconstruction, analysis.uncertainty, analysis.prepared.provenance
         return Result(
             case=case,

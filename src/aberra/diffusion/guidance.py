@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     Objective = Callable[[Tensor, int], Tensor]
 
-Guide = Literal["class", "area", "mask"]
+Guide = Literal["class", "area", "mask", "age"]
 GUIDES: tuple[Guide, ...] = get_args(Guide)
 """What a guide may say of an image; see :class:`aberra.capabilities.HasGuides`."""
+NUMBERS = ("area", "age")
+"""Guides that say a number, which can be asked for, or made larger or smaller."""
 HEALTHY, DISEASED = 0, 1
 """Classes."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from math import log
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from aberra.covariates import Covariate
 from aberra.diffusion.noise import NoiseKind, draw, shared
 from aberra.diffusion.schedule import Kind, Predicts, Schedule
 from aberra.errors import ConfigError
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 Loss = Literal["l2", "l1"]
 
+UNTOLD = 0.2
+"""Share of the conditions that are not told in training, so that the model knows images without
+them, too (Ho & Salimans 2021, arXiv 2207.12598, p_uncond of 0.1 to 0.2)."""
+
 
 class DDPM(nn.Module):
     """Learns to take noise of any strength out of healthy images; what it would put in place of a
@@ -32,6 +38,10 @@ class DDPM(nn.Module):
     Ho, Jain, Abbeel 2020 (arXiv 2006.11239): ``E ‖ε − ε_θ(√ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, t)‖²``, t uniform
     in 1 ... T. With ``learned_variance`` the hybrid loss of Nichol & Dhariwal 2021 (eq. 16): the
     variational bound of a random step, in bits a pixel, is added, its gradient stopped at the mean.
+
+    With ``conditions`` the network is told what is known of the person: the healthy version is then
+    that of a person of this age and sex. Their embedding is added to that of the step; what is
+    unknown, and a fifth of what is known in training, is told as unknown.
 
     Args:
         channels: C.
@@ -46,6 +56,7 @@ class DDPM(nn.Module):
             see :func:`aberra.diffusion.noise.draw`.
         learned_variance: learn the variance of the reverse steps, too.
         loss_norm: ``l2`` or ``l1``, over the whole image.
+        conditions: columns of the manifest that the network is told: ``age``, ``sex`` or both.
 
     Raises:
         ConfigError: unknown option or network, or a learned variance with other than Gaussian
@@ -69,6 +80,7 @@ class DDPM(nn.Module):
         noise: NoiseKind = "gaussian",
         learned_variance: bool = False,
         loss_norm: Loss = "l2",
+        conditions: Sequence[Covariate] = (),
     ) -> None:
         super().__init__()
         if learned_variance and noise != "gaussian":
@@ -80,8 +92,34 @@ class DDPM(nn.Module):
         self.kind = noise
         self.learned_variance = learned_variance
         self.loss_norm = loss_norm
+        self.conditions = tuple(conditions)
+        self.person: Tensor | None = None
         self.network = network_for(self, network, DiffusionUNet, channels=channels, dims=dims, size=size)
-        self.net = self.network.unet(channels * (2 if learned_variance else 1))
+        self.net = self.network.unet(
+            channels * (2 if learned_variance else 1), conditions=len(self.conditions)
+        )
+
+    # -- who is asked about --------------------------------------------------------------------------
+
+    @property
+    def covariates(self) -> Sequence[str]:
+        """What its batches have as ``covariates``."""
+        return self.conditions
+
+    def given(self, values: Sequence[float]) -> Self:
+        """The same model, weights shared, told the conditions of one person; see
+        :class:`aberra.capabilities.TakesConditions`.
+        """
+        other = copy(self)
+        other.person = torch.tensor([list(values)], dtype=torch.float32)
+        return other
+
+    def _of_person(self, like: Tensor) -> Tensor | None:
+        """Conditions of the person for a batch, (B, K), all unknown where nobody was named."""
+        if not self.conditions:
+            return None
+        person = torch.full((1, len(self.conditions)), torch.nan) if self.person is None else self.person
+        return person.to(like.device).expand(len(like), -1)
 
     # -- what scores ask ---------------------------------------------------------------------------
 
@@ -104,31 +142,41 @@ class DDPM(nn.Module):
         steps = torch.full((len(noisy),), t, device=noisy.device)
         labels = torch.full_like(steps, label) if isinstance(label, int) else label
         with torch.autocast("cuda", torch.bfloat16, enabled=noisy.is_cuda):
-            output = self.net(_beside(context, noisy).float(), steps, labels)
+            output = self.net(_beside(context, noisy).float(), steps, labels, self._of_person(noisy))
         told, spread = self._parts(output.float())
         found = self.schedule.estimate(told, noisy, t, self.predicts)
         return replace(found, spread=None if spread is None else spread.clamp(0, 1))
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Encoder features of a clean image (t = 1), finest first: (B, F, S / 2ᵏ)."""
-        return self.net.features(x, torch.ones(len(x), device=x.device))
+        return self.net.features(x, torch.ones(len(x), device=x.device), self._of_person(x))
 
     # -- learning ----------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Error of the prediction at a random step, and the bound of the learned variance."""
-        return self.diffusion_loss(batch.x, batch.generator)
+        return self.diffusion_loss(batch.x, batch.generator, covariates=batch.covariates)
 
     def diffusion_loss(
-        self, x: Tensor, generator: Generator, label: Tensor | None = None, context: Tensor | None = None
+        self,
+        x: Tensor,
+        generator: Generator,
+        label: Tensor | None = None,
+        context: Tensor | None = None,
+        covariates: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The loss of images (B, C, S), told a class (B,) or shown a noise-free context (B, C', S)
-        where there is one.
+        """The loss of images (B, C, S), told a class (B,) and covariates (B, K), or shown a
+        noise-free context (B, C', S) where there is one.
         """
+        conditions = None
+        if self.conditions and covariates is not None:
+            conditions = covariates[:, : len(self.conditions)]
+            untold = torch.rand(conditions.shape, generator=generator, device=x.device) < UNTOLD
+            conditions = conditions.masked_fill(untold, torch.nan)
         t = torch.randint(1, self.schedule.steps + 1, (len(x),), generator=generator, device=x.device)
         noise = draw(self.kind, x.shape, generator)
         noisy = self.schedule.add_noise(x, noise, t)
-        told, spread = self._parts(self.net(_beside(context, noisy), t, label).float())
+        told, spread = self._parts(self.net(_beside(context, noisy), t, label, conditions).float())
         simple = self.penalty(told - self.schedule.target(x, noise, t, self.predicts)).mean()
         if spread is None:
             return {"loss": simple}

@@ -56,7 +56,7 @@ class DDPMSegmenter(nn.Module):
     name = "ddpm-segmenter"
     NETWORK = DDPM.NETWORK
 
-    @configured("model", extends=DDPM, without=("noise",))
+    @configured("model", extends=DDPM, without=("noise", "conditions"))
     def __init__(
         self, *, channels: Width, learned_variance: bool = True, kinds: Sequence[int] = (), **options: Any
     ) -> None:

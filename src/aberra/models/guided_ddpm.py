@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.diffusion.guidance import HEALTHY, Guide
+from aberra.covariates import COVARIATES
+from aberra.diffusion.guidance import GUIDES, HEALTHY, Guide
 from aberra.errors import ConfigError
 from aberra.models.ddpm import DDPM
 from aberra.options import Edge, Levels, Width, configured
@@ -31,14 +32,16 @@ class GuidedDDPM(DDPM):
 
     Wolleb, Bieder, Sandkühler, Cattin 2022 (MICCAI, arXiv 2203.04306) and Wolleb et al. 2022 (arXiv
     2204.02641). A guide sees x_t at a random t, as the diffusion model does, and learns ``class``
-    (healthy or diseased, cross-entropy), ``area`` (lesion area / foreground area, squared error) or
-    ``mask`` (the lesion, binary cross-entropy). Each guide has a checker of the same kind with its
+    (healthy or diseased, cross-entropy), ``area`` (lesion area / foreground area, squared error),
+    ``age`` (of the manifest, standardised, squared error; images of unknown age teach it nothing)
+    or ``mask`` (the lesion, binary cross-entropy). Each guide has a checker of the same kind with its
     own weights and batches, which sees nearly clean images and never guides: whether an edit
     attained its aim is for the checker to say, since a guide's gradient may find adversarial
     changes.
 
     Args:
-        guides: which of ``class``, ``area`` and ``mask``; ``class`` always first.
+        guides: which of ``class``, ``area``, ``mask`` and ``age``. Maps ask for ``class``, which
+            says what is healthy; a model without it is for edits only.
         guide_width: filters of the guides' first level; the thesis has 32 (mask: the diffusion
             model's 128).
         guide_blocks: residual blocks a level of the guides; the thesis has 4.
@@ -48,7 +51,7 @@ class GuidedDDPM(DDPM):
             one in use.
 
     Raises:
-        ConfigError: unknown guide, or no ``class``.
+        ConfigError: unknown guide or none, or one is asked that is not there.
 
     Deviation: one training run for all networks, in turns, instead of one a network. A guide's t is
     T·u², u uniform, instead of uniform: guidance starts at half of T at most, and above it a small
@@ -73,10 +76,8 @@ class GuidedDDPM(DDPM):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if "class" not in guides:
-            raise ConfigError(
-                f"model.guides={list(guides)}; expected 'class' among them, which says what is healthy"
-            )
+        if not guides:
+            raise ConfigError(f"model.guides=[]; expected some of {', '.join(GUIDES)}")
         if conditional:
             self.net.embed_class = nn.Embedding(2, 4 * self.network.width)
         self.conditional = conditional
@@ -89,6 +90,8 @@ class GuidedDDPM(DDPM):
 
         self.guides = nn.ModuleDict({name: guide(name) for name in guides})
         self.checkers = nn.ModuleDict({name: guide(name) for name in guides})
+        if "class" not in guides:  # nothing says what is healthy: scores that ask for it are refused
+            self.log_healthy = None  # type: ignore[assignment]
 
     # -- what scores and edits ask -----------------------------------------------------------------
 
@@ -100,14 +103,24 @@ class GuidedDDPM(DDPM):
         """Log p(healthy | x₀) of the checker, (B,)."""
         return F.log_softmax(self.told("class", x, 1, checker=True), dim=1)[:, HEALTHY]
 
+    @property
+    def covariates(self) -> Sequence[str]:
+        """What its batches have as ``covariates``: the conditions, and the age for its guide."""
+        return tuple(dict.fromkeys((*self.conditions, *(name for name in self.guides if name in COVARIATES))))
+
     def guide_names(self) -> Sequence[str]:
         """Those it was built with."""
         return tuple(self.guides)
 
     def told(self, name: str, noisy: Tensor, t: int, *, checker: bool = False) -> Tensor:
-        """What a guide or checker says of x_t: logits (B, 2) of ``class``, ``area`` (B, 1), or
-        logits (B, 1, S) of ``mask``.
+        """What a guide or checker says of x_t: logits (B, 2) of ``class``, ``area`` or the
+        standardised ``age`` (B, 1), or logits (B, 1, S) of ``mask``.
         """
+        if name not in self.guides:
+            raise ConfigError(
+                f"the model has no guide '{name}', only {', '.join(self.guides)}; "
+                "fit it with --set model.guides"
+            )
         steps = torch.full((len(noisy),), t, device=noisy.device)
         found: Tensor = (self.checkers if checker else self.guides)[name](noisy, steps)
         return found
@@ -139,7 +152,7 @@ class GuidedDDPM(DDPM):
             if self.conditional:  # untold half of the time, for guidance without a classifier
                 untold = torch.rand(len(x), generator=generator, device=x.device) < 0.5
                 label = self.label(lesion).masked_fill(untold, -1)
-            return self.diffusion_loss(x, generator, label)
+            return self.diffusion_loss(x, generator, label, covariates=batch.covariates)
         name, _, checker = turn.partition("-")
         # checkers judge finished images: a tenth of the steps, at most, so that they do not hang on
         # single pixels
@@ -150,21 +163,26 @@ class GuidedDDPM(DDPM):
         t = 1 + (share * most).long().clamp(max=most - 1)
         noisy = self.schedule.add_noise(x, torch.randn(x.shape, generator=generator, device=x.device), t)
         found = (self.checkers if checker else self.guides)[name](noisy, t).float()
-        return {"loss": self._error(name, found, batch.mask, lesion)}
+        return {"loss": self._error(name, found, batch)}
 
-    def _error(self, name: str, found: Tensor, mask: Tensor, lesion: Tensor) -> Tensor:
+    def _error(self, name: str, found: Tensor, batch: Batch) -> Tensor:
         if name == "class":
-            return F.cross_entropy(found, self.label(lesion))
-        if name == "area":
-            return F.mse_loss(found[:, 0], area(lesion, mask))
-        return F.binary_cross_entropy_with_logits(found, lesion)
+            return F.cross_entropy(found, self.label(batch.truth))
+        if name == "mask":
+            return F.binary_cross_entropy_with_logits(found, batch.truth)
+        true = area(batch.truth, batch.mask)
+        if name == "age":
+            true = batch.known[:, self.covariates.index(name)]
+        known = ~true.isnan()
+        squares = (found[:, 0] - true.nan_to_num(0.0)) ** 2 * known
+        return squares.sum() / known.sum().clamp(min=1)
 
     @torch.no_grad()
     def quality(
         self, x: Tensor, mask: Tensor, lesion: Tensor, t: int, *, checker: bool = False
     ) -> dict[str, float]:
-        """How good the guides are at step t: accuracy of ``class``, mean absolute error of
-        ``area``, pooled Dice of ``mask``.
+        """How good the guides of lesions are at step t: accuracy of ``class``, mean absolute error
+        of ``area``, pooled Dice of ``mask``.
         """
         noisy = self.schedule.add_noise(x, self.noise(t, x), t)
         found = {}
@@ -174,7 +192,7 @@ class GuidedDDPM(DDPM):
                 found["accuracy"] = float((told.argmax(dim=1) == self.label(lesion)).float().mean())
             elif name == "area":
                 found["mae"] = float((told[:, 0] - area(lesion, mask)).abs().mean())
-            else:
+            elif name == "mask":
                 drawn = told > 0
                 found["dice"] = float(2 * (drawn * lesion).sum() / (drawn.sum() + lesion.sum()).clamp(min=1))
         return found

@@ -50,7 +50,7 @@ class PatchedDDPM(nn.Module):
     name = "pddpm"
     NETWORK: ClassVar[dict[str, Any]] = DDPM.NETWORK | {"multipliers": (1, 2, 2)}
 
-    @configured("model", extends=DDPM, without=("predicts", "learned_variance"))
+    @configured("model", extends=DDPM, without=("predicts", "learned_variance", "conditions"))
     def __init__(
         self,
         *,

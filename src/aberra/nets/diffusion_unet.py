@@ -54,6 +54,26 @@ class StepEmbedding(nn.Module):
         return out
 
 
+class ConditionEmbedding(nn.Module):
+    """Numbers (B, K), NaN where one is unknown, to what is added to the embedding of the step, (B,
+    F).
+
+    Zero at first. A number that is unknown is told as such, not as a mean.
+    """
+
+    def __init__(self, count: int, features: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(2 * count, features), nn.SiLU(), _zeroed(nn.Linear(features, features))
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Shape (B, K) to (B, F)."""
+        known = ~values.isnan()
+        out: Tensor = self.layers(torch.cat([values.nan_to_num(0.0), known.to(values)], dim=1))
+        return out
+
+
 class ResBlock(nn.Module):
     """GN–SiLU–conv, + embedding, GN–SiLU–conv (zero at first), on a 1×1 skip where channels change.
 
@@ -147,6 +167,7 @@ class DiffusionUNet(nn.Module):
         attention: attend at the levels whose longest edge is one of these; the thesis has 16. The
             middle always does.
         classes: an embedding of a class is added to the step's; 0 is off.
+        conditions: K numbers whose embedding is added, too; 0 is off.
 
     Raises:
         ConfigError: an edge cannot be halved so often, or the width is odd.
@@ -166,12 +187,14 @@ class DiffusionUNet(nn.Module):
         blocks: int = 2,
         attention: Sequence[int] = (16,),
         classes: int = 0,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         edges = level_edges(size, len(multipliers), width)
         embedding = 4 * width
         self.embed = StepEmbedding(width)
         self.embed_class = nn.Embedding(classes, embedding) if classes else None
+        self.embed_conditions = ConditionEmbedding(conditions, embedding) if conditions else None
 
         def block(before: int, after: int) -> ResBlock:
             return ResBlock(dims=dims, before=before, after=after, embedding=embedding)
@@ -205,12 +228,13 @@ class DiffusionUNet(nn.Module):
         self.norm = _norm(now)
         self.last = _zeroed(conv(dims)(now, out, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """Shape (B, C, S), steps (B,) and classes (B,), −1 for none, to (B, O, S)."""
-        embedding = self.embed(t)
-        if self.embed_class is not None and label is not None:
-            known = (label >= 0)[:, None]
-            embedding = embedding + self.embed_class(label.clamp(min=0)) * known
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor | None = None, conditions: Tensor | None = None
+    ) -> Tensor:
+        """Shape (B, C, S), steps (B,), classes (B,), −1 for none, and conditions (B, K), NaN where
+        unknown, to (B, O, S).
+        """
+        embedding = self._embedding(t, label, conditions)
         x = self.first(x)
         skips = [x]
         for stage in self.down:
@@ -222,9 +246,18 @@ class DiffusionUNet(nn.Module):
         out: Tensor = self.last(F.silu(self.norm(x)))
         return out
 
-    def features(self, x: Tensor, t: Tensor) -> list[Tensor]:
+    def _embedding(self, t: Tensor, label: Tensor | None, conditions: Tensor | None) -> Tensor:
+        embedding: Tensor = self.embed(t)
+        if self.embed_class is not None and label is not None:
+            known = (label >= 0)[:, None]
+            embedding = embedding + self.embed_class(label.clamp(min=0)) * known
+        if self.embed_conditions is not None and conditions is not None:
+            embedding = embedding + self.embed_conditions(conditions)
+        return embedding
+
+    def features(self, x: Tensor, t: Tensor, conditions: Tensor | None = None) -> list[Tensor]:
         """Outputs of the encoder's levels, finest first: (B, F, S / 2ᵏ)."""
-        embedding = self.embed(t)
+        embedding = self._embedding(t, None, conditions)
         x = self.first(x)
         found: list[Tensor] = []
         for stage in self.down:

@@ -388,9 +388,9 @@ class DiffusionUNet(Network):
     blocks: Levels = 1
     attention: Sequence[Edge] = (8,)
 
-    def unet(self, out: int) -> diffusion_unet.DiffusionUNet:
-        """(B, C, S) and steps (B,) to (B, ``out``, S)."""
-        return diffusion_unet.DiffusionUNet(**self._options, out=out)
+    def unet(self, out: int, *, conditions: int = 0) -> diffusion_unet.DiffusionUNet:
+        """(B, C, S), steps (B,) and ``conditions`` numbers of a person to (B, ``out``, S)."""
+        return diffusion_unet.DiffusionUNet(**self._options, out=out, conditions=conditions)
 
     def encoder(self, out: int) -> diffusion_unet.DiffusionEncoder:
         """(B, C, S) and steps (B,) to (B, ``out``)."""

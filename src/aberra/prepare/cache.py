@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, overload
 
@@ -46,7 +46,8 @@ class PreparedCohort(Sequence[Volume]):
         """One prepared volume, or several cases."""
         if isinstance(index, slice):
             return PreparedCohort(self.cases[index], self.folders[index])
-        return _load(self.folders[index])
+        # entries are kept by the content of files; what is known of the person is the manifest's
+        return _load(self.folders[index], self.cases[index].groups)
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -133,11 +134,11 @@ def _prepare(case: Case, recipe: Recipe, target: Path, channels: list[str]) -> N
         write_json(temporary / "meta.json", meta | {"provenance": dict(volume.provenance)})
 
 
-def _load(folder: Path) -> Volume:
+def _load(folder: Path, covariates: Mapping[str, str]) -> Volume:
     meta = read_json(folder / "meta.json")
     arrays: dict[str, Any] = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r") if (folder / f"{name}.npy").is_file() else None
         for name in ("data", *ON_GRID)
     }
     meta |= {"affine": np.array(meta["affine"]), "channels": tuple(meta["channels"])}
-    return Volume.stored(**meta, **arrays)
+    return Volume.stored(**meta, **arrays, covariates=covariates)

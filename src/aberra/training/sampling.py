@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from aberra.capabilities import LearnsFromLesions, TellsKinds
+from aberra.capabilities import LearnsFromLesions, TakesConditions, TellsKinds
+from aberra.covariates import values
 from aberra.errors import TrainingError
 from aberra.training.config import LESION_FREE
 
@@ -30,7 +31,8 @@ CORNERS = 10_000
 @runtime_checkable
 class Draws(Protocol):
     """What :func:`aberra.training.train` learns from: samples as tuples of tensors (B, C, S), (B,
-    1, S) and, where there is truth, (B, 1, S).
+    1, S) and, where there is truth, (B, 1, S); of models that learn from covariates these, (B, K),
+    come last.
     """
 
     def __len__(self) -> int:
@@ -70,6 +72,7 @@ class Sampler:
             same place as seen from the middle of the foreground, too, augmented alike; of a single
             case, with itself mirrored left and right.
         kinds: label values that are asked for; only these count as lesions then.
+        covariates: samples come with what is known of the person, (K,), last; NaN where unknown.
 
     Raises:
         TrainingError: no slice or patch qualifies.
@@ -85,6 +88,7 @@ class Sampler:
         lesions: bool = False,
         kinds: Sequence[int] = (),
         partners: bool = False,
+        covariates: Sequence[str] = (),
     ) -> None:
         self.volumes = volumes
         self.config = config
@@ -93,6 +97,10 @@ class Sampler:
         self.lesions = lesions
         self.kinds = kinds
         self.middles = [_middle_of(volume) for volume in volumes] if partners else []
+        self.covariates = [
+            np.array(values(covariates, volume.covariates), dtype=np.float32)
+            for volume in (volumes if covariates else ())
+        ]
         # who learns from lesions sees them
         self.lesion_free = config.slices == LESION_FREE and not lesions
         self.window = (1, *self.size) if dims == 2 else self.size
@@ -147,6 +155,23 @@ class Sampler:
         )
         return self._stack([self._sample(int(pick), rng, augment=False) for pick in picks])
 
+    def expect_known(self, covariates: Sequence[str]) -> None:
+        """Refuse to learn from covariates that no case has.
+
+        Raises:
+            TrainingError: names them.
+        """
+        unknown = [
+            name
+            for index, name in enumerate(covariates)
+            if all(np.isnan(each[index]) for each in self.covariates)
+        ]
+        if unknown:
+            raise TrainingError(
+                f"the model learns from {', '.join(unknown)}, but no training case has any; "
+                "the manifest needs a column of this name"
+            )
+
     def _truth(self, volume: Volume) -> NDArray[np.bool] | NDArray[np.uint8] | None:
         """Label values of the lesions where they are asked for and not all 1, else where lesions
         are; as stored, not copied.
@@ -181,9 +206,9 @@ class Sampler:
         sample = self._window(arrays, low)
         if self.middles:
             sample += self._partner(index, low, rng)
-        if not augment:
-            return sample
-        return _changed(sample, *self._change(rng), images=(0, -2) if self.middles else (0,))
+        if augment:
+            sample = _changed(sample, *self._change(rng), images=(0, -2) if self.middles else (0,))
+        return (*sample, self.covariates[index]) if self.covariates else sample
 
     def _window(
         self, arrays: Sequence[NDArray[np.generic]], low: Sequence[int]
@@ -255,9 +280,12 @@ def samplers(
     """
     kinds: Sequence[int] = model.kinds if isinstance(model, TellsKinds) else ()
     options: dict[str, Any] = {
-        "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds
+        "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds,
+        "covariates": model.covariates if isinstance(model, TakesConditions) else (),
     }  # fmt: skip
     learnt = data if isinstance(data, Draws) else Sampler(data, config, **options)
+    if isinstance(learnt, Sampler):
+        learnt.expect_known(options["covariates"])
     if kinds and isinstance(learnt, Sampler) and not learnt.diseased:
         raise TrainingError(
             f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; "

@@ -238,7 +238,7 @@ def _detect_case(
 
 def _key(detector: Detector, case: Case, protocol: str, channels: Sequence[str] | None) -> str:
     """Identify a result by everything it depends on."""
-    content = case.content_hash(channels or list(case.channels))
+    content = detector.content_hash(case, channels)
     calibration = detector.calibration.to_json() if detector.calibration else None
     return config_hash([detector.identity["fingerprint"], content, protocol, calibration])
 

@@ -1,5 +1,5 @@
-"""Guided editing: change a scan towards a class, lesion area, lesion mask or several; check the
-outcome.
+"""Guided editing: change a scan towards a class, age, lesion area, lesion mask or several, or make
+a number larger or smaller; check the outcome.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from aberra.capabilities import HasGuides
-from aberra.diffusion.guidance import DISEASED, GUIDES, HEALTHY, guided
+from aberra.covariates import MIDDLE, SPREAD, standardised
+from aberra.diffusion.guidance import DISEASED, GUIDES, HEALTHY, NUMBERS, guided
 from aberra.diffusion.samplers import coupled, ddim, dpm_solver
 from aberra.errors import ConfigError, MismatchError, expect_known
 from aberra.files import atomic_path, write_json
@@ -27,13 +28,22 @@ if TYPE_CHECKING:
     from aberra.detector import Detector
     from aberra.volume import Volume
 
-WEIGHTS = {"class": 100.0, "area": 1000.0, "mask": 1.0}
-"""Of one aim; of ``area`` the thesis' c, of ``class`` its s."""
+WEIGHTS = {"class": 100.0, "area": 1000.0, "mask": 1.0, "age": 1000.0}
+"""Of one aim; of ``area`` the thesis' c, of ``class`` its s. Its c of the age is 5, of a unit that it
+does not state; ours is 25 years."""
+
+DIRECTIONS = {"up": 1.0, "down": -1.0}
+"""Fixed directions of a number, the thesis' s_t = ±1."""
 
 SAMPLERS = ("ddim", "coupled")
 POWER = 1.5
 """Steps of ``ddim`` are denser near the image, where encoding errs
 (:meth:`aberra.diffusion.schedule.Schedule.times`)."""
+RANGES = {
+    "area": (0.0, 1.0, "a share of the foreground in [0, 1]"),
+    "age": (0.0, 150.0, "years from 0 to 150"),
+}
+"""Of numbers."""
 FULL = 0.5
 """Slices with less than this share of the fullest slice's foreground are left as they are."""
 
@@ -43,10 +53,12 @@ class Aim:
     """One thing that an edit wants.
 
     Attributes:
-        guide: ``class``, ``area`` or ``mask``.
-        target: ``healthy`` or ``diseased``; the lesion area as a share of the foreground; for
-            ``mask`` a mask on the scan's grid, shape (D, H, W), bool.
-        weight: of its gradient; None is 100, 1000 and 1.
+        guide: ``class``, ``area``, ``age`` or ``mask``.
+        target: ``healthy`` or ``diseased``; the lesion area as a share of the foreground, the age
+            in years, or, of either, ``up`` or ``down``, a direction without an end; for ``mask`` a
+            mask on the scan's grid, shape (D, H, W), bool.
+        weight: of its gradient; None is 100 for ``class``, 1000 for ``area`` and ``age``, 1 for
+            ``mask``.
 
     Raises:
         ConfigError: a target that the guide does not know.
@@ -57,6 +69,8 @@ class Aim:
         1000.0
         >>> Aim(guide="class", target="healthy", weight=50.0).strength
         50.0
+        >>> Aim(guide="age", target=75).number, Aim(guide="age", target="up").direction
+        (1.0, 1.0)
     """
 
     guide: str
@@ -67,13 +81,29 @@ class Aim:
         expect_known("guide", [self.guide], GUIDES)
         if self.guide == "class":
             expect_known("class to edit towards", [self.target], ("healthy", "diseased"))
-        if self.guide == "area" and not 0 <= float(self.target) <= 1:
-            raise ConfigError(f"area {self.target}: expected a share of the foreground in [0, 1]")
+        if self.guide in NUMBERS and self.target not in DIRECTIONS:
+            low, high, what = RANGES[self.guide]
+            try:
+                fits = low <= float(self.target) <= high
+            except (TypeError, ValueError):
+                fits = False
+            if not fits:
+                raise ConfigError(f"{self.guide} {self.target}: expected {what}, up or down")
 
     @property
     def strength(self) -> float:
         """The weight, or the guide's own."""
         return WEIGHTS[self.guide] if self.weight is None else self.weight
+
+    @property
+    def direction(self) -> float:
+        """Of a number: 1 up, −1 down, 0 where it has a target."""
+        return DIRECTIONS.get(self.target, 0.0) if self.guide in NUMBERS else 0.0
+
+    @property
+    def number(self) -> float:
+        """The target as the guide says it: an age standardised."""
+        return standardised("age", self.target) if self.guide == "age" else float(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +115,8 @@ class Edit:
             scan.
         difference: edited minus original, shape (C, D, H, W), in prepared intensities, on the
             scan's own grid.
-        lesion: the mask that was asked for, shape (D, H, W); None without.
+        lesion: the mask that was asked for, shape (D, H, W), and in a cohort the scan's own
+            lesions, too; None without a mask.
         attained: what the checkers, which never guide, say before and after; see :func:`edit`.
         source: hash of the scan's files; empty if unknown.
 
@@ -143,11 +174,12 @@ def edit(
     aims.
 
     Wolleb et al. 2022 (arXiv 2204.02641), L = 400: ``ε̂ = ε − √(1 − ᾱ_t)·∇ Σ fₖ`` with f = w·log
-    p(class) for ``class``, −(w/2)·(target − R)² for ``area``, whose gradient is the thesis'
-    self-correcting s_t·c·∇R, and −w·H for ``mask``, H the cross-entropy of the segmenter, summed
-    over pixels. The thesis prints the last with the other sign, which would raise H. With a mask
-    only the slices that it touches are edited, else those with at least half of the fullest slice's
-    foreground.
+    p(class) for ``class``, −(w/2)·(target − R)² for ``area`` and ``age``, whose gradient is the
+    thesis' self-correcting s_t·c·∇R, or ±w·R where only a direction is asked for (its s_t = ±1), and
+    −w·H for ``mask``, H the cross-entropy of the segmenter, summed over pixels. The thesis prints
+    the last with the other sign, which would raise H. With a mask only the slices that it touches
+    are edited, else those with at least half of the fullest slice's foreground. A model with
+    conditions is told the person's while it encodes and decodes.
 
     Args:
         detector: whose model has the guides that are asked for,
@@ -162,7 +194,8 @@ def edit(
     Returns:
         The edit; ``attained`` holds for each aim what the guide's checker says, mean over the
         edited slices: ``class_before`` and ``class_after`` (share of slices with the class asked
-        for), ``area_before``, ``area_after`` and ``area_error`` (mean distance to the target),
+        for), ``area_before``, ``area_after`` and, where there is a target, ``area_error`` (mean
+        distance to it), the same of ``age`` in years,
         ``mask_before`` and ``mask_after`` (Dice with the mask), and ``change_inside`` and
         ``change_outside`` of the mask (mean absolute, prepared intensities), or ``change``.
 
@@ -172,7 +205,7 @@ def edit(
     """
     from aberra.prepare import back
 
-    model = detector.model
+    model = detector.model_of(volume)
     if not isinstance(model, HasGuides):
         raise ConfigError(
             f"{detector.method.name}: has no guides to edit with; fit one, as in "
@@ -257,8 +290,10 @@ class _Path:
             if aim.guide == "class":
                 side = HEALTHY if aim.target == "healthy" else DISEASED
                 total = total + aim.strength * F.log_softmax(told, dim=1)[:, side]
-            elif aim.guide == "area":
-                total = total - aim.strength / 2 * (float(aim.target) - told[:, 0]) ** 2
+            elif aim.direction:
+                total = total + aim.strength * aim.direction * told[:, 0]
+            elif aim.guide in NUMBERS:
+                total = total - aim.strength / 2 * (aim.number - told[:, 0]) ** 2
             else:
                 entropy = F.binary_cross_entropy_with_logits(told, mask, reduction="none") * inside
                 total = total - aim.strength * entropy.flatten(1).sum(dim=1)
@@ -268,10 +303,11 @@ class _Path:
         told = self.model.told(aim.guide, x, 1, checker=True)
         if aim.guide == "class":
             answer = (told.argmax(dim=1) == (HEALTHY if aim.target == "healthy" else DISEASED)).float()
-        elif aim.guide == "area":
-            answer = told[:, 0]
-            if when == "after":
-                self.answers.setdefault("area_error", []).append((float(aim.target) - answer).abs().cpu())
+        elif aim.guide in NUMBERS:
+            answer = MIDDLE + SPREAD * told[:, 0] if aim.guide == "age" else told[:, 0]
+            if when == "after" and not aim.direction:
+                error = (float(aim.target) - answer).abs()
+                self.answers.setdefault(f"{aim.guide}_error", []).append(error.cpu())
         else:
             found = (told > 0).float()
             answer = 2 * (found * mask).flatten(1).sum(1) / (found + mask).flatten(1).sum(1).clamp(min=1)

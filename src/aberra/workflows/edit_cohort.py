@@ -32,7 +32,8 @@ def edit_cohort(
     *,
     out: Path,
     towards: str | None = None,
-    area: float | None = None,
+    area: float | str | None = None,
+    age: float | str | None = None,
     mask: Path | None = None,
     draw: int | None = None,
     radius_mm: tuple[float, float] = (6.0, 15.0),
@@ -54,7 +55,8 @@ def edit_cohort(
         cohort: the cases.
         out: folder of the edits.
         towards: class to edit towards.
-        area: lesion area to edit towards.
+        area: lesion area to edit towards, or ``up`` or ``down``.
+        age: years to edit towards, or ``up`` or ``down``.
         mask: file of a mask; only for a single case.
         draw: draw a mask for each case instead, from this seed.
         radius_mm: smallest and largest mean radius of drawn masks.
@@ -83,10 +85,20 @@ def edit_cohort(
         raise ConfigError("--mask is of one scan; for several use --draw")
     fixed = [
         Aim(guide=guide, target=target, weight=strengths.get(guide))
-        for guide, target in (("class", towards), ("area", area))
+        for guide, target in (("class", towards), ("area", area), ("age", age))
         if target is not None
     ]
-    settings = [towards, area, input_hash(mask) if mask else None, draw, list(radius_mm), strengths, options]
+    settings = [
+        towards,
+        _plain(area),
+        input_hash(mask) if mask else None,
+        draw,
+        list(radius_mm),
+        strengths,
+        options,
+    ]
+    if age is not None:
+        settings.append(_plain(age))
     identity = config_hash([detector.identity["fingerprint"], settings])
     check_names((case.case for case in cohort), ("manifest.csv", "logs"))
     keep_out(out, [*inputs_of(cohort), *([mask] if mask else [])])
@@ -114,7 +126,7 @@ def edit_cohort(
                 failed[case.case] = told(error, out, case.case)
     done = [case for case in cohort if case.case not in errors]
     if done and (mask is not None or draw is not None):
-        _write_manifest(out, done, list(channels or detector.channels))
+        _write_manifest(out, done, list(channels or detector.channels), aged=age is not None)
     if failed is None:
         refuse(errors, "edited", out)
     return {case.case: read_json(out / case.case / "edit.json") for case in done}
@@ -137,7 +149,7 @@ def _edit_case(
 
     folder = out / case.case
     refuse_foreign(folder)
-    source = case.content_hash(channels or list(case.channels))
+    source = detector.content_hash(case, channels)
     if (folder / "edit.json").is_file():
         if read_json(folder / "input.json")["sha256"] != source:
             raise OutputError(f"{folder}: an edit of another scan is there; choose another --out")
@@ -153,8 +165,18 @@ def _edit_case(
             target = read_mask(target, volume)
         drawn.append(replace(aim, target=target))
     edited = edit(detector, volume, drawn, **options)
+    if edited.lesion is not None and volume.lesion is not None:  # its own are still there
+        edited = replace(edited, lesion=edited.lesion | volume.lesion)
     check_held(out, identity)
     replace(edited, source=source).save(folder)
+
+
+def _plain(target: float | str | None) -> float | str | None:
+    """A number whether it came as text or not; a direction, or what is refused later, as it is."""
+    try:
+        return None if target is None else float(target)
+    except ValueError:
+        return target
 
 
 def _weights(settings: Sequence[str]) -> dict[str, float]:
@@ -182,12 +204,14 @@ def drawn_lesion(
     return np.asarray(plant(clean, parameters)[0].lesion)
 
 
-def _write_manifest(out: Path, cohort: Sequence[Case], channels: Sequence[str]) -> None:
+def _write_manifest(out: Path, cohort: Sequence[Case], channels: Sequence[str], *, aged: bool) -> None:
+    """Write the manifest of the edits; what a person's age is after an edit of it nobody knows."""
     from aberra.synthesis.folder import write_manifest
 
     def record(case: Case) -> dict[str, Any]:
         files = {channel: f"{case.case}/{edited_file(channel, channels)}" for channel in channels}
         files["lesion"] = f"{case.case}/lesion.nii.gz"
-        return {"case": case.case, "patient": case.patient, "files": files, "groups": case.groups, "label": 1}
+        groups = {name: value for name, value in case.groups.items() if not (aged and name == "age")}
+        return {"case": case.case, "patient": case.patient, "files": files, "groups": groups, "label": 1}
 
     write_manifest(out, [record(case) for case in cohort])

@@ -20,6 +20,7 @@ from aberra.capabilities import (
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
+from aberra.covariates import learnt
 from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
 from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
@@ -107,6 +108,8 @@ def fit(
         "training_cases": len(train_cases),
         "validation_cases": len(val_cases),
     }
+    if columns := learnt(method.model):
+        facts["covariates_hash"] = train_cases.covariates_hash(columns)
     # what is only trained does not depend on the question; texts decide nothing
     asked = method.settings if calibrated else [method.learns_from, method.learnt]
     identity = config_hash([asked, facts, names])
