@@ -400,8 +400,8 @@ def _leak(
     spacing: float,
     rng: np.random.Generator,
 ) -> None:
-    """Widen the mask by lenses outside the brain, in place, and make what they show as bright as
-    fat may be.
+    """Widen the mask by lenses of the head around the brain, in place, and make what they show as
+    bright as fat may be.
     """
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
@@ -412,7 +412,7 @@ def _leak(
         at = np.unravel_index(int(rng.choice(surface)), mask.shape)
         box, far = _ball(mask.shape, at, radius / spacing)
         out = distance_transform_edt(~mask[box]) * spacing
-        lens = ~mask[box] & (out < depth * (1 - (far * spacing / radius) ** 2))
+        lens = ~mask[box] & (labels[box] > 0) & (out < depth * (1 - (far * spacing / radius) ** 2))
         varied = np.clip(0.6 + 0.5 * smooth(lens.shape, 4 / spacing, rng), 0, 1)
         x[box] = np.where(lens & (labels[box] != a.CSF), top * varied, x[box])
         mask[box] |= lens
