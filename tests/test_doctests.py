@@ -28,6 +28,7 @@ DOCUMENTED = sorted(
 WITHOUT = {
     "aberra.nets.diffusion_unet.DiffusionEncoder": "a part of models, which no user builds",
     "aberra.nets.diffusion_unet.DiffusionUNet": "a part of models, which no user builds",
+    "aberra.synthesis.atrophy.Shrunken": "what shrink returns",
     "aberra.synthesis.planted.Planted": "needs samples to plant into",
     "aberra.synthesis.scans.MappedScan": "needs a scan and its tissue map",
 }
