@@ -23,7 +23,7 @@ def _spied(model, answer=None):
     """What the network is shown; with ``answer`` it says that."""
     seen = []
 
-    def network(x, t, label=None):
+    def network(x, t, label=None, _conditions=None):
         seen.append((x.clone(), t.clone()))
         return torch.zeros_like(x) if answer is None else answer(x)
 

@@ -157,7 +157,7 @@ class Knows(nn.Module):
         super().__init__()
         self.schedule, self.mask = model.masks.schedule, 2 * lesion - 1
 
-    def forward(self, x, t, _label=None):
+    def forward(self, x, t, _label=None, _conditions=None):
         noisy = x[:, -1:]
         level = self.schedule.at(t, noisy)
         noise = (noisy - level.sqrt() * self.mask) / (1 - level).sqrt()
