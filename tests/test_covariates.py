@@ -4,7 +4,7 @@ from math import isnan
 
 import pytest
 
-from aberra.covariates import learnt, standardised, values
+from aberra.covariates import learnt, numbers_of, standardised
 from aberra.errors import InputError
 
 
@@ -28,6 +28,6 @@ def test_what_is_neither_is_refused(name, value):
 def test_conditions_and_guides_say_what_is_learnt_from():
     assert learnt({"name": "ddpm"}) == ()
     assert learnt({"conditions": ["sex"], "guides": ["class", "age"]}) == ("age", "sex")
-    found = values(("sex", "age"), {"age": "50"})
+    found = numbers_of(("sex", "age"), {"age": "50"})
     assert isnan(found[0])
     assert found[1] == 0

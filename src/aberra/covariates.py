@@ -56,6 +56,6 @@ def learnt(model: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in COVARIATES if name in named)
 
 
-def values(names: Iterable[str], known: Mapping[str, Any]) -> tuple[float, ...]:
+def numbers_of(names: Iterable[str], known: Mapping[str, Any]) -> tuple[float, ...]:
     """Each of the covariates ``names``, :func:`standardised`."""
     return tuple(standardised(name, known.get(name)) for name in names)

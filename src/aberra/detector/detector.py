@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.capabilities import Grows, TakesConditions
-from aberra.covariates import values
+from aberra.covariates import numbers_of
 from aberra.detector.question import Question
 from aberra.detector.weights import WEIGHTS, weights_hash
 from aberra.errors import CalibrationError, ConfigError, MismatchError
@@ -227,7 +227,7 @@ class Detector:
         """
         if not self.conditions:
             return self.model
-        told: nn.Module = self.model.given(values(self.conditions, volume.covariates))  # type: ignore[operator]
+        told: nn.Module = self.model.given(numbers_of(self.conditions, volume.covariates))  # type: ignore[operator]
         return told
 
     def content_hash(self, case: Case, channels: Sequence[str] | None = None) -> str:
@@ -336,7 +336,7 @@ class Detector:
         if p is None:
             warnings.append("no p-value: the calibration has no healthy case scores")
         warnings += self._shift_warnings(volume, analysis.prepared)
-        told = values(self.conditions, volume.covariates)
+        told = numbers_of(self.conditions, volume.covariates)
         if untold := [name for name, value in zip(self.conditions, told, strict=True) if isnan(value)]:
             warnings.append(
                 f"{' and '.join(untold)} unknown, so the model was asked without; a manifest can tell in a column of this name"

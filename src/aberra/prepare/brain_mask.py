@@ -166,13 +166,16 @@ class BrainMask:
 
     def _rules(self, volume: Volume) -> Iterator[str]:
         """What to try, in order."""
-        if self.method in {"auto", "deepbet", "strip"} and cut_away(volume.data[0], nonzero(volume.data)):
+        if self.method not in {"auto", "deepbet", "strip"}:
+            yield self.method
+            return
+        first, inside = volume.data[0], nonzero(volume.data)
+        if cut_away(first, inside):
             yield "nonzero"
         elif self.method == "auto":
             if _may_be_head(volume):
-                alone = brain_alone(volume.data[0], nonzero(volume.data), volume.spacing)
-                yield "nonzero" if alone else "deepbet"
-            yield "all" if inside_tissue(body(volume.data[0])) else "otsu"
+                yield "nonzero" if brain_alone(first, inside, volume.spacing) else "deepbet"
+            yield "all" if inside_tissue(body(first)) else "otsu"
         elif self.method == "deepbet":
             yield from ("deepbet", "strip")
         else:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from aberra.capabilities import LearnsFromLesions, TakesConditions, TellsKinds
-from aberra.covariates import values
+from aberra.covariates import numbers_of
 from aberra.errors import TrainingError
 from aberra.training.config import LESION_FREE
 
@@ -98,7 +98,7 @@ class Sampler:
         self.kinds = kinds
         self.middles = [_middle_of(volume) for volume in volumes] if partners else []
         self.covariates = [
-            np.array(values(covariates, volume.covariates), dtype=np.float32)
+            np.array(numbers_of(covariates, volume.covariates), dtype=np.float32)
             for volume in (volumes if covariates else ())
         ]
         # who learns from lesions sees them
