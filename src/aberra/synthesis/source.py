@@ -183,11 +183,12 @@ class HeadSource:
 
 class Stream:
     """Samples of blocks in their order, so that a batch depends on its step alone; the next blocks
-    are drawn in another process meanwhile.
+    are drawn in other processes meanwhile.
 
     Args:
-        source: of the blocks; it is sent to the other process.
+        source: of the blocks; it is sent to the other processes.
         ahead: blocks that are drawn ahead; 0 draws here, when one is asked for.
+        workers: processes that draw; what is drawn does not depend on it.
 
     Examples:
         >>> from aberra.synthesis.source import HeadSource, Stream
@@ -196,9 +197,10 @@ class Stream:
         48
     """
 
-    def __init__(self, source: HeadSource, *, ahead: int = 2) -> None:
+    def __init__(self, source: HeadSource, *, ahead: int = 2, workers: int = 1) -> None:
         self.source = source
-        self.ahead = ahead
+        self.ahead = ahead and max(ahead, workers + 1)
+        self.workers = workers
         self.pool: ProcessPoolExecutor | None = None
         self.waiting: dict[int, Future[Arrays]] = {}
         self.current: tuple[int, Arrays] | None = None
@@ -220,7 +222,7 @@ class Stream:
         return self._samples(0, count)
 
     def close(self) -> None:
-        """End the process that draws ahead."""
+        """End the processes that draw ahead."""
         if self.pool is not None:
             self.pool.shutdown(wait=False, cancel_futures=True)
         self.pool, self.waiting = None, {}
@@ -248,7 +250,9 @@ class Stream:
             from multiprocessing import get_context
 
             # spawned, not forked: a fork of a process whose threads compute can hang
-            self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_follow_parent)
+            self.pool = ProcessPoolExecutor(
+                self.workers, mp_context=get_context("spawn"), initializer=_follow_parent
+            )
         for each in range(number, number + 1 + self.ahead):
             if each not in self.waiting:
                 self.waiting[each] = self.pool.submit(self.source.block, each)
