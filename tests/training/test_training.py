@@ -476,6 +476,7 @@ def test_settings():
     assert config.rate(0) == pytest.approx(0.1)
     assert config.rate(10) == pytest.approx(1.0)
     assert config.rate(99) < 0.01
+    assert config.rate(20, spent=1.0) == 0.0  # where time is limited a cosine ends with it
     assert TrainingConfig(schedule="plateau", learning_rate=1.0).rate(5, cuts=2) == 0.25
     with pytest.raises(ConfigError, match="Did you mean 'steps'"):
         TrainingConfig.from_dict({"step": 5})

@@ -30,8 +30,8 @@ class TrainingConfig:
 
     Attributes:
         steps: most optimiser steps.
-        minutes: stop after so much training time, 0 is off; a run that is cut by it cannot be
-            repeated bit for bit.
+        minutes: stop after so much training time, 0 is off; a run with it cannot be repeated bit
+            for bit.
         batch_size: slices or patches that a device sees at once.
         accumulate: batches whose mean gradient makes a step, where a batch of that many samples
             does not fit into memory.
@@ -41,7 +41,7 @@ class TrainingConfig:
         beta1: Adam's β₁.
         beta2: Adam's β₂.
         amsgrad: Adam's AMSGrad variant.
-        schedule: ``constant``, ``cosine`` (to 0 at ``steps``) or ``plateau`` (halved after
+        schedule: ``constant``, ``cosine`` (to 0 at ``steps`` or ``minutes``) or ``plateau`` (halved after
             ``patience`` / 2 evaluations without improvement, 5 where ``patience`` is off).
         warmup: steps over which the learning rate rises linearly.
         ema: decay of the exponential moving average of the weights, below 1; 0 is off. Early on it
@@ -130,19 +130,21 @@ class TrainingConfig:
         """
         return max(1, self.patience // 2) if self.patience else 5
 
-    def rate(self, step: int, cuts: int = 0) -> float:
+    def rate(self, step: int, cuts: int = 0, spent: float = 0.0) -> float:
         """Learning rate of a step (from 0); a plain function, so that resuming needs no scheduler
         state.
 
         Args:
             step: the step about to be taken.
             cuts: how often the plateau schedule has halved it.
+            spent: share of ``minutes`` that is over, so that a cosine ends with the time.
         """
         rate = self.learning_rate
         if step < self.warmup:
             rate *= (step + 1) / self.warmup
         elif self.schedule == "cosine":
-            rate *= 0.5 * (1 + cos(pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
+            done = max((step - self.warmup) / max(1, self.steps - self.warmup), spent)
+            rate *= 0.5 * (1 + cos(pi * min(1.0, done)))
         elif self.schedule == "plateau":
             rate *= 0.5**cuts
         return rate

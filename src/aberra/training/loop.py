@@ -220,7 +220,8 @@ class Run:
         loss where it was logged.
         """
         config, step = self.config, self.state.step
-        self.adams.set_rate(config.rate(step, self.state.cuts))
+        rate = config.rate(step, self.state.cuts, self._spent())
+        self.adams.set_rate(rate)
         logged = (
             (step + 1) % config.log_every == 0
             or (step + 1) % config.checkpoint_every == 0
@@ -244,7 +245,7 @@ class Run:
             self._average()
         if logged:
             self.state.losses = values
-            self._log({"step": self.state.step, "rate": config.rate(step, self.state.cuts), **values})
+            self._log({"step": self.state.step, "rate": rate, **values})
             return values["loss"]
         return None
 
@@ -304,10 +305,13 @@ class Run:
         config = self.config
         return steps * config.batch_size * config.accumulate * config.devices
 
+    def _spent(self) -> float:
+        """Share of the training time that is over; 0 where it has no limit."""
+        return self.state.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
+
     def _stopped(self) -> bool:
         config, state = self.config, self.state
-        late = bool(config.minutes) and state.seconds >= 60 * config.minutes
-        return late or (bool(config.patience) and state.stale >= config.patience)
+        return self._spent() >= 1 or (bool(config.patience) and state.stale >= config.patience)
 
     @torch.no_grad()
     def _average(self) -> None:
