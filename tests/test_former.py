@@ -4,9 +4,9 @@ import pytest
 
 from aberra.detector import Detector
 from aberra.errors import ConfigError
-from aberra.former import present_score, without_idle
+from aberra.former import present_score, present_weights, without_idle
 from aberra.method import Method
-from aberra.registry import lookup, named
+from aberra.registry import build, lookup, named
 from aberra.scores import SmoothedScore, check_pairing
 
 SCORES = [
@@ -296,3 +296,12 @@ def test_dimensions_of_a_shipped_detectors_model_are_read_as_the_preparations():
     assert "dims" not in detector.method.model
     assert detector.method.prepare["dims"] == detector.dims == 3
     assert detector.asking(Method.load("synthetic-lesions")).method.learnt == detector.method.learnt
+
+
+def test_the_dictionary_of_a_saved_vqvae_is_a_part_of_the_model_now():
+    model = build("models", {"name": "vqvae", "words": 8, "latent": 4}, channels=1, dims=2, size=(32, 32))
+    now = model.state_dict()
+    names = {"codebook.words": "codebook", "codebook.counts": "counts", "codebook.sums": "sums"}
+    former = {names.get(name, name): tensor for name, tensor in now.items()}
+    assert present_weights(former, model).keys() == now.keys()
+    assert present_weights(now, model).keys() == now.keys()

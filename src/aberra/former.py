@@ -89,6 +89,9 @@ BUFFERS = ("updates",)
 """State of models that is none any more: the VAE counted its training steps, which are the
 training's now."""
 
+MOVED = {"codebook": "codebook.words", "counts": "codebook.counts", "sums": "codebook.sums"}
+"""State that lies in a part of a model now: the VQ-VAE's dictionary."""
+
 USE: dict[str, dict[str, str]] = {
     "ddpm-segmenter": {"sampling_steps": "score.steps", "sampler": "score.sampler"},
     "pddpm": {"start": "score.restore.start"},
@@ -178,9 +181,11 @@ def _networked(options: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def present_weights(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Saved tensors of a model without those that it had once."""
-    former = set(BUFFERS) - model.state_dict().keys()
-    return {name: tensor for name, tensor in tensors.items() if name not in former}
+    """Saved tensors of a model by their present names, without those that it had once."""
+    present = model.state_dict().keys()
+    former = set(BUFFERS) - present
+    moved = {old: new for old, new in MOVED.items() if new in present and old not in present}
+    return {moved.get(name, name): tensor for name, tensor in tensors.items() if name not in former}
 
 
 def without_idle(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,8 @@ Dims = Annotated[int, Within(2, 3)]
 """2 for slices, 3 for volumes."""
 Width = Annotated[int, Within(1, 1 << 16)]
 """Filters, codes, words: numbers of features."""
+WidthOrNone = Annotated[int, Within(0, 1 << 16)]
+"""The same; 0 is none."""
 Levels = Annotated[int, Within(1, 16)]
 """Stages that halve an image, or blocks in a row."""
 Edge = Annotated[int, Within(1, 1 << 14)]

@@ -6,6 +6,7 @@ from study_rows import study
 
 from aberra.benchmark import drawing, figures, relations
 from aberra.benchmark.rows import is_plain
+from aberra.benchmark.statistics import data_sets
 from aberra.method import Method, catalogue
 from aberra.metrics.voxel import Residuals
 
@@ -143,6 +144,27 @@ def test_ranks_are_of_methods_that_all_cohorts_have(monkeypatch, tmp_path):
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["flair: ms-like", "flair: ms-like-shift"]
     assert [text.get_text() for text in axis.texts] == ["2", "1", "1", "2", "3", "3"]
     assert relations.ranking(tmp_path, [row for row in rows if row["cohort"] == "ms-like"]) is None
+
+
+def test_orders_are_of_every_metric_that_a_publication_has_and_small_errors_come_first(monkeypatch, tmp_path):
+    tables = data_sets()["HCP, objects"]
+    common = study()[0][0]
+    rows = [
+        common
+        | {"method": "vae", "label": label, "metric": relations.OURS.get(metric, metric), "value": value}
+        for metric, table in tables.items()
+        for label, value in table.items()
+    ]
+    drawn = relations.orders(tmp_path, rows, "x", "HCP, objects")
+    assert [path.name for path in drawn] == [
+        "order-x-l1-RE_N.png", "order-x-slice-AUROC.png", "order-x-slice-AP.png"
+    ]  # fmt: skip
+    figure = _drawn(monkeypatch, relations.order, tmp_path, rows, "x", "HCP, objects", "MSE")
+    (axis,) = figure.axes
+    places = {text.get_text(): text.xy for text in axis.texts}
+    assert places["low-vae"] == (1, 1)
+    assert places["high-vae"] == (5, 5)
+    assert "τ = 1.00" in axis.get_title(loc="left")
 
 
 def test_nothing_is_drawn_without_data(tmp_path):

@@ -7,6 +7,7 @@ from study_rows import study
 from aberra.benchmark.statistics import (
     concordance,
     correlations,
+    data_sets,
     indistinct,
     kendall,
     over_seeds,
@@ -101,6 +102,14 @@ def test_published_tables_are_the_studys():
     assert round(means["gmvae-restoration"], 3) == pytest.approx(0.336, abs=1e-3)
     assert round(means["fanogan"], 3) == 0.318
     assert max(means, key=means.get) == "vae-restoration"
+
+
+def test_the_thesis_hierarchies_detect_by_depth_and_restore_by_shallowness():
+    tables = data_sets()["HCP, objects"]
+    assert min(tables["MSE"], key=tables["MSE"].get) == "low-vae"
+    for metric in ("slice AUROC", "slice AP"):
+        order = sorted(tables[metric], key=tables[metric].get)
+        assert order == [f"{name}, ELBO" for name in ("chvae", "vqvae2", "low-vae", "high-vae", "pchvae")]
 
 
 def test_ranks_share_the_better_place_and_concordance_is_one_where_cohorts_agree():

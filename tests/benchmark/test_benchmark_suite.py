@@ -75,6 +75,37 @@ def test_the_studys_seventeen_rows_are_in_its_suite():
     assert rows <= labels
 
 
+def test_the_hierarchies_are_the_thesis_rows_with_codes_alike_and_slightly_more_weights():
+    from aberra.benchmark.statistics import data_sets
+
+    suite = Suite.load("zimmerer-hierarchy")
+    (task,) = suite.tasks
+    tables = data_sets()[task.compare["planted"]]
+    assert set(tables) == {"MSE", "slice AUROC", "slice AP"}
+    entries = {entry.label: entry for entry in suite.entries(task)}
+    assert all(set(table) <= entries.keys() for table in tables.values())
+    for label in tables["slice AP"]:
+        plain = entries[label.removesuffix(", ELBO")]
+        rows = [suite.method(task, each) for each in (entries[label], plain)]
+        assert rows[0].learnt == rows[1].learnt, label
+    counts, codes = {}, {}
+    for label in tables["MSE"]:
+        config = suite.method(task, entries[label]).model
+        counts[label] = _parameters(config, size=(96, 80))
+        codes[label] = 6 * 5 * config.get("high", 0) + 24 * 20 * config.get("low", 0)
+    assert {codes[label] for label in codes if label != "vqvae2"} == {960}
+    whole = counts.pop("pchvae")
+    assert all(1 < count / whole < 1.1 for count in counts.values())
+
+
+def test_orders_are_compared_on_cohorts_and_with_data_sets_that_there_are(tmp_path):
+    with pytest.raises(ConfigError, match=r"cohort in .*tasks\.t\.compare: 'a'"):
+        _suite(tmp_path, MINIMAL + 'compare = { "a" = "D_MS" }\n')
+    with pytest.raises(ConfigError, match=r"data set in .*'D_M'.*D_MS"):
+        _suite(tmp_path, MINIMAL + 'compare = { "b" = "D_M" }\n')
+    assert _suite(tmp_path, MINIMAL + 'compare = { "b" = "D_MS" }\n').tasks[0].compare == {"b": "D_MS"}
+
+
 ORIGINALS = {
     "vae": 34_183_601,
     "cevae": 34_183_601,

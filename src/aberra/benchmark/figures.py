@@ -15,7 +15,7 @@ from aberra.benchmark.relations import (
     complexity,
     correlation_map,
     fidelity,
-    order,
+    orders,
     ranking,
     score_grid,
     sweep,
@@ -56,7 +56,7 @@ def write_figures(
         rows: as in results.csv.
         histograms: of the cells.
         pictures: files of the cells that have one.
-        compare: task to cohort to the study's data set whose order is compared.
+        compare: task to cohort to the data set of a publication whose order is compared.
         metrics: the suite's columns, which figures of sweeps show.
         protocol: the suite's, of metrics that depend on a threshold.
     """
@@ -90,7 +90,7 @@ def write_figures(
             ]
             data_set = (compare or {}).get(task, {}).get(cohort)
             if data_set:
-                drawn.append(order(target, there, name, data_set))
+                drawn += orders(target, there, name, data_set)
     return [path for path in drawn if path is not None]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from aberra.benchmark import drawing
 from aberra.benchmark.rows import (
     CELL,
+    HIGHER,
     PROTOCOLS,
     bar,
     is_plain,
@@ -21,7 +22,7 @@ from aberra.benchmark.rows import (
     short,
     undertrained,
 )
-from aberra.benchmark.statistics import concordance, correlations, kendall, published, ranks
+from aberra.benchmark.statistics import concordance, correlations, data_sets, kendall, ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +39,9 @@ FIDELITY = ("AP", "⌈Dice⌉", "l1-RE_N", "l1-RE_A", "chi2")
 
 GRID_METRICS = ("AP", "slice AUROC, matched by position")
 """Metrics of the figure of score against model."""
+
+OURS = {"AUPRC": "AP", "MSE": "l1-RE_N"}
+"""Metrics of publications that have another name here, or a likeness."""
 
 LOGARITHMIC = 10
 """Ratio of a sweep's largest to its smallest value from which on its axis is logarithmic."""
@@ -237,22 +241,38 @@ def correlation_map(folder: Path, rows: Rows, name: str) -> Path | None:
     return drawing.save(figure, folder / f"correlation-{name}.png")
 
 
-def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
-    """Our rank of each of the study's methods against its rank there, with Kendall's τ; without
-    those that were trained too short.
+def orders(folder: Path, rows: Rows, name: str, data_set: str) -> list[Path]:
+    """:func:`order` of every metric that a publication reports of a data set."""
+    drawn = [order(folder, rows, name, data_set, metric) for metric in data_sets()[data_set]]
+    return [path for path in drawn if path is not None]
+
+
+def order(folder: Path, rows: Rows, name: str, data_set: str, metric: str = "AUPRC") -> Path | None:
+    """Our rank of each of the publication's methods against its rank there, with Kendall's τ;
+    without those that were trained too short.
+
+    Args:
+        folder: of the figures.
+        rows: of one task and cohort.
+        name: of both.
+        data_set: the publication's.
+        metric: its name there; the mean squared error is held against our mean absolute error of
+            normal voxels.
     """
     short = undertrained(rows)
-    theirs = published()["baur2021"]["AUPRC"][data_set]
+    theirs = data_sets()[data_set][metric]
+    own = OURS.get(metric, metric)
     ours = {
-        label: value for label, value in means(rows, "AP").items() if label in theirs and label not in short
+        label: value for label, value in means(rows, own).items() if label in theirs and label not in short
     }
     found = kendall(ours, theirs)
     if found is None:
         return None
     tau, p, count = found
     chance = f"p = {p:.2f}" if p >= 0.01 else "p < 0.01"
+    sign = 1 if own in HIGHER else -1
     mine, study = (
-        {each: 1 + sum(values[other] > values[each] for other in ours) for each in ours}
+        {each: 1 + sum(sign * (values[other] - values[each]) > 0 for other in ours) for each in ours}
         for values in (ours, theirs)
     )
     colour = drawing.colours(rows)
@@ -267,11 +287,14 @@ def order(folder: Path, rows: Rows, name: str, data_set: str) -> Path | None:
         )  # fmt: skip
     axis.set(xlabel=f"rank in the study, {data_set}", ylabel=f"rank here, {name}")
     axis.set(xlim=(0.3, count + 0.7), ylim=(count + 0.8, 0.2))
-    axis.set_title(f"Order by AP: Kendall's τ = {tau:.2f} ({chance}, n = {count})", loc="left", fontsize=10.5)
+    axis.set_title(
+        f"Order by {own}: Kendall's τ = {tau:.2f} ({chance}, n = {count})", loc="left", fontsize=10.5
+    )
     axis.set_xticks(range(1, count + 1, 2))
     axis.set_yticks(range(1, count + 1, 2))
     drawing.explain(figure, [row for row in rows if row["label"] in ours])
-    return drawing.save(figure, folder / f"order-{name}.png")
+    which = "" if own == "AP" else "-" + own.replace(" ", "-")
+    return drawing.save(figure, folder / f"order-{name}{which}.png")
 
 
 def ranking(folder: Path, rows: Rows) -> Path | None:

@@ -152,3 +152,13 @@ def published() -> dict[str, Any]:
     """
     text = (files("aberra.benchmark") / "published.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
+
+
+def data_sets() -> dict[str, dict[str, dict[str, float]]]:
+    """What the publications report, by data set: metric to catalogue name or label to value."""
+    tables: dict[str, dict[str, dict[str, float]]] = {}
+    for study in published().values():
+        for metric, sets in study.items():
+            for data_set, values in sets.items() if metric != "source" else ():
+                tables.setdefault(data_set, {})[metric] = values
+    return tables

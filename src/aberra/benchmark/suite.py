@@ -99,7 +99,8 @@ class Task:
         healthy: name of a cohort of unseen healthy cases, for false-positive rates; may be empty.
         test: names of the cohorts with lesions.
         settings: for every method, over the suite's.
-        compare: cohort to data set of the comparative study, whose order is compared with ours.
+        compare: cohort to data set of a publication (``published.toml``), whose order is compared
+            with ours.
 
     Examples:
         >>> from aberra.benchmark.suite import Task
@@ -275,6 +276,11 @@ class Suite:
         for task in self.tasks:
             named = (task.train, task.validation, *task.test, *filter(None, [task.healthy]))
             expect_known(f"cohort in {path}:", named, self.cohorts)
+            if task.compare:
+                from aberra.benchmark.statistics import data_sets
+
+                expect_known(f"cohort in {path}: tasks.{task.name}.compare:", task.compare, task.test)
+                expect_known(f"data set in {path}: compare:", task.compare.values(), data_sets())
         for name, spec in self.cohorts.items():
             if sum(map(bool, (spec.phantom, spec.manifest, spec.plant, spec.edit))) != 1:
                 raise ConfigError(

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aberra.nets.codebook import Codebook, commitment
 from aberra.nets.networks import Choice, MapCodes, network_for
 from aberra.options import Dims, Edge, NotNegative, Several, ShareBelowOne, Width, configured
 
 if TYPE_CHECKING:
-    from torch import Generator
-
     from aberra.batch import Batch
-
-DEAD = 0.1
-"""A code word with fewer vectors a step, in the moving average, is put elsewhere."""
 
 
 class VQVAE(nn.Module):
@@ -27,8 +22,8 @@ class VQVAE(nn.Module):
 
     van den Oord, Vinyals, Kavukcuoglu 2017 (arXiv 1711.00937), eq. 1–3 and appendix A.1. Each
     vector z of the encoder's map is replaced by the nearest word e; the gradient passes as if it
-    were not (straight through). Words follow the moving average of the vectors they stand for, N ←
-    γN + (1 − γ)n, m ← γm + (1 − γ)Σz, e = m / N, and
+    were not (straight through). Words follow the moving average of the vectors they stand for
+    (:class:`aberra.nets.codebook.Codebook`), and
 
         L = ‖x − x̂‖₁ + β ‖z − sg[e]‖²,
 
@@ -73,35 +68,15 @@ class VQVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.commitment = commitment
-        self.decay = decay
         net = network_for(self, network, MapCodes, channels=channels, dims=dims, size=size)
         reads = net.encoder()
         self.encoder = nn.Sequential(reads, net.layer(reads.features, latent), nn.Dropout(net.dropout))
         self.decoder = net.decoder(latent)
-        self.codebook: Tensor
-        self.counts: Tensor
-        self.sums: Tensor
-        self.register_buffer("codebook", torch.randn(words, latent))
-        self.register_buffer("counts", torch.zeros(words))
-        self.register_buffer("sums", torch.zeros(words, latent))
-
-    def choose(self, z: Tensor) -> Tensor:
-        """Index of the word nearest to each vector: (B, L, S') to (B, S')."""
-        vectors = _vectors(z)
-        # exact distances: the short cut by a matrix product rounds differently in batches of
-        # another size
-        exact = "donot_use_mm_for_euclid_dist"
-        nearest = torch.cdist(vectors, self.codebook, compute_mode=exact).argmin(dim=1)
-        return nearest.reshape(len(z), *z.shape[2:])
-
-    def quantise(self, z: Tensor) -> Tensor:
-        """Nearest words, with the gradient of the identity: (B, L, S') to (B, L, S')."""
-        words = F.embedding(self.choose(z), self.codebook).movedim(-1, 1)
-        return words + (z - z.detach())  # adds zero, so the words stay what they are to the last bit
+        self.codebook = Codebook(words, latent, decay)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S)."""
-        out: Tensor = self.decoder(self.quantise(self.encoder(x)))
+        out: Tensor = self.decoder(self.codebook(self.encoder(x)))
         return out
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -109,33 +84,9 @@ class VQVAE(nn.Module):
         x = batch.x
         z = self.encoder(x)
         if self.training:
-            self._move_words(z.detach(), batch.generator)
-        words = self.quantise(z)
+            self.codebook.move(z.detach(), batch.generator)
+        words = self.codebook(z)
         reconstruction = F.l1_loss(self.decoder(words), x, reduction="sum") / len(x)
-        commitment = F.mse_loss(z, words.detach(), reduction="sum") / len(x)
-        loss = reconstruction + self.commitment * commitment
-        return {"loss": loss, "reconstruction": reconstruction, "commitment": commitment}
-
-    @torch.no_grad()
-    def _move_words(self, z: Tensor, generator: Generator) -> None:
-        """Put words that nothing chooses on vectors of the batch, then move each to the mean of
-        those that choose it.
-        """
-        vectors, count = _vectors(z), len(self.codebook)
-        # drawn whether used or not, so that what is drawn next does not depend on it
-        picks = torch.randint(len(vectors), (count,), generator=generator, device=vectors.device)
-        dead = self.counts < DEAD
-        self.sums.copy_(torch.where(dead[:, None], vectors[picks], self.sums))
-        self.counts.masked_fill_(dead, 1.0)
-        self.codebook.copy_(self.sums / self.counts[:, None])
-        chosen = F.one_hot(self.choose(z).flatten(), count).to(vectors)
-        with torch.autocast(z.device.type, enabled=False):  # sums in bf16 would lose the vectors' digits
-            total = chosen.T @ vectors
-        self.counts.lerp_(chosen.sum(dim=0), 1 - self.decay)
-        self.sums.lerp_(total, 1 - self.decay)
-        self.codebook.copy_(self.sums / self.counts[:, None])
-
-
-def _vectors(z: Tensor) -> Tensor:
-    """Shape (B, L, S') to (B·S', L) in 32 bit."""
-    return z.movedim(1, -1).flatten(0, -2).float()
+        pull = commitment(z, words)
+        loss = reconstruction + self.commitment * pull
+        return {"loss": loss, "reconstruction": reconstruction, "commitment": pull}
