@@ -91,9 +91,7 @@ class VAE(nn.Module):
         self.latent = latent
         self.network = network_for(self, network, Codes, channels=channels, dims=dims, size=size)
         self.encoder = self.network.encoder()
-        features, layer, dropout = self.encoder.features, self.network.layer, self.network.dropout
-        self.mean = nn.Sequential(layer(features, latent), nn.Dropout(dropout))
-        self.log_variance = nn.Sequential(layer(features, latent), nn.Dropout(dropout))
+        self.mean, self.log_variance = self.network.heads(self.encoder.features, latent)
         self.decoder = self.network.decoder(latent)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
