@@ -78,6 +78,11 @@ class Codes(Network):
         """Share of units that are dropped around the code; 0 where the network has none."""
         return 0.0
 
+    @property
+    def latent(self) -> int:
+        """Numbers of a code, or of a location, where the model is not told."""
+        return 128
+
     @abstractmethod
     def encoder(self) -> Reader:
         """(B, C, S) to features, (B, F) or (B, F, S'); a :meth:`layer` behind it makes the code."""
@@ -373,6 +378,11 @@ class Venkatakrishnan(MapCodes):
     name = "venkatakrishnan"
     width: Width = 16
     output: Literal["sigmoid", "linear"] = "sigmoid"
+
+    @property
+    def latent(self) -> int:
+        """Half of what the encoder gives."""
+        return venkatakrishnan.DEEPEST * self.width // 2
 
     def encoder(self) -> Reader:
         """(B, C, S) to (B, 32·width, S')."""
