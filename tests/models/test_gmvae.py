@@ -252,7 +252,7 @@ def test_codes_of_the_publications():
         ({"network": "unified-spacial"}, "Did you mean 'unified-spatial'"),
         (
             {"network": "unet"},
-            "takes cradl or mlp or residual or unified or unified-spatial or you or zimmerer2018 or zimmerer2019 only",
+            "takes cradl or mlp or residual or unified or unified-spatial or venkatakrishnan or you or zimmerer2018 or zimmerer2019 only",
         ),
         ({"clusters": 0}, "clusters=0"),
         ({"latent": 0}, "latent=0"),

@@ -240,7 +240,7 @@ def test_other_networks_in_two_and_three_dimensions(dims, size, network):
         ),
         (
             {"network": "unet"},
-            "VAE takes cradl or mlp or residual or unified or unified-spatial or you or zimmerer2018",
+            "VAE takes cradl or mlp or residual or unified or unified-spatial or venkatakrishnan or you or zimmerer2018",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from aberra.registry import build, lookup, names, network_of
 
 SHAPES = [(2, (32, 48)), (3, (16, 16, 32))]
 VECTORS = ("unified", "zimmerer2018", "zimmerer2019", "mlp", "residual", "cradl")
-MAPS = ("unified-spatial", "you")
+MAPS = ("unified-spatial", "venkatakrishnan", "you")
 
 
 def _network(name, dims=2, size=(32, 32), **options):
@@ -97,7 +97,7 @@ def test_a_table_changes_the_models_own_network_or_names_another(model, choice, 
             AE,
             Codes,
             "unet",
-            "takes cradl or mlp or residual or unified or unified-spatial or you or zimmerer2018 or zimmerer2019 only",
+            "takes cradl or mlp or residual or unified or unified-spatial or venkatakrishnan or you or zimmerer2018 or zimmerer2019 only",
         ),
         (DAE, UNet, "diffusion-unet", "DAE takes unet only"),
         (VAE, VectorCodes, "unifed", "unknown model.network 'unifed'. Did you mean 'unified'"),

@@ -23,7 +23,7 @@ FAMILIES = {
     "baseline": "#6b7680", "statistical": "#8c5a2b", "autoencoder": "#4a9d5b", "variational": "#1f6f8b",
     "adversarial": "#e07a1f", "restoration": "#7b4fa3", "gradient": "#c9a227", "diffusion": "#d1495b",
     "guided diffusion": "#7a1f3d", "synthetic anomalies": "#35b0ab", "density": "#4c5fd7",
-    "supervised": "#22303c",
+    "supervised": "#22303c", "self-supervised": "#3f7d20",
 }  # fmt: skip
 """Family of a method to its colour, the same in every figure."""
 

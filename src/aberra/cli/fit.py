@@ -63,6 +63,8 @@ def fit(
     )  # fmt: skip
     console = screen()
     console.print(f"detector: {out}")
+    if taken := detector.facts.get("start_tensors"):
+        console.print(f"start:    {taken} tensors from {chosen.training['start']}")
     if detector.calibration is None:
         console.print(f"not calibrated (no held-out healthy cases): aberra calibrate {out} MANIFEST")
     else:

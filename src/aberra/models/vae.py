@@ -43,7 +43,8 @@ class VAE(nn.Module):
         size: spatial shape S of the input.
         network: of vectors, ``unified`` (the study), ``zimmerer2018``, ``zimmerer2019`` or ``mlp``,
             or of maps; its dropout acts on the heads, too.
-        latent: K, numbers of a vector or of each location of a map.
+        latent: K, numbers of a vector or of each location of a map; by default 128, or what the
+            network's own heads give.
         kl_weight: β; where it is annealed, its final value.
         anneal: ``none``, ``monotonic`` (β rises linearly from 0; Heer 2021) or ``cyclical`` (it
             does so again and again, half of each cycle rising, half at its full value; Fu et al.
@@ -73,7 +74,7 @@ class VAE(nn.Module):
         dims: Dims = 2,
         size: Sequence[Edge],
         network: Choice = None,
-        latent: Width = 128,
+        latent: Width | None = None,
         kl_weight: NotNegative = 1.0,
         anneal: Anneal = "none",
         anneal_steps: Count = 2000,
@@ -88,13 +89,11 @@ class VAE(nn.Module):
         self.masked = masked
         self.likelihood = likelihood
         self.scale = scale
-        self.latent = latent
         self.network = network_for(self, network, Codes, channels=channels, dims=dims, size=size)
+        self.latent = self.network.latent if latent is None else latent
         self.encoder = self.network.encoder()
-        features, layer, dropout = self.encoder.features, self.network.layer, self.network.dropout
-        self.mean = nn.Sequential(layer(features, latent), nn.Dropout(dropout))
-        self.log_variance = nn.Sequential(layer(features, latent), nn.Dropout(dropout))
-        self.decoder = self.network.decoder(latent)
+        self.mean, self.log_variance = self.network.heads(self.encoder.features, self.latent)
+        self.decoder = self.network.decoder(self.latent)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, K) or (B, K, S')."""
@@ -130,7 +129,11 @@ class VAE(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative ELBO, one posterior sample an image."""
-        mean, log_variance = self.encode(batch.x)
+        return self.bound(batch, batch.x)
+
+    def bound(self, batch: Batch, seen: Tensor) -> dict[str, Tensor]:
+        """Negative ELBO of a batch whose encoder sees ``seen`` (B, C, S) instead."""
+        mean, log_variance = self.encode(seen)
         restored = self.decode(posterior_sample(mean, log_variance, batch.generator))
         mask = batch.mask if self.masked else None
         reconstruction = self.negative_log_likelihood(batch.x, restored, mask).mean()

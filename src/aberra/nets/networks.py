@@ -15,12 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence  # noqa: TC003 - options are checked against fields, at run time
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import nn
 
 from aberra.errors import ConfigError
-from aberra.nets import cradl, diffusion_unet, residual, unet, unified, you, zimmerer
+from aberra.nets import cradl, diffusion_unet, residual, unet, unified, venkatakrishnan, you, zimmerer
 from aberra.nets.unified import Reader
 from aberra.options import Edge, Few, Levels, ShareBelowOne, Width  # noqa: TC001 - the same
 from aberra.registry import build, lookup, names, network_of
@@ -78,6 +78,11 @@ class Codes(Network):
         """Share of units that are dropped around the code; 0 where the network has none."""
         return 0.0
 
+    @property
+    def latent(self) -> int:
+        """Numbers of a code, or of a location, where the model is not told."""
+        return 128
+
     @abstractmethod
     def encoder(self) -> Reader:
         """(B, C, S) to features, (B, F) or (B, F, S'); a :meth:`layer` behind it makes the code."""
@@ -91,6 +96,13 @@ class Codes(Network):
     @abstractmethod
     def layer(self, before: int, after: int) -> nn.Module:
         """A linear layer of features or codes."""
+
+    def heads(self, features: int, latent: int) -> tuple[nn.Module, nn.Module]:
+        """Mean and log-variance of a code of ``latent`` numbers, each from the encoder's features."""
+        mean, log_variance = (
+            nn.Sequential(self.layer(features, latent), nn.Dropout(self.dropout)) for _ in range(2)
+        )
+        return mean, log_variance
 
     @abstractmethod
     def critic(self) -> Reader:
@@ -348,6 +360,58 @@ class You(MapCodes):
         """(B, C, S) to (B, width·S / 4)."""
         body = self.encoder()
         return Reader(body, nn.Flatten(), features=body.features * prod(edge // 4 for edge in self.size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Venkatakrishnan(MapCodes):
+    """Venkatakrishnan's of context restoration (:mod:`aberra.nets.venkatakrishnan`): a code of 2×2
+    locations, whose mean and log-variance are the two halves of what the encoder gives.
+
+    Args:
+        width: channels of the first of six blocks, doubled at each of the next; 16 in the thesis,
+            so that the encoder gives 512 and a code has half of them.
+        output: ``sigmoid`` (for intensities in [0, 1]) or ``linear``.
+
+    4,542,369 parameters of ``vae`` with a code of 256, one channel at 128².
+    """
+
+    name = "venkatakrishnan"
+    width: Width = 16
+    output: Literal["sigmoid", "linear"] = "sigmoid"
+
+    @property
+    def latent(self) -> int:
+        """Half of what the encoder gives."""
+        return venkatakrishnan.DEEPEST * self.width // 2
+
+    def encoder(self) -> Reader:
+        """(B, C, S) to (B, 32·width, S')."""
+        return venkatakrishnan.Encoder(**self.shape, width=self.width)
+
+    def decoder(self, latent: int | None, *, norm: str = "batch") -> nn.Module:
+        """(B, K, S') to (B, C, S)."""
+        latent = venkatakrishnan.DEEPEST * self.width if latent is None else latent
+        bounded = self.output == "sigmoid"
+        return venkatakrishnan.Decoder(
+            **self.shape, width=self.width, latent=latent, bounded=bounded, norm=norm
+        )
+
+    def heads(self, features: int, latent: int) -> tuple[nn.Module, nn.Module]:
+        """The halves of the features.
+
+        Raises:
+            ConfigError: ``latent`` is not half of them.
+        """
+        if 2 * latent != features:
+            raise ConfigError(
+                f"model.latent={latent}: network {self.name} splits its {features} features into mean and "
+                f"log-variance; expected {features // 2}, or another model.network.width"
+            )
+        return venkatakrishnan.Half(0), venkatakrishnan.Half(1)
+
+    def critic(self) -> Reader:
+        """(B, C, S) to (B, F·S'), with layer norm."""
+        return venkatakrishnan.critic(**self.shape, width=self.width)
 
 
 @dataclass(frozen=True, kw_only=True)

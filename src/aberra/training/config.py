@@ -29,6 +29,9 @@ class TrainingConfig:
     """How to learn.
 
     Attributes:
+        start: weights to start from instead of drawn ones: a detector's folder, the name of a
+            shipped one, or a ``.safetensors`` file. Tensors whose names and shapes agree are taken;
+            the encoder's are found whatever is built around it. Empty is off.
         steps: most optimiser steps.
         minutes: stop after so much training time, 0 is off; a run with it cannot be repeated bit
             for bit.
@@ -81,6 +84,7 @@ class TrainingConfig:
         [0.001, 0.0005, 0.0]
     """
 
+    start: str = ""
     steps: Count = 2000
     minutes: NotNegative = 0.0
     batch_size: Annotated[int, Within(1, 1 << 16)] = 16

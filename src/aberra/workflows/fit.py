@@ -31,6 +31,7 @@ from aberra.output import check_held, claim
 from aberra.registry import build, named
 from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
+from aberra.workflows.start import Start, check_start
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +86,7 @@ def fit(
         OutputError: ``out`` holds another detector or another unfinished fit.
         TrainingError: no case to learn from, or truth is missing that the method learns from.
         ConfigError: the method's settings cannot work.
+        ModelError: the model to start from is not there, or has no weight that fits.
         SystemExit: this is a further process of a training on several devices; the first one goes
             on and saves.
     """
@@ -110,6 +112,8 @@ def fit(
     }
     if columns := learnt(method.model):
         facts["covariates_hash"] = train_cases.covariates_hash(columns)
+    start = Start.of(method, val_cases, names)
+    facts |= start.facts
     # what is only trained does not depend on the question; texts decide nothing
     asked = method.settings if calibrated else [method.learns_from, method.learnt]
     identity = config_hash([asked, facts, names])
@@ -126,6 +130,8 @@ def fit(
 
     torch.manual_seed(seed)
     model = build("models", method.model, channels=len(names), dims=dims, size=size)
+    facts |= start.begin(model)
+    learnt_from = [*(case.content_hash(names) for case in train_cases), *start.learnt]
     detector = Detector(
         method=method,
         recipe=recipe,
@@ -134,7 +140,7 @@ def fit(
         dims=dims,
         size=size,
         fingerprint=measured,
-        facts=facts | {"learnt": [case.content_hash(names) for case in train_cases]},
+        facts=facts | {"learnt": list(dict.fromkeys(learnt_from))},
         device=device,
     )
     if _claim(out, cache, identity, resume=resume):  # what cannot be built has taken no folder
@@ -314,6 +320,7 @@ def _check_options(method: Method) -> None:
     TrainingConfig.from_dict(method.training)
     checked_wishes(method.prepare)
     model, _ = named("models", method.model)
+    check_start(method)
     Question.of(method, model)
 
 
