@@ -12,6 +12,8 @@ import torch
 from aberra.capabilities import HasDensity, HasElbo, Reconstructs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 OfTerm = Literal["reconstruction", "kl", "elbo", "nll", "bits-per-dim"]
@@ -51,12 +53,12 @@ def term(model: Any, x: Tensor, of: str) -> Tensor:
     return {"reconstruction": reconstruction, "kl": kl, "elbo": reconstruction + kl}[of]
 
 
-def statistic(model: Any, x: Tensor, inside: Tensor, of: str) -> Tensor:
-    """One number an image, a term or a statistic of its residual |x − x̂| in the foreground.
+def statistics(model: Any, x: Tensor, inside: Tensor, of: Sequence[str]) -> Tensor:
+    """Numbers of each image: terms, and statistics of its residual |x − x̂| in the foreground.
 
     ``l1`` is the residual's mean, in prepared intensities; ``entropy`` its
     :func:`normalised_entropy`, ``concentration`` 1 minus that. Terms are those of :func:`term`.
-    All in float32.
+    All in float32; what several have in common is computed once.
 
     Args:
         model: is asked.
@@ -65,17 +67,24 @@ def statistic(model: Any, x: Tensor, inside: Tensor, of: str) -> Tensor:
         of: which.
 
     Returns:
-        Shape (B,).
+        Shape (B, len(of)).
     """
+    found: dict[str, Tensor] = {}
     with torch.autocast(x.device.type, enabled=False):
-        if of not in get_args(OfResidual):
-            return term(model, x, of)
-        residual = (x - model.reconstruct(x)).abs().mean(dim=1, keepdim=True)
-        if of == "l1":
-            total: Tensor = (residual * inside).flatten(1).sum(dim=1)
-            return total / inside.flatten(1).sum(dim=1).clamp(min=1)
-        spread = normalised_entropy(residual, inside)
-        return spread if of == "entropy" else 1 - spread
+        if not {"l1", "entropy", "concentration"}.isdisjoint(of):
+            residual = (x - model.reconstruct(x)).abs().mean(dim=1, keepdim=True)
+            total, count = ((each * inside).flatten(1).sum(dim=1) for each in (residual, inside))
+            spread = normalised_entropy(residual, inside)
+            found |= {"l1": total / count.clamp(min=1), "entropy": spread, "concentration": 1 - spread}
+        if {"kl", "elbo"} <= {*of}:
+            reconstruction, kl = model.elbo_terms(x)
+            found |= {"reconstruction": reconstruction, "kl": kl, "elbo": reconstruction + kl}
+        return torch.stack([found[each] if each in found else term(model, x, each) for each in of], dim=1)
+
+
+def statistic(model: Any, x: Tensor, inside: Tensor, of: str) -> Tensor:
+    """One of :func:`statistics` an image: (B, C, S) and its foreground (B, 1, S) to (B,)."""
+    return statistics(model, x, inside, [of])[:, 0]
 
 
 def normalised_entropy(values: Tensor, inside: Tensor) -> Tensor:
