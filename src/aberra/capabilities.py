@@ -234,6 +234,15 @@ class HasElbo(Protocol):
 
 
 @runtime_checkable
+class HasBackground(Protocol):
+    """Has a second model of the same kind, which knows what all images have in common."""
+
+    def background_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`HasElbo.elbo_terms`, of the second model."""
+        ...
+
+
+@runtime_checkable
 class Generates(Protocol):
     """Makes healthy images from a latent code with a standard normal prior."""
 
@@ -436,6 +445,18 @@ class Tunes(Protocol):
             run: maps functions over a volume.
         """
         ...
+
+
+@runtime_checkable
+class AsksHealthy(Tunes, Protocol):
+    """A score that has nothing to say before it has seen healthy cases (:meth:`tune`); until then
+    it is 0.
+
+    Attributes:
+        ready: whether it has.
+    """
+
+    ready: bool
 
 
 @runtime_checkable

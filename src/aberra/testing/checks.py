@@ -258,19 +258,20 @@ def tuning_is_idempotent(subject: Subject) -> None:
     left to find.
     """
     detector = subject.detector
-    free = subject.method.score | _automatic(subject.score)
-    if "restore" in free:
-        free["restore"] = free["restore"] | _automatic(lookup("restore", free["restore"]["name"]))
     volumes = [detector.recipe(scan) for scan in subject.bench.unseen[:2]]
 
     def tune(config: dict[str, Any]) -> dict[str, Any]:
         score: Any = SmoothedScore.of(config).score
         return dict(score.tune(detector.model, iter(volumes), detector.runner))
 
-    found = tune(free)
-    _that("'auto'" not in str(free | found), f"'auto' is left in {free | found}")
-    _that(tune(free) == found, "another answer the second time")
-    _that(tune(free | found).items() <= found.items(), "changes what was set")
+    for config in _tuned(subject):
+        free = config | _automatic(lookup("scores", config["name"]))
+        if "restore" in free:
+            free["restore"] = free["restore"] | _automatic(lookup("restore", free["restore"]["name"]))
+        found = tune(free)
+        _that("'auto'" not in str(free | found), f"'auto' is left in {free | found}")
+        _that(tune(free) == found, "another answer the second time")
+        _that(tune(free | found).items() <= found.items(), "changes what was set")
 
 
 def _automatic(component: type[Any]) -> dict[str, str]:
@@ -278,18 +279,25 @@ def _automatic(component: type[Any]) -> dict[str, str]:
     return {key: "auto" for key, (kind, _) in accepted(component).items() if "'auto'" in str(kind)}
 
 
-def _tunes(subject: Subject) -> bool:
-    """Whether the score has settings to find, or the restoration that it asks."""
-    restore = subject.method.score.get("restore")
-    if restore is not None:
-        return hasattr(lookup("restore", restore["name"]), "tune")
-    return hasattr(subject.score, "tune") and not hasattr(subject.score, "RESTORE")
+def _tuned(subject: Subject) -> list[dict[str, Any]]:
+    """The scores of the method, of the map and of the case, that have settings to find, be it by
+    their restoration.
+    """
+
+    def tunes(config: dict[str, Any]) -> bool:
+        score, restore = lookup("scores", config["name"]), config.get("restore")
+        if restore is not None:
+            return hasattr(lookup("restore", restore["name"]), "tune")
+        return hasattr(score, "tune") and not hasattr(score, "RESTORE")
+
+    asked = [subject.method.score, subject.method.case.get("score")]
+    return [config for config in asked if config and tunes(config)]
 
 
 APPLIES: dict[Callable[[Subject], None], Callable[[Subject], bool]] = {
     unfitted: lambda subject: issubclass(subject.model, Fits | FitsSamples | FitsDensity),
     other_dimensions: lambda subject: "dims" in accepted(subject.model),
-    tuning_is_idempotent: _tunes,
+    tuning_is_idempotent: lambda subject: bool(_tuned(subject)),
 }
 """Checks that are of some methods only."""
 

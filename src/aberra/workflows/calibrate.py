@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.capabilities import MapsProbability, Tunes
+from aberra.capabilities import AsksHealthy, MapsProbability, Tunes
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
@@ -83,6 +83,8 @@ def calibrate(
     """
     expect_cohort(cohort)
     failed = {} if failed is None else failed
+    if method is None and _unready(detector):
+        method = detector.method
     _check_target(detector, method, out)
     identity = config_hash([detector.identity["fingerprint"], method.settings if method else None])
     if out is not None:
@@ -169,15 +171,26 @@ def _check_target(detector: Detector, method: Method | None, out: Path | None) -
 
 
 def tuned(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Detector:
-    """The detector with the settings that its score finds (:class:`aberra.capabilities.Tunes`);
-    they become part of the method.
+    """The detector with the settings that its score, and that of the case, find
+    (:class:`aberra.capabilities.Tunes`); they become part of the method.
     """
-    score = detector.question.score.score
-    if not isinstance(score, Tunes):
-        return detector
-    # one volume at a time: the score decides how many it looks at
-    settings = score.tune(detector.model, _prepared(detector, cases, channels), detector.runner)
-    return detector.asking(replace(detector.method, score=detector.method.score | settings))
+    asks, method = detector.question, detector.method
+    for score, of_case in ((asks.score, False), (asks.case_question, True)):
+        if score is None or not isinstance(score.score, Tunes):
+            continue
+        # one volume at a time: the score decides how many it looks at
+        settings = score.score.tune(detector.model, _prepared(detector, cases, channels), detector.runner)
+        if of_case:
+            method = replace(method, case=method.case | {"score": method.case["score"] | settings})
+        else:
+            method = replace(method, score=method.score | settings)
+    return detector if method is detector.method else detector.asking(method)
+
+
+def _unready(detector: Detector) -> bool:
+    """Whether a score still waits for healthy cases."""
+    asked = filter(None, (detector.question.score, detector.question.case_question))
+    return any(isinstance(each.score, AsksHealthy) and not each.score.ready for each in asked)
 
 
 def _prepared(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> Iterator[Volume]:
