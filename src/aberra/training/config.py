@@ -41,8 +41,8 @@ class TrainingConfig:
         beta1: Adam's β₁.
         beta2: Adam's β₂.
         amsgrad: Adam's AMSGrad variant.
-        schedule: ``constant``, ``cosine`` (to 0 at ``steps`` or ``minutes``) or ``plateau`` (halved after
-            ``patience`` / 2 evaluations without improvement, 5 where ``patience`` is off).
+        schedule: ``constant``, ``cosine`` (to 0 at ``steps`` or ``minutes``) or ``plateau`` (halved
+            after ``patience`` / 2 evaluations without improvement, 5 where ``patience`` is off).
         warmup: steps over which the learning rate rises linearly.
         ema: decay of the exponential moving average of the weights, below 1; 0 is off. Early on it
             is at most t / (t + 9).
