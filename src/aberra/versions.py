@@ -6,10 +6,12 @@ import platform
 from functools import cache
 from importlib.metadata import version
 
+from aberra import __version__
+
 
 @cache
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    return {"python": platform.python_version()} | {
-        name: version(name) for name in ("aberra", "torch", "numpy", "scipy", "simpleitk")
+    return {"python": platform.python_version(), "aberra": __version__} | {
+        name: version(name) for name in ("torch", "numpy", "scipy", "simpleitk")
     }

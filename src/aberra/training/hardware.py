@@ -40,6 +40,8 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
         )
     one = chosen.index is not None and config.devices == 1
     devices: Any = [chosen.index] if one else config.devices
+    if chosen.type == "cuda":  # matrix products outside bf16, too
+        torch.set_float32_matmul_precision("high")
     made = Fabric(accelerator=chosen.type, devices=devices, precision=precision)
     if config.devices > 1:
         made.launch()
