@@ -225,7 +225,9 @@ def _mean(level: int, mean: Tensor, log_variance: Tensor) -> Tensor:  # noqa: AR
 
 
 def _sample(draw: int, level: int, mean: Tensor, log_variance: Tensor) -> Tensor:
-    # a number of its own for each level: two shapes of one number begin with the same noise
+    """Draw a code; each level has numbers of its own, since noise of one number begins alike in any
+    shape.
+    """
     noise = shared("gaussian", 2 * draw + level, mean)
     return mean + noise * torch.exp(0.5 * log_variance)
 
