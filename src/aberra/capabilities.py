@@ -286,6 +286,21 @@ class Denoises(Protocol):
 
 
 @runtime_checkable
+class TellsTransformations(Protocol):
+    """Tells how an image was transformed."""
+
+    def transformations(self) -> int:
+        """How many it knows; number 0 changes nothing."""
+        ...
+
+    def certainty(self, x: Tensor, number: int) -> Tensor:
+        """Probability of the true answer for an image after transformation ``number``, (B, C, S) to
+        (B,), in [0, 1].
+        """
+        ...
+
+
+@runtime_checkable
 class HasFeatures(Protocol):
     """Has feature maps that compare images as a perceptual distance does."""
 

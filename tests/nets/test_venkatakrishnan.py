@@ -41,7 +41,7 @@ def test_mean_and_log_variance_are_the_halves_of_the_features():
     with pytest.raises(
         ConfigError, match=r"model\.latent=128: network venkatakrishnan splits its 512 .* 256"
     ):
-        VAE(channels=1, size=(64, 64), network=NET)
+        VAE(channels=1, size=(64, 64), network=NET, latent=128)
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,15 @@ def test_what_the_start_has_learnt_from_is_known_afterwards(manifest, tmp_path):
     second = _fit("ae", less, tmp_path / "second", training__start=str(tmp_path / "first"))
     assert len(first.facts["learnt"]) == 2
     assert sorted(second.facts["learnt"]) == sorted(first.facts["learnt"])
+
+
+def test_context_restoration_starts_those_that_build_on_it(manifest, tmp_path):
+    first = _fit("context-restoration", manifest, tmp_path / "first", model__network__width=2)
+    count = len(first.model.state_dict())
+    start = {"training__start": str(tmp_path / "first"), "model__network__width": 2}
+    for name, more in (("vae-pretrained", 0), ("multitask", 2)):
+        other = _fit(name, manifest, tmp_path / name, model__pretraining=0, **start)
+        assert other.facts["start_tensors"] == f"{count} of {count + more}"
+    other = _fit("ae-strided", manifest, tmp_path / "ae", **start)
+    # the decoder's first layer reads another code
+    assert other.facts["start_tensors"] == f"{count - 1} of {count}"
