@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
-    from torch.nn import Parameter
+    from torch.nn import Module, Parameter
 
     from aberra.batch import Batch
     from aberra.detector.windows import Runner
@@ -230,6 +230,19 @@ class HasElbo(Protocol):
 
         Both are sums over pixels or latent dimensions, as in training; KL is unweighted.
         """
+        ...
+
+
+@runtime_checkable
+class HasMembers(Protocol):
+    """Is an ensemble, whose members :mod:`aberra.workflows.members` fits one by one."""
+
+    def members(self) -> Sequence[Module]:
+        """The members, whose weights are the ensemble's."""
+        ...
+
+    def member_config(self) -> dict[str, Any]:
+        """``name`` and options of a member, all alike."""
         ...
 
 

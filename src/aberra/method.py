@@ -38,7 +38,7 @@ SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 INHERITED = ("learns_from", "family")
 """What a method takes from its base besides the sections."""
 
-TABLES = ("network", "encoder", "density")
+TABLES = ("network", "encoder", "density", "member")
 """Options of models that are tables; a text is the name of one."""
 
 RETIRED = ("measured",)

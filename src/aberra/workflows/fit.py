@@ -13,6 +13,7 @@ from aberra.capabilities import (
     Fits,
     FitsDensity,
     FitsSamples,
+    HasMembers,
     LearnsFromLesions,
     LearnsFromPlanted,
     Trains,
@@ -31,6 +32,7 @@ from aberra.output import check_held, claim
 from aberra.registry import build, named
 from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
+from aberra.workflows.members import learn_members
 from aberra.workflows.start import Start, check_start
 
 if TYPE_CHECKING:
@@ -148,18 +150,10 @@ def fit(
     prepared = cache or out / "prepared"
     with locked(out / MARK, shared=True):  # another process may be at the same fit
         claim(prepared, "cache")
-        training = _learn(
-            detector,
-            train_cases,
-            val_cases,
-            prepared,
-            out,
-            identity=identity,
-            seed=seed,
-            device=device,
-            workers=workers,
-            progress=progress,
-        )
+        training = _taught(
+            detector, cohort, (train_cases, val_cases), prepared, out,
+            identity=identity, seed=seed, device=device, workers=workers, progress=progress,
+        )  # fmt: skip
     if training is None:
         raise SystemExit
     detector = detector.with_(facts={**detector.facts, **training})
@@ -341,6 +335,25 @@ def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool, look: 
         claim(cache, "cache", look=look)
     claim(out, "detector", identity=identity, other=other, replace=not begun, look=look)
     return False
+
+
+def _taught(
+    detector: Detector,
+    cohort: Cohort,
+    chosen: tuple[Cohort, Cohort],
+    prepared: Path,
+    out: Path,
+    *,
+    identity: str,
+    **learning: Any,
+) -> dict[str, Any] | None:
+    """Train the model of a detector that is not used yet, or the members of an ensemble; returns
+    as :func:`_learn`.
+    """
+    if not isinstance(detector.model, HasMembers):
+        return _learn(detector, *chosen, prepared, out, identity=identity, **learning)
+    claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
+    return learn_members(fit, detector, cohort, out / "run", cache=prepared, **learning)
 
 
 def _learn(

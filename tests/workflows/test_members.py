@@ -1,0 +1,106 @@
+"""An ensemble is fitted by one command, each member as a fit of its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from aberra.cohort import Cohort
+from aberra.cohort.splits import split_by_patient
+from aberra.detector import Detector
+from aberra.errors import TrainingError
+from aberra.method import Method
+from aberra.workflows import members
+from aberra.workflows.fit import fit
+from small_scans import cohort
+
+QUICK = {
+    "training.steps": 3,
+    "training.batch_size": 4,
+    "prepare.size": 16,
+    "model.members": 3,
+    "model.member.network.width": 4,
+    "model.member.latent": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    return Cohort.read(cohort(tmp_path_factory.mktemp("members"), 6, split=True))
+
+
+@pytest.fixture(scope="module")
+def ensemble(scans, tmp_path_factory):
+    """Fitted one after the other, with seed 1."""
+    out = tmp_path_factory.mktemp("ensemble") / "model"
+    return Detector.fit(Method.load("waic", QUICK), scans, out=out, seed=1, workers=1)
+
+
+def _same(one, other):
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_member_is_the_fit_of_its_seed(ensemble, scans, tmp_path):
+    method = replace(
+        ensemble.method, model=ensemble.model.member_config(), score={"name": "residual"}, case={}
+    )
+    assert ensemble.facts["member_seeds"] == [3, 4, 5]
+    alone = fit(method, scans, out=tmp_path / "alone", seed=4, workers=1)
+    first, second, _ = (each.state_dict() for each in ensemble.model.members())
+    assert _same(second, alone.model.state_dict())
+    assert not _same(first, second)
+
+
+def test_it_is_one_detector(ensemble, scans):
+    loaded = Detector.load(ensemble.folder)
+    assert loaded.identity == ensemble.identity
+    assert ensemble.calibration is not None
+    assert ensemble.facts["members"] == 3
+    assert ensemble.facts["training_steps"] == [3, 3, 3]
+    again = Detector.fit(
+        Method.load("waic", QUICK), scans, out=ensemble.folder, seed=1, workers=1, resume=True
+    )
+    assert again.identity == ensemble.identity
+
+
+def test_members_that_learn_apart_are_the_same(ensemble, scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(members, "at_once", lambda *_: 2)
+    apart = Detector.fit(Method.load("waic", QUICK), scans, out=tmp_path / "apart", seed=1, workers=1)
+    for one, other in zip(ensemble.model.members(), apart.model.members(), strict=True):
+        assert all(
+            torch.allclose(one.state_dict()[key], value, atol=1e-6)  # another number of threads may round
+            for key, value in other.state_dict().items()
+        )
+
+
+def test_what_is_finished_is_kept_after_an_interruption(scans, tmp_path, monkeypatch):
+    asked = []
+
+    def interrupted(*args, **options):
+        asked.append(options["out"].name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return fit(*args, **options)
+
+    monkeypatch.setattr("aberra.workflows.fit.learn_members", lambda _, *args, **options: members.learn_members(interrupted, *args, **options))  # fmt: skip
+    method, out = Method.load("waic", QUICK), tmp_path / "model"
+    with pytest.raises(KeyboardInterrupt):
+        Detector.fit(method, scans, out=out, workers=1)
+    kept = (out / "run" / "member-0" / "detector.toml").stat().st_mtime_ns
+    detector = Detector.fit(method, scans, out=out, workers=1)
+    assert asked == ["member-0", "member-1", "member-0", "member-1", "member-2"]
+    assert (out / "run" / "member-0" / "detector.toml").stat().st_mtime_ns == kept
+    assert detector.facts["members"] == 3
+
+
+def test_a_process_that_fails_says_why(scans, tmp_path):
+    method = Method.load("vae", {"prepare.size": 16})
+    nobody = split_by_patient(scans, {"train": 0.5, "val": 0.5}).select(split="val")
+    job = {"method": method, "cohort": nobody, "out": tmp_path / "model", "workers": 1}
+    with pytest.raises(TrainingError, match=r"member 0: .*no healthy case in split 'train'"):
+        members.apart(fit, [job], 1)
+    with pytest.raises(TrainingError, match=r"member 0: its process ended with 1: TypeError"):
+        members.apart(time.sleep, [{}], 1)
