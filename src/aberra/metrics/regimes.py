@@ -10,7 +10,7 @@ one half, and does well clinically without having seen a lesion.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from aberra.errors import ConfigError
 from aberra.metrics.case import auroc, average_precision
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from collections.abc import Callable
 
-REDUCTIONS = {"max": np.max, "mean": np.mean}
+    from numpy.typing import ArrayLike, NDArray
+
+REDUCTIONS: dict[str, Callable[[NDArray[np.float64]], np.floating[Any]]] = {"max": np.max, "mean": np.mean}
 """How the slices of a scan become one score."""
 
 
@@ -118,16 +120,13 @@ def areas(scores: ArrayLike, lesion: ArrayLike, ill: ArrayLike) -> dict[str, flo
     }
 
 
-def per_scan(scores: ArrayLike, scans: ArrayLike, ill: ArrayLike, *, reduce: str = "max") -> float | None:
-    """AUROC of scans, each by the greatest or the mean score of its slices.
+def per_scan(scores: ArrayLike, scans: ArrayLike, *, reduce: str = "max") -> NDArray[np.float64]:
+    """One score a scan, in the order of their numbers, shape (M,).
 
     Args:
         scores: of slices, shape (N,).
         scans: number of each slice's scan.
-        ill: whether that has a lesion.
-        reduce: ``max`` or ``mean``.
+        reduce: ``max`` or ``mean`` of its slices.
     """
-    values, numbers, sick = np.asarray(scores, dtype=float), np.asarray(scans), np.asarray(ill, dtype=bool)
-    names, first = np.unique(numbers, return_index=True)
-    reduced = [float(REDUCTIONS[reduce](values[numbers == name])) for name in names]
-    return auroc(reduced, sick[first])
+    values, numbers = np.asarray(scores, dtype=float), np.asarray(scans)
+    return np.array([float(REDUCTIONS[reduce](values[numbers == name])) for name in np.unique(numbers)])

@@ -98,21 +98,26 @@ class SliceScores:
         of slices are mixtures of; see :mod:`aberra.metrics.regimes`.
         """
         scores, lesion, ill = np.array(self.scores), np.array(self.labels, bool), np.array(self.ill, bool)
-        scans = np.array(self.scans)
         pairs = {"a": (lesion, ill & ~lesion), "b": (lesion, ~ill), "c": (ill & ~lesion, ~ill)}
         statistics: dict[str, Callable[[NDArray[np.int64]], float | None]] = {
             "clinical_auroc": lambda drawn: auroc(scores[drawn], ill[drawn]),
             "clinical_ap": lambda drawn: average_precision(scores[drawn], ill[drawn]),
             **{name: partial(_between, scores, *pair) for name, pair in pairs.items()},
-            **{
-                f"scan_auroc_{name}": lambda drawn, name=name: per_scan(
-                    scores[drawn], scans[drawn], ill[drawn], reduce=name
-                )
-                for name in REDUCTIONS
-            },
         }
         found = with_intervals(statistics, self.patients, replicates=replicates, seed=seed)
-        return asdict(kinds_of(lesion, ill)) | {"clinical_prevalence": _share(ill)} | found
+        counts = asdict(kinds_of(lesion, ill)) | {"clinical_prevalence": _share(ill)}
+        return counts | found | self._of_scans(replicates=replicates, seed=seed)
+
+    def _of_scans(self, **draws: int) -> dict[str, Any]:
+        """AUROC of scans by their highest and their mean slice."""
+        _, first = np.unique(self.scans, return_index=True)
+        ill, patients = np.array(self.ill, bool)[first], [self.patients[place] for place in first]
+        reduced = {name: per_scan(self.scores, self.scans, reduce=name) for name in REDUCTIONS}
+        return with_intervals(
+            {f"scan_auroc_{name}": partial(_drawn, values, ill) for name, values in reduced.items()},
+            patients,
+            **draws,
+        )
 
     def _by_pathology(self, *, replicates: int, seed: int) -> list[dict[str, Any]]:
         """AUROC of the slices with lesions of one disease against all slices without."""
@@ -143,6 +148,11 @@ def _between(
     """AUROC of the slices ``above`` against those ``below``, of the drawn ones."""
     used = drawn[above[drawn] | below[drawn]]
     return auroc(scores[used], above[used])
+
+
+def _drawn(scores: NDArray[np.float64], marks: NDArray[np.bool], drawn: NDArray[np.int64]) -> float | None:
+    """AUROC of what is drawn."""
+    return auroc(scores[drawn], marks[drawn])
 
 
 def _share(marks: NDArray[np.bool]) -> float | None:
