@@ -113,6 +113,14 @@ def test_a_file_that_is_only_a_base_is_no_method():
     assert Method.load("gmvae").training == Method.load("ae").training | {"learning_rate": 5e-5}
 
 
+def test_steps_of_its_own_replace_the_wishes_of_the_base(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'base = "ae-strided"\n[prepare]\nsize = [64, 64]\nsteps = [{ name = "brain-mask", method = "ct" }]\n'
+    )
+    assert set(Method.load(own).prepare) == {"size", "steps"}
+
+
 def test_family_is_taken_from_the_base_and_being_a_baseline_is_not():
     assert Method.load("bayesian-vae").family == Method.load("vae").family == "variational"
     assert Method.load("vae-restoration").family == "restoration"

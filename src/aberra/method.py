@@ -2,8 +2,9 @@
 
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name
 does. A file with ``base = "vae"`` starts from that method: its own texts and keys win, and a
-section, or a table of ``[model]`` or ``[score]``, with a ``name`` of its own replaces the whole
-one. Methods that differ in score, post-processing and case score only share one trained model.
+section, or a table of ``[model]`` or ``[score]``, with a ``name`` of its own, or ``[prepare]`` with
+``steps``, replaces the whole one. Methods that differ in score, post-processing and case score only
+share one trained model.
 
 What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no
 method but can be a ``base``, and ``@key`` in ``reference`` and ``deviations`` stands for a text of
@@ -341,7 +342,7 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if "name" in merged["score"]:
         merged["score"] = present_score(merged["score"])
     for key, value in content.items():
-        if key not in SECTIONS or "name" in value:
+        if key not in SECTIONS or "name" in value or ("steps" in value and key == "prepare"):
             merged[key] = value
         else:
             deep = key in ("model", "score")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import pytest
 import torch
 
-from aberra.benchmark.cohorts import materialise
+from aberra.benchmark.cohorts import MissingDataError, materialise
+from aberra.benchmark.rows import METRICS
 from aberra.benchmark.suite import Suite, shipped
 from aberra.errors import ConfigError
 from aberra.method import Method, catalogue
@@ -97,6 +100,33 @@ def test_the_hierarchies_are_the_thesis_rows_with_codes_alike_and_slightly_more_
     assert {codes[label] for label in codes if label != "vqvae2"} == {960}
     whole = counts.pop("pchvae")
     assert all(1 < count / whole < 1.1 for count in counts.values())
+
+
+def test_head_ct_has_the_thesis_rows_and_heads_of_other_people_in_every_cohort():
+    from aberra.benchmark.statistics import data_sets
+
+    suite = Suite.load("venkatakrishnan-ct")
+    (task,) = suite.tasks
+    tables = data_sets()[task.compare["mixed"]]
+    labels = {entry.label for entry in suite.entries(task)}
+    assert len(tables) == 5
+    assert set(tables) <= set(METRICS)
+    assert all(set(table) <= labels for table in tables.values())
+    heads = {name: suite.cohorts[name].phantom["anatomy"] for name in ("train", "val", "healthy")}
+    names = [f"anatomy/anat{number:02d}" for number in range(1, 41)]
+    found = [{name for name in names if fnmatch(name, pattern)} for pattern in heads.values()]
+    assert [len(each) for each in found] == [19, 10, 11]
+    assert set.union(*found) == set(names)
+    assert suite.cohorts["mixed"].phantom["anatomy"] == heads["healthy"]
+    for entry in suite.entries(task):
+        assert suite.method(task, entry).prepare["mask"] == "ct"
+
+
+def test_label_maps_are_of_the_data_folder(tmp_path):
+    suite = _suite(tmp_path, MINIMAL.replace("seed = 1", 'seed = 1, contrast = "ct", anatomy = "maps/a*"'))
+    for data in (None, tmp_path):
+        with pytest.raises(MissingDataError, match="--data"):
+            materialise(suite, "a", tmp_path / "out", data, progress=False)
 
 
 def test_orders_are_compared_on_cohorts_and_with_data_sets_that_there_are(tmp_path):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from aberra.metrics.regimes import Kinds
 from aberra.metrics.slices import LESION_VOXELS, SliceScores, superior_axis
 
 
@@ -60,3 +62,38 @@ def test_nothing_is_claimed_without_slices_of_both_kinds():
     values, truth, region = _case()
     slices.add("p", values, np.zeros_like(truth), region, _affine(0))
     assert slices.summary(replicates=10, seed=0)["auroc"] is None
+
+
+def _cohort():
+    """Two healthy scans, and two with a lesion in one slice, which is all that is bright."""
+    slices = SliceScores()
+    for patient, name in enumerate(("", "", "stroke", "tumour")):
+        values, truth, region = _case()
+        values[6] -= 1
+        values[6] += 2 * bool(name)
+        slices.add(f"p{patient}", values, truth & bool(name), region, _affine(0), pathology=name)
+    return slices
+
+
+def test_regimes_are_mixtures_of_their_parts():
+    found = _cohort().summary(replicates=10, seed=0)
+    regimes = found["regimes"]
+    counts = {name: regimes[name] for name in ("lesion", "free", "healthy")}
+    assert counts == {"lesion": 2, "free": 18, "healthy": 20}
+    assert regimes["a"] == regimes["b"] == regimes["scan_auroc_max"] == 1
+    mixed = Kinds(**counts).mixed(**{name: regimes[name] for name in "abc"})
+    np.testing.assert_allclose(mixed, [found["auroc"], regimes["clinical_auroc"]])
+    assert regimes["clinical_prevalence"] == 0.5
+    assert regimes["c_interval"][0] <= regimes["c"] <= regimes["c_interval"][1]
+
+
+def test_the_area_of_all_is_the_mean_of_the_diseases_areas_by_slices():
+    slices = _cohort()
+    for number, (name, lesion) in enumerate(zip(slices.pathologies, slices.labels, strict=True)):
+        slices.scores[number] = 0.5 if lesion and name == "stroke" else slices.scores[number]
+    found = slices.summary(replicates=10, seed=0)
+    stroke, tumour = found["pathologies"]
+    assert (stroke["pathology"], stroke["scans"], stroke["slices"]) == ("stroke", 1, 1)
+    assert tumour["auroc"] == 1 > stroke["auroc"]
+    pooled = sum(each["slices"] * each["auroc"] for each in (stroke, tumour)) / found["with_lesion"]
+    assert found["auroc"] == pytest.approx(pooled)

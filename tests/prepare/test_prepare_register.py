@@ -11,7 +11,9 @@ from aberra.method import Method
 from aberra.prepare import register
 from aberra.prepare.plan import plan
 from aberra.prepare.register import Register
+from aberra.prepare.register_rigid import RegisterRigid
 from aberra.synthesis import draw_phantom, render
+from aberra.synthesis.fields import rotation
 from aberra.volume import Volume
 
 
@@ -46,6 +48,22 @@ def test_one_that_did_not_is_a_warning_and_no_refusal(brain, monkeypatch, shift,
     assert warning.startswith("registration to MNI152 failed")
     assert why in warning
     assert moved.data.shape[1:] == moved.mask.shape
+
+
+def test_a_rigid_registration_finds_a_turn_and_keeps_the_size():
+    straight = render(draw_phantom(3, 0, "flair"), 4.0)
+    turn = np.eye(4)
+    turn[:3, :3] = rotation((0.1, -0.15, 0.2))
+    turn[:3, 3] = (12, -8, 20)
+    turned = straight.with_(affine=turn @ straight.affine)
+    plain, found = (RegisterRigid(spacing=4.0)(each) for each in (straight, turned))
+    assert found.provenance["registration"]["ok"]
+    linear = found.affine[:3, :3] / 4
+    np.testing.assert_allclose(linear @ linear.T, np.eye(3), atol=1e-6)
+    # both lie alike, so the way from one scan to the other is the turn
+    way = found.affine @ np.linalg.inv(plain.affine)
+    np.testing.assert_allclose(way[:3, :3], turn[:3, :3], atol=0.04)
+    assert 2 * (plain.mask & found.mask).sum() / (plain.mask.sum() + found.mask.sum()) > 0.95
 
 
 def test_a_failed_registration_reaches_the_result(brain, monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from aberra.synthesis.anatomy import Anatomy
 from aberra.synthesis.cohort import write_cohort
 from aberra.synthesis.contrast import CONTRASTS, draw_contrast
 from aberra.synthesis.grids import along, blur, smooth, thick
-from aberra.synthesis.heads import draw_head, render_head
+from aberra.synthesis.heads import draw_head, render_head, rendered
 from aberra.synthesis.profiles import SITES, draw_lesions, profiles
 
 SPACING = 3.0
@@ -108,8 +108,8 @@ def test_no_draw_leaves_the_range_of_a_scanner(contrast, head):
     for seed, profile in enumerate([*profiles(), "generic", "generic", "generic"]):
         volume = render_head(_drawn(contrast, profile, seed), head, 4.0)
         assert np.isfinite(volume.data).all()
-        assert volume.data.min() >= 0
-        assert volume.data.max() < 5
+        low, high = (-1024, 3071) if contrast == "ct" else (0, 5)
+        assert low <= volume.data.min() < volume.data.max() <= high
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
@@ -119,11 +119,88 @@ def test_lesions_of_water_have_their_direction(contrast):
     if contrast == "random":
         assert min(steps) < 0 < max(steps) or drawn[0].bright == 0
     else:
-        assert all(np.sign(step) == (-1 if contrast == "t1" else 1) for step in steps)
+        assert all(np.sign(step) == (-1 if contrast in {"t1", "ct"} else 1) for step in steps)
     for each in drawn:
         assert np.isfinite(each.means).all()
         if contrast == "flair":
             assert each.means[a.CSF] < each.means[a.WHITE]
+
+
+# -- computed tomography ---------------------------------------------------------------------------
+
+
+def _ct(profile=None, seed=0):
+    """A drawn head without noise and thick slices."""
+    return replace(_drawn("ct", profile, seed), noise=0.0, slices=None, blur=0.0)
+
+
+def test_tissue_bone_and_air_have_their_hounsfield_units(head):
+    for seed in range(3):
+        volume, labels = rendered(_ct(seed=seed), head, 3.0, whole=True)
+        hu = volume.data[0]
+        assert volume.channels == ("ct",)
+        assert (hu == hu.round()).all()
+        expected = {
+            0: (-1000, -1000),
+            a.CSF: (2, 20),
+            a.WHITE: (23, 34),
+            a.CORTEX: (29, 44),
+            a.SKULL: (600, 1400),
+        }
+        for number, (low, high) in expected.items():
+            assert low <= np.median(hu[labels == number]) <= high
+        assert np.median(hu[labels == a.CORTEX]) > np.median(hu[labels == a.WHITE])
+
+
+def test_the_noise_of_ct_is_symmetric_and_a_few_hounsfield_units(head):
+    quiet = _ct()
+    plain = render_head(quiet, head, 3.0)
+    grain = (render_head(replace(quiet, noise=0.04), head, 3.0).data - plain.data)[0][plain.mask]
+    assert abs(grain.mean()) < 0.1
+    assert 3.9 < grain.std() < 4.1
+
+
+def test_no_magnet_disturbs_a_ct():
+    for seed in range(8):
+        drawn = _drawn("ct", seed=seed)
+        assert (drawn.bias, drawn.ghost, drawn.gamma, drawn.margin, drawn.leaks) == (0, 0, 0, 0, 0)
+        assert drawn.slices is None or drawn.slices[0] == 0
+
+
+@pytest.mark.parametrize(("profile", "sign"), [("haemorrhage", 1), ("stroke", -1), ("tumour", -1)])
+def test_blood_is_bright_in_ct_and_water_dark(profile, sign, head):
+    steps = [lesion.step for seed in range(40) for lesion in _drawn("ct", profile, seed).lesions]
+    share = (np.sign(steps) == sign).mean()
+    assert share == 1 if profile == "haemorrhage" else share > 0.75
+    sick = next(
+        volume
+        for seed in range(20)
+        if (volume := render_head(_ct(profile, seed), head, 2.0)).lesion.sum() > 200
+    )
+    hu = sick.data[0][sick.lesion]
+    assert np.median(hu) > 50 if sign > 0 else np.median(hu) < 35
+
+
+def test_whole_heads_of_ct_are_written_as_a_cohort(tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    write(maps / "a.nii.gz", structures())
+    manifest = write_cohort(
+        tmp_path / "ct", cases=2, lesions=0.5, contrast="ct", spacing=4.0, anatomy=maps, profiles=["haemorrhage"],
+        whole=True, workers=1, progress=False,
+    )  # fmt: skip
+    healthy, sick = Cohort.read(manifest)
+    assert healthy.read().data.min() <= -1000
+    assert sick.groups["profile"] == "haemorrhage"
+    assert sick.label == 1
+
+
+def test_ct_needs_label_maps(tmp_path):
+    with pytest.raises(ConfigError, match="--anatomy"):
+        write_cohort(tmp_path / "ct", cases=1, contrast="ct", progress=False)
+
+
+# -- profiles --------------------------------------------------------------------------------------
 
 
 def test_profiles_are_whole():

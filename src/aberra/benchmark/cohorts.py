@@ -177,10 +177,17 @@ def _manifest(spec: CohortSpec, data: Path | None) -> Path:
 
 
 def _drawn(options: dict[str, Any], data: Path | None) -> dict[str, Any]:
-    """Options of the synthesis: pairs as tuples, lesion masks only where they are."""
+    """Options of the synthesis: pairs as tuples, label maps of the data folder, lesion masks only
+    where they are.
+    """
     drawn: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
     }
+    if "anatomy" in drawn:
+        maps = (data or Path()) / str(drawn["anatomy"])
+        if data is None or not maps.parent.is_dir():
+            raise MissingDataError(f"{maps}: not there; give the folder of the data with --data")
+        drawn["anatomy"] = maps
     if "masks" in drawn:
         folder = (data or Path()) / str(drawn.pop("masks"))
         if data is not None and folder.parent.is_dir():

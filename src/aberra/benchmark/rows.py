@@ -45,7 +45,9 @@ HIGHER = (
     "lesion recall", "lesion recall (IoU ≥ 0.1)",
     *(f"lesion recall, {low:g}–{str(f'{top:g}').replace('inf', '∞')} mm³" for low, top in pairwise(BINS_MM3)),
     *(f"lesion FROC recall at {rate:g} FP/scan" for rate in FP_RATES),
-    "slice AUROC", "slice AUROC, matched by position", "slice AP", "case AUROC", "case AP",
+    "slice AUROC", "slice AUROC, matched by position", "slice AP", "slice AUROC, clinical", "slice AP, clinical",
+    "slice AUROC a: lesion / rest of scan", "slice AUROC b: lesion / healthy",
+    "slice AUROC of scans by their highest slice", "slice AUROC of scans by their mean slice", "case AUROC", "case AP",
     "correlation of uncertainty and error",
     *(f"Dice without the {share:.1%} most uncertain voxels" for share in SHOWN),
 )  # fmt: skip
@@ -55,7 +57,8 @@ LOWER = (
 )  # fmt: skip
 """Metrics of which less is better."""
 OTHER = (
-    "AP of prevalence", "AUSE of a random uncertainty", "Dice per patient, std", "l1-RE_N", "l1-RE_A", "chi2", "healthy FPR",
+    "AP of prevalence", "slice AP of prevalence, clinical", "slice AUROC c: rest of scan / healthy",
+    "AUSE of a random uncertainty", "Dice per patient, std", "l1-RE_N", "l1-RE_A", "chi2", "healthy FPR",
 )  # fmt: skip
 """Metrics that tell of the data or of a method's ways."""
 METRICS = HIGHER + LOWER + OTHER

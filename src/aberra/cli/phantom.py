@@ -13,7 +13,10 @@ def phantom(
     cases: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 20,
     lesions: Annotated[float, typer.Option(min=0, max=1, help="Share of cases with lesions.")] = 0.0,
     contrast: Annotated[
-        str, typer.Option(help="flair, t1, t1ce, t2 or random; t1,t2,flair makes three channels of one head.")
+        str,
+        typer.Option(
+            help="flair, t1, t1ce, t2, random, or ct with --anatomy; t1,t2,flair makes three channels of one head."
+        ),
     ] = "flair",
     spacing: Annotated[float, typer.Option(help="Voxel size in mm.")] = 2.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,

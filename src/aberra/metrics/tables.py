@@ -63,7 +63,7 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     rows += _lesion_rows(content["lesion"])
     named = {"auroc": "AUROC", "position_matched_auroc": "AUROC, matched by position", "ap": "AP"}
-    rows += _rows("slice", content["slice"], named)
+    rows += _rows("slice", content["slice"], named) + _regime_rows(content["slice"], masks)
     named = {"auroc": "AUROC", "ap": "AP", "fpr_at_95_tpr": "FPR at 95 % TPR"}
     rows += _rows("case", content["case"], named)
     for row in content["case"]["false_positive_rate"]:
@@ -121,6 +121,25 @@ def _lesion_rows(lesion: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append(_row("lesion", metric, volume["recall_overlap"], protocol))
     froc = lesion["froc"].items()
     return rows + [_row("lesion", f"FROC recall at {rate} FP/scan", value, "ladder") for rate, value in froc]
+
+
+def _regime_rows(found: dict[str, Any], masks: str | None) -> list[dict[str, Any]]:
+    """Slices by their scan's label, and by disease."""
+    named = {
+        "clinical_auroc": "AUROC, clinical",
+        "clinical_ap": "AP, clinical",
+        "clinical_prevalence": "AP of prevalence, clinical",
+        "a": "AUROC a: lesion / rest of scan",
+        "b": "AUROC b: lesion / healthy",
+        "c": "AUROC c: rest of scan / healthy",
+        "scan_auroc_max": "AUROC of scans by their highest slice",
+        "scan_auroc_mean": "AUROC of scans by their mean slice",
+    }
+    rows = _rows("slice", found["regimes"], named)
+    for each in found["pathologies"]:
+        rows += _rows("slice", each, {"auroc": f"AUROC, {each['pathology']} (n = {each['scans']})"})
+        rows += _rows("mask", each, {"dice": f"Dice, {each['pathology']} (n = {each['scans']})"}, masks)
+    return rows
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
-MaskMethod = Literal["auto", "given", "nonzero", "otsu", "deepbet", "strip", "all", "command"]
+MaskMethod = Literal["auto", "given", "nonzero", "otsu", "deepbet", "strip", "ct", "all", "command"]
 
 HEAD_MM, SHORTEST_MM, SLICES = 110.0, 60.0, 10
 """A field of view that can show a head: two axes at least so long, the third at least so long and
@@ -47,7 +47,7 @@ AIR_HU, AIR_SHARE = -150.0, 0.01
 """CT has air at -1,000: more than this share of voxels lies below; no MR scanner writes values so
 low."""
 
-FOUND_RULES = frozenset({"deepbet", "strip", "command"})
+FOUND_RULES = frozenset({"deepbet", "strip", "ct", "command"})
 """Rules that take a skull away which the scan still has."""
 
 SPECK_ML = 100.0
@@ -58,8 +58,8 @@ class BrainMask:
     """Find the voxels that are judged.
 
     The volume's ``provenance["brain_mask"]`` says which rule found them: ``given``, ``nonzero``,
-    ``deepbet``, ``strip``, ``command`` (a brain) or ``otsu``, ``all`` (a head, a body, a crop of
-    one).
+    ``deepbet``, ``strip``, ``ct``, ``command`` (a brain) or ``otsu``, ``all`` (a head, a body, a
+    crop of one).
 
     Args:
         method: ``auto`` (the given mask; else non-zero voxels if the background was cut away or no
@@ -70,8 +70,9 @@ class BrainMask:
             no brain, ``strip`` instead), ``nonzero``, ``otsu`` (head or body against air),
             ``strip`` (classical skull strip by a growing surface,
             see :func:`~aberra.prepare.skull_strip.strip`; good on 3-D scans of adults, loose on
-            thick slices; a scan that is stripped already keeps its non-zero voxels), ``all``, or
-            ``command``.
+            thick slices; a scan that is stripped already keeps its non-zero voxels), ``ct`` (of a
+            head in HU: what bone encloses, see :func:`~aberra.prepare.ct_brain.ct_brain`), ``all``,
+            or ``command``.
         command: external program for ``command``, with ``{input}`` and ``{output}``, as in
             ``mri_synthstrip -i {input} -m {output}``; run without a shell.
         fraction: of ``strip``, in (0, 1); higher makes the brain smaller.
@@ -130,10 +131,10 @@ class BrainMask:
         data = volume.data * mask if self.blank else volume.data
         found = volume.with_(mask=mask, data=data, provenance={**volume.provenance, "brain_mask": rule})
         size = float(mask.sum()) * volume.voxel_mm3 / 1000
-        if rule == "deepbet" and not BRAIN_ML[0] <= size <= BRAIN_ML[1]:
+        if rule in {"deepbet", "ct"} and not BRAIN_ML[0] <= size <= BRAIN_ML[1]:
             return warn(
                 found,
-                f"brain mask: deepbet found {size:.0f} ml, a brain has {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml; does the scan "
+                f"brain mask: {rule} found {size:.0f} ml, a brain has {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml; does the scan "
                 "cover the whole brain, and is its voxel size real? Look at the mask, or give one in the manifest's column 'mask'",
             )
         return found
@@ -191,6 +192,10 @@ class BrainMask:
             from aberra.prepare.skull_strip import strip
 
             return strip(volume, self.fraction)
+        if rule == "ct":
+            from aberra.prepare.ct_brain import ct_brain
+
+            return ct_brain(volume)
         if rule == "command":
             return self._run(volume)
         if rule == "all":

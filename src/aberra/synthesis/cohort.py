@@ -24,7 +24,7 @@ from aberra.synthesis.folder import spread, write_files, write_folder, write_man
 from aberra.synthesis.heads import draw_scans, render_head
 from aberra.synthesis.lesions import draw_lesion, plant
 from aberra.synthesis.parameters import SHAPES, SOURCES
-from aberra.synthesis.phantom import channel_of, draw_channels, render
+from aberra.synthesis.phantom import channel_of, draw_channels, names_of, render
 from aberra.synthesis.profiles import profiles as known_profiles
 from aberra.synthesis.scans import MappedScan
 from aberra.synthesis.shifts import SHIFTS, shift
@@ -135,7 +135,7 @@ def write_cohort(
         lesions: share of them with 1 to 6 lesions.
         contrast: ``flair``, ``t1``, ``t1ce``, ``t2`` or ``random`` (another one a case); several,
             comma-separated as in ``t1,t2,flair``, are channels of the same head with the same
-            lesions.
+            lesions. With ``anatomy`` or ``profiles`` also ``ct``, in HU.
         spacing: isotropic voxel size in mm.
         seed: the same seed gives the same bytes.
         sources: lesion sources to draw from.
@@ -168,9 +168,11 @@ def write_cohort(
     )  # fmt: skip
     if anatomy is not None and not plan.anatomy:
         raise ConfigError(f"{anatomy}: no label map here; expected NIfTI files (*.nii.gz)")
+    # an unknown contrast is an error before anything is written
     if plan.anatomy:
-        expect_known("contrast of label maps", plan.contrast.split(","), HEAD_CONTRASTS)
-    draw_channels(seed, 0, contrast)  # an unknown contrast is an error before anything is written
+        expect_known("contrast of label maps", names_of(plan.contrast), HEAD_CONTRASTS)
+    else:
+        draw_channels(seed, 0, contrast)
     return _write(Path(folder), plan, None, workers, progress=progress)
 
 
@@ -258,7 +260,8 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     record: dict[str, Any] = {"case": name, "lesions": []}
     if origin is None and plan.anatomy:
         volume, found = _head(plan, index, name)
-        record |= {"groups": {"site": "phantom"}, **found}
+        named = {"profile": found["profile"]} if found["profile"] else {}
+        record |= {"groups": {"site": "phantom", **named}, **found}
     elif origin is None:
         drawn = draw_channels(plan.seed, index, plan.contrast)
         volume = render(drawn, plan.spacing)

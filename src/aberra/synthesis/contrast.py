@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NUMBERS = 31
+HU = 100.0
+"""Hounsfield units of 1 in a contrast of CT."""
+
+AIR = -1000.0
+"""HU."""
+
+CT = "ct"
 DEEP = (a.THALAMUS, a.CAUDATE, a.PUTAMEN, a.HIPPOCAMPUS, a.BASAL)
 
 
@@ -28,6 +35,8 @@ class Contrast:
         spreads: standard deviation of the texture inside each.
         clusters: how far the sub-structures of each depart from its mean, signed.
         bright: 1 where lesions with more water are bright, −1 where they are dark, 0 where either.
+        hounsfield: intensities are Hounsfield units over :data:`HU`: what is rendered is in HU, and
+            what a magnet does to an image is left out.
     """
 
     name: str
@@ -35,6 +44,12 @@ class Contrast:
     spreads: tuple[float, ...]
     clusters: tuple[float, ...]
     bright: int
+    hounsfield: bool = False
+
+    @property
+    def least(self) -> float:
+        """The lowest intensity that a scanner gives."""
+        return AIR / HU if self.hounsfield else 0.0
 
     @property
     def reach(self) -> float:
@@ -92,11 +107,36 @@ ROWS: dict[str, tuple[int, list[tuple[int, int | None, int | None, float, float]
         (a.LIMBIC, a.CORTEX, None, 0.97, 1.1),
         (a.CAPSULE, a.WHITE, None, 0.92, 1.12),
     ]),
+    CT: (-1, [
+        (a.WHITE, None, None, 0.26, 0.31),
+        (a.CORTEX, a.WHITE, None, 1.2, 1.35),
+        (a.VENTRICLE, None, None, 0.04, 0.12),
+        (a.CSF, a.VENTRICLE, None, 0.9, 1.4),
+        (a.CEREBELLAR_CORTEX, a.CORTEX, None, 0.95, 1.05),
+        (a.CEREBELLAR_WHITE, a.WHITE, None, 0.97, 1.08),
+        (a.BRAINSTEM, a.WHITE, None, 0.92, 1.05),
+        *_deep(a.WHITE, a.CORTEX, 1.1),
+        (a.HIPPOCAMPUS, a.CORTEX, None, 0.92, 1.02),
+        (a.PALLIDUM, a.CORTEX, None, 0.95, 1.15),
+        (a.LIMBIC, a.CORTEX, None, 0.97, 1.03),
+        (a.CAPSULE, a.WHITE, None, 0.95, 1.05),
+    ]),
 }  # fmt: skip
 """Of each sequence which way lesions with more water go, and its structures in the order they are
 drawn in: structure, what its intensity is relative to, the end of an interval that begins there,
 and the range of the factor, or of the share of that interval. A later row of a structure replaces
 an earlier one."""
+
+
+CT_TEXTURE = 0.3
+"""Texture of tissue in CT, as share of that in MR."""
+
+OUTSIDE_HU: dict[int, tuple[float, float]] = {
+    a.SKULL: (700, 1300), a.MARROW: (200, 500), 22: (0, 60), a.SOFT: (-60, 50), 24: (5, 20), 25: (30, 60), 26: (20, 50),
+    27: (35, 55), 28: (40, 65), 29: (28, 40), 30: (10, 35),
+}  # fmt: skip
+"""Of :data:`aberra.synthesis.anatomy.HEAD` in CT, least and greatest; some maps do not tell fat from
+other soft tissue."""
 
 
 def _sequence(name: str, rng: np.random.Generator, m: np.ndarray) -> int:
@@ -150,5 +190,11 @@ def draw_contrast(name: str, rng: np.random.Generator) -> Contrast:
     # brainstem, thalamus and cerebellum have parts that differ more
     clusters[[a.BRAINSTEM, a.THALAMUS, a.CEREBELLAR_WHITE, a.BASAL, a.CORTEX]] *= 1.6
     clusters[[a.VENTRICLE, a.CSF]] *= 0.5
+    if name == CT:
+        low, high = np.transpose([OUTSIDE_HU[number] for number in a.HEAD])
+        means[list(a.HEAD)] = rng.uniform(low, high) / HU
+        spreads *= CT_TEXTURE
     plain = [tuple(round(float(value), 4) for value in values) for values in (means, spreads, clusters)]
-    return Contrast(name=name, means=plain[0], spreads=plain[1], clusters=plain[2], bright=bright)
+    return Contrast(
+        name=name, means=plain[0], spreads=plain[1], clusters=plain[2], bright=bright, hounsfield=name == CT
+    )

@@ -11,7 +11,7 @@ import numpy as np
 
 from aberra.synthesis import anatomy as a
 from aberra.synthesis.atrophy import shrink
-from aberra.synthesis.contrast import Contrast, draw_contrast
+from aberra.synthesis.contrast import HU, Contrast, draw_contrast
 from aberra.synthesis.fields import rotation
 from aberra.synthesis.grids import along, blur, smooth, thick
 from aberra.synthesis.profiles import Lesion, centre, draw_lesions, paint, sites
@@ -31,6 +31,12 @@ FLUID = (a.VENTRICLE, a.CSF)
 
 LEAKING = 0.3
 """Share of masks that take in something outside the brain."""
+
+NOISE_HU = (1.5, 6.0)
+"""σ of the noise of CT."""
+
+HIGHEST_HU = 3071.0
+"""Top of a CT scanner's scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ def draw_head(
     careless = rng.random() < 0.45
     step = u(2, 7)
     axis = int(rng.choice(3, p=(0.66, 0.17, 0.17)))
-    return HeadParameters(
+    drawn = HeadParameters(
         contrast=shown,
         lesions=tuple(lesion for name in profiles for lesion in draw_lesions(name, shown, rng, masks)),
         mirror=bool(rng.random() < 0.5),
@@ -149,6 +155,16 @@ def draw_head(
         leaks=int(rng.integers(1, 4)) if rng.random() < LEAKING else 0,
         leak=(u(8, 35), u(2, 9), u(0.3, 1.6)),
     )
+    return _computed(drawn, u(*NOISE_HU) / HU) if shown.hounsfield else drawn
+
+
+def _computed(head: HeadParameters, noise: float) -> HeadParameters:
+    """The same head in a CT scanner: slices are axial, bone does not leak into the mask, and there is
+    neither coil nor flow.
+    """
+    slices = (0, *head.slices[1:]) if head.slices else None
+    none = dict.fromkeys(("rim", "surface", "flow", "margin", "rough", "bias", "gamma", "ghost"), 0.0)
+    return replace(head, noise=noise, slices=slices, tight=False, leaks=0, **none)  # type: ignore[arg-type]
 
 
 def draw_scans(
@@ -206,7 +222,7 @@ def render_head(
 
     Returns:
         A scan, axes SPL, zero outside its mask unless ``whole``, with its lesions: label values 1
-        brighter, 2 darker, 3 of another texture.
+        brighter, 2 darker, 3 of another texture. CT is in whole HU.
     """
     return rendered(head, anatomy, spacing, whole=whole)[0]
 
@@ -224,6 +240,8 @@ def rendered(
         kinds[shrunken.lost] = shrunken.kinds(labels, head.contrast)
         labels = shrunken.labels
     x = _tissue(head, labels, spacing, rng)
+    if whole:
+        x[labels == 0] = head.contrast.least
     for lesion, at in present:
         if not lesion.loss:
             paint(x, kinds, labels, lesion, at=at, contrast=head.contrast, spacing=spacing)
@@ -351,7 +369,7 @@ def _tissue(
     for _ in range(head.spots if len(spots) else 0):
         at = np.unravel_index(int(rng.choice(spots)), shape)
         _spot(x, labels, at, rng.uniform(1, 4) / spacing, float(rng.uniform(-0.3, 1.1) * reach))
-    return np.maximum(x, 0, out=x)
+    return np.maximum(x, head.contrast.least, out=x)
 
 
 def _spot(
@@ -422,13 +440,15 @@ def acquired(
     head: HeadParameters, x: NDArray[np.float32], spacing: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """What a scanner makes of an image (D, H, W) of about 0 to 1: curve, bias, resolution, ghost,
-    noise.
+    noise; of CT, resolution and noise, in HU.
     """
-    x = np.maximum(x, 0)  # a foreign texture may have dug below
+    hounsfield = head.contrast.hounsfield
+    x = np.maximum(x, head.contrast.least)  # a foreign texture may have dug below
     if head.gamma:
         top = np.float32(1.2)
         x = top * (x / top) ** np.float32(np.exp(head.gamma))
-    x = x * np.exp(head.bias * smooth(x.shape, head.bias_width / spacing, rng))
+    if head.bias or not hounsfield:
+        x = x * np.exp(head.bias * smooth(x.shape, head.bias_width / spacing, rng))
     x = blur(x, head.blur / spacing)
     if head.ghost:
         x += head.ghost * np.roll(x, int(head.ghost_shift * x.shape[1]), axis=1)
@@ -439,7 +459,10 @@ def acquired(
         x = along(x, down, axis)
     if head.noise:
         real = x + head.noise * rng.standard_normal(x.shape, dtype=np.float32)
-        x = np.hypot(real, head.noise * rng.standard_normal(x.shape, dtype=np.float32))
+        imaginary = head.noise * rng.standard_normal(x.shape, dtype=np.float32)
+        x = real if hounsfield else np.hypot(real, imaginary)
     if back is not None:
         x = along(x, back, axis)
+    if hounsfield:
+        x = np.clip(np.rint(HU * x), HU * head.contrast.least - 24, HIGHEST_HU)
     return np.ascontiguousarray(x, dtype=np.float32)

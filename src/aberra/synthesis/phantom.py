@@ -124,9 +124,11 @@ def draw_channels(seed: int, case: int, contrast: str = "flair") -> tuple[Phanto
     Raises:
         ConfigError: unknown contrast, or one given twice.
     """
-    names = [name.strip() for name in contrast.split(",")]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"contrast '{contrast}': each may be given once, it names a channel")
+    names = names_of(contrast)
+    if "ct" in names:
+        raise ConfigError(
+            "contrast 'ct' needs label maps (--anatomy FOLDER) or lesions by disease (--profiles)"
+        )
     expect_known("contrast", names, CONTRASTS)
     first = draw_phantom(seed, case, names[0])
     streams = [np.random.default_rng([seed, case, 1, index]) for index in range(1, len(names))]
@@ -137,6 +139,18 @@ def draw_channels(seed: int, case: int, contrast: str = "flair") -> tuple[Phanto
             for name, rng in zip(names[1:], streams, strict=True)
         ),
     )
+
+
+def names_of(contrast: str) -> list[str]:
+    """The contrasts in ``t1,t2,flair``.
+
+    Raises:
+        ConfigError: one is given twice.
+    """
+    names = [name.strip() for name in contrast.split(",")]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"contrast '{contrast}': each may be given once, it names a channel")
+    return names
 
 
 def _acquisition(rng: np.random.Generator) -> dict[str, Any]:

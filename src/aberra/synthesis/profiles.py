@@ -59,6 +59,12 @@ class Profile:
     wedge: float = 0.0
     foreign: float = 0.0
     loss: Mapping[str, Any] = field(default_factory=dict)
+    contrasts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def seen_by(self, contrast: str) -> Profile:
+        """The ranges as a contrast shows the disease."""
+        own = self.contrasts.get(contrast)
+        return replace(self, **own) if own else self
 
 
 @cache
@@ -159,7 +165,7 @@ def draw_lesions(
         InputError: a mask that cannot be read, or without a lesion.
     """
     expect_known("lesion profile", [name], profiles())
-    profile = profiles()[name]
+    profile = profiles()[name].seen_by(contrast.name)
     low, high = profile.count
     count = round(float(np.exp(rng.uniform(np.log(low), np.log(high + 0.5)))))
     usual = contrast.bright or int(rng.choice((-1, 1)))

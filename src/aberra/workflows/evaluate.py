@@ -20,7 +20,7 @@ from aberra.metrics.paired import compare
 from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
 from aberra.options import Within, configured, conforming
 from aberra.output import claim, expect_results
-from aberra.workflows.tally import OTSU, Compared, Tally
+from aberra.workflows.tally import OTSU, Compared, Tally, pathology_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,9 @@ def evaluate(
     Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one);
     lesion metrics use the masks as written; voxels of the column ``ignore`` are not judged; case
     metrics use ``score`` and ``p`` against ``label``. Where results tell kinds of lesion apart
-    (``kinds.nii.gz``), each label value has its Dice. Intervals resample patients.
+    (``kinds.nii.gz``), each label value has its Dice. Slices are judged by their own lesions and by
+    their scan's label; where the manifest names diseases (column ``pathology`` or ``profile``), also
+    one by one. Intervals resample patients.
 
     Args:
         results: folder of ``aberra detect``.
@@ -141,7 +143,8 @@ def _walk(
         try:
             method, row, found = _read_case(results / case.case, case, tally.warnings, kinds_told=kinds_told)
             pooled = True
-            tally.cases.append(row | (tally.add(case.patient, found) if found else {}))
+            added = tally.add(case.patient, found, pathology_of(case.groups)) if found else {}
+            tally.cases.append(row | added)
         except Exception as error:
             if pooled:  # the pools may hold half of the case
                 raise InputError(f"{case.case}: {told(error, results, case.case)}") from error

@@ -19,7 +19,7 @@ from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
 from aberra.metrics.voxel import Counts, Overlap, Residuals, VoxelHistogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -40,6 +40,15 @@ al. 2022, arXiv 2203.04306); no truth is used, but the cases that are judged are
 
 MIN_GROUP = 10
 """Healthy cases of a group from which its false-positive rate is printed."""
+
+
+PATHOLOGY = ("pathology", "profile")
+"""Columns of a manifest that name a scan's disease; the first that is filled counts."""
+
+
+def pathology_of(groups: Mapping[str, str]) -> str:
+    """The disease that a case's columns name; empty without."""
+    return next((groups[column] for column in PATHOLOGY if groups.get(column)), "")
 
 
 @dataclass(frozen=True)
@@ -97,15 +106,15 @@ class Tally:
         self.cases: list[dict[str, Any]] = []
         self.warnings: dict[str, list[str]] = {}
 
-    def add(self, patient: str, case: Compared) -> dict[str, Any]:
-        """Add a case to the pools and return its own metrics."""
+    def add(self, patient: str, case: Compared, pathology: str = "") -> dict[str, Any]:
+        """Add a case, of a disease of that name, to the pools and return its own metrics."""
         found, mask, judged = case.map, case.mask, case.region
         truth = case.labels > 0
         scores, marks = found.data[0][judged], truth[judged]
         self.histogram.add(scores, marks)
         self.bootstrap.add(patient, scores, marks)
         self.residuals.add(scores, marks)
-        self.slices.add(patient, found.data[0], truth, judged, found.affine)
+        self.slices.add(patient, found.data[0], truth, judged, found.affine, pathology=pathology)
         self.lesions.add(mask, truth, found.voxel_mm3)
         self.froc.add(found.data[0], truth, found.voxel_mm3, MIN_VOXELS)
         if FIXED in self.thresholds:  # then the map is a probability
@@ -150,9 +159,21 @@ class Tally:
             "reliability": self.reliability.summary(**draws),
             "uncertainty": self.uncertainty.summary(**draws),
             "lesion": self._lesion(),
-            "slice": self.slices.summary(**draws),
+            "slice": self._slice(**draws),
             "case": self._case(),
         }
+
+    def _slice(self, **draws: Any) -> dict[str, Any]:
+        """What slices tell, and beside each disease the Dice of its masks."""
+        found = self.slices.summary(**draws)
+        for row in found["pathologies"]:
+            own = [
+                case["mask_dice"]
+                for case in self.cases
+                if case.get("mask_dice") is not None and pathology_of(case["groups"]) == row["pathology"]
+            ]
+            row["dice"] = float(np.mean(own)) if own else None
+        return found
 
     def _voxel(self) -> dict[str, Any]:
         curve = asdict(self.histogram.curve())
