@@ -22,7 +22,7 @@ ENCODERS = {
     "ae": NARROW,
     "ddpm": {"network": {"width": 8}},
 }
-DENSITIES = {"memory-bank": {"budget": 64, "candidates": 256}}
+DENSITIES = {"memory-bank": {"budget": 64, "candidates": 256}, "padim": {"chosen": 8}}
 
 
 def _x(count, seed=0):
@@ -134,7 +134,7 @@ def test_maps_that_are_not_kept_teach_the_same(density, monkeypatch):
         ({"encoder": "fanogan"}, "model.encoder=fanogan: expected a model with feature maps: .*simclr"),
         ({"encoder": "pca"}, "model.encoder=pca"),
         ({"encoder": {"name": "vae", "network": "mlp"}}, r"the encoder has 0 map\(s\)"),
-        ({"density": "gmm"}, "model.density=gmm: expected a density of feature maps: .*memory-bank"),
+        ({"density": "gmm"}, "model.density=gmm: expected a density of feature maps: .*memory-bank.*padim"),
         (
             {"density": {"budgte": 3}},
             "unknown option of density memory-bank: 'budgte'. Did you mean 'budget'",
