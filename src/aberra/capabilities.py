@@ -315,7 +315,7 @@ class TellsTransformations(Protocol):
 
 @runtime_checkable
 class HasFeatures(Protocol):
-    """Has feature maps that compare images as a perceptual distance does."""
+    """Has feature maps: they compare images as a perceptual distance does, or have a density."""
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Shape (B, C, S) to levels, finest first: (B, F, S / 2ᵏ)."""
@@ -402,6 +402,17 @@ class ScoresVolume(Protocol):
 
     def score_volume(self, x: Tensor, mask: Tensor) -> Tensor:
         """Shape (C, D, H, W) and (D, H, W) to a non-negative map (D, H, W)."""
+        ...
+
+
+@runtime_checkable
+class ScoresPixels(Protocol):
+    """Scores the pixels of images itself."""
+
+    def score_pixels(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to a map (B, 1, S), not negative; an image's does not depend on the
+        others.
+        """
         ...
 
 

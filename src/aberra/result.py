@@ -67,6 +67,8 @@ class Result:
         model: ``{"name", "fingerprint", "method"}``.
         input: ``{"sha256", "shape", "affine", "spacing_mm", "orientation"}``.
         versions: library versions.
+        gate: what a second detector says of the scan, ``{"model", "score", "p", "level",
+            "trusted"}`` (:mod:`aberra.workflows.gate`); empty without.
 
     Examples:
         >>> import numpy as np
@@ -96,6 +98,7 @@ class Result:
     model: dict[str, str] = field(default_factory=dict)
     input: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    gate: dict[str, Any] = field(default_factory=dict)
     uncertainty: Volume | None = None
     kinds: NDArray[np.uint8] | None = None
 

@@ -378,6 +378,8 @@ of = "kl"
         (MINIMAL + "[[methods]]\nname = 'vae'\nsweep = {'model.latent' = 4}\n", "list of values"),
         (MINIMAL.replace('validation = "b"', 'validation = "c"'), "unknown cohort.*'c'"),
         (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, manifest, plant and edit"),
+        (MINIMAL + "[cohorts.c]\nmanifest = 'm.csv'\nshare = [0.5]\n", "'c': share=.*two numbers"),
+        (MINIMAL + "[cohorts.c]\nmanifest = 'm.csv'\nshare = [0.5, 0.5]\n", "'c': share=.*lower one first"),
         (MINIMAL + "[budget]\nhours = 3\n", "unknown budget"),
         ("metrics = ['AP', 'Dise']\n" + MINIMAL, "unknown metric.*'Dise'.*slice AUROC"),
         ("sedes = [1]\n" + MINIMAL, "Did you mean 'seeds'"),
@@ -435,3 +437,41 @@ def test_a_setting_of_networks_goes_to_the_methods_whose_network_has_it(tmp_path
     assert found["dae"]["network"] == {"name": "unet", "width": 4, "depth": 3}
     assert found["vae"]["network"] == {"width": 4}
     assert all("network" not in found[name] for name in ("segnet", "pca"))
+
+
+def test_shares_of_a_manifest_are_other_patients_and_together_all(tmp_path):
+    rows = [f"c{index},p{index // 2},c{index}.nii.gz,0" for index in range(10)]
+    (tmp_path / "m.csv").write_text("\n".join(["case,patient,image,label", *rows]))
+    for index in range(10):
+        (tmp_path / f"c{index}.nii.gz").touch()
+    parts = "".join(
+        f"[cohorts.{name}]\nmanifest = 'm.csv'\nshare = {share}\n"
+        for name, share in (("first", [0.0, 0.6]), ("last", [0.6, 1.0]))
+    )
+    suite = _suite(tmp_path, MINIMAL + parts + "[cohorts.less]\nmanifest = 'm.csv'\nwithout = ['c3']\n")
+    first, last, less = (
+        [each.case for each in materialise(suite, name, tmp_path, tmp_path, progress=False)]
+        for name in ("first", "last", "less")
+    )
+    assert first == [f"c{index}" for index in range(6)]
+    assert last == [f"c{index}" for index in range(6, 10)]
+    assert less == [f"c{index}" for index in range(10) if index != 3]
+
+
+def test_a_case_left_out_is_one_of_the_cohort(tmp_path):
+    (tmp_path / "m.csv").write_text("case,patient,image,label\nc1,p1,c1.nii.gz,0\n")
+    (tmp_path / "c1.nii.gz").touch()
+    suite = _suite(tmp_path, MINIMAL + "[cohorts.less]\nmanifest = 'm.csv'\nwithout = ['c2']\n")
+    with pytest.raises(ConfigError, match=r"unknown case in .*'c2'"):
+        materialise(suite, "less", tmp_path, tmp_path, progress=False)
+
+
+def test_the_scores_of_shift_and_lesion_share_one_training():
+    suite = Suite.load("heer-ood")
+    for task in suite.tasks:
+        grid = [
+            suite.method(task, entry) for entry in suite.entries(task) if entry.label.startswith("vae · ")
+        ]
+        asked = [method for method in grid if method.score["name"] != "residual"]
+        assert len(asked) == 9
+        assert all(method.learnt == asked[0].learnt for method in asked)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from aberra.detector.calibration import MIN_GROUP, Calibration, ScoreHistogram
+from aberra.detector.calibration import MIN_GROUP, Calibration, ScoreHistogram, golden_threshold
 from aberra.errors import CalibrationError, ConfigError
 
 
@@ -79,3 +79,40 @@ def test_round_trip_and_errors():
     with pytest.raises(CalibrationError, match="no healthy voxels"):
         Calibration.from_healthy(ScoreHistogram(), [])
     assert Calibration.from_healthy(_voxels([0.1]), []).p_value(1.0) is None
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.5])
+@pytest.mark.parametrize("seed", range(5))
+def test_golden_section_finds_the_exact_quantile(rate, seed):
+    values = np.random.default_rng(seed).gamma(0.5, size=1000)  # steep at 0, a long tail
+    span = float(values.max())
+    found = golden_threshold(lambda at: float((values > at).mean()), 0.0, span, rate, tolerance=1e-9)
+    exact = np.quantile(values, 1 - rate, method="inverted_cdf")
+    assert found == pytest.approx(exact, abs=2e-9 * span)
+    assert (values > found).mean() == pytest.approx(rate, abs=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3, 0.77])
+@pytest.mark.parametrize("seed", range(5))
+def test_golden_section_is_nearest_to_the_rate_where_values_repeat(rate, seed):
+    values = np.random.default_rng(seed).integers(0, 12, size=40).astype(float)
+
+    def missed(at):
+        return abs(float((values > at).mean()) - rate)
+
+    found = golden_threshold(lambda at: float((values > at).mean()), -1.0, 13.0, rate)
+    assert missed(found) == pytest.approx(min(missed(at) for at in range(-1, 13)))
+
+
+def test_golden_section_agrees_with_the_calibrations_threshold():
+    values = np.random.default_rng(0).gamma(0.5, size=100_000).astype(np.float32)
+    histogram = ScoreHistogram()
+    histogram.add(values)
+    found = golden_threshold(lambda at: float((values > at).mean()), 0.0, float(values.max()), 0.05)
+    assert histogram.quantile(0.95) == pytest.approx(found, rel=2**-11 + 1e-4)
+
+
+def test_golden_section_refuses_what_cannot_be():
+    for low, high, rate in ((1.0, 1.0, 0.5), (0.0, 1.0, 0.0), (0.0, 1.0, 1.0)):
+        with pytest.raises(ConfigError):
+            golden_threshold(lambda _: 0.0, low, high, rate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aberra.cohort import Cohort
@@ -40,3 +42,18 @@ def test_what_it_finds_is_saved_with_the_method(learnt, tmp_path):
     again = ready.calibrate(manifest)  # nothing is left to find: it stays where it is
     assert again.folder == ready.folder
     assert again.method == ready.method
+
+
+def test_a_likelihood_ratio_to_a_background_is_asked_of_two_models(learnt, tmp_path):
+    _, manifest = learnt
+    method = Method.load("vae", {key: each for key, each in QUICK.items() if "network" not in key})
+    member = {"name": "vae", "latent": 4, "network": {"width": 4}}
+    score = {"name": "likelihood-ratio", "against": "background"}
+    method = replace(
+        method, model={"name": "with-background", "member": member}, case={"score": score, "reduce": "mean"}
+    )
+    detector = Detector.fit(method, manifest, out=tmp_path / "model", workers=1)
+    assert isinstance(detector.method.case["score"]["level"], float)
+    loaded = Detector.load(tmp_path / "model")
+    assert loaded.analyse(scan(9)).score == detector.analyse(scan(9)).score
+    assert min(detector.calibration.scores) >= 0

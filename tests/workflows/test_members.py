@@ -59,7 +59,8 @@ def test_it_is_one_detector(ensemble, scans):
     assert loaded.identity == ensemble.identity
     assert ensemble.calibration is not None
     assert ensemble.facts["members"] == 3
-    assert ensemble.facts["training_steps"] == [3, 3, 3]
+    assert ensemble.facts["training_steps"] == 3
+    assert len(ensemble.facts["member_best_validation"]) == 3
     again = Detector.fit(
         Method.load("waic", QUICK), scans, out=ensemble.folder, seed=1, workers=1, resume=True
     )
@@ -104,3 +105,13 @@ def test_a_process_that_fails_says_why(scans, tmp_path):
         members.apart(fit, [job], 1)
     with pytest.raises(TrainingError, match=r"member 0: its process ended with 1: TypeError"):
         members.apart(time.sleep, [{}], 1)
+
+
+def test_an_ensembles_training_is_that_of_all_its_members():
+    facts = [
+        {"training_steps": 5, "training_seconds": 1.25, "training_late_gain": 0.1, "training_cases": 9},
+        {"training_steps": 7, "training_seconds": 2.5, "training_best_validation": 3.0},
+    ]
+    expected = {"training_steps": 7, "training_seconds": 3.8, "training_late_gain": 0.1}
+    assert members.together(facts) == expected | {"member_best_validation": [3.0]}
+    assert members.together([{}, {}]) == {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.cohort import Cohort
-from aberra.errors import ConfigError
+from aberra.errors import ConfigError, expect_known
 from aberra.files import config_hash
 from aberra.foreground import region
 from aberra.output import claim
@@ -196,8 +196,16 @@ def _drawn(options: dict[str, Any], data: Path | None) -> dict[str, Any]:
 
 
 def _chosen(cohort: Cohort, spec: CohortSpec) -> Cohort:
-    """Apply the split, health and number that a cohort asks for."""
+    """Apply the split, health, share and number that a cohort asks for."""
     cohort = cohort.select(split=spec.split or None, healthy=spec.healthy or None)
+    if spec.without:
+        expect_known(f"case in {cohort.source}:", spec.without, [case.case for case in cohort])
+        cohort = Cohort((case for case in cohort if case.case not in spec.without), cohort.source)
+    if spec.share:
+        patients = list(dict.fromkeys(case.patient for case in cohort))
+        first, last = (round(each * len(patients)) for each in spec.share)
+        kept = set(patients[first:last])
+        cohort = Cohort((case for case in cohort if case.patient in kept), cohort.source)
     if spec.channels:
         fitting = [case for case in cohort if all(name in case.channels for name in spec.channels)]
         only = ({name: case.channels[name] for name in spec.channels} for case in fitting)

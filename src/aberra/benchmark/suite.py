@@ -17,6 +17,7 @@ from aberra.method import Method, catalogue
 from aberra.options import (
     Maybe,
     NotNegative,
+    Share,
     ShareAboveZero,
     Within,
     accepted,
@@ -70,6 +71,9 @@ class CohortSpec:
             method finds its own, and all but the background is judged.
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
+        share: of the patients, in the order in which they come first, those from one share to
+            another: ``[0.8, 1.0]`` are the last fifth. Nothing is all.
+        without: names of cases that are left out, blank ones say.
 
     Examples:
         >>> from aberra.benchmark.suite import CohortSpec
@@ -86,6 +90,8 @@ class CohortSpec:
     mask: MaskMethod | Literal[""] = ""
     healthy: bool = False
     most: Maybe = 0
+    share: tuple[Share, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +292,10 @@ class Suite:
                 raise ConfigError(
                     f"{path}: cohort '{name}' needs exactly one of phantom, manifest, plant and edit"
                 )
+            if spec.share and (len(spec.share) != 2 or not spec.share[0] < spec.share[1]):
+                raise ConfigError(
+                    f"{path}: cohort '{name}': share={list(spec.share)}: expected two numbers, the lower one first, as in [0.8, 1.0]"
+                )
             of = [made.get("cohort") for made in (spec.plant, spec.edit) if made]
             if spec.edit:
                 editor = conforming(spec.edit.get("editor"), dict[str, Any], f"{path}: {name}: edit.editor")
@@ -302,8 +312,13 @@ class Suite:
         keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *(["tiny"] if self.tiny else []))
         own = asdict(self)
         for spec in own["cohorts"].values():
-            if not spec["edit"]:  # suites that have none are what they were before there was any
-                del spec["edit"]
+            for late in (
+                "edit",
+                "share",
+                "without",
+            ):  # suites that have none are what they were before there was any
+                if not spec[late]:
+                    del spec[late]
         return config_hash([own[key] for key in keys])
 
     def entries(self, task: Task, only: Sequence[str] = ()) -> list[Entry]:

@@ -33,6 +33,14 @@ def detect(
         int | None, typer.Option(min=1, help="Slices or patches at once; chosen by memory without.")
     ] = None,
     device: Device = "auto",
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            "--gate",
+            help="A second detector, calibrated: where a scan is unlike what it has learnt, the result says that it is not trusted.",
+        ),
+    ] = None,
+    gate_level: Annotated[float, typer.Option(help="P-value of the gate at which it is shut.")] = 0.05,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -52,6 +60,7 @@ def detect(
     from aberra.errors import InputError
     from aberra.sequence import AUTO, choose
     from aberra.workflows.detect import detect_cohort
+    from aberra.workflows.gate import Gate
 
     choose_device(device)
     console = screen()
@@ -70,8 +79,10 @@ def detect(
         model, channel = choice.detector, choice.channels
         console.print(f"detector {choice.why}")
     detector = Detector.load(model, device=device, batch_size=batch_size)
+    second = Gate(detector=Detector.load(gate, device=device), level=gate_level) if gate else None
     summary = detect_cohort(
-        detector, cohort, out=out, channels=channel, protocol=threshold, overwrite=overwrite, progress=True
+        detector, cohort, out=out, channels=channel, protocol=threshold, overwrite=overwrite, gate=second,
+        progress=True,
     )  # fmt: skip
     console.print(
         f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"

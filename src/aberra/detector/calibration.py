@@ -16,7 +16,7 @@ from aberra.errors import CalibrationError, ConfigError, expect_known
 from aberra.options import Maybe, checked, complete, conforming
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,7 +38,8 @@ HEALTHY_PROTOCOLS = {
 
 ``healthy-fpr-5`` is Konukoglu & Glocker's rule as used by Heer 2021, ``healthy-percentile-98`` that
 of Baur et al. 2018 (arXiv 1804.04488). Deviation: Heer searches the threshold by golden section on
-*training* voxels; ours is the quantile itself, on healthy cases that were held out.
+*training* voxels (:func:`golden_threshold`); ours is the quantile itself, which is what the search
+converges to, on healthy cases that were held out.
 """
 
 MIN_GROUP = 19
@@ -219,3 +220,57 @@ class Calibration:
         if any(list(each) != sorted(each) for each in (found.scores, *found.groups.values())):
             raise ConfigError("scores: expected in ascending order")
         return found
+
+
+def golden_threshold(
+    share_above: Callable[[float], float], low: float, high: float, rate: float, *, tolerance: float = 1e-6
+) -> float:
+    """The threshold whose share of healthy voxels above it is nearest to a rate, by golden-section
+    search.
+
+    Heer 2021 (ETH Zurich), after Konukoglu & Glocker: argmin_t |FPR(t) − rate|. A share of voxels
+    falls in steps, on which two probes tie; then the side is taken on which the rate lies. So where
+    a step has the rate itself the search ends at that step's lower edge, which is the exact
+    quantile.
+
+    Args:
+        share_above: threshold to the share of healthy values strictly above it; does not rise.
+        low: a threshold that is not too high.
+        high: one that is not too low.
+        rate: wanted share, in (0, 1).
+        tolerance: greatest distance from the edge, as a share of ``high - low``.
+
+    Raises:
+        ConfigError: an empty interval or a rate outside (0, 1).
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra.detector.calibration import golden_threshold
+        >>> values = np.random.default_rng(0).random(1000)
+        >>> found = golden_threshold(lambda t: (values > t).mean(), 0.0, 1.0, 0.05)
+        >>> exact = np.quantile(values, 0.95, method="inverted_cdf")
+        >>> bool(abs(found - exact) <= 1e-6)
+        True
+    """
+    if not low < high or not 0 < rate < 1:
+        raise ConfigError(
+            f"low={low:g}, high={high:g}, rate={rate:g}: expected low below high and a rate in (0, 1)"
+        )
+    golden = (5**0.5 - 1) / 2
+    narrow = tolerance * (high - low)
+
+    def probe(at: float) -> tuple[float, float]:
+        return at, share_above(at) - rate
+
+    left, right = probe(high - golden * (high - low)), probe(low + golden * (high - low))
+    best = min((abs(miss), at) for at, miss in (left, right))
+    while high - low > narrow:
+        tie = abs(left[1]) == abs(right[1])
+        if abs(left[1]) < abs(right[1]) or (tie and right[1] <= 0):
+            high, right = right[0], left
+            left = found = probe(high - golden * (high - low))
+        else:
+            low, left = left[0], right
+            right = found = probe(low + golden * (high - low))
+        best = min(best, (abs(found[1]), found[0]))
+    return best[1]

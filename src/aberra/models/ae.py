@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,6 +68,12 @@ class AE(nn.Module):
         """Code of an image: (B, K), or (B, K, S') of the spatial bottleneck."""
         code: Tensor = self.encoder(x)
         return code
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Maps of the encoder, finest first: (B, F, S / 2ᵏ)."""
+        reads: Any = self.encoder[0]
+        maps: list[Tensor] = reads.maps(x)
+        return maps
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S)."""

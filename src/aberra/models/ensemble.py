@@ -74,12 +74,7 @@ class Ensemble(nn.Module):
         members: Members = 5,
     ) -> None:
         super().__init__()
-        inner = table_of(type(self), "member", member)
-        if not _bounds_likelihood(lookup("models", inner["name"])):
-            able = [name for name in sorted(names("models")) if _bounds_likelihood(lookup("models", name))]
-            raise ConfigError(
-                f"model.member={inner['name']}: expected a model that bounds the likelihood: {', '.join(able)}"
-            )
+        inner = member_table(type(self), member)
         self.member = inner
         self.each = nn.ModuleList(
             build("models", inner, channels=channels, dims=dims, size=size) for _ in range(members)
@@ -118,6 +113,22 @@ class Ensemble(nn.Module):
         return list(self.each)
 
 
+def member_table(model: type[Any], choice: Choice) -> dict[str, Any]:
+    """The table of a model's option ``member``, a model that bounds the likelihood by itself.
+
+    Raises:
+        ConfigError: another one; the message names those that do.
+    """
+    inner = table_of(model, "member", choice)
+    if not _bounds_likelihood(lookup("models", inner["name"])):
+        able = [name for name in sorted(names("models")) if _bounds_likelihood(lookup("models", name))]
+        raise ConfigError(
+            f"model.member={inner['name']}: expected a model that bounds the likelihood: {', '.join(able)}"
+        )
+    return inner
+
+
 def _bounds_likelihood(model: type[Any]) -> bool:
-    """Whether a model learns by gradient, reconstructs and has an ELBO, and is no ensemble itself."""
-    return all(issubclass(model, each) for each in (Trains, Reconstructs, HasElbo))
+    """Whether a model learns by gradient, reconstructs and has an ELBO, and is not made of others."""
+    needed = all(issubclass(model, each) for each in (Trains, Reconstructs, HasElbo))
+    return needed and "member" not in getattr(model, "TABLES", {})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.capabilities import Encodes, LearnsFromLesions, LearnsFromPlanted, LearnsInTurns, Trains
+from aberra.densities.density import Density
 from aberra.errors import ConfigError
 from aberra.nets.networks import Choice
 from aberra.options import Dims, Edge, Width, configured
@@ -95,12 +96,21 @@ class FeatureDensity(nn.Module):
             raise ConfigError(
                 f"model.encoder={inner['name']}: expected a model with codes: {', '.join(able)}"
             )
+        head = table_of(type(self), "density", density)
+        if not issubclass(lookup("densities", head["name"]), Density):
+            able = [
+                name for name in sorted(names("densities")) if issubclass(lookup("densities", name), Density)
+            ]
+            raise ConfigError(
+                f"model.density={head['name']}: expected a density of codes: {', '.join(able)}; "
+                "model.name=feature-maps takes densities of feature maps"
+            )
         self.encoder = build("models", inner, channels=channels, dims=dims, size=size)
         with torch.no_grad():
             self.encoder.eval()
             features = self._vectors(torch.zeros(1, channels, *size)).shape[1]
             self.encoder.train()
-        self.density = build("densities", table_of(type(self), "density", density), features=features)
+        self.density = build("densities", head, features=features)
         # the optimiser of the encoder's training leaves it alone
         self.density.requires_grad_(requires_grad=False)
         self.register_buffer("level", torch.zeros(()))
@@ -142,9 +152,11 @@ class FeatureDensity(nn.Module):
         )
 
 
-def _can_encode(model: type[Any]) -> bool:
-    """Whether a model has codes and learns from healthy samples by one loss."""
+def learns_alone(model: type[Any]) -> bool:
+    """Whether a model learns from healthy samples by one loss."""
     others = (LearnsInTurns, LearnsFromLesions, LearnsFromPlanted)
-    return all(issubclass(model, each) for each in (Encodes, Trains)) and not any(
-        issubclass(model, each) for each in others
-    )
+    return issubclass(model, Trains) and not any(issubclass(model, each) for each in others)
+
+
+def _can_encode(model: type[Any]) -> bool:
+    return issubclass(model, Encodes) and learns_alone(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +96,12 @@ class SimCLR(nn.Module):
         """Shape (B, C, S) to (B, K)."""
         code: Tensor = self.encoder(x)
         return code
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Maps of the encoder, finest first: (B, F, S / 2ᵏ)."""
+        reads: Any = self.encoder[0]
+        maps: list[Tensor] = reads.maps(x)
+        return maps
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """NT-Xent of two views of each image; the mask is not used."""

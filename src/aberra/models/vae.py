@@ -104,6 +104,10 @@ class VAE(nn.Module):
         """The posterior mean, (B, K) or (B, K, S')."""
         return self.encode(x)[0]
 
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Maps of the encoder, finest first: (B, F, S / 2ᵏ)."""
+        return self.encoder.maps(x)
+
     def decode(self, z: Tensor) -> Tensor:
         """Shape (B, K) or (B, K, S') to (B, C, S)."""
         out: Tensor = self.decoder(z)

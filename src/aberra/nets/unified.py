@@ -64,6 +64,28 @@ class Reader(nn.Sequential):
         super().__init__(*layers)
         self.features = features
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What the layers make of (B, C, S) on the way, the last map at each resolution below the
+        image's, finest first: (B, F, S'); none where there are vectors only.
+        """
+        found: list[Tensor] = []
+        _walk(self, x, x, found)
+        return found
+
+
+def _walk(layers: nn.Sequential, image: Tensor, x: Tensor, found: list[Tensor]) -> Tensor:
+    """Apply layers one by one, and keep the maps; sequences among them are walked through, too."""
+    for layer in layers:
+        if isinstance(layer, nn.Sequential):
+            x = _walk(layer, image, x, found)
+            continue
+        x = layer(x)
+        if x.ndim == image.ndim and x.shape[2:] != image.shape[2:]:
+            if found and found[-1].shape[2:] == x.shape[2:]:
+                found.pop()
+            found.append(x)
+    return x
+
 
 class Encoder(Reader):
     """Convolutions 5 with stride 2, norm, LeakyReLU: (B, C, S) to (B, F, S / 2ⁿ), F = min(4·width,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Case
     from aberra.detector import Detector
+    from aberra.workflows.gate import Gate
 
 FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json")
 """What lies beside the cases' folders; no case may be called so."""
@@ -64,6 +65,7 @@ def detect_cohort(
     channels: Sequence[str] | None = None,
     protocol: str | None = None,
     overwrite: bool = False,
+    gate: Gate | None = None,
     report: bool = True,
     progress: bool = False,
 ) -> Summary:
@@ -83,6 +85,7 @@ def detect_cohort(
         protocol: threshold protocol of the masks.
         overwrite: replace results of another input, or, where all its cases are given, of another
             model, calibration or threshold.
+        gate: a second detector that says of each case whether the result can be relied on.
         report: write the HTML report.
         progress: show a progress bar.
 
@@ -105,10 +108,12 @@ def detect_cohort(
     keys: dict[str, str] = {}
     for case in cohort:
         try:
-            keys[case.case] = _key(detector, case, chosen, channels)
+            keys[case.case] = _key(detector, case, chosen, channels, gate)
         except Exception as error:  # noqa: BLE001 - one case never ends a cohort
             summary.failed[case.case] = told(error)
-    identity = config_hash([detector.identity["fingerprint"], detector.calibration.to_json(), chosen])
+    identity = config_hash(
+        [detector.identity["fingerprint"], detector.calibration.to_json(), chosen, *_of_gate(gate)]
+    )
     about = {"model": detector.identity, "protocol": chosen}
     _claim(out, identity, cohort, keys, about=about, overwrite=overwrite)
     write_json(out / "calibration.json", detector.calibration.to_json())
@@ -124,7 +129,14 @@ def detect_cohort(
             try:
                 refuse_foreign(out / case.case)
                 _detect_case(
-                    detector, case, out, channels=channels, protocol=chosen, key=key, identity=identity
+                    detector,
+                    case,
+                    out,
+                    channels=channels,
+                    protocol=chosen,
+                    key=key,
+                    identity=identity,
+                    gate=gate,
                 )
                 summary.done += 1
             except Exception as error:  # noqa: BLE001 - one case never ends a cohort
@@ -216,6 +228,7 @@ def _detect_case(
     protocol: str,
     key: str,
     identity: str,
+    gate: Gate | None = None,
 ) -> None:
     """Detect in one case and save it."""
     volume = detector.read(case, channels)
@@ -227,6 +240,8 @@ def _detect_case(
         group=case.group(by) if by else None,
         protocol=protocol,
     )
+    if gate is not None:
+        result = gate.asked(result, case, channels)
     content = case.content_hash(volume.channels)
     check_held(out, identity)
     folder = out / case.case
@@ -236,11 +251,18 @@ def _detect_case(
     )
 
 
-def _key(detector: Detector, case: Case, protocol: str, channels: Sequence[str] | None) -> str:
+def _of_gate(gate: Gate | None) -> list[Any]:
+    """What identities have of a gate; without one they are as ever."""
+    return [gate.identity] if gate else []
+
+
+def _key(
+    detector: Detector, case: Case, protocol: str, channels: Sequence[str] | None, gate: Gate | None
+) -> str:
     """Identify a result by everything it depends on."""
     content = detector.content_hash(case, channels)
     calibration = detector.calibration.to_json() if detector.calibration else None
-    return config_hash([detector.identity["fingerprint"], content, protocol, calibration])
+    return config_hash([detector.identity["fingerprint"], content, protocol, calibration, *_of_gate(gate)])
 
 
 def _finished(folder: Path) -> str | None:

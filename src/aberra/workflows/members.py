@@ -14,7 +14,7 @@ from aberra.devices import choose_device, cores
 from aberra.errors import AberraError, TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from aberra.cohort import Cohort
@@ -57,7 +57,7 @@ def learn_members(
         progress: show progress bars, where members learn one after the other.
 
     Returns:
-        The facts of the members' trainings, a list of each.
+        The facts of the training, as of any fit (:func:`together`).
 
     Raises:
         TrainingError: a member could not be fitted.
@@ -79,14 +79,30 @@ def learn_members(
     beside = at_once(count, cores()) if choose_device(device).type == "cpu" else 1
     if beside > 1:
         apart(fit, jobs, beside)
-    facts: list[dict[str, Any]] = []
+    facts: list[Mapping[str, Any]] = []
     for member, job in zip(ensemble.members(), jobs, strict=True):
         learnt = fit(**job)  # what was learnt apart is only loaded
         member.load_state_dict(learnt.model.state_dict())
-        facts.append({key: each for key, each in learnt.facts.items() if key.startswith("training_")})
-    del facts[0]["training_cases"]
-    found = {key: [each.get(key, "") for each in facts] for key in facts[0]}
-    return {"members": count, "member_seeds": [job["seed"] for job in jobs], **found}
+        facts.append(learnt.facts)
+    found = {"members": count, "member_seeds": [job["seed"] for job in jobs]}
+    return found | together(facts)
+
+
+WHOLE: dict[str, Callable[[list[Any]], Any]] = {
+    "training_steps": max, "training_samples": max, "training_late_gain": max,
+    "training_seconds": lambda each: round(sum(each), 1), "training_device": lambda each: each[0],
+}  # fmt: skip
+"""What the ensemble's training is, of those of its members."""
+
+
+def together(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of an ensemble's training from those of its members': the most steps, all seconds,
+    the greatest late gain, and the best validation loss of each.
+    """
+    each = {key: [own[key] for own in facts if key in own] for key in (*WHOLE, "training_best_validation")}
+    losses = each.pop("training_best_validation")
+    found = {key: WHOLE[key](values) for key, values in each.items() if values}
+    return found | ({"member_best_validation": losses} if losses else {})
 
 
 def at_once(members: int, cores: int) -> int:
