@@ -52,6 +52,15 @@ def test_a_prior_adds_its_term():
     torch.testing.assert_close(losses["loss"], losses["reconstruction"] + 2 * kl)
 
 
+def test_without_a_prior_a_wide_posterior_breaks_nothing():
+    model = _model()
+    shape = model.encode(torch.rand(2, 1, 32, 32))[0].shape
+    model.encode = lambda _: (torch.zeros(shape), torch.full(shape, 100.0))
+    terms = model.loss(_batch(torch.rand(2, 1, 32, 32)))
+    assert terms["kl"].isinf()
+    assert terms["loss"].isfinite()
+
+
 def test_the_norm_is_the_root_of_the_squared_error():
     x, restored = torch.rand(3, 1, 32, 32), torch.rand(3, 1, 32, 32)
     mask = (torch.rand(3, 1, 32, 32) > 0.5).float()

@@ -115,7 +115,7 @@ class Multitask(PretrainedVAE):
         ]
         transformation = torch.stack(told).sum()
         return {
-            "loss": transformation + self.weight * image + self.beta(batch.step) * kl,
+            "loss": transformation + self.weight * image + self.weighted(kl, batch.step),
             "transformation": transformation,
             "image": image,
             "kl": kl,

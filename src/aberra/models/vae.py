@@ -143,7 +143,7 @@ class VAE(nn.Module):
         reconstruction = self.negative_log_likelihood(batch.x, restored, mask).mean()
         kl = kl_to_standard_normal(mean, log_variance).mean()
         return {
-            "loss": reconstruction + self.beta(batch.step) * kl,
+            "loss": reconstruction + self.weighted(kl, batch.step),
             "reconstruction": reconstruction,
             "kl": kl,
         }
@@ -155,6 +155,11 @@ class VAE(nn.Module):
         else:
             error = (x - restored) ** 2 / (2 * self.scale**2)
         return (error if mask is None else error * mask).flatten(1).sum(dim=1)
+
+    def weighted(self, kl: Tensor, step: int) -> Tensor | float:
+        """The KL term of the loss; nothing where β is 0, as σ may then grow until its KL overflows."""
+        beta = self.beta(step)
+        return beta * kl if beta else 0.0
 
     def beta(self, step: int) -> float:
         """Weight of the KL term after so many training steps."""

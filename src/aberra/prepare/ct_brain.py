@@ -27,7 +27,7 @@ BONE_HU, SOFT_HU = 140.0, -25.0
 BONE_ML = 100.0
 """Less bone is no skull: it was stripped away."""
 
-PASSAGE_MM = 8.0
+PASSAGE_MM = 11.0
 """Radius up to which a passage is no way out of the skull: orbits and the spinal canal are behind
 narrower ones."""
 
@@ -43,7 +43,7 @@ def ct_brain(volume: Volume) -> NDArray[np.bool]:
     """Find the inside of the skull in the first channel of a head CT.
 
     Soft tissue with bone on three of five sides (left, right, in front, behind, above) is kept where a
-    ball of 8 mm fits, or comes near: the largest such region is the inside of the skull, with all its
+    ball of 11 mm fits, or comes near: the largest such region is the inside of the skull, with all its
     fluid.
 
     Args:
