@@ -22,7 +22,11 @@ ENCODERS = {
     "ae": NARROW,
     "ddpm": {"network": {"width": 8}},
 }
-DENSITIES = {"memory-bank": {"budget": 64, "candidates": 256}, "padim": {"chosen": 8}}
+DENSITIES = {
+    "memory-bank": {"budget": 64, "candidates": 256},
+    "padim": {"chosen": 8},
+    "feature-ar": {"width": 8, "blocks": 1, "epochs": 2},
+}
 
 
 def _x(count, seed=0):

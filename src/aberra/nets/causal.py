@@ -1,0 +1,59 @@
+"""Convolutions that see only what comes before, in the order in which voxels lie in memory."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aberra.nets.unified import conv
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class CausalConv(nn.Module):
+    """A convolution 3 whose weights are 0 for all that comes after the place itself: rows from top
+    to bottom, each from left to right; in 3-D, plane by plane.
+
+    van den Oord, Kalchbrenner, Kavukcuoglu 2016 (arXiv 1601.06759), section 3.4: masks A and B.
+
+    Args:
+        before: channels F.
+        after: channels F'.
+        dims: 2 or 3.
+        dilation: places from one weight to the next.
+        sees_itself: whether the place itself counts (mask B, behind a first layer with mask A).
+
+    Examples:
+        >>> import torch
+        >>> from aberra.nets.causal import CausalConv
+        >>> CausalConv(1, 1, dims=2, dilation=1, sees_itself=False).mask.int().tolist()
+        [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
+    """
+
+    mask: Tensor
+
+    def __init__(self, before: int, after: int, *, dims: int, dilation: int, sees_itself: bool) -> None:
+        super().__init__()
+        self.inner = conv(dims)(before, after, 3, padding=dilation, dilation=dilation)
+        self.dilation = dilation
+        mask = torch.tensor(
+            [_is_before(place, sees_itself=sees_itself) for place in product((-1, 0, 1), repeat=dims)]
+        )
+        self.register_buffer("mask", mask.view([3] * dims), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, F, S) to (B, F', S)."""
+        apply = F.conv2d if x.ndim == 4 else F.conv3d
+        weight = self.inner.weight * self.mask
+        return apply(x, weight, self.inner.bias, padding=self.dilation, dilation=self.dilation)
+
+
+def _is_before(place: Sequence[int], *, sees_itself: bool) -> bool:
+    """Whether a weight's place relative to the middle comes before it."""
+    here = (0,) * len(place)
+    return tuple(place) < here or (sees_itself and tuple(place) == here)
