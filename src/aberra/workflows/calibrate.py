@@ -104,7 +104,7 @@ def calibrate(
     if method is not None:
         supervised = detector.method.learns_from in SUPERVISED
         diseased = [case for case in chosen if supervised and not lesion_free and not case.healthy]
-        detector = tuned(detector, [*fresh, *_unseen(detector, diseased, wanted)], wanted)
+        detector = tuned(detector, [*fresh, *unseen(detector, diseased, wanted)], wanted)
     calibration = measure_calibration(
         detector, fresh, wanted, lesion_free=lesion_free, groups=groups, group_by=group_by or "", notes=notes,
         progress=progress, failed=failed, logs=logs,
@@ -132,7 +132,7 @@ def _held_out(
     lesion_free = not healthy and (by_slices or detector.method.learns_from in SUPERVISED)
     if lesion_free:  # then it can be calibrated as it was trained: voxels of slices without lesions
         healthy = [case for case in chosen if case.lesion is not None]
-    fresh = _unseen(detector, healthy, channels)
+    fresh = unseen(detector, healthy, channels)
     if not fresh:
         raise CalibrationError(
             f"{source}: no healthy case (label 0) that the model has not learnt from; calibration needs held-out healthy scans"
@@ -141,7 +141,7 @@ def _held_out(
     return fresh, [f"{left} case(s) left out: the model learnt from them"] if left else [], lesion_free
 
 
-def _unseen(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> list[Case]:
+def unseen(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> list[Case]:
     """Cases that the model has not learnt from, recognised by their content; those that cannot be
     read are told of later.
     """
