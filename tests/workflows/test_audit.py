@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def place(tmp_path_factory):
         plain = scan(100 + number)
         data = plain.data + 0.4 * (plain.data > 0) * np.random.default_rng(number).random(plain.data.shape)
         if number % 2:
-            data[:, 2:4, 8:11, 8:11] *= 3
+            data[:, 1:5, 6:13, 6:13] *= 9
         plain.with_(data=data.astype(np.float32)).write(folder / f"other{number}.nii.gz")
         rows.append(f"o{number},q{number},other{number}.nii.gz,{number % 2}")
     (folder / "noisy.csv").write_text("\n".join(rows) + "\n")
@@ -51,7 +52,7 @@ def test_scans_of_another_scanner_are_not_trusted(found):
     assert not any(row.trusted for row in noisy)
     assert all(row.reasons for row in noisy)
     own = [row for row in found.rows if row.cohort == REFERENCE]
-    assert len(own) == CASES
+    assert CASES <= len(own) < 4 + CASES
     assert any("learnt from" in note for note in found.notes)
     assert sum(not row.trusted for row in own) <= 2
 
@@ -81,7 +82,8 @@ def test_healthy_scans_of_the_site_adapt_and_are_not_counted(place, found):
     rows = {row.case: row for row in adapted.rows}
     before = {row.case: row for row in found.rows if row.cohort == "noisy"}
     assert rows["o0"].adapted
-    assert abs(rows["o2"].adjusted) < abs(before["o2"].adjusted)
+    assert rows["o2"].adjusted != before["o2"].adjusted
+    assert rows["o2"].score == before["o2"].score
     assert next(row for row in adapted.summary if row["cohort"] == "noisy")["healthy"] == 1
 
 
@@ -116,11 +118,12 @@ def test_a_lesion_score_that_moves_with_the_scanner_is_put_right_by_its_neighbou
             features=rng.normal(size=2) + 20, adapted=adapted,
         )  # fmt: skip
 
+    home = [replace(each, case=f"h{n}", cohort="home", lesion=True, score=each.score + 0.5) for n, each in enumerate(reference)]  # fmt: skip
     site = [there(n, lesion=n % 2 == 1, adapted=False) for n in range(20)]
     given = [there(20 + n, lesion=False, adapted=True) for n in range(10)]
     shift = ShiftScore.of(np.stack([each.features for each in reference]), np.zeros((0, 2)), ("a", "b"))
-    without = summary(judge([*reference, *site], shift, level=0.05), level=0.05)
-    with_given = summary(judge([*reference, *site, *given], shift, level=0.05), level=0.05)
+    without = summary(judge([*reference, *home, *site], shift, level=0.05), level=0.05)
+    with_given = summary(judge([*reference, *home, *site, *given], shift, level=0.05), level=0.05)
     raw, _, seen = (row for row in without if row["cohort"] == "site")
     assert raw["within"] > 0.95
     assert raw["across"] < 0.9
@@ -134,3 +137,15 @@ def test_the_map_has_two_axes_whatever_there_is():
     assert plane(np.ones((3, 1)), np.ones((2, 1))).shape == (3, 2)
     values = np.random.default_rng(0).normal(size=(9, 4))
     np.testing.assert_array_equal(plane(values, values), plane(values, values))
+
+
+def test_a_calibration_is_moved_to_a_site_by_few_scans(place):
+    model, _, noisy, folder = place
+    scores = [0.1 + 0.001 * number for number in range(20)]
+    known = model.with_(calibration=replace(model.calibration, scores=scores, n_cases=20))
+    site = Cohort([replace(case, label=0) for case in noisy], source=noisy.source)
+    moved = known.calibrate(site, adapt=3, out=folder / "moved").calibration
+    assert moved.n_cases == 23
+    assert moved.thresholds != known.calibration.thresholds
+    with pytest.raises(CalibrationError, match="--adapt moves"):
+        known.calibrate(site, adapt=3, group_by="site", out=folder / "grouped")

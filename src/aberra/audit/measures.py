@@ -119,8 +119,9 @@ def entanglement(lesion: float | None, shift: float | None) -> float | None:
 def summary(rows: Sequence[Row], *, level: float) -> list[dict[str, Any]]:
     """A row for each cohort and score.
 
-    ``within``: AUROC of lesional against healthy cases of the cohort. ``across``: of all lesional
-    against all healthy cases of cohort and reference together, so that a shift counts as error.
+    ``within``: AUROC of lesional against healthy cases of the cohort. ``across``: of the lesional
+    cases of all cohorts against the healthy ones of this cohort and the reference, so that a shift
+    counts as error; lesional cases of the reference's own scanner are then best a cohort, too.
     ``false_alarm``: AUROC of the cohort's healthy cases against the reference's, .5 is ideal of a
     lesion score and 1 of a shift score; ``lesional_shift``: the same of its lesional cases.
     ``entanglement``: of ``within`` and ``false_alarm`` (of a shift score the roles are exchanged
@@ -128,7 +129,8 @@ def summary(rows: Sequence[Row], *, level: float) -> list[dict[str, Any]]:
     the healthy trusted ones whose p-value is at most ``level``.
     """
     counted = [row for row in rows if not row.adapted]
-    here = [row for row in counted if row.cohort == REFERENCE]
+    usual = [row for row in counted if row.cohort == REFERENCE and row.lesion is False]
+    lesional = [row for row in counted if row.lesion]
     names = dict.fromkeys(row.cohort for row in counted)
     found = []
     for cohort in names:
@@ -139,7 +141,7 @@ def summary(rows: Sequence[Row], *, level: float) -> list[dict[str, Any]]:
         for score in SCORES:
             within = _area(score, sick, healthy)
             own = cohort == REFERENCE
-            alarm = None if own else _area(score, healthy, [row for row in here if row.lesion is False])
+            alarm = None if own else _area(score, healthy, usual)
             found.append(
                 {
                     "cohort": cohort,
@@ -148,12 +150,9 @@ def summary(rows: Sequence[Row], *, level: float) -> list[dict[str, Any]]:
                     "lesional": len(sick),
                     "unlabelled": len(cases) - len(healthy) - len(sick),
                     "within": within,
-                    "across": None if own else _area(
-                        score, [row for row in (*cases, *here) if row.lesion],
-                        [row for row in (*cases, *here) if row.lesion is False],
-                    ),
+                    "across": None if own else _area(score, lesional, [*healthy, *usual]),
                     "false_alarm": alarm,
-                    "lesional_shift": None if own else _area(score, sick, [row for row in here if row.lesion is False]),
+                    "lesional_shift": None if own else _area(score, sick, usual),
                     "entanglement": entanglement(within, alarm),
                     "abstained": _share(not row.trusted for row in cases),
                     "flagged": _share(row.p <= level for row in trusted) if score == "score" else None,
