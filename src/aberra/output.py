@@ -26,6 +26,7 @@ KINDS = {
     "demo": "a demo",
     "cache": "prepared cases",
     "evaluation": "an evaluation",
+    "audit": "an audit",
     "run": "a training run",
     "logs": "logs",
     "case": "the files of one case",

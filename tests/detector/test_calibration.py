@@ -116,3 +116,36 @@ def test_golden_section_refuses_what_cannot_be():
     for low, high, rate in ((1.0, 1.0, 0.5), (0.0, 1.0, 0.0), (0.0, 1.0, 1.0)):
         with pytest.raises(ConfigError):
             golden_threshold(lambda _: 0.0, low, high, rate)
+
+
+def _site(scores, level):
+    return Calibration.from_healthy(_voxels(level * np.linspace(0.01, 1, 1000)), scores)
+
+
+def test_few_scans_of_a_site_move_scores_and_thresholds_to_it():
+    rng = np.random.default_rng(0)
+    here = _site(np.exp(0.1 * rng.normal(size=40)), 1.0)
+    there = _site(2 * np.exp(0.1 * rng.normal(size=5)), 2.0)
+    moved = here.adapted(there)
+    assert np.median(moved.scores) == pytest.approx(2, rel=0.1)
+    assert moved.n_cases == len(moved.scores) == 45
+    for name, value in here.thresholds.items():
+        assert moved.thresholds[name] == pytest.approx(2 * value, rel=0.05)
+    assert here.p_value(2.0) < 0.05
+    assert moved.p_value(2.0) > 0.2
+    assert "adapted from 40 healthy cases by 5" in moved.notes[-1]
+    assert Calibration.from_json(json.loads(json.dumps(moved.to_json()))) == moved
+
+
+def test_a_site_like_the_old_one_moves_nothing():
+    rng = np.random.default_rng(1)
+    here = _site(np.exp(0.3 * rng.normal(size=40)), 1.0)
+    same = here.adapted(_site([np.exp(np.mean(np.log(here.scores)))] * 3, 3.0))
+    assert same.thresholds == here.thresholds
+    assert set(here.scores) <= set(same.scores)
+
+
+def test_a_site_needs_three_scans():
+    here = _site([1.0, 2.0, 3.0], 1.0)
+    with pytest.raises(CalibrationError, match="3 healthy case scores"):
+        here.adapted(_site([1.0, 2.0], 1.0))

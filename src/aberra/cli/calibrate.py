@@ -42,6 +42,12 @@ def calibrate(
         list[str] | None,
         typer.Option("--set", help="With --method: change one of its settings, as in score.draws=20."),
     ] = None,
+    adapt: Annotated[
+        int,
+        typer.Option(
+            help="Move the calibration that MODEL has to this site by its first ADAPT healthy scans (3 or more), where there are too few for one of its own."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +71,7 @@ def calibrate(
     cohort = Cohort.read(manifest)
     failed: dict[str, str] = {}
     detector = detector.calibrate(
-        cohort.select(split=split), channels=channel, group_by=group, lesions=lesions, method=question,
+        cohort.select(split=split), channels=channel, group_by=group, lesions=lesions, method=question, adapt=adapt,
         out=out, progress=True, failed=failed,
     )  # fmt: skip
     console, calibration = screen(), detector.calibration

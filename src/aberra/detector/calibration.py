@@ -7,7 +7,7 @@ does not touch the model.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,6 +175,64 @@ class Calibration:
             default=FIXED if probability else DEFAULT_PROTOCOL,
             data_hash=data_hash,
             notes=noted,
+        )
+
+    def adapted(self, site: Calibration) -> Calibration:
+        """This calibration moved to another site, as far as few healthy scans of it can tell.
+
+        Scores of scan i are taken as ``log s_i ~ N(a, σ²)``, and a of another site as away from
+        here by ``δ ~ N(0, τ²)``. With k scans there, whose mean log lies d from the one of the n here,
+        ``τ² = max(d² − σ²(1/k + 1/n), 0)`` and δ is estimated by ``w·d``, ``w = τ² / (τ² + σ²/k)``
+        (empirical Bayes, as James and Stein 1961). The scores here times ``exp(w·d)`` and those of
+        the site are the new ones; each threshold goes the same share w of the way, in logs, to
+        the one of the site's voxels. Where nothing differs, all stays; the more scans, and the
+        farther they lie off, the more theirs count.
+
+        The p-values have no guarantee: moved scores are a model of the site's. With twenty scans or
+        more, calibrate on them alone.
+
+        Args:
+            site: measured on the site's healthy scans alone.
+
+        Raises:
+            CalibrationError: one of the two has fewer than three case scores.
+        """
+        fewest = 3
+        if min(len(self.scores), len(site.scores)) < fewest:
+            raise CalibrationError(
+                f"to adapt, {fewest} healthy case scores are needed here and there; there are {len(self.scores)} and {len(site.scores)}"
+            )
+        floor = 1e-3 * float(np.median(self.scores)) + 1e-12
+        here, there = (np.log(np.maximum(each, floor)) for each in (self.scores, site.scores))
+        spread, away = float(here.var(ddof=1)), float(there.mean() - here.mean())
+        between = max(away**2 - spread * (1 / len(there) + 1 / len(here)), 0.0)
+        share = between / (between + spread / len(there)) if between else 0.0
+
+        def moved(old: float, new: float) -> float:
+            return float(old * (new / old) ** share) if min(old, new) > 0 else (1 - share) * old + share * new
+
+        learnt = [float(score * np.exp(share * away)) for score in self.scores]
+        told = (
+            f"adapted from {len(self.scores)} healthy cases by {len(site.scores)} of another site: scores times "
+            f"{np.exp(share * away):.3g}, thresholds {share:.0%} of the way; p-values have no guarantee"
+        )
+        same = self.scale == {"low": 0.0, "high": 1.0}
+        return replace(
+            self,
+            thresholds={
+                name: value if name == FIXED else moved(value, site.thresholds.get(name, value))
+                for name, value in self.thresholds.items()
+            },
+            scores=sorted([*learnt, *site.scores]),
+            scale=self.scale
+            if same
+            else {name: moved(value, site.scale[name]) for name, value in self.scale.items()},
+            n_cases=len(learnt) + len(site.scores),
+            n_voxels=site.n_voxels,
+            groups={},
+            group_by="",
+            data_hash=site.data_hash,
+            notes=[*(note for note in site.notes if "smallest possible p-value" not in note), told],
         )
 
     def threshold(self, protocol: str | None = None) -> tuple[str, float]:

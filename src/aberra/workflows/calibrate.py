@@ -21,7 +21,7 @@ from aberra.failures import refuse, told
 from aberra.files import config_hash, write_json
 from aberra.method import SUPERVISED, Method
 from aberra.metrics.voxel import VoxelHistogram
-from aberra.options import configured
+from aberra.options import Maybe, configured
 from aberra.output import claim
 from aberra.pretrained import shipped_detectors
 from aberra.training.config import LESION_FREE
@@ -45,6 +45,7 @@ def calibrate(
     group_by: str | None = None,
     lesions: bool = False,
     method: Method | None = None,
+    adapt: Maybe = 0,
     out: Path | None = None,
     progress: bool = False,
     failed: MutableMapping[str, str] | None = None,
@@ -67,6 +68,9 @@ def calibrate(
             cases.
         method: ask the model this method's question (its score, post-processing and case score); it
             must agree with the detector's own method in everything that was learnt.
+        adapt: move the present calibration to the cohort's site by this many of its healthy cases,
+            the first, instead of measuring a new one
+            (:meth:`aberra.detector.calibration.Calibration.adapted`); 0 does not.
         out: folder to save the calibrated detector in; None saves where it was loaded from.
         progress: show a progress bar.
         failed: gets case and reason of those that fail.
@@ -77,12 +81,14 @@ def calibrate(
     Raises:
         OutputError: ``out`` holds something else.
         InputError: no case can be used; lists the reasons.
-        CalibrationError: no healthy case is left, the column is missing, or a shipped detector or
-            another method without ``out``.
+        CalibrationError: no healthy case is left, the column is missing, a shipped detector or
+            another method without ``out``, or nothing to adapt, or that and groups or another
+            method.
         ConfigError: another method that would have learnt something else.
     """
     expect_cohort(cohort)
     failed = {} if failed is None else failed
+    before = _to_adapt(detector, group_by, method) if adapt else None
     if method is None and _unready(detector):
         method = detector.method
     _check_target(detector, method, out)
@@ -95,6 +101,7 @@ def calibrate(
     wanted = list(channels) if channels else None
     chosen = _for_calibration(cohort)
     fresh, notes, lesion_free = _held_out(detector, chosen, wanted, str(cohort.source))
+    fresh = fresh[:adapt] if adapt else fresh
     groups = [case.group(group_by) for case in fresh] if group_by else None
     if groups is not None and not any(groups):
         raise CalibrationError(f"{cohort.source}: no case has a value in column '{group_by}'")
@@ -104,16 +111,23 @@ def calibrate(
     if method is not None:
         supervised = detector.method.learns_from in SUPERVISED
         diseased = [case for case in chosen if supervised and not lesion_free and not case.healthy]
-        detector = tuned(detector, [*fresh, *_unseen(detector, diseased, wanted)], wanted)
+        detector = tuned(detector, [*fresh, *unseen(detector, diseased, wanted)], wanted)
     calibration = measure_calibration(
         detector, fresh, wanted, lesion_free=lesion_free, groups=groups, group_by=group_by or "", notes=notes,
         progress=progress, failed=failed, logs=logs,
     )  # fmt: skip
+    if before is not None:
+        calibration = before.adapted(calibration)
     if lesions:
         diseased = [case for case in chosen if case.lesion is not None]
         value = _best_dice(detector, [*diseased, *fresh], wanted, progress=progress, failed=failed, logs=logs)
         calibration = replace(calibration, thresholds=calibration.thresholds | {"validation-lesion": value})
     detector = detector.with_(calibration=calibration)
+    return _kept(detector, calibration, out)
+
+
+def _kept(detector: Detector, calibration: Calibration, out: Path | None) -> Detector:
+    """Save the detector, or the calibration of one that stays where it is."""
     if out is not None:
         return detector.save(out)
     if detector.folder is not None:
@@ -132,7 +146,7 @@ def _held_out(
     lesion_free = not healthy and (by_slices or detector.method.learns_from in SUPERVISED)
     if lesion_free:  # then it can be calibrated as it was trained: voxels of slices without lesions
         healthy = [case for case in chosen if case.lesion is not None]
-    fresh = _unseen(detector, healthy, channels)
+    fresh = unseen(detector, healthy, channels)
     if not fresh:
         raise CalibrationError(
             f"{source}: no healthy case (label 0) that the model has not learnt from; calibration needs held-out healthy scans"
@@ -141,7 +155,7 @@ def _held_out(
     return fresh, [f"{left} case(s) left out: the model learnt from them"] if left else [], lesion_free
 
 
-def _unseen(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> list[Case]:
+def unseen(detector: Detector, cases: Sequence[Case], channels: Sequence[str] | None) -> list[Case]:
     """Cases that the model has not learnt from, recognised by their content; those that cannot be
     read are told of later.
     """
@@ -154,6 +168,15 @@ def _unseen(detector: Detector, cases: Sequence[Case], channels: Sequence[str] |
             return False
 
     return [case for case in cases if not seen(case)]
+
+
+def _to_adapt(detector: Detector, group_by: str | None, method: Method | None) -> Calibration:
+    """The calibration that is moved to another site."""
+    if detector.calibration is None or group_by or method is not None:
+        raise CalibrationError(
+            "--adapt moves the calibration that the detector has, as a whole: it needs one, and goes with neither --group nor --method"
+        )
+    return detector.calibration
 
 
 def _check_target(detector: Detector, method: Method | None, out: Path | None) -> None:

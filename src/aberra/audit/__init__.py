@@ -1,0 +1,1 @@
+"""Lesion or scanner? A shift score that overlooks lesions, and how far the two are entangled."""
