@@ -119,6 +119,9 @@ def test_steps_of_its_own_replace_the_wishes_of_the_base(tmp_path):
         'base = "ae-strided"\n[prepare]\nsize = [64, 64]\nsteps = [{ name = "brain-mask", method = "ct" }]\n'
     )
     assert set(Method.load(own).prepare) == {"size", "steps"}
+    below = Method.load("synthetic-lesions").prepare
+    above = Method.load("synthetic-lesions-atlas").prepare
+    assert (above["size"], above["dims"]) == (below["size"], below["dims"])
 
 
 def test_family_is_taken_from_the_base_and_being_a_baseline_is_not():

@@ -2,9 +2,9 @@
 
 The catalogue's files lie in ``aberra/catalogue``; a path to a user's own file works wherever a name
 does. A file with ``base = "vae"`` starts from that method: its own texts and keys win, and a
-section, or a table of ``[model]`` or ``[score]``, with a ``name`` of its own, or ``[prepare]`` with
-``steps``, replaces the whole one. Methods that differ in score, post-processing and case score only
-share one trained model.
+section, or a table of ``[model]`` or ``[score]``, with a ``name`` of its own replaces the whole
+one; ``[prepare] steps`` replace all but ``size`` and ``dims``. Methods that differ in score,
+post-processing and case score only share one trained model.
 
 What several entries of the catalogue say is written once: a file whose name begins with ``_`` is no
 method but can be a ``base``, and ``@key`` in ``reference`` and ``deviations`` stands for a text of
@@ -38,6 +38,9 @@ SECTIONS = ("model", "training", "score", "postprocess", "prepare", "case")
 
 INHERITED = ("learns_from", "family")
 """What a method takes from its base besides the sections."""
+
+BESIDE_STEPS = ("size", "dims")
+"""Of a base's ``[prepare]``, what holds for other steps, too."""
 
 TABLES = ("network", "encoder", "density", "member")
 """Options of models that are tables; a text is the name of one."""
@@ -342,8 +345,10 @@ def _content(source: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if "name" in merged["score"]:
         merged["score"] = present_score(merged["score"])
     for key, value in content.items():
-        if key not in SECTIONS or "name" in value or ("steps" in value and key == "prepare"):
+        if key not in SECTIONS or "name" in value:
             merged[key] = value
+        elif key == "prepare" and "steps" in value:
+            merged[key] = {each: merged[key][each] for each in BESIDE_STEPS if each in merged[key]} | value
         else:
             deep = key in ("model", "score")
             merged[key] = _merged(merged[key], value) if deep else merged[key] | value
