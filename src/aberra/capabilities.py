@@ -150,6 +150,28 @@ class FitsDensity(Protocol):
 
 
 @runtime_checkable
+class MayBeFrozen(Protocol):
+    """Has an encoder that learns here, or has its weights from elsewhere and keeps them.
+
+    Then there is no training by gradient descent, and ``training.start`` has to give all tensors
+    whose names begin with ``encoder.``.
+    """
+
+    @classmethod
+    def would_freeze(cls, options: Mapping[str, Any]) -> bool:
+        """Whether the encoder of one with these options keeps its weights."""
+        ...
+
+    def is_frozen(self) -> bool:
+        """Whether this one's does."""
+        ...
+
+    def renamed(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of others under the names that the encoder's have."""
+        ...
+
+
+@runtime_checkable
 class Reconstructs(Protocol):
     """Returns the healthy version of its input."""
 

@@ -21,6 +21,8 @@ ENCODERS = {
     "vae": {"network": {"name": "unified-spatial", "width": 4}},
     "ae": NARROW,
     "ddpm": {"network": {"width": 8}},
+    "resnet": {"resolution": 64},
+    "vit": {"resolution": 56, "width": 16, "depth": 4, "heads": 2, "grid": 4},
 }
 DENSITIES = {
     "memory-bank": {"budget": 64, "candidates": 256},

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.capabilities import HasFeatures
+from aberra.capabilities import Fits, FitsSamples, HasFeatures, Trains
 from aberra.densities.map_density import MapDensity, Maps
 from aberra.errors import ConfigError
 from aberra.models.feature_density import learns_alone
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aberra.batch import Batch
+
+LEARN = (Trains, Fits, FitsSamples)
 
 
 class FeatureMaps(nn.Module):
@@ -43,7 +45,8 @@ class FeatureMaps(nn.Module):
     the image.
 
     The encoder's training is the method's (its loss is this model's), and it stands still from then
-    on. The density is learnt after it, from as many samples as ``training.samples`` says, without
+    on; or it is ``frozen`` from the beginning, and brings weights that were learnt elsewhere.
+    The density is learnt after it, from as many samples as ``training.samples`` says, without
     augmentation.
 
     Args:
@@ -51,11 +54,14 @@ class FeatureMaps(nn.Module):
         dims: 2 or 3.
         size: spatial shape S of the input.
         encoder: a model that has feature maps (:class:`aberra.capabilities.HasFeatures`) and one
-            loss.
-        density: of maps: ``memory-bank``.
+            loss, or none, as ``resnet`` and ``vit``.
+        density: of maps: ``memory-bank``, ``padim`` or ``feature-ar``.
         levels: which maps of the encoder, 0 being the finest, ascending.
         pool: edge of the neighbourhood that features are averaged over, odd; 1 is the location
             itself.
+        frozen: the encoder does not learn: all of its weights are those of ``training.start``, a
+            detector of the same model or a ``.safetensors`` file. ``resnet`` and ``vit`` never
+            learn here.
 
     Raises:
         ConfigError: an encoder that has no feature maps or learns in another way, a level that it
@@ -91,8 +97,10 @@ class FeatureMaps(nn.Module):
         density: Choice = None,
         levels: Sequence[Maybe] = (1, 2),
         pool: Reach = 3,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
+        self.frozen = self.would_freeze({"encoder": encoder, "frozen": frozen})
         if not levels or any(after <= before for before, after in pairwise(levels)):
             raise ConfigError(
                 f"model.levels={list(levels)}; expected ascending numbers, 0 being the finest map"
@@ -115,6 +123,22 @@ class FeatureMaps(nn.Module):
         self.density = build("densities", head, features=found.shape[1], size=tuple(found.shape[2:]))
         # the optimiser of the encoder's training leaves it alone
         self.density.requires_grad_(requires_grad=False)
+
+    @classmethod
+    def would_freeze(cls, options: Mapping[str, Any]) -> bool:
+        """Whether an encoder is to keep the weights that it is given, or has no other way."""
+        inner = lookup("models", table_of(cls, "encoder", options.get("encoder"))["name"])
+        return bool(options.get("frozen")) or not issubclass(inner, Trains)
+
+    def is_frozen(self) -> bool:
+        """Whether the encoder keeps the weights that it is given."""
+        return self.frozen
+
+    def renamed(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of others under the names that the encoder's have."""
+        rename = getattr(self.encoder, "renamed", None)
+        found: Mapping[str, Tensor] = weights if rename is None else rename(weights)
+        return found
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The encoder's."""
@@ -169,7 +193,7 @@ def _check(kind: Any, option: str, name: str, fits: Any, what: str) -> None:
 
 
 def _has_maps(model: type[Any]) -> bool:
-    return issubclass(model, HasFeatures) and learns_alone(model)
+    return issubclass(model, HasFeatures) and (learns_alone(model) or not issubclass(model, LEARN))
 
 
 def _of_maps(density: type[Any]) -> bool:

@@ -16,6 +16,7 @@ from aberra.capabilities import (
     HasMembers,
     LearnsFromLesions,
     LearnsFromPlanted,
+    MayBeFrozen,
     Trains,
 )
 from aberra.cohort import Cohort
@@ -405,17 +406,22 @@ def _learn(
             watched = _planted(detector, validation, config, detector.model.validation_task())
     check_held(out, identity)
     claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
-    summary = train(
-        detector.model,
-        learnt,
-        config,
-        out / "run",
-        validation=watched,
-        dims=detector.dims,
-        size=detector.size,
-        device=device,
-        seed=seed,
-        progress=progress,
+    frozen = isinstance(detector.model, MayBeFrozen) and detector.model.is_frozen()
+    summary: Mapping[str, Any] | None = (
+        {}
+        if frozen
+        else train(
+            detector.model,
+            learnt,
+            config,
+            out / "run",
+            validation=watched,
+            dims=detector.dims,
+            size=detector.size,
+            device=device,
+            seed=seed,
+            progress=progress,
+        )
     )
     if summary is None:
         return None

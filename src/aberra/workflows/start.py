@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aberra.capabilities import Trains
+from aberra.capabilities import MayBeFrozen, Trains
 from aberra.detector import Detector
 from aberra.detector.folder import resolve_model
 from aberra.detector.weights import WEIGHTS, state_of
@@ -31,15 +31,26 @@ PLACES = (
 """Beginnings of names, theirs and ours, under which the same layers may lie: models with heads have
 the network's encoder itself, others a sequence that begins with it, and some a whole model."""
 
+COUNTER = "num_batches_tracked"
+"""Of batch norm: a number that nothing depends on, and that not every file has."""
+SHOWN = 5
+"""Tensors that a message names."""
+
 
 def check_start(method: Method) -> None:
-    """Refuse a start for a model that has no training to start.
+    """Refuse a start for a model that has no training to start, and a frozen encoder without one.
 
     Raises:
         ConfigError: says so.
     """
     start, name = method.training.get("start"), method.model["name"]
-    if start and not issubclass(lookup("models", name), Trains):
+    model = lookup("models", name)
+    if not start and issubclass(model, MayBeFrozen) and model.would_freeze(method.model):
+        raise ConfigError(
+            "model.encoder: it does not learn here, so its weights have to come from elsewhere; say where with "
+            "training.start: a detector's folder, or a .safetensors file of yours (nothing is downloaded)"
+        )
+    if start and not issubclass(model, Trains):
         raise ConfigError(
             f"training.start={start}: model '{name}' is not trained step by step, so there is nothing to start"
         )
@@ -121,14 +132,19 @@ class Start(NamedTuple):
             How many were taken, for the detector's facts.
 
         Raises:
-            ModelError: no weight fits (an offset that happens to is not enough).
+            ModelError: no weight fits (an offset that happens to is not enough), or not every one
+                of an encoder that does not learn here does.
         """
         if not self.place:
             return {}
+        if isinstance(model, MayBeFrozen):
+            self = self._replace(weights=model.renamed(self.weights))  # noqa: PLW0642
         own = model.state_dict()
         encoder = [name for name in own if name.startswith("encoder.")]
         rest = [name for name in own if not name.startswith("encoder.")]
         taken = self._most(own, encoder) | self._most(own, rest)
+        if isinstance(model, MayBeFrozen) and model.is_frozen():
+            self._expect_whole(own, [name for name in encoder if not name.endswith(COUNTER)])
         if not any(tensor.ndim > 1 for tensor in taken.values()):
             raise ModelError(
                 f"training.start={self.place}: none of its {len(self.weights)} tensors has name and shape of one of "
@@ -137,6 +153,34 @@ class Start(NamedTuple):
             )
         model.load_state_dict(taken, strict=False)
         return {"start_tensors": f"{len(taken)} of {len(own)}"}
+
+    def _expect_whole(self, own: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        """Refuse weights that leave a part of an encoder as it was drawn, and name what is missing.
+
+        Raises:
+            ModelError: says what does not fit.
+        """
+        taken = self._most(own, names)
+        if len(taken) == len(names):
+            return
+        prefix, ours = max(PLACES, key=lambda place: self._named(names, *place))
+        wrong = []
+        for name in (each for each in names if each not in taken):
+            other = prefix + name.removeprefix(ours)
+            here = "×".join(map(str, own[name].shape))
+            there = "×".join(map(str, self.weights[other].shape)) if other in self.weights else "missing"
+            wrong.append(f"{other}: {there}, expected {here}")
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise ModelError(
+            f"training.start={self.place}: {len(wrong)} of the encoder's {len(names)} tensors do not fit, and it does not "
+            f"learn here: {'; '.join(wrong[:SHOWN])}{more}; give [model.encoder] the options of the network that the weights are of"
+        )
+
+    def _named(self, names: Sequence[str], theirs: str, ours: str) -> int:
+        """How many of a model's tensors have a name in the weights, whatever their shapes."""
+        return sum(
+            name.startswith(ours) and theirs + name.removeprefix(ours) in self.weights for name in names
+        )
 
     def _most(self, own: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
         """Tensors that fit those of a model, under the place that gives most."""
