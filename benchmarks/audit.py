@@ -135,7 +135,9 @@ def compute(
 
 
 def tables(found: dict[tuple[str, int, str, int], dict[str, Any]], shifts: list[str]) -> list[dict[str, Any]]:
-    """A row for each shift and score."""
+    """A row for each shift and score; ``raised`` is the share of brains whose score rises by the
+    lesion, all else being equal, ``not trusted`` of the scans, healthy and lesional.
+    """
     from aberra.audit.features import feature_names
     from aberra.audit.measures import entanglement
     from aberra.audit.shift import ShiftScore
@@ -182,11 +184,12 @@ def tables(found: dict[tuple[str, int, str, int], dict[str, Any]], shifts: list[
                 "healthy shifted": alarm,
                 "lesional shifted": area(moved_sick, plain),
                 "entanglement": entanglement(within, alarm),
+                "raised": float(np.mean([a > b for a, b in zip(moved_sick, moved_plain, strict=True)])),
                 "not trusted": float(np.mean([score.p_value(value) <= LEVEL for value in flags])),
             }
-            if name != "shift":
-                for count in ADAPT:
-                    row[f"across, {count} healthy"] = adapted(values, shift, brains, count)
+            for count in ADAPT:
+                found_by = None if name == "shift" else adapted(values, shift, brains, count)
+                row[f"across, {count} healthy"] = found_by
             rows.append(
                 {
                     key: "" if value is None else round(value, 3) if isinstance(value, float) else value
