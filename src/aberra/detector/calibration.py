@@ -286,7 +286,7 @@ def golden_threshold(
     """The threshold whose share of healthy voxels above it is nearest to a rate, by golden-section
     search.
 
-    Heer 2021 (ETH Zurich), after Konukoglu & Glocker: argmin_t |FPR(t) − rate|. A share of voxels
+    Heer 2021 (ETH Zurich), after Konukoglu & Glocker: ``argmin_t |FPR(t) − rate|``. A share of voxels
     falls in steps, on which two probes tie; then the side is taken on which the rate lies. So where
     a step has the rate itself the search ends at that step's lower edge, which is the exact
     quantile.

@@ -29,7 +29,7 @@ BOUNDS = (0.1, 0.9)
 
 class Transformation:
     """``(1 − λ)·(1 − p) + λ·α·|x − x̂|``, p being the mean probability of the true label over all
-    transformations; p is one number a slice, |x − x̂| a mean over channels at each voxel.
+    transformations; p is one number a slice, ``|x − x̂|`` a mean over channels at each voxel.
 
     Venkatakrishnan 2020 (M.Sc. thesis, TU München), eq. of the combined score, with the mean over
     transformations of Hendrycks et al. 2019 (arXiv 1906.12340). Its mean over a slice is the slice
@@ -83,7 +83,7 @@ class Transformation:
         return Scored(self.mixed(answer[-2], answer[-1]).clamp(min=0), answer[: len(x)])
 
     def mixed(self, certainty: Any, residual: Any) -> Any:
-        """The score of p and |x − x̂|, numbers or tensors of one shape."""
+        """The score of p and ``|x − x̂|``, numbers or tensors of one shape."""
         unsure = certainty if self.as_printed else 1 - certainty
         return (1 - self.mix) * unsure + self.mix * self.scale * residual
 
@@ -110,7 +110,7 @@ class Transformation:
         return means.numpy()
 
     def _asked(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Tensor:
-        """Reconstruction, p and |x − x̂| at each voxel, (C + 2, D, H, W)."""
+        """Reconstruction, p and ``|x − x̂|`` at each voxel, (C + 2, D, H, W)."""
         numbers = range(model.transformations() if self.over == "all" else 1)
 
         def answer(batch: Tensor) -> Tensor:
