@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.capabilities import Encodes, Generates
+from aberra.capabilities import Encodes, Generates, HasPosterior
+from aberra.nets.networks import VectorCodes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from numpy.typing import NDArray
 
@@ -42,34 +45,38 @@ def code_of(detector: Detector, prepared: Volume) -> NDArray[np.float64] | None:
     return None if found.ndim < 2 else np.asarray(found.mean(axis=0))
 
 
-def sheets(detector: Detector, latent: int) -> dict[str, str]:
+def sheets(detector: Detector) -> dict[str, str]:
     """Title to data URI of images that a model makes: codes of the Gaussian annulus and around it,
-    and draws from the prior; empty of models that make none from a flat code.
-
-    Args:
-        detector: whose model may make images.
-        latent: K, dimension of its code; 0 where unknown.
+    and draws from the prior; empty of models that make none from a vector.
     """
     import torch
 
-    model = detector.model
-    if not isinstance(model, Generates) or not latent:
+    maker = _maker(detector.model)
+    if maker is None:
         return {}
+    make, latent = maker
     generator = torch.Generator().manual_seed(SEED)
     draws = torch.randn(DRAWS, latent, generator=generator)
     directions = draws / draws.norm(dim=1, keepdim=True).clamp(min=1e-9)
     rows = [directions * radius * latent**0.5 for radius in RADII]
-    try:
-        with torch.inference_mode():
-            made = model.generate(torch.cat([draws, *rows]).to(detector.runner.device)).cpu().numpy()
-    except RuntimeError:  # a code with places: the prior of its whole is not known here
-        return {}
+    with torch.inference_mode():
+        made = make(torch.cat([draws, *rows]).to(detector.runner.device)).cpu().numpy()
     images = made[:, 0] if made.ndim == 4 else made[:, 0, made.shape[2] // 2]
     shells = ", ".join(f"{radius:g}" for radius in RADII)
     return {
         "Draws from the prior": _sheet(images[:DRAWS], 1),
         f"Codes of norm r·√K, r = {shells} from above": _sheet(images[DRAWS:], len(RADII)),
     }
+
+
+def _maker(model: Any) -> tuple[Callable[[torch.Tensor], torch.Tensor], int] | None:
+    """What makes images (B, C, S) of codes (B, K), and K; None where nothing does."""
+    if isinstance(model, Generates):
+        return model.generate, model.latent_shape()[0]
+    # a code with places has no prior that is drawn place by place
+    if isinstance(model, HasPosterior) and isinstance(getattr(model, "network", None), VectorCodes):
+        return model.decode, model.latent  # type: ignore[attr-defined]
+    return None
 
 
 def _sheet(images: NDArray[np.float32], rows: int) -> str:

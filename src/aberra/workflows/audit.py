@@ -249,7 +249,7 @@ def _write(found: Audit, seen: Sequence[Seen], detector: Detector, settings: Map
             "not trusted": f"{distrusted} at a level of {found.level:g}",
         },
         notes=found.notes,
-        pictures=sheets(detector, codes[0].shape[0] if whole else 0),
+        pictures=sheets(detector),
     )
     rows = [row.to_json() | {"reasons": "; ".join(row.reasons)} for row in found.rows]
     write_text(found.folder / "cases.csv", csv_text(list(rows[0]), rows))
