@@ -26,6 +26,7 @@ DOCUMENTED = sorted(
     for name in re.findall(r"autoclass:: (\S+)", page.read_text(encoding="utf-8"))
 )
 WITHOUT = {
+    "aberra.densities.map_density.MapDensity": "what the densities of maps share; each has an example",
     "aberra.nets.diffusion_unet.DiffusionEncoder": "a part of models, which no user builds",
     "aberra.nets.diffusion_unet.DiffusionUNet": "a part of models, which no user builds",
     "aberra.synthesis.atrophy.Shrunken": "what shrink returns",
