@@ -23,7 +23,7 @@ from aberra.memory import refuse_too_much
 from aberra.options import accepted, checked, complete, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Kind = Literal["models", "networks", "densities", "scores", "restore", "prepare"]
 SECTIONS: dict[Kind, str] = {
@@ -183,6 +183,36 @@ def table_of(cls: type[Any], option: str, choice: str | Mapping[str, Any] | None
     table = {"name": choice} if isinstance(choice, str) else dict(choice or {})
     _, own = _tables(cls)[option]
     return (own if table.get("name", own["name"]) == own["name"] else {}) | table
+
+
+def fitting_table(
+    model: type[Any],
+    option: str,
+    choice: str | Mapping[str, Any] | None,
+    fits: Callable[[type[Any]], bool],
+    *,
+    expected: str,
+    hint: str = "",
+) -> dict[str, Any]:
+    """As :func:`table_of`, of a model's component that must be of some sort.
+
+    Args:
+        model: as there.
+        option: as there.
+        choice: as there.
+        fits: whether a class can be the component.
+        expected: what can, in words.
+        hint: for who wanted another.
+
+    Raises:
+        ConfigError: another one; the message names those that fit.
+    """
+    kind, _ = _tables(model)[option]
+    table = table_of(model, option, choice)
+    if not fits(lookup(kind, table["name"])):
+        able = [name for name in sorted(names(kind)) if fits(lookup(kind, name))]
+        raise ConfigError(f"model.{option}={table['name']}: expected {expected}: {', '.join(able)}{hint}")
+    return table
 
 
 def network_of(model: type[Any], choice: str | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aberra.audit.measures import NEIGHBOURS, REFERENCE, Row, adjusted, rank_p
+from aberra.audit.measures import NEIGHBOURS, REFERENCE, Row, adjusted
+from aberra.detector.calibration import conformal_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def judge(
         if index in own:
             distance = shift.without(own.index(index))
             # itself is among the scores that it is ranked by
-            p = rank_p(sorted(np.delete(shift.each, own.index(index))), distance)
+            p = conformal_p(np.delete(shift.each, own.index(index)), distance)
         else:
             distance = shift(each.features)
             p = shift.p_value(distance)
@@ -81,7 +82,7 @@ def judge(
                 cohort=each.cohort,
                 lesion=each.lesion,
                 score=each.score,
-                p=rank_p([seen[other].score for other in others], each.score),
+                p=conformal_p([seen[other].score for other in others], each.score),
                 adjusted=adjusted(each.score, scores[near], scores),
                 shift=distance,
                 shift_p=p,

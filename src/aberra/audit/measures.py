@@ -88,12 +88,6 @@ def adjusted(score: float, nearest: ArrayLike, everything: ArrayLike) -> float:
     return float((score - mean) / max(variance**0.5, 1e-9 + 1e-6 * abs(mean)))
 
 
-def rank_p(healthy: ArrayLike, score: float) -> float:
-    """(1 + healthy scores that are as high) / (n + 1)."""
-    values = np.asarray(healthy, dtype=float)
-    return float((1 + (values >= score).sum()) / (values.size + 1))
-
-
 def entanglement(lesion: float | None, shift: float | None) -> float | None:
     """How much of what a score sees is scanner: ``s / (s + l)`` with ``s = |2·A_shift − 1|``,
     ``l = max(2·A_lesion − 1, 0)``.

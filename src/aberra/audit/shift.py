@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aberra.audit.features import shift_features
-from aberra.audit.measures import rank_p
+from aberra.detector.calibration import conformal_p
 from aberra.errors import CalibrationError
 from aberra.foreground import nonzero
 
@@ -76,14 +77,14 @@ class ShiftScore:
                 f"{len(reference)} healthy reference scan(s); a shift can be told from {FEWEST} on, twenty or more are good"
             )
         one_out = [
-            _distance(reference[index], np.delete(reference, index, axis=0), lesions)
+            _Space.of(np.delete(reference, index, axis=0), lesions).distance(reference[index])
             for index in range(len(reference))
         ]
         return cls(names=tuple(names), reference=reference, lesions=lesions, each=tuple(one_out))
 
     def __call__(self, features: Sequence[float] | NDArray[np.float64]) -> float:
         """The score of a scan with features (F,); a scan of the reference has about 1."""
-        return _distance(np.asarray(features, dtype=np.float64), self.reference, self.lesions)
+        return self._space.distance(np.asarray(features, dtype=np.float64))
 
     def p_value(self, score: float) -> float:
         """(1 + reference scans that score as high) / (n + 1).
@@ -92,7 +93,7 @@ class ShiftScore:
         so a healthy scan of the same scanner comes to p ≤ α about α of the time, but no bound is
         proven.
         """
-        return rank_p(self.each, score)
+        return conformal_p(self.each, score)
 
     def without(self, index: int) -> float:
         """The score of a reference scan by the others."""
@@ -100,8 +101,7 @@ class ShiftScore:
 
     def reasons(self, features: Sequence[float] | NDArray[np.float64], count: int = 3) -> tuple[str, ...]:
         """Names of the features that a scan departs in most, over the reference's spread."""
-        centre, width = _scale(self.reference)
-        away = np.abs(np.asarray(features, dtype=np.float64) - centre) / width
+        away = np.abs(self._space.standard(np.asarray(features, dtype=np.float64)))
         return tuple(self.names[index] for index in np.argsort(-away, kind="stable")[:count])
 
     def nearest(
@@ -110,10 +110,12 @@ class ShiftScore:
         """Indices of the scans ``among`` (N, F) whose scanner is most like that of one with features
         (F,).
         """
-        centre, width = _scale(self.reference)
-        inverse = np.linalg.inv(_covariance((self.reference - centre) / width, self.lesions / width))
-        gap = (among - np.asarray(features, dtype=np.float64)) / width
-        return np.argsort(np.einsum("if,fg,ig->i", gap, inverse, gap), kind="stable")[:count]
+        gap = (among - np.asarray(features, dtype=np.float64)) / self._space.width
+        return np.argsort(np.einsum("if,fg,ig->i", gap, self._space.inverse, gap), kind="stable")[:count]
+
+    @cached_property
+    def _space(self) -> _Space:
+        return _Space.of(self.reference, self.lesions)
 
 
 def moved_by_lesions(volume: Volume, seed: Sequence[int], count: int = PLANTED) -> NDArray[np.float64]:
@@ -135,11 +137,6 @@ def moved_by_lesions(volume: Volume, seed: Sequence[int], count: int = PLANTED) 
     return np.array(found).reshape(count, len(before))
 
 
-def _scale(reference: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    centre = np.median(reference, axis=0)
-    return centre, np.maximum(1.4826 * np.median(np.abs(reference - centre), axis=0), FLOOR)
-
-
 def _covariance(z: NDArray[np.float64], lesions: NDArray[np.float64]) -> NDArray[np.float64]:
     from sklearn.covariance import ledoit_wolf
 
@@ -149,10 +146,28 @@ def _covariance(z: NDArray[np.float64], lesions: NDArray[np.float64]) -> NDArray
     return np.asarray(shrunk + NUISANCE * lesions.T @ lesions / max(len(lesions), 1))
 
 
-def _distance(
-    features: NDArray[np.float64], reference: NDArray[np.float64], lesions: NDArray[np.float64]
-) -> float:
-    centre, width = _scale(reference)
-    z = (features - centre) / width
-    covariance = _covariance((reference - centre) / width, lesions / width)
-    return float(np.sqrt(z @ np.linalg.solve(covariance, z) / len(z)))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Space:
+    """Centre and width of the features (F,), and their covariance in those widths (F, F)."""
+
+    centre: NDArray[np.float64]
+    width: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, reference: NDArray[np.float64], lesions: NDArray[np.float64]) -> _Space:
+        centre = np.median(reference, axis=0)
+        width = np.maximum(1.4826 * np.median(np.abs(reference - centre), axis=0), FLOOR)
+        covariance = _covariance((reference - centre) / width, lesions / width)
+        return cls(centre=centre, width=width, covariance=covariance)
+
+    @cached_property
+    def inverse(self) -> NDArray[np.float64]:
+        return np.asarray(np.linalg.inv(self.covariance), dtype=np.float64)
+
+    def standard(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (features - self.centre) / self.width
+
+    def distance(self, features: NDArray[np.float64]) -> float:
+        z = self.standard(features)
+        return float(np.sqrt(z @ np.linalg.solve(self.covariance, z) / len(z)))

@@ -19,8 +19,8 @@ LEAST = 1e-6
 """A feature whose standard deviation is smaller stands still, and is left as it is."""
 
 
-class Density(nn.Module, ABC):
-    """p(z) of vectors (B, F), learnt at once from a set of them.
+class Standardised(nn.Module, ABC):
+    """Features (B, F, ...) over their mean and standard deviation, once these are learnt.
 
     Args:
         features: F.
@@ -37,14 +37,34 @@ class Density(nn.Module, ABC):
         self.register_buffer("std", torch.ones(features))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
+    def _learnt(self, mean: Tensor, std: Tensor) -> None:
+        """Keep mean and standard deviation, (F,) each."""
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std < LEAST, torch.ones_like(std), std))
+
+    def _expect_fitted(self) -> None:
+        if not self.fitted:
+            raise NotFittedError(self.name)
+
+    def _standard(self, z: Tensor) -> Tensor:
+        each = (-1, *[1] * (z.ndim - 2))
+        return (z.to(self.mean) - self.mean.view(each)) / self.std.view(each)
+
+
+class Density(Standardised):
+    """p(z) of vectors (B, F), learnt at once from a set of them.
+
+    Args:
+        features: F.
+    """
+
     def log_density(self, z: Tensor) -> Tensor:
         """Log p(z) in nats, (B, F) to (B,), differentiable.
 
         Raises:
             NotFittedError: asked before :meth:`fit`.
         """
-        if not self.fitted:
-            raise NotFittedError(self.name)
+        self._expect_fitted()
         return self.standard_log_density(self._standard(z)) - self.std.log().sum()
 
     @torch.no_grad()
@@ -70,9 +90,7 @@ class Density(nn.Module, ABC):
             )
         if not all(bool(torch.isfinite(each).all()) for each in (z, validation)):
             raise TrainingError(f"{self.name}: a feature is not finite; the encoder's training has failed")
-        self.mean.copy_(z.mean(dim=0))
-        std = z.std(dim=0)
-        self.std.copy_(torch.where(std < LEAST, torch.ones_like(std), std))
+        self._learnt(z.mean(dim=0), z.std(dim=0))
         chosen = self.fit_standard(self._standard(z), self._standard(validation), seed)
         self.fitted.fill_(True)  # noqa: FBT003
         return {**chosen, "validation": round(float(self.log_density(validation).mean()), 3)}
@@ -84,6 +102,3 @@ class Density(nn.Module, ABC):
     @abstractmethod
     def fit_standard(self, z: Tensor, validation: Tensor, seed: int) -> Mapping[str, Any]:
         """Learn from standardised features; return what was chosen."""
-
-    def _standard(self, z: Tensor) -> Tensor:
-        return (z.to(self.mean) - self.mean) / self.std

@@ -4,15 +4,15 @@ they are learnt.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from aberra.densities.density import LEAST
-from aberra.errors import NotFittedError, TrainingError
+from aberra.densities.density import Standardised
+from aberra.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ class Maps:
         return Maps(torch.cat([*self.parts()]), lambda maps: maps)
 
 
-class MapDensity(nn.Module, ABC):
+class MapDensity(Standardised):
     """How unlikely each location of a feature map (B, F, S') is, learnt at once from a set of maps.
 
     Args:
@@ -65,17 +65,9 @@ class MapDensity(nn.Module, ABC):
         size: S'.
     """
 
-    name: ClassVar[str]
-    mean: Tensor
-    std: Tensor
-    fitted: Tensor
-
     def __init__(self, features: int, size: Sequence[int]) -> None:
-        super().__init__()
+        super().__init__(features)
         self.size = tuple(size)
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("std", torch.ones(features))
-        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     def energy(self, z: Tensor) -> Tensor:
         """How unlikely each location is, (B, F, S') to (B, S'), not negative.
@@ -83,8 +75,7 @@ class MapDensity(nn.Module, ABC):
         Raises:
             NotFittedError: asked before :meth:`fit`.
         """
-        if not self.fitted:
-            raise NotFittedError(self.name)
+        self._expect_fitted()
         return self.standard_energy(self._standard(z))
 
     @torch.no_grad()
@@ -116,8 +107,7 @@ class MapDensity(nn.Module, ABC):
         std = (squares / count - mean**2).clamp(min=0).sqrt()
         if not bool(std.isfinite().all()):
             raise TrainingError(f"{self.name}: a feature is not finite; the encoder's training has failed")
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(std < LEAST, torch.ones_like(std), std))
+        self._learnt(mean, std)
         chosen = self.fit_standard(maps.then(self._standard), validation.then(self._standard), seed)
         self.fitted.fill_(True)  # noqa: FBT003
         mean_energy = sum(
@@ -132,7 +122,3 @@ class MapDensity(nn.Module, ABC):
     @abstractmethod
     def fit_standard(self, maps: Maps, validation: Maps, seed: int) -> Mapping[str, Any]:
         """Learn from standardised maps; return what was chosen."""
-
-    def _standard(self, z: Tensor) -> Tensor:
-        each = (-1, *[1] * len(self.size))
-        return (z.to(self.mean) - self.mean.view(each)) / self.std.view(each)

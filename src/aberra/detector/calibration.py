@@ -18,7 +18,7 @@ from aberra.options import Maybe, checked, complete, conforming
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 DEFAULT_PROTOCOL = "healthy-fpr-1"
 GIVEN = "as-given"
@@ -255,8 +255,7 @@ class Calibration:
         reference = self.groups.get(group or "", self.scores)
         if not reference:
             return None
-        above = len(reference) - int(np.searchsorted(reference, score, side="left"))
-        return (1 + above) / (len(reference) + 1)
+        return conformal_p(reference, score)
 
     def to_json(self) -> dict[str, Any]:
         """All fields, JSON-able."""
@@ -278,6 +277,12 @@ class Calibration:
         if any(list(each) != sorted(each) for each in (found.scores, *found.groups.values())):
             raise ConfigError("scores: expected in ascending order")
         return found
+
+
+def conformal_p(healthy: ArrayLike, score: float) -> float:
+    """(1 + healthy scores that are as high, of n) / (n + 1)."""
+    values = np.asarray(healthy, dtype=float)
+    return float((1 + (values >= score).sum()) / (values.size + 1))
 
 
 def golden_threshold(

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from aberra.capabilities import HasElbo, Reconstructs, Trains
-from aberra.errors import ConfigError
 from aberra.nets.networks import Choice
 from aberra.options import Dims, Edge, Width, Within, configured
-from aberra.registry import build, lookup, names, table_of
+from aberra.registry import build, fitting_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,13 +118,9 @@ def member_table(model: type[Any], choice: Choice) -> dict[str, Any]:
     Raises:
         ConfigError: another one; the message names those that do.
     """
-    inner = table_of(model, "member", choice)
-    if not _bounds_likelihood(lookup("models", inner["name"])):
-        able = [name for name in sorted(names("models")) if _bounds_likelihood(lookup("models", name))]
-        raise ConfigError(
-            f"model.member={inner['name']}: expected a model that bounds the likelihood: {', '.join(able)}"
-        )
-    return inner
+    return fitting_table(
+        model, "member", choice, _bounds_likelihood, expected="a model that bounds the likelihood"
+    )
 
 
 def _bounds_likelihood(model: type[Any]) -> bool:

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from aberra.capabilities import Encodes, LearnsFromLesions, LearnsFromPlanted, LearnsInTurns, Trains
 from aberra.densities.density import Density
-from aberra.errors import ConfigError
 from aberra.nets.networks import Choice
 from aberra.options import Dims, Edge, Width, configured
-from aberra.registry import build, lookup, names, table_of
+from aberra.registry import build, fitting_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,21 +89,15 @@ class FeatureDensity(nn.Module):
         density: Choice = None,
     ) -> None:
         super().__init__()
-        inner = table_of(type(self), "encoder", encoder)
-        if not _can_encode(lookup("models", inner["name"])):
-            able = [name for name in sorted(names("models")) if _can_encode(lookup("models", name))]
-            raise ConfigError(
-                f"model.encoder={inner['name']}: expected a model with codes: {', '.join(able)}"
-            )
-        head = table_of(type(self), "density", density)
-        if not issubclass(lookup("densities", head["name"]), Density):
-            able = [
-                name for name in sorted(names("densities")) if issubclass(lookup("densities", name), Density)
-            ]
-            raise ConfigError(
-                f"model.density={head['name']}: expected a density of codes: {', '.join(able)}; "
-                "model.name=feature-maps takes densities of feature maps"
-            )
+        inner = fitting_table(type(self), "encoder", encoder, _can_encode, expected="a model with codes")
+        head = fitting_table(
+            type(self),
+            "density",
+            density,
+            _of_codes,
+            expected="a density of codes",
+            hint="; model.name=feature-maps takes densities of feature maps",
+        )
         self.encoder = build("models", inner, channels=channels, dims=dims, size=size)
         with torch.no_grad():
             self.encoder.eval()
@@ -160,3 +153,7 @@ def learns_alone(model: type[Any]) -> bool:
 
 def _can_encode(model: type[Any]) -> bool:
     return issubclass(model, Encodes) and learns_alone(model)
+
+
+def _of_codes(density: type[Any]) -> bool:
+    return issubclass(density, Density)

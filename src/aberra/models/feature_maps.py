@@ -16,7 +16,7 @@ from aberra.errors import ConfigError
 from aberra.models.feature_density import learns_alone
 from aberra.nets.networks import Choice
 from aberra.options import Dims, Edge, Maybe, Reach, Width, configured
-from aberra.registry import build, lookup, names, table_of
+from aberra.registry import build, fitting_table, lookup, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,12 +109,8 @@ class FeatureMaps(nn.Module):
             raise ConfigError(f"model.pool={pool}; expected an odd number of locations")
         self.levels = tuple(levels)
         self.pool = pool
-        inner, head = (
-            table_of(type(self), option, table)
-            for option, table in (("encoder", encoder), ("density", density))
-        )
-        _check("models", "encoder", inner["name"], _has_maps, "a model with feature maps")
-        _check("densities", "density", head["name"], _of_maps, "a density of feature maps")
+        inner = fitting_table(type(self), "encoder", encoder, _has_maps, expected="a model with feature maps")
+        head = fitting_table(type(self), "density", density, _of_maps, expected="a density of feature maps")
         self.encoder = build("models", inner, channels=channels, dims=dims, size=size)
         with torch.no_grad():
             self.encoder.eval()
@@ -183,13 +179,6 @@ def _enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:
     """(B, F, S') to (B, F, S), linearly."""
     mode = "bilinear" if maps.ndim == 4 else "trilinear"
     return F.interpolate(maps, tuple(size), mode=mode, align_corners=False)
-
-
-def _check(kind: Any, option: str, name: str, fits: Any, what: str) -> None:
-    """Refuse a component that cannot be an option, and name those that can."""
-    if not fits(lookup(kind, name)):
-        able = [each for each in sorted(names(kind)) if fits(lookup(kind, each))]
-        raise ConfigError(f"model.{option}={name}: expected {what}: {', '.join(able)}")
 
 
 def _has_maps(model: type[Any]) -> bool:

@@ -69,17 +69,22 @@ class Register:
 
     def __call__(self, volume: Volume) -> Volume:
         """Return the scan on the atlas grid; images are left as they are."""
-        if volume.is_image:
-            return volume
-        from aberra.prepare.resample import smoothed
+        return onto_atlas(volume, self.spacing)
 
-        to_scan, fact, why = locate(volume)
-        shape, grid = atlas_grid(self.spacing)
-        # an affine scales little: the scan's voxels are thinned out by about the ratio of
-        # the spacings
-        data = smoothed(volume.data, (self.spacing / step for step in volume.spacing))
-        moved = regrid(volume, to_scan @ grid, shape, data=data)
-        return noted(moved, fact, why)
+
+def onto_atlas(volume: Volume, spacing: float, *, rigid: bool = False) -> Volume:
+    """A scan on the atlas grid of ``spacing`` mm, with what the check of the registration says;
+    images are left as they are.
+    """
+    if volume.is_image:
+        return volume
+    from aberra.prepare.resample import smoothed
+
+    to_scan, fact, why = locate(volume, rigid=rigid)
+    shape, grid = atlas_grid(spacing)
+    # an affine scales little: the scan's voxels are thinned out by about the ratio of the spacings
+    data = smoothed(volume.data, (spacing / step for step in volume.spacing))
+    return noted(regrid(volume, to_scan @ grid, shape, data=data), fact, why)
 
 
 def locate(volume: Volume, *, rigid: bool = False) -> tuple[NDArray[np.float64], dict[str, Any], str]:

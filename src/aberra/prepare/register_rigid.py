@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aberra.options import AtlasVoxel, configured
-from aberra.prepare.atlas import atlas_grid
-from aberra.prepare.grid import regrid
-from aberra.prepare.register import locate, noted
+from aberra.prepare.register import onto_atlas
 
 if TYPE_CHECKING:
     from aberra.volume import Volume
@@ -43,11 +41,4 @@ class RegisterRigid:
 
     def __call__(self, volume: Volume) -> Volume:
         """Return the scan on the atlas grid; images are left as they are."""
-        if volume.is_image:
-            return volume
-        from aberra.prepare.resample import smoothed
-
-        to_scan, fact, why = locate(volume, rigid=True)
-        shape, grid = atlas_grid(self.spacing)
-        data = smoothed(volume.data, (self.spacing / step for step in volume.spacing))
-        return noted(regrid(volume, to_scan @ grid, shape, data=data), fact, why)
+        return onto_atlas(volume, self.spacing, rigid=True)
