@@ -29,11 +29,11 @@ FEWEST = 12
 """Blocks below which the foreground is one block."""
 
 LEVELS = (10.0, 25.0, 50.0, 75.0, 90.0)
-"""Percentiles of a block."""
+"""Percentiles of a block; of the whole foreground, too, but for the median, which is the unit."""
 
 OF_SHAPE = ("spacing-s", "spacing-p", "spacing-l", "skew-s", "skew-p", "skew-l", "background")
 OF_CHANNEL = (
-    "low", "lower", "upper", "high", "spread", "tails", "noise", "gradient", "laplacian", "sharpness",
+    "whole-low", "whole-lower", "whole-upper", "whole-high", "low", "lower", "upper", "high", "spread", "tails", "noise", "gradient", "laplacian", "sharpness",
     "patchiness", "bias-s", "bias-p", "bias-l", "bias-ss", "bias-sp", "bias-sl", "bias-pp", "bias-pl", "bias-ll",
 )  # fmt: skip
 
@@ -44,13 +44,14 @@ def feature_names(channels: Sequence[str]) -> tuple[str, ...]:
 
 
 def shift_features(volume: Volume) -> NDArray[np.float64]:
-    """Describe scanner and protocol, shape (7 + 20 C,); none depends on a channel's unit.
+    """Describe scanner and protocol, shape (7 + 24 C,); none depends on a channel's unit.
 
     The foreground is cut into blocks of 16 mm. From each: how far its percentiles lie from its
     median, its noise (Immerkær 1996, CVIU 64(2): the second difference along two axes, in which
     structure cancels), gradient and Laplacian, all relative to the scan's median. A feature is the
     *median over blocks*, so a lesion counts by the few blocks that it touches, not by its size or
-    brightness. The bias field is a polynomial of second order through the blocks' medians, by least
+    brightness. Percentiles of the whole foreground are there, too: blocks hold tissues in any
+    proportion, so that a mild curve of the intensities is hidden among them. The bias field is a polynomial of second order through the blocks' medians, by least
     absolute deviations. Besides: voxel size, the foreground's skewness along each axis (a scan that
     is turned or cut), and the noise of what lies outside.
 
@@ -129,7 +130,9 @@ def _of_channel(
         ]
     )
     positive = (spread, tails, noise, slope, laplacian, sharp, patchy)
+    whole = np.percentile(x[inside], [level for level in LEVELS if level != 50])
     return [
+        *(float(value) for value in whole - np.median(x[inside])),
         low,
         lower,
         upper,
