@@ -11,7 +11,6 @@ import pytest
 
 from aberra.audit.judge import Seen, judge
 from aberra.audit.measures import REFERENCE, entanglement, summary
-from aberra.audit.page import plane
 from aberra.audit.shift import ShiftScore
 from aberra.cohort import Cohort
 from aberra.errors import CalibrationError, ConfigError, OutputError
@@ -131,12 +130,6 @@ def test_a_lesion_score_that_moves_with_the_scanner_is_put_right_by_its_neighbou
     assert seen["false_alarm"] == 1.0
     adjusted = next(row for row in with_given if (row["cohort"], row["score"]) == ("site", "adjusted"))
     assert adjusted["across"] > raw["across"] + 0.05
-
-
-def test_the_map_has_two_axes_whatever_there_is():
-    assert plane(np.ones((3, 1)), np.ones((2, 1))).shape == (3, 2)
-    values = np.random.default_rng(0).normal(size=(9, 4))
-    np.testing.assert_array_equal(plane(values, values), plane(values, values))
 
 
 def test_a_calibration_is_moved_to_a_site_by_few_scans(place):

@@ -51,9 +51,10 @@ def shift_features(volume: Volume) -> NDArray[np.float64]:
     structure cancels), gradient and Laplacian, all relative to the scan's median. A feature is the
     *median over blocks*, so a lesion counts by the few blocks that it touches, not by its size or
     brightness. Percentiles of the whole foreground are there, too: blocks hold tissues in any
-    proportion, so that a mild curve of the intensities is hidden among them. The bias field is a polynomial of second order through the blocks' medians, by least
-    absolute deviations. Besides: voxel size, the foreground's skewness along each axis (a scan that
-    is turned or cut), and the noise of what lies outside.
+    proportion, so that a mild curve of the intensities is hidden among them. The bias field is a
+    polynomial of second order through the blocks' medians, by least absolute deviations. Besides:
+    voxel size, the foreground's skewness along each axis (a scan that is turned or cut), and the
+    noise of what lies outside.
 
     After the no-reference statistics of MRIQC (Esteban et al. 2017, PLoS ONE 12(9)). Deviation:
     none needs a segmentation, and medians over blocks replace those over tissues.

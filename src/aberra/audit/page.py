@@ -28,21 +28,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def plane(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coordinates (N, 2) of values (N, F) on the two axes in which ``fitted`` (M, F) varies most, each
-    number over its spread there.
-    """
-    centre, width = fitted.mean(axis=0), np.maximum(fitted.std(axis=0), 1e-9)
-    axes = np.linalg.svd((fitted - centre) / width, full_matrices=False)[2][:2]
-    axes = np.vstack([axes, np.zeros((2 - len(axes), axes.shape[1]))])
-    # the sign of an axis is arbitrary: the largest part is positive
-    axes *= (
-        np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
-        + (np.abs(axes).max(axis=1) == 0)[:, None]
-    )
-    return np.asarray((values - centre) / width @ axes.T)
-
-
 def group_of(row: Row) -> str:
     """Which of :data:`GROUPS` a case is drawn as."""
     if row.cohort == REFERENCE:

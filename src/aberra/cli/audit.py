@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,6 +48,13 @@ def audit(
         bool,
         typer.Option("--match", help="Also audit each cohort after histogram matching to the reference."),
     ] = False,
+    map_: Annotated[
+        Literal["pca", "umap"],
+        typer.Option(
+            "--map",
+            help="Map of the cases: principal components of the reference, or UMAP (pip install umap-learn).",
+        ),
+    ] = "pca",
     device: Device = "auto",
 ) -> None:
     """Say of a detector's score whether it sees lesions or scanners, and of each scan whether its
@@ -72,7 +79,7 @@ def audit(
     failed: dict[str, str] = {}
     found = run(
         detector, Cohort.read(reference).select(split=reference_split), tests, out=out, channels=channel, level=level,
-        neighbours=neighbours, adapt=adapt, match=match, progress=True, failed=failed,
+        neighbours=neighbours, adapt=adapt, match=match, layout=map_, progress=True, failed=failed,
     )  # fmt: skip
     table = Table(*(name.replace("_", " ") for name in COLUMNS))
     for row in found.summary:

@@ -11,8 +11,9 @@ import numpy as np
 
 from aberra.audit.features import feature_names, shift_features
 from aberra.audit.judge import Seen, judge
+from aberra.audit.maps import WORDS, Map, expect, places
 from aberra.audit.measures import NEIGHBOURS, REFERENCE, Row, summary
-from aberra.audit.page import plane, render_page
+from aberra.audit.page import render_page
 from aberra.audit.pictures import code_of, sheets
 from aberra.audit.shift import ShiftScore, moved_by_lesions
 from aberra.cohort import Cohort
@@ -81,6 +82,7 @@ def audit(
     neighbours: Count = NEIGHBOURS,
     adapt: Maybe = 0,
     match: bool = False,
+    layout: Map = "pca",
     progress: bool = False,
     failed: MutableMapping[str, str] | None = None,
 ) -> Audit:
@@ -104,12 +106,13 @@ def audit(
         adapt: so many healthy cases of each tested cohort, its first, become healthy scans to hold
             the others against; they are not counted themselves.
         match: also analyse each cohort after histogram matching to the reference.
+        layout: how the cases are laid out on the page's map, see :func:`aberra.audit.maps.places`.
         progress: show a progress bar.
         failed: gets case and reason of those that fail.
 
     Raises:
         CalibrationError: too few healthy reference cases for the level.
-        ConfigError: no test cohort, or names that are no names.
+        ConfigError: no test cohort, names that are no names, or a map whose package is missing.
         OutputError: ``out`` holds something else, or lies in what is read.
         InputError: no case of a cohort can be used.
     """
@@ -120,6 +123,7 @@ def audit(
     if not tests:
         raise ConfigError("audit: no cohort to test; as in --test other-scanner.csv")
     check_names(tests, reserved=(REFERENCE,))
+    expect(layout)
     wanted = list(channels) if channels else None
     healthy = unseen(detector, [case for case in reference if case.healthy], wanted)
     if not resolved(level, len(healthy)):
@@ -128,7 +132,7 @@ def audit(
         )
     left = sum(case.healthy for case in reference) - len(healthy)
     notes = [f"{left} reference case(s) left out: the model learnt from them"] if left else []
-    settings = {"level": level, "neighbours": neighbours, "adapt": adapt, "match": match}
+    settings = {"level": level, "neighbours": neighbours, "adapt": adapt, "match": match, "layout": layout}
     identity = config_hash(
         [
             detector.identity["fingerprint"],
@@ -233,16 +237,15 @@ def _write(found: Audit, seen: Sequence[Seen], detector: Detector, settings: Map
     """The numbers, then the page."""
     codes = [each.code for each in seen if each.code is not None]
     whole = len(codes) == len(seen)
+    whose = "the model's codes" if whole else "scanner statistics"
     values = np.stack(codes) if whole else np.stack([each.features for each in seen])
     fitted = values[[row.cohort == REFERENCE for row in found.rows]]
     distrusted = sum(not row.trusted for row in found.rows)
     page = render_page(
         found.rows,
         found.summary,
-        plane(values, fitted),
-        map_of="the model's codes (principal components of the reference)"
-        if whole
-        else "scanner statistics (principal components of the reference)",
+        places(values, fitted, settings["layout"]),
+        map_of=f"{whose} ({WORDS[settings['layout']]})",
         facts={
             "model": f"{found.model['name']} ({found.model['method']})",
             "cases": str(len(found.rows)),
