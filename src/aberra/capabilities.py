@@ -140,7 +140,11 @@ class FitsSamples(Protocol):
 
 @runtime_checkable
 class FitsDensity(Protocol):
-    """Learns a density of what it has learnt to see, once its training by gradient descent is over."""
+    """Learns a density of what it has learnt to see, once its training by gradient descent is over.
+
+    The density is the table ``density`` of its options; what is trained before lies in ``encoder``
+    and does not depend on that table.
+    """
 
     def fit_density(self, x: Tensor, validation: Tensor, seed: int) -> Mapping[str, Any]:
         """Learn from healthy samples ``x`` (N, C, S); ``validation`` (M, C, S) are healthy ones to

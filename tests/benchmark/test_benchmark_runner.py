@@ -100,6 +100,24 @@ def test_rows_that_learn_the_same_share_one_trained_model(finished):
     assert plain.calibration != smooth.calibration
 
 
+def test_densities_of_one_training_share_its_encoder(suite_file, tmp_path):
+    rows = "".join(
+        f'[[methods]]\nname = "vae-gmm"\nlabel = "{number}"\nsettings = {{ "model.density.components" = [{number}], "model.encoder.latent" = 4, "model.encoder.network.width" = 4 }}\n'
+        for number in (1, 2)
+    )
+    text = suite_file.read_text()
+    own = tmp_path / "densities.toml"
+    own.write_text(text[: text.index("[tasks.real]")].replace('"model.latent" = 8\n', "") + rows)
+    summary = run(Suite.load(own), tmp_path / "out", progress=False)
+    assert not summary.failed
+    models = sorted((tmp_path / "out" / "models").glob("feature-density-*"))
+    assert len(models) == 2
+    assert sum((folder / "run" / "metrics.jsonl").exists() for folder in models) == 1
+    first, second = (Detector.load(folder).model for folder in models)
+    for a, b in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
+        assert bool((a == b).all())
+
+
 def _folders(out):
     """Of the rows ``vae`` and ``vae, smoothed``."""
     return [

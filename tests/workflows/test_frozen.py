@@ -115,3 +115,37 @@ def test_what_does_not_fit_is_named(tmp_path):
         ModelError, match=r"1 of the encoder's 100 tensors do not fit.*layer4\.1\.bn2\.bias: missing"
     ):
         Start("there", state).begin(own)
+
+
+FEW = {
+    "prepare.size": 16, "training.steps": 3, "training.batch_size": 4, "training.samples": 16, "training.patience": 0,
+    "model.encoder": {"name": "vae", "latent": 4, "network": {"width": 4}},
+}  # fmt: skip
+
+
+def _densities(manifest, out, components, **options):
+    method = Method.load("vae-gmm", FEW | {"model.density.components": components})
+    return Detector.fit(method, Cohort.read(manifest), out=out, workers=1, calibrated=False, **options)
+
+
+def test_another_density_on_a_trained_encoder_is_as_if_it_were_trained_again(manifest, tmp_path):
+    first = _densities(manifest, tmp_path / "one", [1])
+    second = _densities(manifest, tmp_path / "two", [2], trained=tmp_path / "one")
+    alone = _densities(manifest, tmp_path / "alone", [2])
+    assert not (tmp_path / "two" / "run" / "metrics.jsonl").exists()
+    assert file_hash(tmp_path / "two" / WEIGHTS) == file_hash(tmp_path / "alone" / WEIGHTS)
+    assert second.facts["training_steps"] == alone.facts["training_steps"] == 3
+    assert second.facts["training_seconds"] == first.facts["training_seconds"]
+    assert second.facts["training_cases"] == alone.facts["training_cases"]
+    assert (first.facts["density_components"], second.facts["density_components"]) == (1, 2)
+
+
+def test_an_encoder_of_another_kind_is_not_handed_on(manifest, tmp_path):
+    _fit(
+        manifest,
+        tmp_path / "other",
+        model__encoder={"name": "ae", "network": {"width": 4}},
+        training__steps=1,
+    )
+    with pytest.raises(ModelError, match="differs in its density only"):
+        _densities(manifest, tmp_path / "two", [2], trained=tmp_path / "other")

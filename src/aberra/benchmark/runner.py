@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aberra.benchmark.cohorts import MissingDataError, share_of, task_cohorts
 from aberra.benchmark.machine import commit, machine, peak_memory
 from aberra.benchmark.rows import file_name, read_cells, results_csv, rows_of_cell, short
-from aberra.capabilities import HasUnit
+from aberra.capabilities import FitsDensity, HasUnit
 from aberra.cohort.splits import split_hash
 from aberra.console import screen, styled
 from aberra.covariates import learnt
@@ -22,6 +22,7 @@ from aberra.errors import AberraError, OutputError, expect_known
 from aberra.failures import told
 from aberra.files import config_hash, discard, file_hash, read_json, read_mark, write_json, write_text
 from aberra.output import claim
+from aberra.registry import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from aberra.benchmark.suite import Entry, Suite, Task
     from aberra.cohort import Cohort
     from aberra.detector import Detector
+    from aberra.method import Method
 
 
 @dataclass
@@ -282,16 +284,32 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
         calibrate(detector, validation, out=asked, progress=shared.progress)
         return
     method = shared.suite.method(row.task, row.entry)
-    of = [method.learns_from, method.learnt, row.seed, row.learn.known(learnt(method.model))]
-    folder = shared.out / "models" / f"{method.model['name']}-{config_hash(of)}"
+    folder, trained = _model(shared, row, method)
     if (folder / "detector.toml").is_file():
         detector = Detector.load(folder, device=shared.device)
     else:
         detector = Detector.fit(
             method, row.learn.cohort, out=folder, seed=row.seed, resume=True, device=shared.device,
-            cache=shared.out / "prepared", calibrated=False, progress=shared.progress,
+            cache=shared.out / "prepared", calibrated=False, trained=trained, progress=shared.progress,
         )  # fmt: skip
     calibrate(detector, validation, method=method, out=asked, progress=shared.progress)
+
+
+def _model(shared: _Run, row: _Row, method: Method) -> tuple[Path, Path | None]:
+    """Where a row's model is or will be, and a finished one of the same training that another density
+    was learnt on; None without.
+    """
+    name, learns = method.model["name"], method.learnt
+    density: dict[str, Any] = {}
+    if issubclass(lookup("models", name), FitsDensity):
+        density = {key: value for key, value in method.model.items() if key == "density"}
+        learns |= {"model": {key: value for key, value in method.model.items() if key != "density"}}
+    of = config_hash([method.learns_from, learns, row.seed, row.learn.known(learnt(method.model))])
+    models = shared.out / "models"
+    if not density:
+        return models / f"{name}-{of}", None
+    others = sorted(models.glob(f"{name}-{of}-*/detector.toml"))
+    return models / f"{name}-{of}-{config_hash(density)}", others[0].parent if others else None
 
 
 def _measure(shared: _Run, detector: Detector, cohort: Cohort, name: str, *, picture: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from aberra.cohort.manifest import expect_cohort
 from aberra.covariates import learnt
 from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
-from aberra.errors import ConfigError, MismatchError, OutputError, TrainingError
+from aberra.errors import ConfigError, MismatchError, ModelError, OutputError, TrainingError
 from aberra.files import MARK, config_hash, discard, locked, read_mark
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
@@ -37,12 +37,18 @@ from aberra.workflows.members import learn_members
 from aberra.workflows.start import Start, check_start
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.synthesis.planted import Planted
     from aberra.training import TrainingConfig
     from aberra.volume import Volume
+
+ENCODER = "encoder."
+"""How the names of the tensors begin that a model with a density trains."""
+
+TRAINING = "training_"
+"""How the names of a detector's facts begin that its training gave."""
 
 
 @configured("fit")
@@ -58,6 +64,7 @@ def fit(
     cache: Path | None = None,
     workers: Count = 2,
     calibrated: bool = True,
+    trained: Path | None = None,
     progress: bool = False,
 ) -> Detector:
     """Fit a method to the healthy training cases of a cohort and save the detector.
@@ -83,13 +90,16 @@ def fit(
         calibrated: calibrate on the held-out healthy cases; off where :func:`calibrate` follows
             with the question: then a fit, finished or not, of a method that learns the same is the
             same fit.
+        trained: a detector that was fitted to the same cases with the same seed and differs in its
+            density only: its encoder is taken instead of trained again.
         progress: show progress bars.
 
     Raises:
         OutputError: ``out`` holds another detector or another unfinished fit.
         TrainingError: no case to learn from, or truth is missing that the method learns from.
         ConfigError: the method's settings cannot work.
-        ModelError: the model to start from is not there, or has no weight that fits.
+        ModelError: the model to start from, or the trained one, is not there, or has no weight that
+            fits.
         SystemExit: this is a further process of a training on several devices; the first one goes
             on and saves.
     """
@@ -153,7 +163,7 @@ def fit(
         claim(prepared, "cache")
         training = _taught(
             detector, cohort, (train_cases, val_cases), prepared, out,
-            identity=identity, seed=seed, device=device, workers=workers, progress=progress,
+            identity=identity, seed=seed, device=device, workers=workers, trained=trained, progress=progress,
         )  # fmt: skip
     if training is None:
         raise SystemExit
@@ -368,6 +378,7 @@ def _learn(
     seed: int,
     device: str,
     workers: int,
+    trained: Path | None,
     progress: bool,
 ) -> dict[str, Any] | None:
     """Train or fit the model of a detector that is not used yet, whichever it can; nothing for
@@ -410,6 +421,8 @@ def _learn(
     summary: Mapping[str, Any] | None = (
         {}
         if frozen
+        else _handed_on(detector.model, trained)
+        if trained
         else train(
             detector.model,
             learnt,
@@ -425,12 +438,30 @@ def _learn(
     )
     if summary is None:
         return None
-    known = {f"training_{key}": value for key, value in summary.items() if value is not None}
+    known = {f"{TRAINING}{key}": value for key, value in summary.items() if value is not None}
     if isinstance(detector.model, FitsDensity):
         x, held_out = (_fixed(detector, volumes, config, seed) for volumes in (training, validation))
         chosen = detector.model.fit_density(x, held_out, seed)
         known |= {f"density_{key}": value for key, value in chosen.items()}
     return known
+
+
+def _handed_on(model: nn.Module, trained: Path) -> dict[str, Any]:
+    """Take the encoder of another fit; returns what is known of its training, as ``train`` does."""
+    from aberra.detector import Detector
+
+    other = Detector.load(trained, device="cpu")
+    weights = {name: tensor for name, tensor in other.model.state_dict().items() if name.startswith(ENCODER)}
+    own = {name for name in model.state_dict() if name.startswith(ENCODER)}
+    if not own or own != weights.keys():
+        raise ModelError(
+            f"{trained}: its encoder is another one; expected a detector that differs in its density only"
+        )
+    model.load_state_dict(weights, strict=False)
+    known = {
+        key.removeprefix(TRAINING): value for key, value in other.facts.items() if key.startswith(TRAINING)
+    }
+    return {key: value for key, value in known.items() if key != "cases"}
 
 
 def _fixed(detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, seed: int) -> Tensor:
