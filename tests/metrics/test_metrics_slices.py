@@ -87,6 +87,13 @@ def test_regimes_are_mixtures_of_their_parts():
     assert regimes["c_interval"][0] <= regimes["c"] <= regimes["c_interval"][1]
 
 
+def test_without_ill_scans_there_is_no_prevalence_to_hold_an_ap_against():
+    slices = _cohort()
+    slices.labels, slices.ill = [False] * len(slices.labels), [False] * len(slices.ill)
+    regimes = slices.summary(replicates=2, seed=0)["regimes"]
+    assert regimes["clinical_prevalence"] is regimes["clinical_ap"] is regimes["clinical_auroc"] is None
+
+
 def test_the_area_of_all_is_the_mean_of_the_diseases_areas_by_slices():
     slices = _cohort()
     for number, (name, lesion) in enumerate(zip(slices.pathologies, slices.labels, strict=True)):

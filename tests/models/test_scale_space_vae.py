@@ -47,3 +47,13 @@ def test_the_loss_is_the_autoencoders_and_the_kl_of_every_band():
     for head in model.log_variances:
         torch.nn.init.constant_(head.bias, 0.0)
     assert model.loss(batch)["reconstruction"] != plain["reconstruction"]
+
+
+def test_without_weight_a_kl_that_overflows_does_not_reach_the_loss():
+    model = ScaleSpaceVAE(**SMALL, kl_weight=0.0).eval()
+    for head in model.log_variances:
+        torch.nn.init.constant_(head.bias, 100.0)  # its exponential is infinite in float32
+    x = torch.rand(2, 1, 32, 32)
+    found = model.loss(Batch(x, torch.ones_like(x), torch.Generator().manual_seed(0)))
+    assert found["kl"].isinf()
+    assert found["loss"].isfinite()

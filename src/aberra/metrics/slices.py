@@ -105,7 +105,7 @@ class SliceScores:
             **{name: partial(_between, scores, *pair) for name, pair in pairs.items()},
         }
         found = with_intervals(statistics, self.patients, replicates=replicates, seed=seed)
-        counts = asdict(kinds_of(lesion, ill)) | {"clinical_prevalence": _share(ill)}
+        counts = asdict(kinds_of(lesion, ill)) | {"clinical_prevalence": _share(ill) if ill.any() else None}
         return counts | found | self._of_scans(replicates=replicates, seed=seed)
 
     def _of_scans(self, **draws: int) -> dict[str, Any]:

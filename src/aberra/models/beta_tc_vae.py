@@ -78,7 +78,7 @@ class BetaTCVAE(VAE):
         parts = kl_parts(z, mean, log_variance)
         kl = sum((weight * part for weight, part in zip(self.weights, parts, strict=True)), z.new_zeros(()))
         return {
-            "loss": reconstruction + self.beta(batch.step) * kl,
+            "loss": reconstruction + self.weighted(kl, batch.step),
             "reconstruction": reconstruction,
             "kl": torch.stack(parts).sum(),
             "information": parts[0],

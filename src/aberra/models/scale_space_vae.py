@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from aberra.models.scale_space_ae import ScaleSpaceAE
-from aberra.models.vae import kl_to_standard_normal, posterior_sample
+from aberra.models.vae import kl_to_standard_normal, posterior_sample, times
 from aberra.nets.pyramid import bands, collapse, gaussian_pyramid
 from aberra.nets.unified import conv
 from aberra.options import NotNegative, configured
@@ -78,7 +78,7 @@ class ScaleSpaceVAE(ScaleSpaceAE):
         divergences = [kl_to_standard_normal(*each).mean() for each in posteriors]
         kl = sum(divergences[1:], divergences[0])
         return {
-            "loss": sum(errors[1:], errors[0]) + self.kl_weight * kl,
+            "loss": sum(errors[1:], errors[0]) + times(self.kl_weight, kl),
             "reconstruction": errors[0],
             "kl": kl,
         }

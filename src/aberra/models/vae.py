@@ -157,9 +157,8 @@ class VAE(nn.Module):
         return (error if mask is None else error * mask).flatten(1).sum(dim=1)
 
     def weighted(self, kl: Tensor, step: int) -> Tensor | float:
-        """The KL term of the loss; nothing where β is 0, as σ may then grow until its KL overflows."""
-        beta = self.beta(step)
-        return beta * kl if beta else 0.0
+        """The KL term of the loss."""
+        return times(self.beta(step), kl)
 
     def beta(self, step: int) -> float:
         """Weight of the KL term after so many training steps."""
@@ -167,6 +166,11 @@ class VAE(nn.Module):
             return self.kl_weight
         done = step if self.anneal == "monotonic" else 2 * (step % self.anneal_steps)
         return self.kl_weight * min(done / self.anneal_steps, 1.0)
+
+
+def times(beta: float, kl: Tensor) -> Tensor | float:
+    """β·KL; nothing where β is 0, as σ may then grow until its KL overflows."""
+    return beta * kl if beta else 0.0
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
