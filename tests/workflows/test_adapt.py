@@ -17,6 +17,8 @@ from aberra.training import Sampler, TrainingConfig
 from aberra.volume import Volume
 from aberra.workflows.adapt import adapt, student_of, taught_by
 from aberra.workflows.calibrate import unseen
+from aberra.workflows.detect import detect_cohort
+from aberra.workflows.evaluate import evaluate
 from aberra.workflows.teacher import guess
 from small_scans import cohort as healthy_cohort
 from small_scans import detector, scan
@@ -305,3 +307,12 @@ def test_diseased_cases_without_outline_are_unlabelled_to_the_model_that_learns_
     metrics = (folder / "semi" / "run" / "metrics.jsonl").read_text()
     assert "embedding" in metrics
     assert read_json(folder / "semi" / "calibration.json")["n_cases"] == 1
+
+
+def test_nothing_is_judged_by_a_guess(place):
+    teacher, _, folder = place
+    told = Cohort.read(folder / "adapted" / "guesses" / "cohort" / "manifest.csv")
+    sick_ones = Cohort([case for case in told if case.label == 1], told.source)
+    detect_cohort(teacher, sick_ones, out=folder / "judged", report=False)
+    with pytest.raises(InputError, match="guesses of a detector"):
+        evaluate(folder / "judged", sick_ones, progress=False)
