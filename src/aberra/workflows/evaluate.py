@@ -15,11 +15,11 @@ from aberra.errors import InputError, MismatchError, shortlist
 from aberra.failures import refuse, told
 from aberra.files import csv_text, read_json, reading, write_json, write_text
 from aberra.foreground import region
+from aberra.kinds import GUESSED, is_guessed
 from aberra.metrics import figures
 from aberra.metrics.paired import compare
 from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
 from aberra.options import Within, configured, conforming
-from aberra.kinds import GUESSED, is_guessed
 from aberra.output import claim, expect_results
 from aberra.workflows.tally import OTSU, Compared, Tally, pathology_of
 
