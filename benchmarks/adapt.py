@@ -3,9 +3,8 @@ nobody has learnt from.
 
     python benchmarks/adapt.py DATA/lgg/manifest.csv --work runs/adapt --out adapt.csv
 
-Brain masks are found once, by deepbet, and are what is judged. ``--set`` changes the student; a row
-``--labelled N`` uses the outlines of the first N training patients. Everything is kept in ``--work``:
-run again to go on.
+Brain masks are found once, by deepbet, and are what is judged. The students differ in what is learnt
+of the teacher; ``--set`` changes all of them. Everything is kept in ``--work``: run again to go on.
 """
 
 from __future__ import annotations
@@ -29,6 +28,14 @@ if TYPE_CHECKING:
 
 SPLITS = ("test", "shift")
 REPLICATES = 10_000
+
+STUDENTS: dict[str, dict[str, Any]] = {
+    "adapted": {},
+    "regions": {"training.doubt": "healthy-fpr-5", "training.regions": True},
+    "outlined": {"training.outlined": 5},
+}
+"""What is learnt: voxels above the teacher's threshold, regions that reach above it, or the outlines
+of five patients besides."""
 
 
 def masked(cohort: Cohort, folder: Path) -> Cohort:
@@ -106,24 +113,24 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--teacher", default="flair")
-    parser.add_argument("--labelled", type=int, nargs="*", default=[0])
+    parser.add_argument("--students", nargs="*", choices=STUDENTS, default=["adapted"])
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--cases", type=int, help="of each split, the first; all without")
     parser.add_argument("--out", type=Path, help="CSV, as in benchmarks/results/adapt.csv")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cohort = masked(Cohort.read(options.manifest), options.work / "masks")
+    cohort = Cohort.read(options.manifest)
+    site = [case for case in cohort if case.split in {"train", "val"}]
+    site = masked(Cohort(site, cohort.source), options.work / "masks")
     settings = parse_settings(options.settings)
-    teacher = Detector.load(options.teacher, device="cpu")
-    detectors = {options.teacher: teacher}
-    for count in options.labelled:
-        name = f"{options.teacher}, adapted" + (f", {count} outlined" if count else "")
-        out = options.work / "-".join(["adapted", str(count), *map(str, settings.values())])
-        detectors[name] = (
+    detectors = {options.teacher: Detector.load(options.teacher, device="cpu")}
+    for name in options.students:
+        out = options.work / "-".join([name, *map(str, settings.values())])
+        detectors[f"{options.teacher}, {name}"] = (
             Detector.load(out, device="cpu")
             if (out / "detector.toml").is_file()
             else adapt(
-                teacher, cohort, out=out, settings=settings | {"training.outlined": count},
+                detectors[options.teacher], site, out=out, settings=STUDENTS[name] | settings,
                 cache=options.work / "prepared", device="cpu", workers=1, progress=True,
             )
         )  # fmt: skip
@@ -131,7 +138,8 @@ def main() -> None:
     for name, detector in detectors.items():
         version = detector.identity["fingerprint"]
         for split in SPLITS:
-            for case in list(cohort.select(split=split))[: options.cases]:
+            cases = masked(cohort.select(split=split)[slice(options.cases)], options.work / "masks")
+            for case in cases:
                 file = options.work / "cells" / f"{version}-{case.case}.json"
                 rows.append(
                     {"detector": name, "split": split, "case": case.case}

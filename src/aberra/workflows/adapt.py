@@ -24,7 +24,7 @@ from aberra.workflows.fit import fit
 STRIDE = 16
 """Voxels that the edges of the default students' windows are multiples of."""
 
-GENTLE = {"training.steps": 400, "training.learning_rate": 3e-4}
+GENTLE = {"training.steps": 150, "training.learning_rate": 3e-4, "training.warmup": 10}
 """Of a student that begins as its teacher: there is little to learn, and much to forget."""
 
 
