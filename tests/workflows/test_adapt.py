@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from aberra.cli import app
 from aberra.cohort import Case, Cohort
 from aberra.detector import Detector
 from aberra.errors import CalibrationError, ConfigError, InputError, OutputError, TrainingError
@@ -317,3 +319,29 @@ def test_nothing_is_judged_by_a_guess(place):
     detect_cohort(teacher, sick_ones, out=folder / "judged", report=False)
     with pytest.raises(InputError, match="guesses of a detector"):
         evaluate(folder / "judged", sick_ones, progress=False)
+
+
+def test_the_commands_adapt_and_refine(place, monkeypatch):
+    teacher, _, folder = place
+    monkeypatch.chdir(folder)
+    lines = ["case,image,label,split"]
+    lines += [f"w{index},well{index}.nii.gz,0,{'val' if index == 3 else 'train'}" for index in range(4)]
+    lines += [f"s{index},sick{index}.nii.gz,1,{'val' if index == 5 else 'train'}" for index in range(6)]
+    (folder / "site.csv").write_text("\n".join(lines) + "\n")
+    settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+    done = _run("adapt", teacher.folder, "site.csv", "--out", "by-command", "--workers", 1, *settings)
+    assert done.exit_code == 0, done.output
+    assert "6 case(s) as the teacher sees them, 0 as outlined" in done.output
+    scores = sorted(teacher.analyse(scan(index)).score for index in range(20))
+    usual = teacher.with_(calibration=replace(teacher.calibration, scores=scores)).save(folder / "usual")
+    done = _run(
+        "detect", usual.folder, "sick0.nii.gz", "well0.nii.gz", "--out", "found", "--refine", "by-command"
+    )
+    assert done.exit_code == 0, done.output
+    refined = {path.parent.name for path in (folder / "found" / "refined").glob("*/result.json")}
+    known = {path.parent.name: read_json(path)["p"] for path in (folder / "found").glob("*/result.json")}
+    assert refined == {name for name, p in known.items() if p <= 0.05}
+
+
+def _run(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
