@@ -205,7 +205,9 @@ def test_guesses_move_the_features_alone():
     assert not model.network.head.weight.grad.abs().sum()
     assert sum(float(each.grad.abs().sum()) for each in model.network.down.parameters()) > 0
     model.eval()
-    assert "embedding" not in model.loss(nobody)
+    held_out, outlined = model.loss(nobody), model.loss(batch)
+    assert "embedding" not in held_out
+    torch.testing.assert_close(held_out["loss"], outlined["loss"])  # else nothing would be watched
 
 
 def test_more_levels_than_there_are_is_refused():
