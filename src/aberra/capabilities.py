@@ -80,6 +80,21 @@ class LearnsFromLesions(Protocol):
 
 
 @runtime_checkable
+class LearnsFromUnlabelled(LearnsFromLesions, Protocol):
+    """Learns from diseased samples that nobody has outlined, too.
+
+    Half of a batch is outlined, half is not, where there are both. In ``lesion`` of the latter,
+    voxels are :data:`aberra.kinds.UNTOLD` or a guess, 0 or 1, plus :data:`aberra.kinds.GUESSES`. All
+    other models that learn from lesions learn guesses as if they were outlined, and nothing where a
+    guess is undecided.
+    """
+
+    def known(self, lesion: Tensor) -> Tensor:
+        """Where the truth (B, 1, S) was outlined, float 0/1."""
+        ...
+
+
+@runtime_checkable
 class TakesConditions(Protocol):
     """Can be told what is known of a person beside the scan.
 

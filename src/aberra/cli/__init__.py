@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from aberra import __version__
+from aberra.cli.adapt import adapt
 from aberra.cli.audit import audit
 from aberra.cli.benchmark import benchmark
 from aberra.cli.brats import brats
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, fit, calibrate, detect, audit, edit, evaluate, import_predictions, benchmark, methods, report
+    demo, phantom, ellipses, brats, doctor, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark, methods, report
 ):  # fmt: skip
     app.command()(command)
 

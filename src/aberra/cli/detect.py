@@ -41,6 +41,16 @@ def detect(
         ),
     ] = None,
     gate_level: Annotated[float, typer.Option(help="P-value of the gate at which it is shut.")] = 0.05,
+    refine: Annotated[
+        str | None,
+        typer.Option(
+            "--refine",
+            help="A second detector that outlines what is in the scans that this one takes for unusual; its results are DIR/refined.",
+        ),
+    ] = None,
+    refine_level: Annotated[
+        float, typer.Option(help="Greatest p-value of the first one at which the second is asked.")
+    ] = 0.05,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -61,6 +71,8 @@ def detect(
     from aberra.sequence import AUTO, choose
     from aberra.workflows.detect import detect_cohort
     from aberra.workflows.gate import Gate
+    from aberra.workflows.refine import check_refine
+    from aberra.workflows.refine import refine as refined
 
     choose_device(device)
     console = screen()
@@ -79,6 +91,9 @@ def detect(
         model, channel = choice.detector, choice.channels
         console.print(f"detector {choice.why}")
     detector = Detector.load(model, device=device, batch_size=batch_size)
+    specialist = Detector.load(refine, device=device, batch_size=batch_size) if refine else None
+    if specialist is not None:
+        check_refine(detector, refine_level)
     second = Gate(detector=Detector.load(gate, device=device), level=gate_level) if gate else None
     summary = detect_cohort(
         detector, cohort, out=out, channels=channel, protocol=threshold, overwrite=overwrite, gate=second,
@@ -87,4 +102,12 @@ def detect(
     console.print(
         f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
     )
+    if specialist is not None:
+        more = refined(
+            out, specialist, cohort, level=refine_level, channels=channel, overwrite=overwrite, progress=True
+        )
+        console.print(
+            f"{more.done + more.kept} case(s) with p at most {refine_level:g} refined by {refine}: {out / 'refined'}"
+        )
+        summary.failed |= {f"{case} (refined)": reason for case, reason in more.failed.items()}
     end(summary.failed, f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from aberra.errors import ConfigError
 from aberra.kinds import one_hot
-from aberra.nets.unified import conv
+from aberra.nets.unet import AdditiveUNet
 from aberra.options import (
     Dims,
     Edge,
@@ -52,7 +52,7 @@ FEWEST = 100
 mostly border."""
 
 
-class AnomalySegmenter(nn.Module):
+class AnomalySegmenter(AdditiveUNet):
     """Learns the outlines of synthetic lesions; its map says how likely, or how much, a voxel is
     unlike healthy tissue.
 
@@ -91,6 +91,9 @@ class AnomalySegmenter(nn.Module):
     learnt from: painted ones (brighter, darker, other texture; ellipsoids, blobs, tubes) for who
     learns from patches alone, else boxes cut from elsewhere in the scan (the rule of Baugh et al.
     2023, Many tasks make light work, MICCAI).
+
+    Called with (B, C, S) it gives the logits (B, 4, S) of background, brighter, darker and other, or
+    (B, 1, S) of a lesion; then what restores x, (B, C, S).
     """
 
     name = "anomaly-segmenter"
@@ -120,14 +123,8 @@ class AnomalySegmenter(nn.Module):
         count: Few = 4,
         healthy: ShareBelowOne = 0.2,
     ) -> None:
-        super().__init__()
-        halvings = len(widths) - 1
-        if halvings < 1:
-            raise ConfigError(f"model.widths={list(widths)}; expected filters of two levels or more")
-        if any(edge % 2**halvings for edge in size):
-            raise ConfigError(
-                f"size {tuple(size)} with {len(widths)} model.widths: every edge must be divisible by {2**halvings}"
-            )
+        kinds = CLASSES if label == "class" else ()
+        logits = 1 + len(kinds)
         ranges = {
             "radius_mm": radius_mm,
             "edges": edges,
@@ -138,45 +135,20 @@ class AnomalySegmenter(nn.Module):
         for name, ends in ranges.items():
             if len(ends) != 2 or ends[0] > ends[1]:
                 raise ConfigError(f"model.{name}={list(ends)}; expected the smallest and the largest")
+        out = logits + (channels if restores else 0)
+        super().__init__(channels=channels + maps, dims=dims, size=size, widths=widths, out=out)
         self.target = label
-        self.kinds = CLASSES if label == "class" else ()
+        self.kinds, self.logits = kinds, logits
         self.restores = restores
-        self.grows = 2**halvings  # whole brains in one pass: see Runner
+        self.grows = self.stride  # whole brains in one pass: see Runner
         self.planted: dict[str, Any] = {
             "sources": list(sources), "shapes": list(shapes), "blends": list(blends), "label": label, "gain": gain,
             "count": count, "healthy": healthy, "before": restores,
         } | {name: list(ends) for name, ends in ranges.items()}  # fmt: skip
         self.weight = weight
         self.dice = dice
-        self.format = torch.channels_last if dims == 2 else torch.channels_last_3d
-        self.stem = _layer(dims, channels + maps, widths[0])
-        self.down = nn.ModuleList(_layer(dims, *pair, stride=2) for pair in pairwise(widths))
-        self.deep = nn.ModuleList(_layer(dims, width, width) for width in widths[1:])
-        self.narrow = nn.ModuleList(conv(dims)(wide, thin, 1) for thin, wide in pairwise(widths))
-        self.up = nn.ModuleList(_layer(dims, width, width) for width in widths[:-1])
-        self.logits = 1 + len(CLASSES) if self.kinds else 1
-        self.head = conv(dims)(widths[0], self.logits + (channels if restores else 0), 1)
         with torch.no_grad():
             self.head.bias[0] = 3.0 if self.kinds else -3.0  # type: ignore[index]  # lesions are rare
-        # twice as fast in training on a CPU
-        self.to(memory_format=self.format)  # type: ignore[call-overload]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, C, S) to (B, 4, S) of background, brighter, darker and other or (B, 1, S) of
-        a lesion; then what restores x, (B, C, S).
-        """
-        x = self.stem(x.contiguous(memory_format=self.format))
-        skips = [x]
-        for down, deep in zip(self.down, self.deep, strict=True):
-            x = down(x)
-            x = x + deep(x)
-            skips.append(x)
-        skips.pop()
-        for narrow, up, skip in reversed(list(zip(self.narrow, self.up, skips, strict=True))):
-            x = F.interpolate(narrow(x), size=skip.shape[2:], mode="nearest") + skip
-            x = up(x)
-        out: Tensor = self.head(x)
-        return out
 
     # -- in use ------------------------------------------------------------------------------------
 
@@ -276,12 +248,3 @@ def _average_precision(p: Tensor, truth: Tensor) -> Tensor:
     hits = truth[p.argsort(descending=True)].double()
     precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1, device=hits.device)
     return (precision * hits).sum() / hits.sum() if bool(hits.any()) else hits.new_ones(())
-
-
-def _layer(dims: int, before: int, after: int, *, stride: int = 1) -> nn.Sequential:
-    """Convolution 3, group norm, leaky ReLU."""
-    return nn.Sequential(
-        conv(dims)(before, after, 3, padding=1, stride=stride, bias=False),
-        nn.GroupNorm(max(1, min(8, after // 2)), after),
-        nn.LeakyReLU(0.05, inplace=True),
-    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from torch import Tensor, nn
 
 from aberra.diffusion.noise import coarse
-from aberra.nets.networks import Choice, UNet, network_for
+from aberra.nets.networks import Choice, Skips, network_for
 from aberra.options import Dims, Edge, NotNegative, Width, configured
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class DAE(nn.Module):
         channels: C.
         dims: 2 or 3.
         size: spatial shape S of the input.
-        network: ``unet``.
+        network: ``unet`` or ``unet-added``.
         noise_std: σ of the noise in normalised intensities; the paper has 0.2.
         predicts: ``noise`` (the network's output is subtracted from its input) or ``image`` (the
             paper: it is the clean image).
@@ -63,7 +63,7 @@ class DAE(nn.Module):
         self.predicts = predicts
         self.noise_std = noise_std
         self.noise_cells = noise_cells
-        self.net = network_for(self, network, UNet, channels=channels, dims=dims, size=size).unet()
+        self.net = network_for(self, network, Skips, channels=channels, dims=dims, size=size).unet()
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Shape (B, C, S) to (B, C, S); no noise is added."""

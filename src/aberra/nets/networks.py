@@ -5,7 +5,7 @@ which is decided by three families:
 
 - :class:`VectorCodes` and :class:`MapCodes`: an encoder and a decoder around a code, which is a
   vector (B, K) or a map (B, K, S'),
-- :class:`UNet`: an image of an image,
+- :class:`Skips`: an image of an image, by a U-Net,
 - :class:`DiffusionUNet`: a U-Net that is told a step, and its encoder half.
 """
 
@@ -414,9 +414,17 @@ class Venkatakrishnan(MapCodes):
         return venkatakrishnan.critic(**self.shape, width=self.width)
 
 
+class Skips(Network):
+    """A U-Net whose skips pass all detail on: an image of an image."""
+
+    @abstractmethod
+    def unet(self, out: int | None = None) -> unet.UNet | unet.AdditiveUNet:
+        """(B, C, S) to (B, F, S), F ``out`` or, without, C."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class UNet(Network):
-    """A U-Net with skips (:class:`aberra.nets.unet.UNet`).
+class UNet(Skips):
+    """A U-Net whose skips are concatenated (:class:`aberra.nets.unet.UNet`).
 
     Args:
         width: filters of the first level, doubled at each below; Kascenas et al. 2022 have 64.
@@ -427,9 +435,27 @@ class UNet(Network):
     width: Width = 64
     depth: Levels = 4
 
-    def unet(self) -> nn.Module:
-        """(B, C, S) to (B, C, S)."""
-        return unet.UNet(**self.shape, width=self.width, depth=self.depth)
+    def unet(self, out: int | None = None) -> unet.UNet:
+        """As of :class:`Skips`."""
+        return unet.UNet(**self.shape, width=self.width, depth=self.depth, out=out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdditiveUNet(Skips):
+    """A U-Net whose skips are added (:class:`aberra.nets.unet.AdditiveUNet`), as the shipped
+    detectors have it: quick enough for whole brains on a CPU.
+
+    Args:
+        widths: filters of each level, finest first.
+    """
+
+    name = "unet-added"
+    widths: Sequence[Width] = (8, 24, 48, 96, 128)
+
+    def unet(self, out: int | None = None) -> unet.AdditiveUNet:
+        """As of :class:`Skips`."""
+        out = self.channels if out is None else out
+        return unet.AdditiveUNet(**self.shape, widths=self.widths, out=out)
 
 
 @dataclass(frozen=True, kw_only=True)

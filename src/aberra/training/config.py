@@ -32,6 +32,15 @@ class TrainingConfig:
         start: weights to start from instead of drawn ones: a detector's folder, the name of a
             shipped one, or a ``.safetensors`` file. Tensors whose names and shapes agree are taken;
             the encoder's are found whatever is built around it. Empty is off.
+        teacher: detector whose findings are learnt where nobody has outlined lesions, of models that
+            learn from these (:mod:`aberra.workflows.teacher`): a detector's folder, the name of a
+            shipped one, or a method that learns nothing. Empty is off.
+        threshold: protocol of the teacher's calibration above which a voxel is lesion; empty is its
+            default.
+        doubt: protocol of a lower threshold, above which a voxel is undecided; empty is off.
+        regions: a region above ``doubt`` that reaches above ``threshold`` is lesion as a whole.
+        outlined: training patients, in their order, whose outlines are used where there is a
+            teacher; those of the others, and of validation, are not. None uses all.
         steps: most optimiser steps.
         minutes: stop after so much training time, 0 is off; a run with it cannot be repeated bit
             for bit.
@@ -85,6 +94,11 @@ class TrainingConfig:
     """
 
     start: str = ""
+    teacher: str = ""
+    threshold: str = ""
+    doubt: str = ""
+    regions: bool = False
+    outlined: Maybe | None = None
     steps: Count = 2000
     minutes: NotNegative = 0.0
     batch_size: Annotated[int, Within(1, 1 << 16)] = 16

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from aberra.capabilities import LearnsFromLesions, TakesConditions, TellsKinds
+from aberra.capabilities import (
+    LearnsFromLesions,
+    LearnsFromUnlabelled,
+    TakesConditions,
+    TellsKinds,
+)
 from aberra.covariates import numbers_of
 from aberra.errors import TrainingError
+from aberra.kinds import GUESSES, UNDECIDED, UNTOLD, is_guessed
 from aberra.training.config import LESION_FREE
 
 if TYPE_CHECKING:
@@ -73,6 +79,9 @@ class Sampler:
             case, with itself mirrored left and right.
         kinds: label values that are asked for; only these count as lesions then.
         covariates: samples come with what is known of the person, (K,), last; NaN where unknown.
+        unlabelled: guesses are told from truth
+            (:class:`aberra.capabilities.LearnsFromUnlabelled`), and half of a batch is of each; else
+            they are learnt as truth, and undecided voxels are no foreground.
 
     Raises:
         TrainingError: no slice or patch qualifies.
@@ -89,6 +98,7 @@ class Sampler:
         kinds: Sequence[int] = (),
         partners: bool = False,
         covariates: Sequence[str] = (),
+        unlabelled: bool = False,
     ) -> None:
         self.volumes = volumes
         self.config = config
@@ -101,6 +111,8 @@ class Sampler:
             np.array(numbers_of(covariates, volume.covariates), dtype=np.float32)
             for volume in (volumes if covariates else ())
         ]
+        self.unlabelled = unlabelled
+        self.guessed = [lesions and is_guessed(volume.covariates) for volume in volumes]
         # who learns from lesions sees them
         self.lesion_free = config.slices == LESION_FREE and not lesions
         self.window = (1, *self.size) if dims == 2 else self.size
@@ -117,6 +129,8 @@ class Sampler:
                 continue
             if lesions and (truth := self._truth(volume)) is not None:
                 lesion = np.isin(truth, kinds) if kinds else truth
+                if self.guessed[index] and volume.kinds is not None:
+                    lesion = volume.kinds == 1
                 touched = np.atleast_1d(lesion.any(axis=(1, 2) if dims == 2 else None))
                 self.diseased += [
                     len(self.places) + number for number, place in enumerate(places) if touched[place]
@@ -130,6 +144,7 @@ class Sampler:
                 f"none of the {len(volumes)} training cases has a usable {what}: at least {config.min_foreground:.0%} foreground"
                 f"{' and no lesion voxel' if self.lesion_free else ''}; lower training.min_foreground{smaller}"
             )
+        self.pools = self._pools()
 
     def __len__(self) -> int:
         return len(self.places)
@@ -139,13 +154,37 @@ class Sampler:
         (B, 1, S).
         """
         rng = np.random.default_rng(list(seed))
-        picks = rng.integers(len(self.places), size=count)
-        if self.config.balance and self.diseased:
-            chosen = rng.random(count) < self.config.balance
-            picks = np.where(
-                chosen, np.asarray(self.diseased)[rng.integers(len(self.diseased), size=count)], picks
-            )
+        # outlined ones have the odd sample
+        shares = [count // len(self.pools)] * len(self.pools)
+        shares[0] += count - sum(shares)
+        picks = np.concatenate(
+            [self._picks(rng, share, *pool) for share, pool in zip(shares, self.pools, strict=True)]
+        )
         return self._stack([self._sample(int(pick), rng, augment=True) for pick in picks])
+
+    def _pools(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Numbers of all places and of those with lesions; outlined and other cases apart where that
+        matters and there are both.
+        """
+        places, diseased = np.arange(len(self.places)), np.asarray(self.diseased, dtype=np.intp)
+        told = np.array([not self.guessed[index] for index, _ in self.places])
+        if not self.unlabelled or told.all() or not told.any():
+            return [(places, diseased)]
+        return [(places[kept], diseased[kept[diseased]]) for kept in (told, ~told)]
+
+    def _picks(
+        self,
+        rng: np.random.Generator,
+        count: int,
+        places: NDArray[np.intp],
+        diseased: NDArray[np.intp],
+    ) -> NDArray[np.intp]:
+        """Random places, ``balance`` of them among the diseased."""
+        picks = places[rng.integers(len(places), size=count)]
+        if self.config.balance and len(diseased):
+            chosen = rng.random(count) < self.config.balance
+            picks = np.where(chosen, diseased[rng.integers(len(diseased), size=count)], picks)
+        return picks
 
     def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
         """At most ``count`` samples, evenly spread over the cases, always the same."""
@@ -174,9 +213,10 @@ class Sampler:
 
     def _truth(self, volume: Volume) -> NDArray[np.bool] | NDArray[np.uint8] | None:
         """Label values of the lesions where they are asked for and not all 1, else where lesions
-        are; as stored, not copied.
+        are; as stored, not copied. A guess is of no kind.
         """
-        return volume.kinds if self.kinds and volume.kinds is not None else volume.lesion
+        kinds = self.kinds and volume.kinds is not None and not is_guessed(volume.covariates)
+        return volume.kinds if kinds else volume.lesion
 
     def _slices(self, volume: Volume) -> list[int]:
         """Numbers along D of the usable slices."""
@@ -203,12 +243,25 @@ class Sampler:
         if self.lesions:
             truth = self._truth(volume)
             arrays.append(np.zeros((1, *volume.shape), dtype=bool) if truth is None else truth[None])
+            if self.guessed[index] and volume.kinds is not None:
+                arrays[-1] = volume.kinds[None]
         sample = self._window(arrays, low)
+        if self.guessed[index]:
+            sample = self._told(*sample)
         if self.middles:
             sample += self._partner(index, low, rng)
         if augment:
             sample = _changed(sample, *self._change(rng), images=(0, -2) if self.middles else (0,))
         return (*sample, self.covariates[index]) if self.covariates else sample
+
+    def _told(
+        self, x: NDArray[np.float32], mask: NDArray[np.float32], guess: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], ...]:
+        """A sample whose truth is a guess, as the model is to see it."""
+        undecided = guess == UNDECIDED
+        if self.unlabelled:
+            return x, mask, np.where(undecided, np.float32(UNTOLD), guess + np.float32(GUESSES))
+        return x, mask * ~undecided, guess * ~undecided
 
     def _window(
         self, arrays: Sequence[NDArray[np.generic]], low: Sequence[int]
@@ -282,6 +335,7 @@ def samplers(
     options: dict[str, Any] = {
         "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds,
         "covariates": model.covariates if isinstance(model, TakesConditions) else (),
+        "unlabelled": isinstance(model, LearnsFromUnlabelled),
     }  # fmt: skip
     learnt = data if isinstance(data, Draws) else Sampler(data, config, **options)
     if isinstance(learnt, Sampler):

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from aberra.detector import Detector
     from aberra.workflows.gate import Gate
 
-FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json")
+REFINED = "refined"
+"""Folder for what a second detector says of the unusual cases: :mod:`aberra.workflows.refine`."""
+
+FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json", REFINED)
 """What lies beside the cases' folders; no case may be called so."""
 
 OTHER = "results of another model, calibration or threshold are there; choose another --out, or --overwrite"

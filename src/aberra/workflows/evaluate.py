@@ -15,6 +15,7 @@ from aberra.errors import InputError, MismatchError, shortlist
 from aberra.failures import refuse, told
 from aberra.files import csv_text, read_json, reading, write_json, write_text
 from aberra.foreground import region
+from aberra.kinds import GUESSED, is_guessed
 from aberra.metrics import figures
 from aberra.metrics.paired import compare
 from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
@@ -77,13 +78,20 @@ def evaluate(
         What is written to ``results/evaluation/metrics.json``.
 
     Raises:
-        InputError: no case has a result, or some have not and ``allow_missing`` is off.
+        InputError: no case has a result, or some have not and ``allow_missing`` is off; or truth is a
+            guess.
         MismatchError: a map and its truth are on different grids.
         OutputError: ``results`` is not a folder that aberra wrote.
     """
     results = Path(conforming(results, str | PathLike, "results"))
     cohort = manifest if isinstance(manifest, Cohort) else Cohort.read(manifest)
     cases = list(cohort.select(split=split) if split else cohort)
+    guesses = [case.case for case in cases if is_guessed(case.groups)]
+    if guesses:
+        raise InputError(
+            f"{cohort.source}: the lesion masks of {len(guesses)} case(s) are guesses of a detector (column '{GUESSED}'): "
+            f"{shortlist(guesses, 5)}. Evaluate against outlines"
+        )
     missing = [case.case for case in cases if not (results / case.case / "result.json").is_file()]
     cases = [case for case in cases if case.case not in missing]
     if not cases or (missing and not allow_missing):

@@ -16,6 +16,7 @@ from aberra.capabilities import (
     HasMembers,
     LearnsFromLesions,
     LearnsFromPlanted,
+    LearnsFromUnlabelled,
     MayBeFrozen,
     Trains,
 )
@@ -27,14 +28,16 @@ from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
 from aberra.errors import ConfigError, MismatchError, ModelError, OutputError, TrainingError
 from aberra.files import MARK, config_hash, discard, locked, read_mark
+from aberra.kinds import GUESSED, UNDECIDED
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
 from aberra.output import check_held, claim
-from aberra.registry import build, named
+from aberra.registry import build, lookup, named
 from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
 from aberra.workflows.members import learn_members
 from aberra.workflows.start import Start, check_start
+from aberra.workflows.teacher import Teacher, check_teacher
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,12 +76,15 @@ def fit(
     manifest has no splits), early stopping and calibration the split ``val``. Cases with lesions
     are left out, except with ``training.slices = "lesion-free"``, which learns from their slices
     without lesion voxels, and by methods that learn from ``labels`` or ``masks``; these are still
-    calibrated on healthy cases, or on lesion-free slices where there are none.
+    calibrated on healthy cases, or on lesion-free slices where there are none. With
+    ``training.teacher`` another detector outlines what nobody has
+    (:mod:`aberra.workflows.teacher`); then only cases of label 0 are healthy.
 
     Args:
         method: what to fit.
         cohort: the cases.
-        out: the detector's folder; ``out/run`` holds checkpoints, ``metrics.jsonl`` and figures.
+        out: the detector's folder; ``out/run`` holds checkpoints, ``metrics.jsonl`` and figures,
+            ``out/guesses`` what a teacher has outlined.
         channels: manifest columns to read, in order; None takes all that every case has.
         seed: of weights and sampling.
         resume: go on with an interrupted fit, or return the finished detector. An interrupted fit
@@ -125,8 +131,8 @@ def fit(
     }
     if columns := learnt(method.model):
         facts["covariates_hash"] = train_cases.covariates_hash(columns)
-    start = Start.of(method, val_cases, names)
-    facts |= start.facts
+    start, teacher = Start.of(method, val_cases, names), Teacher.of(method)
+    facts |= start.facts | teacher.facts
     # what is only trained does not depend on the question; texts decide nothing
     asked = method.settings if calibrated else [method.learns_from, method.learnt]
     identity = config_hash([asked, facts, names])
@@ -144,7 +150,7 @@ def fit(
     torch.manual_seed(seed)
     model = build("models", method.model, channels=len(names), dims=dims, size=size)
     facts |= start.begin(model)
-    learnt_from = [*(case.content_hash(names) for case in train_cases), *start.learnt]
+    learnt_from = [*(case.content_hash(names) for case in train_cases), *start.learnt, *teacher.learnt]
     detector = Detector(
         method=method,
         recipe=recipe,
@@ -161,15 +167,19 @@ def fit(
     prepared = cache or out / "prepared"
     with locked(out / MARK, shared=True):  # another process may be at the same fit
         claim(prepared, "cache")
+        told = teacher.told(
+            fit, cohort, (train_cases, val_cases), out / "guesses", cache, channels=names, seed=seed, device=device,
+            progress=progress,
+        )  # fmt: skip
         training = _taught(
-            detector, cohort, (train_cases, val_cases), prepared, out,
+            detector, cohort, (told.train, told.validation), prepared, out,
             identity=identity, seed=seed, device=device, workers=workers, trained=trained, progress=progress,
         )  # fmt: skip
     if training is None:
         raise SystemExit
-    detector = detector.with_(facts={**detector.facts, **training})
-    if len(val_cases) and calibrated:
-        detector = _calibrated(detector, val_cases, names, out, progress=progress)
+    detector = detector.with_(facts={**detector.facts, **told.facts, **training})
+    if len(told.validation) and calibrated:
+        detector = _calibrated(detector, told.validation, names, out, progress=progress)
     check_held(out, identity)
     faster = (out / "detector.toml").is_file()  # another process was, at the same fit
     detector = Detector.load(out, device=device) if faster else detector.save(out)
@@ -277,27 +287,35 @@ def _usable(cohort: Cohort, split: str, *, lesion_free: bool) -> Cohort:
 def _with_diseased(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
     """Return all cases of ``train`` and ``val``, healthy and diseased."""
     train, val = (cohort.select(split=split) for split in ("train", "val"))
+    if method.training.get("teacher"):
+        return train, val  # the teacher says which are diseased
     sick = [case for case in train if not case.healthy]
     if not sick:
         raise TrainingError(
             f"{cohort.source}: {method.name} learns from {method.learns_from}; no diseased case (label 1) in split 'train'"
         )
     bare = [case.case for case in (*train, *val) if not case.healthy and case.lesion is None]
-    if bare and method.learns_from == "masks":
+    if bare and method.learns_from == "masks" and not _learns_unlabelled(method):
         raise TrainingError(
             f"{cohort.source}: {method.name} learns from lesion masks; missing in column 'lesion': {', '.join(bare[:5])}"
         )
     return train, val
 
 
+def _learns_unlabelled(method: Method) -> bool:
+    """Whether a method's model learns from diseased cases that nobody has outlined."""
+    return issubclass(lookup("models", method.model["name"]), LearnsFromUnlabelled)
+
+
 class _Labelled(Sequence["Volume"]):
     """Prepared cases with a truth each: nothing where healthy, the whole foreground where only the
-    label says diseased.
+    label says diseased, which is undecided to models that learn from ``unlabelled`` cases.
     """
 
-    def __init__(self, prepared: Sequence[Volume], cases: Cohort) -> None:
+    def __init__(self, prepared: Sequence[Volume], cases: Cohort, *, unlabelled: bool) -> None:
         self.prepared = prepared
         self.cases = list(cases)
+        self.unlabelled = unlabelled
 
     def __len__(self) -> int:
         return len(self.prepared)
@@ -312,8 +330,16 @@ class _Labelled(Sequence["Volume"]):
         volume = self.prepared[index]
         if volume.lesion is not None:
             return volume
-        healthy = self.cases[index].healthy
-        return volume.with_(lesion=np.zeros_like(volume.judged) if healthy else volume.judged)
+        if self.cases[index].healthy:
+            told = {key: value for key, value in volume.covariates.items() if key != GUESSED}
+            return volume.with_(lesion=np.zeros_like(volume.judged), covariates=told)
+        if not self.unlabelled:
+            return volume.with_(lesion=volume.judged)
+        return volume.with_(
+            lesion=volume.judged,
+            kinds=volume.judged.astype(np.uint8) * UNDECIDED,
+            covariates={**volume.covariates, GUESSED: "1"},
+        )
 
 
 def _check_options(method: Method) -> None:
@@ -326,6 +352,7 @@ def _check_options(method: Method) -> None:
     checked_wishes(method.prepare)
     model, _ = named("models", method.model)
     check_start(method)
+    check_teacher(method)
     Question.of(method, model)
 
 
@@ -408,7 +435,9 @@ def _learn(
         return {}
     validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, LearnsFromLesions):
-        training, validation = _Labelled(training, train_cases), _Labelled(validation, val_cases)
+        unlabelled = isinstance(detector.model, LearnsFromUnlabelled)
+        training = _Labelled(training, train_cases, unlabelled=unlabelled)
+        validation = _Labelled(validation, val_cases, unlabelled=unlabelled)
     learnt: Sequence[Volume] | Planted = training
     watched: Sequence[Volume] | Planted = validation
     if isinstance(detector.model, LearnsFromPlanted):

@@ -27,9 +27,11 @@ PLACES = (
     ("encoder.0.", "encoder."),
     ("", "encoder."),
     ("encoder.", ""),
+    ("", "network."),
 )
 """Beginnings of names, theirs and ours, under which the same layers may lie: models with heads have
-the network's encoder itself, others a sequence that begins with it, and some a whole model."""
+the network's encoder itself, others a sequence that begins with it, and some a whole model or
+network."""
 
 COUNTER = "num_batches_tracked"
 """Of batch norm: a number that nothing depends on, and that not every file has."""
