@@ -358,6 +358,15 @@ class JudgesHealth(Protocol):
 
 
 @runtime_checkable
+class Classifies(Protocol):
+    """Says of an image whether it is of somebody healthy or diseased."""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Log-probabilities of healthy and diseased, (B, C, S) to (B, 2), differentiable."""
+        ...
+
+
+@runtime_checkable
 class HasGuides(Denoises, Protocol):
     """Has guides, networks that say at any noise level what is in an
     image: :mod:`aberra.workflows.edit` follows their gradients.
