@@ -87,7 +87,7 @@ class TakesConditions(Protocol):
         conditions: of what it may be told in use, manifest columns
             (:data:`aberra.covariates.COVARIATES`); empty where this one takes none.
         covariates: what its batches have as ``covariates``, in this order: the conditions first,
-            then what it learns besides.
+            then what it learns besides, such as the site (:func:`aberra.covariates.of_site`).
     """
 
     conditions: Sequence[str]
@@ -97,6 +97,27 @@ class TakesConditions(Protocol):
         """The same model, weights shared, that answers for a person of these conditions,
         standardised, NaN where unknown.
         """
+        ...
+
+
+@runtime_checkable
+class AnchorsClasses(Protocol):
+    """Sees one sample of each class of certain people in every batch, behind the others.
+
+    Attributes:
+        anchor: one of its ``covariates``; it is 1 for these people. Empty where this one does
+            without.
+    """
+
+    anchor: str
+
+
+@runtime_checkable
+class HasRates(Protocol):
+    """Has parts that learn at rates of their own."""
+
+    def rate_of(self, parameter: str) -> float:
+        """Share of ``training.learning_rate`` that the parameter of this name moves at."""
         ...
 
 

@@ -5,13 +5,14 @@ A batch depends on (seed, step, rank) alone, so resuming needs no state.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from aberra.capabilities import LearnsFromLesions, TakesConditions, TellsKinds
-from aberra.covariates import numbers_of
+from aberra.capabilities import AnchorsClasses, LearnsFromLesions, TakesConditions, TellsKinds
+from aberra.covariates import column_of, numbers_of
 from aberra.errors import TrainingError
 from aberra.training.config import LESION_FREE
 
@@ -73,6 +74,8 @@ class Sampler:
             case, with itself mirrored left and right.
         kinds: label values that are asked for; only these count as lesions then.
         covariates: samples come with what is known of the person, (K,), last; NaN where unknown.
+        anchor: one of the covariates; behind every drawn batch come two samples more of people in
+            whom it is 1, one without lesions and one with.
 
     Raises:
         TrainingError: no slice or patch qualifies.
@@ -89,6 +92,7 @@ class Sampler:
         kinds: Sequence[int] = (),
         partners: bool = False,
         covariates: Sequence[str] = (),
+        anchor: str = "",
     ) -> None:
         self.volumes = volumes
         self.config = config
@@ -97,6 +101,8 @@ class Sampler:
         self.lesions = lesions
         self.kinds = kinds
         self.middles = [_middle_of(volume) for volume in volumes] if partners else []
+        self.names = tuple(covariates)
+        self.anchor = anchor
         self.covariates = [
             np.array(numbers_of(covariates, volume.covariates), dtype=np.float32)
             for volume in (volumes if covariates else ())
@@ -134,17 +140,51 @@ class Sampler:
     def __len__(self) -> int:
         return len(self.places)
 
+    @cached_property
+    def healthy(self) -> NDArray[np.intp]:
+        """Numbers of the places without lesions."""
+        return np.setdiff1d(np.arange(len(self.places)), self.diseased)
+
+    @cached_property
+    def anchors(self) -> tuple[NDArray[np.intp], ...]:
+        """Numbers of the anchor's places, of those without lesions and of those with; nothing
+        without an anchor.
+
+        Raises:
+            TrainingError: there are none.
+        """
+        if not self.anchor:
+            return ()
+        column = self.names.index(self.anchor)
+        of_anchor = np.array([self.covariates[index][column] == 1 for index, _ in self.places])
+        found = tuple(
+            places[of_anchor[places]]
+            for places in (self.healthy, np.asarray(self.diseased, dtype=np.intp))
+        )
+        if missing := [
+            what for what, places in zip(("healthy", "diseased"), found, strict=True) if not len(places)
+        ]:
+            raise TrainingError(
+                f"the model needs healthy and diseased samples of {self.anchor.replace('=', ' ')}; "
+                f"there is no {' and no '.join(missing)} one in split 'train'"
+            )
+        return found
+
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
         """Random samples: intensities (B, C, S), foreground (B, 1, S) and, with ``lesions``, truth
         (B, 1, S).
         """
         rng = np.random.default_rng(list(seed))
         picks = rng.integers(len(self.places), size=count)
-        if self.config.balance and self.diseased:
+        if self.config.classes == "balanced" and self.diseased and len(self.healthy):
+            kinds = (self.healthy, np.asarray(self.diseased))
+            picks = np.array([kinds[n % 2][rng.integers(len(kinds[n % 2]))] for n in range(count)])
+        elif self.config.balance and self.diseased:
             chosen = rng.random(count) < self.config.balance
             picks = np.where(
                 chosen, np.asarray(self.diseased)[rng.integers(len(self.diseased), size=count)], picks
             )
+        picks = np.append(picks, [rng.choice(places) for places in self.anchors]).astype(np.intp)
         return self._stack([self._sample(int(pick), rng, augment=True) for pick in picks])
 
     def fixed(self, count: int, seed: int) -> tuple[torch.Tensor, ...]:
@@ -168,9 +208,16 @@ class Sampler:
         ]
         if unknown:
             raise TrainingError(
-                f"the model learns from {', '.join(unknown)}, but no training case has any; "
+                f"the model learns from {', '.join(map(column_of, unknown))}, but no training case has any; "
                 "the manifest needs a column of this name"
             )
+        for index, name in enumerate(covariates):
+            column, asked, wanted = name.partition("=")
+            if asked and not any(each[index] == 1 for each in self.covariates):
+                there = sorted({str(volume.covariates.get(column) or "nothing") for volume in self.volumes})
+                raise TrainingError(
+                    f"model.target={wanted}: no training case has this {column}; there are: {', '.join(there)}"
+                )
 
     def _truth(self, volume: Volume) -> NDArray[np.bool] | NDArray[np.uint8] | None:
         """Label values of the lesions where they are asked for and not all 1, else where lesions
@@ -283,9 +330,11 @@ def samplers(
         "dims": dims, "size": size, "lesions": isinstance(model, LearnsFromLesions), "kinds": kinds,
         "covariates": model.covariates if isinstance(model, TakesConditions) else (),
     }  # fmt: skip
-    learnt = data if isinstance(data, Draws) else Sampler(data, config, **options)
+    anchor = model.anchor if isinstance(model, AnchorsClasses) else ""
+    learnt = data if isinstance(data, Draws) else Sampler(data, config, **options, anchor=anchor)
     if isinstance(learnt, Sampler):
         learnt.expect_known(options["covariates"])
+        _ = learnt.anchors  # what is missing is said before the first step
     if kinds and isinstance(learnt, Sampler) and not learnt.diseased:
         raise TrainingError(
             f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; "
