@@ -388,6 +388,28 @@ class Classifies(Protocol):
 
 
 @runtime_checkable
+class ClassifiesFromMaps(Protocol):
+    """Classifies images by feature maps, which say where something is."""
+
+    def class_maps(self, x: Tensor) -> Tensor:
+        """The last feature maps, (B, C, S) to (B, F, S')."""
+        ...
+
+    def class_logits(self, maps: Tensor) -> Tensor:
+        """What is made of them: logits of healthy and diseased, (B, F, S') to (B, 2)."""
+        ...
+
+
+@runtime_checkable
+class ClassifiesFromMeans(ClassifiesFromMaps, Protocol):
+    """Classifies images by a linear layer on the mean of each feature map."""
+
+    def class_weights(self) -> Tensor:
+        """Of the layer, (2, F)."""
+        ...
+
+
+@runtime_checkable
 class HasGuides(Denoises, Protocol):
     """Has guides, networks that say at any noise level what is in an
     image: :mod:`aberra.workflows.edit` follows their gradients.

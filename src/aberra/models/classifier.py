@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aberra.covariates import of_site
 from aberra.errors import ConfigError
+from aberra.kinds import diseased
 from aberra.nets.domains import (
     class_discrepancy,
     clustered,
@@ -85,7 +86,7 @@ class SphereClassifier(nn.Module):
 
     def label(self, lesion: Tensor) -> Tensor:
         """Class of each sample: diseased where it has a lesion voxel, (B, 1, S) to (B,)."""
-        return (lesion.flatten(1).amax(dim=1) > 0).long()
+        return diseased(lesion)
 
     def of_target(self, batch: Batch) -> Tensor:
         """Whether a sample is of the target, (B,); all are without one."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aberra.covariates import COVARIATES, of_site
 from aberra.diffusion.guidance import GUIDES, HEALTHY, Guide
 from aberra.errors import ConfigError
+from aberra.kinds import diseased
 from aberra.models.ddpm import DDPM
 from aberra.nets.sphere import FASTER, SphereGuide
 from aberra.options import Edge, Levels, Width, configured
@@ -153,7 +154,7 @@ class GuidedDDPM(DDPM):
 
     def label(self, lesion: Tensor) -> Tensor:
         """Class of each sample: diseased where it has a lesion voxel, (B, 1, S) to (B,)."""
-        return (lesion.flatten(1).amax(dim=1) > 0).long()
+        return diseased(lesion)
 
     # -- learning ----------------------------------------------------------------------------------
 
