@@ -19,9 +19,7 @@ def _batch(sites=(1.0, 1.0, 0.0, 0.0, 0.0, float("nan")), progress=0.5):
     lesion = torch.zeros_like(x)
     lesion[1::2, :, 4:6, 4:6] = 1
     known = torch.tensor(sites)[:, None]
-    return Batch(
-        x, torch.ones_like(x), torch.Generator(), lesion=lesion, covariates=known, progress=progress
-    )
+    return Batch(x, torch.ones_like(x), torch.Generator(), lesion=lesion, covariates=known, progress=progress)
 
 
 def _model(cls=Classifier, **options):
@@ -90,7 +88,9 @@ def test_centres_move_twice_as_fast():
     adams.set_rate(5e-5)
     names = {parameter: name for name, parameter in model.named_parameters()}
     rates = {
-        names[parameter]: group["lr"] for group in adams.each[""].param_groups for parameter in group["params"]
+        names[parameter]: group["lr"]
+        for group in adams.each[""].param_groups
+        for parameter in group["params"]
     }
     assert rates.keys() == set(names.values())
     assert rates["head.centres.raw"] == pytest.approx(1e-4)
@@ -101,9 +101,11 @@ def test_the_gradient_of_the_domain_is_turned_before_the_encoder_only():
     model, batch = _model(adapt="dann", target="a"), _batch()
     turned = model.loss(batch)["domain"]
     known = batch.covariates[:, 0].isfinite()
-    plain = F.cross_entropy(model.domain(model.code(batch.x)[known]), (batch.covariates[known, 0] == 1).long())
+    plain = F.cross_entropy(
+        model.domain(model.code(batch.x)[known]), (batch.covariates[known, 0] == 1).long()
+    )
     assert float(turned) == pytest.approx(float(plain), rel=1e-5)
-    encoder = list(model.encoder.parameters())[0]
+    encoder = next(iter(model.encoder.parameters()))
     one, other = (torch.autograd.grad(loss, encoder, retain_graph=True)[0] for loss in (turned, plain))
     share = 2 / (1 + torch.tensor(-5.0).exp()) - 1
     assert torch.allclose(one, -share * other, atol=1e-6, rtol=1e-3)
@@ -148,7 +150,7 @@ def test_an_adaptation_without_a_target_is_refused(adapt):
 
 
 def test_learn_to_ignore_without_a_target_is_refused():
-    with pytest.raises(ConfigError, match="model.target=NAME"):
+    with pytest.raises(ConfigError, match=r"model\.target=NAME"):
         _model(L2I)
 
 

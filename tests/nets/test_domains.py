@@ -53,7 +53,9 @@ def test_supervised_contrast_is_the_publications_double_loop():
     for i in range(6):
         others = sum(math.exp(float(codes[i] @ codes[a]) / tau) for a in range(6) if a != i)
         mates = [p for p in range(6) if p != i and classes[p] == classes[i]]
-        total -= sum(math.log(math.exp(float(codes[i] @ codes[p]) / tau) / others) for p in mates) / len(mates)
+        total -= sum(math.log(math.exp(float(codes[i] @ codes[p]) / tau) / others) for p in mates) / len(
+            mates
+        )
     assert float(supervised_contrast(codes, classes, tau)) == pytest.approx(total / 6, rel=1e-5)
 
 

@@ -80,7 +80,7 @@ def test_the_total_is_weighted():
     head, (f, classes) = SphereHead(5, centring=7.0, latent=3.0), _points()
     found = head.losses(f, classes, [4, 5])
     total = found["classification"] + 7 * found["centring"] + 3 * found["latent"]
-    assert float(found["loss"]) == pytest.approx(float(total))
+    assert found["loss"].item() == pytest.approx(total.item())
 
 
 @pytest.mark.parametrize(("radius", "distance"), [(1.0, 1.9), (0.1, 2.1), (0.95, 1.9)])

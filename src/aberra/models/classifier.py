@@ -24,8 +24,8 @@ from aberra.nets.domains import (
     reversed_gradient,
     supervised_contrast,
 )
-from aberra.nets.inception_resnet import BASE, inception_resnet
-from aberra.options import Dims, Edge, NotNegative, Positive, Width, configured
+from aberra.nets.inception_resnet import BASE, BLOCKS, inception_resnet
+from aberra.options import Dims, Edge, Levels, NotNegative, Positive, Width, configured
 
 if TYPE_CHECKING:
     from aberra.batch import Batch
@@ -49,16 +49,25 @@ class SphereClassifier(nn.Module):
         dims: 2 or 3.
         size: spatial shape S of the input.
         width: filters of the first layer; the publication has 32.
+        blocks: of the network.
         latent: K, numbers of the code.
         target: the value of the manifest's column ``site`` of the people that the classifier is
             for; empty is all.
     """
 
     def __init__(
-        self, *, channels: int, dims: int, size: Sequence[int], width: int, latent: int, target: str
+        self,
+        *,
+        channels: int,
+        dims: int,
+        size: Sequence[int],
+        width: int,
+        blocks: Sequence[int],
+        latent: int,
+        target: str,
     ) -> None:
         super().__init__()
-        body = inception_resnet(channels=channels, dims=dims, size=size, width=width)
+        body = inception_resnet(channels=channels, dims=dims, size=size, width=width, blocks=blocks)
         neck = max(1, NECK * width // BASE)
         self.encoder = nn.Sequential(
             body, nn.Linear(body.features, neck, bias=False), nn.ReLU(), nn.Linear(neck, latent)
@@ -124,6 +133,7 @@ class Classifier(SphereClassifier):
         dims: 2 or 3.
         size: spatial shape S of the input.
         width: filters of the first layer; the publication has 32.
+        blocks: how many of the network's three kinds; the publication has 5, 10 and 6.
         latent: K.
         target: the site that the classifier is for; empty is all.
         weighted: classes weigh as much as each other in the cross-entropy, by how often they were
@@ -151,6 +161,7 @@ class Classifier(SphereClassifier):
         dims: Dims = 2,
         size: Sequence[Edge],
         width: Width = 8,
+        blocks: Sequence[Levels] = BLOCKS,
         latent: Width = 128,
         target: str = "",
         weighted: bool = False,
@@ -159,7 +170,7 @@ class Classifier(SphereClassifier):
         temperature: Positive = 0.1,
     ) -> None:
         super().__init__(
-            channels=channels, dims=dims, size=size, width=width, latent=latent, target=target
+            channels=channels, dims=dims, size=size, width=width, blocks=blocks, latent=latent, target=target
         )
         if adapt in OF_DOMAINS:
             expect_target(target, f"model.adapt={adapt}")

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from aberra.models.classifier import SphereClassifier, expect_target
+from aberra.nets.inception_resnet import BLOCKS
 from aberra.nets.sphere import FASTER, SphereHead, anchors_of
-from aberra.options import Dims, Edge, NotNegative, Positive, Width, configured
+from aberra.options import Dims, Edge, Levels, NotNegative, Positive, Width, configured
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aberra.batch import Batch
 
 
@@ -37,6 +38,7 @@ class L2I(SphereClassifier):
         dims: 2 or 3; the publication is 3-D.
         size: spatial shape S of the input; the publication has 124 × 120 × 172 voxels of 1 mm.
         width: filters of the first layer; the publication has 32.
+        blocks: how many of the network's three kinds; the publication has 5, 10 and 6.
         latent: K.
         target: the value of the manifest's column ``site`` of the people that the classifier is
             for.
@@ -64,6 +66,7 @@ class L2I(SphereClassifier):
         dims: Dims = 2,
         size: Sequence[Edge],
         width: Width = 8,
+        blocks: Sequence[Levels] = BLOCKS,
         latent: Width = 128,
         target: str = "",
         radius: NotNegative = 0.1,
@@ -74,7 +77,7 @@ class L2I(SphereClassifier):
     ) -> None:
         expect_target(target, "l2i learns for the people of a site")
         super().__init__(
-            channels=channels, dims=dims, size=size, width=width, latent=latent, target=target
+            channels=channels, dims=dims, size=size, width=width, blocks=blocks, latent=latent, target=target
         )
         self.head = SphereHead(
             latent, radius=radius, distance=distance, fixed=fixed, centring=centring, latent=latent_weight

@@ -81,8 +81,8 @@ def supervised_contrast(features: Tensor, classes: Tensor, temperature: float) -
 def class_discrepancy(
     features: Tensor, target: Tensor, source_classes: Tensor, target_classes: Tensor
 ) -> Tensor:
-    """Contrastive domain discrepancy of two domains (Kang et al. 2019, CVPR, arXiv 1901.00976, eq. 3 to
-    5): kernel distance of a class to itself in the other domain, less that to the other class.
+    """Contrastive domain discrepancy (Kang et al. 2019, CVPR, arXiv 1901.00976, eq. 3 to 5): kernel
+    distance of a class to itself in the other domain, less that to the other class.
 
     D(c, c′) = mean k(s, s) + mean k(t, t) − 2·mean k(s, t), s source features of class c, t target
     features of class c′; classes that a domain lacks in this batch are left out.

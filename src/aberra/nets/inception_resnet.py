@@ -2,8 +2,8 @@
 
 As Wolleb et al. 2022 (MICCAI, arXiv 2110.06803) have it: 3-D, the pairs of kernels 1×7 and 7×1 are
 triples of 1×1×7, 1×7×1 and 7×1×1, instance norm without gain and offset, convolutions without
-offset but those that end a block. Filters at width 32: stem 32, 32, 64, pool, 80 (kernel 1), 192, 256; 5 blocks of 256; 10 of
-896; 6 of 1792; mean over space.
+offset but those that end a block. Filters at width 32: stem 32, 32, 64, pool, 80 (kernel 1), 192,
+256; 5 blocks of 256; 10 of 896; 6 of 1792; mean over space.
 
 Deviation: every convolution is padded, and an image is halved as often as leaves its shortest edge
 at 3 or more (five times from 96 voxels on, as published), so that small images have something left
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from aberra.errors import ConfigError
 from aberra.nets.unified import Reader, conv
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ Kernel = int | tuple[int, ...]
 
 BASE = 32
 """Filters of the first layer, of which the publication's numbers are multiples."""
+
+BLOCKS = (5, 10, 6)
+"""Of 256, 896 and 1792 filters."""
 
 HALVINGS = 5
 SMALLEST = 3
@@ -80,7 +84,7 @@ class Block(nn.Module):
     """relu(x + scale · conv₁(branches(x))); the last block has no ReLU."""
 
     def __init__(
-        self, dims: int, filters: int, inner: int, branches: Branches, scale: float, relu: bool = True
+        self, dims: int, filters: int, inner: int, branches: Branches, *, scale: float, relu: bool = True
     ) -> None:
         super().__init__()
         self.branches = branches
@@ -94,7 +98,9 @@ class Block(nn.Module):
         return torch.relu(x) if self.relu else x
 
 
-def inception_resnet(*, channels: int, dims: int, size: Sequence[int], width: int = BASE) -> Reader:
+def inception_resnet(
+    *, channels: int, dims: int, size: Sequence[int], width: int = BASE, blocks: Sequence[int] = BLOCKS
+) -> Reader:
     """The network up to its mean over space, (B, C, S) to (B, F), F = 1792 at width 32.
 
     Args:
@@ -102,8 +108,13 @@ def inception_resnet(*, channels: int, dims: int, size: Sequence[int], width: in
         dims: 2 or 3.
         size: S, which says how often it is halved.
         width: filters of the first layer; all others are in the publication's proportion.
-    """
+        blocks: how many of each of the three kinds.
 
+    Raises:
+        ConfigError: other than three numbers.
+    """
+    if len(blocks) != len(BLOCKS):
+        raise ConfigError(f"model.blocks={list(blocks)}: expected three numbers, as in {list(BLOCKS)}")
     count = halvings(size)
     first, second, third, fourth, fifth = (
         2 if place < count else 1 for place in range(HALVINGS)
@@ -136,12 +147,10 @@ def inception_resnet(*, channels: int, dims: int, size: Sequence[int], width: in
 
     six = n(256) + n(384) + n(256)
     seven = six + n(384) + 2 * n(256)
-    near_blocks = [Block(dims, n(256), 3 * n(32), near(), 0.17) for _ in range(5)]
-    middle = [Block(dims, six, 2 * n(128), along(six, n(128), 7), 0.10) for _ in range(10)]
-    deep = [
-        Block(dims, seven, 2 * n(192), along(seven, n(192), 3), *((0.20,) if index < 5 else (1.0, False)))
-        for index in range(6)
-    ]
+    near_blocks = [Block(dims, n(256), 3 * n(32), near(), scale=0.17) for _ in range(blocks[0])]
+    middle = [Block(dims, six, 2 * n(128), along(six, n(128), 7), scale=0.10) for _ in range(blocks[1])]
+    deep = [Block(dims, seven, 2 * n(192), along(seven, n(192), 3), scale=0.20) for _ in range(blocks[2] - 1)]
+    deep.append(Block(dims, seven, 2 * n(192), along(seven, n(192), 3), scale=1.0, relu=False))
     return Reader(
         unit(channels, n(32), 3, first),
         unit(n(32), n(32), 3),
@@ -154,9 +163,7 @@ def inception_resnet(*, channels: int, dims: int, size: Sequence[int], width: in
         Branches(
             pool(fourth),
             unit(n(256), n(384), 3, fourth),
-            nn.Sequential(
-                unit(n(256), n(192), 1), unit(n(192), n(192), 3), unit(n(192), n(256), 3, fourth)
-            ),
+            nn.Sequential(unit(n(256), n(192), 1), unit(n(192), n(192), 3), unit(n(192), n(256), 3, fourth)),
         ),
         *middle,
         Branches(

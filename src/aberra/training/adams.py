@@ -104,6 +104,4 @@ def _groups(
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in parameters:
         groups.setdefault((shares[parameter], decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-    return [
-        {"params": group, "weight_decay": own, "share": share} for (share, own), group in groups.items()
-    ]
+    return [{"params": group, "weight_decay": own, "share": share} for (share, own), group in groups.items()]

@@ -158,8 +158,7 @@ class Sampler:
         column = self.names.index(self.anchor)
         of_anchor = np.array([self.covariates[index][column] == 1 for index, _ in self.places])
         found = tuple(
-            places[of_anchor[places]]
-            for places in (self.healthy, np.asarray(self.diseased, dtype=np.intp))
+            places[of_anchor[places]] for places in (self.healthy, np.asarray(self.diseased, dtype=np.intp))
         )
         if missing := [
             what for what, places in zip(("healthy", "diseased"), found, strict=True) if not len(places)
