@@ -316,8 +316,8 @@ class Suite:
         """Hash of everything that results depend on; adding or removing rows, seeds, tasks and
         columns does not change it.
         """
-        late = [key for key in ("tiny", "resplit") if getattr(self, key)]
-        keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *late)
+        asked = [key for key in ("tiny", "resplit") if getattr(self, key)]
+        keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *asked)
         own = asdict(self)
         for spec in own["cohorts"].values():
             for late in (

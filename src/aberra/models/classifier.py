@@ -152,6 +152,7 @@ class Classifier(SphereClassifier):
     """
 
     name = "classifier"
+    drawn: Tensor
 
     @configured("model")
     def __init__(

@@ -41,7 +41,7 @@ def reversed_gradient(x: Tensor, weight: float) -> Tensor:
         >>> x.grad
         tensor([-0.5000, -0.5000])
     """
-    found: Tensor = _Reversed.apply(x, weight)
+    found: Tensor = _Reversed.apply(x, weight)  # type: ignore[no-untyped-call]
     return found
 
 

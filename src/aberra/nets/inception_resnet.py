@@ -14,7 +14,7 @@ the publication prints the sum only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +57,11 @@ class Unit(nn.Sequential):
     """Convolution, instance norm, ReLU: (B, F, S) to (B, F', S) or (B, F', S / 2)."""
 
     def __init__(self, dims: int, before: int, after: int, kernel: Kernel, stride: int = 1) -> None:
-        edges = (kernel,) * dims if isinstance(kernel, int) else kernel
+        edges: Any = (kernel,) * dims if isinstance(kernel, int) else kernel
+        padding: Any = tuple(edge // 2 for edge in edges)
         norm = nn.InstanceNorm2d if dims == 2 else nn.InstanceNorm3d
         super().__init__(
-            conv(dims)(
-                before, after, edges, stride=stride, padding=tuple(edge // 2 for edge in edges), bias=False
-            ),
+            conv(dims)(before, after, edges, stride=stride, padding=padding, bias=False),
             norm(after),
             nn.ReLU(),
         )

@@ -66,7 +66,8 @@ class Centres(nn.Module):
         away = torch.linalg.vector_norm(points[classes][:, None] - points[None], dim=2)
         others = F.one_hot(classes, CLASSES) == 0
         apart = 0.5 * ((self.distance - away).clamp(min=0) ** 2 * others).sum(dim=1)
-        return (self._within(features, points[classes]) + apart).mean()
+        each: Tensor = self._within(features, points[classes]) + apart
+        return each.mean()
 
     def latent(self, features: Tensor, classes: Tensor) -> Tensor:
         """Mean of L_latent, of features (B, K) and their classes (B,); moves features only."""
@@ -74,7 +75,8 @@ class Centres(nn.Module):
 
     def _within(self, features: Tensor, points: Tensor) -> Tensor:
         gap = torch.linalg.vector_norm(features - points, dim=1)
-        return (gap - self.radius).clamp(min=0) ** 2
+        beyond: Tensor = (gap - self.radius).clamp(min=0)
+        return beyond.square()
 
 
 class SphereHead(nn.Module):
