@@ -4,7 +4,7 @@ from math import isnan
 
 import pytest
 
-from aberra.covariates import learnt, numbers_of, standardised
+from aberra.covariates import column_of, learnt, numbers_of, of_site, standardised
 from aberra.errors import InputError
 
 
@@ -31,3 +31,13 @@ def test_conditions_and_guides_say_what_is_learnt_from():
     found = numbers_of(("sex", "age"), {"age": "50"})
     assert isnan(found[0])
     assert found[1] == 0
+
+
+def test_a_site_is_one_or_another_or_unknown():
+    (name,) = of_site("Basel 1")
+    assert column_of(name) == "site"
+    known = [numbers_of((name,), {"site": site})[0] for site in ("Basel 1", "Basel 2", "")]
+    assert known[:2] == [1, 0]
+    assert isnan(known[2])
+    assert learnt({"target": "Basel 1", "conditions": ["age"]}) == ("age", "site")
+    assert learnt({"target": ""}) == of_site("") == ()

@@ -28,6 +28,8 @@ DOCUMENTED = sorted(
 WITHOUT = {
     "aberra.densities.map_density.MapDensity": "what the densities of maps share; each has an example",
     "aberra.nets.diffusion_unet.DiffusionEncoder": "a part of models, which no user builds",
+    "aberra.nets.sphere.Centres": "a part of models, which no user builds",
+    "aberra.nets.sphere.SphereHead": "a part of models, which no user builds",
     "aberra.nets.diffusion_unet.DiffusionUNet": "a part of models, which no user builds",
     "aberra.synthesis.atrophy.Shrunken": "what shrink returns",
     "aberra.synthesis.planted.Planted": "needs samples to plant into",

@@ -102,7 +102,7 @@ class TakesConditions(Protocol):
         conditions: of what it may be told in use, manifest columns
             (:data:`aberra.covariates.COVARIATES`); empty where this one takes none.
         covariates: what its batches have as ``covariates``, in this order: the conditions first,
-            then what it learns besides.
+            then what it learns besides, such as the site (:func:`aberra.covariates.of_site`).
     """
 
     conditions: Sequence[str]
@@ -112,6 +112,27 @@ class TakesConditions(Protocol):
         """The same model, weights shared, that answers for a person of these conditions,
         standardised, NaN where unknown.
         """
+        ...
+
+
+@runtime_checkable
+class AnchorsClasses(Protocol):
+    """Sees one sample of each class of certain people in every batch, behind the others.
+
+    Attributes:
+        anchor: one of its ``covariates``; it is 1 for these people. Empty where this one does
+            without.
+    """
+
+    anchor: str
+
+
+@runtime_checkable
+class HasRates(Protocol):
+    """Has parts that learn at rates of their own."""
+
+    def rate_of(self, parameter: str) -> float:
+        """Share of ``training.learning_rate`` that the parameter of this name moves at."""
         ...
 
 
@@ -373,6 +394,37 @@ class JudgesHealth(Protocol):
 
     def checked_healthy(self, x: Tensor) -> Tensor:
         """Log p(healthy | x₀) by an independent network that never guides, (B, C, S) to (B,)."""
+        ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Says of an image whether it is of somebody healthy or diseased."""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Log-probabilities of healthy and diseased, (B, C, S) to (B, 2), differentiable."""
+        ...
+
+
+@runtime_checkable
+class ClassifiesFromMaps(Protocol):
+    """Classifies images by feature maps, which say where something is."""
+
+    def class_maps(self, x: Tensor) -> Tensor:
+        """The last feature maps, (B, C, S) to (B, F, S')."""
+        ...
+
+    def class_logits(self, maps: Tensor) -> Tensor:
+        """What is made of them: logits of healthy and diseased, (B, F, S') to (B, 2)."""
+        ...
+
+
+@runtime_checkable
+class ClassifiesFromMeans(ClassifiesFromMaps, Protocol):
+    """Classifies images by a linear layer on the mean of each feature map."""
+
+    def class_weights(self) -> Tensor:
+        """Of the layer, (2, F)."""
         ...
 
 

@@ -64,3 +64,8 @@ def one_hot(lesion: Tensor, kinds: Sequence[int]) -> Tensor:
     if not kinds:
         return lesion
     return torch.cat([lesion == value for value in kinds], dim=1).to(lesion.dtype)
+
+
+def diseased(lesion: Tensor) -> Tensor:
+    """Class of each sample, 1 where it has a lesion voxel: (B, 1, S) to (B,), long."""
+    return (lesion.flatten(1).amax(dim=1) > 0).long()

@@ -27,6 +27,7 @@ KINDS = {
     "cache": "prepared cases",
     "evaluation": "an evaluation",
     "audit": "an audit",
+    "site-bias": "a site bias",
     "run": "a training run",
     "logs": "logs",
     "case": "the files of one case",

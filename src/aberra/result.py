@@ -69,6 +69,8 @@ class Result:
         versions: library versions.
         gate: what a second detector says of the scan, ``{"model", "score", "p", "level",
             "trusted"}`` (:mod:`aberra.workflows.gate`); empty without.
+        probability: that the case is diseased, by a classifier that learnt from labels
+            (``[case] score`` is ``probability``); None without.
 
     Examples:
         >>> import numpy as np
@@ -101,6 +103,7 @@ class Result:
     gate: dict[str, Any] = field(default_factory=dict)
     uncertainty: Volume | None = None
     kinds: NDArray[np.uint8] | None = None
+    probability: Share | None = None
 
     def save(self, folder: Path | str, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Write ``result.json``, ``map.nii.gz`` and ``mask.nii.gz``, whole or not at all.

@@ -302,3 +302,63 @@ def test_peak_memory_sees_a_block_that_is_gone_afterwards():
         block = np.ones(200 * 2**20, dtype=np.uint8)
         del block
     assert large.mb - small.mb > 150
+
+
+SITES = """
+[cohorts.north]
+phantom = { site = "north", cases = 6, lesions = 0.5, spacing = 8.0, seed = 1 }
+[cohorts.south]
+phantom = { site = "south", cases = 4, lesions = 0.0, spacing = 8.0, seed = 2, shift = "gain" }
+[cohorts.train]
+union = ["north", "south"]
+share = [0.0, 0.5]
+[cohorts.validation]
+union = ["south"]
+share = [0.5, 1.0]
+[cohorts.test]
+union = ["north", "south"]
+share = [0.5, 1.0]
+[tasks.t]
+train = "train"
+validation = "validation"
+test = ["test"]
+"""
+
+
+def _names(cohort):
+    return {case.case for case in cohort}
+
+
+def test_cohorts_of_several_sites_are_one_and_seeds_split_them_anew(tmp_path):
+    path = tmp_path / "sites.toml"
+    path.write_text("resplit = true\n" + SITES)
+    suite = Suite.load(path)
+    options = {"folder": tmp_path / "out", "data": None, "progress": False}
+    whole = materialise(suite, "north", **options), materialise(suite, "south", **options)
+    assert {case.groups["site"] for case in whole[0]} == {"north"}
+    splits = []
+    for order in (None, 0, 1):
+        train, test = (materialise(suite, name, **options, order=order) for name in ("train", "test"))
+        assert not _names(train) & _names(test)
+        assert _names(train) | _names(test) == _names(whole[0]) | _names(whole[1])
+        splits.append(frozenset(_names(train)))
+        if order is not None:  # of each label, its share
+            assert abs(sum(not case.healthy for case in train) - 1.5) <= 0.5
+    assert len(set(splits)) == 3
+    again = materialise(suite, "train", **options, order=1)
+    assert frozenset(_names(again)) == splits[2]
+
+
+def test_a_case_in_two_cohorts_of_one_is_refused(tmp_path):
+    path = tmp_path / "sites.toml"
+    path.write_text(SITES.replace('union = ["south"]', 'union = ["south", "south"]'))
+    with pytest.raises(ConfigError, match="give each a site"):
+        materialise(Suite.load(path), "validation", tmp_path / "out", None, progress=False)
+
+
+def test_a_patient_of_a_union_may_not_be_tested(tmp_path):
+    path = tmp_path / "sites.toml"
+    path.write_text(SITES.replace("share = [0.5, 1.0]\n[tasks", "share = [0.4, 1.0]\n[tasks"))
+    suite = Suite.load(path)
+    with pytest.raises(ConfigError, match="patient"):
+        task_cohorts(suite, suite.tasks[0], tmp_path / "out", None, progress=False)

@@ -3,9 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 
-from aberra.metrics.case import auroc, average_precision, fpr_at_tpr, position_matched_auroc, realised_fpr
+from aberra.metrics.case import (
+    accuracy,
+    auroc,
+    average_precision,
+    cohens_kappa,
+    fpr_at_tpr,
+    position_matched_auroc,
+    realised_fpr,
+)
 from aberra.metrics.lesion import Froc, LesionCounts, large_regions
 from aberra.metrics.paired import compare, holm, sign_flip_test
 
@@ -17,6 +25,16 @@ def test_case_ranking():
     assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
     assert average_precision(scores, np.zeros(60)) is None
     assert fpr_at_tpr([1, 2, 3, 4], [0, 1, 0, 1], tpr=1.0) == 0.5
+
+
+def test_classes_told():
+    rng = np.random.default_rng(0)
+    labels, told = rng.random(60) < 0.4, rng.random(60) < 0.7
+    assert accuracy(told, labels) == pytest.approx(accuracy_score(labels, told))
+    assert cohens_kappa(told, labels) == pytest.approx(cohen_kappa_score(labels, told))
+    assert cohens_kappa(np.ones(60), labels) == pytest.approx(0)  # knows nothing
+    assert cohens_kappa([1, 1], [1, 1]) is None
+    assert accuracy([], []) is None
 
 
 def test_matching_by_position_takes_away_what_position_explains():

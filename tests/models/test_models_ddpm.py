@@ -116,6 +116,40 @@ def test_a_guide_learns_what_is_in_an_image_and_quality_says_how_well():
     assert after["dice"] > max(0.8, before["dice"])
 
 
+def test_a_guide_for_a_site_learns_to_ignore_others_and_guides_as_any():
+    torch.manual_seed(0)
+    model = GuidedDDPM(guides=("class", "age"), guide_width=8, target="a", **TINY)
+    x, mask, lesion = _batch()
+    known = torch.tensor([[0.1, 1.0], [0.2, 0.0], [0.3, 1.0], [0.4, 0.0]])
+    batch = Batch(x, mask, _generator(), turn="class", lesion=lesion, covariates=known)
+    assert model.covariates == ("age", "site=a")
+    assert model.anchor == "site=a"
+    losses = model.loss(batch)
+    guide = model.guides["class"]
+    grads = torch.autograd.grad(
+        losses["classification"], list(guide.parameters()), allow_unused=True, retain_graph=True
+    )
+    moved = {
+        name for (name, _), each in zip(guide.named_parameters(), grads, strict=True) if each is not None
+    }
+    assert moved == {"head.classifier.weight", "head.classifier.bias"}
+    assert {"centring", "latent"} <= set(losses)
+    nobody = batch._replace(covariates=torch.zeros(4, 2), generator=_generator())
+    assert "centring" not in model.loss(nobody)
+    steps = torch.full((4,), 5)
+    assert torch.allclose(guide.code(x, steps).norm(dim=1), torch.ones(4), atol=1e-5)
+    told = model.log_healthy(x.requires_grad_(), 5)
+    (slope,) = torch.autograd.grad(told.sum(), x)
+    assert slope.any()
+    names = [name for name, _ in model.named_parameters() if model.rate_of(name) != 1]
+    assert names == ["guides.class.head.centres.raw", "checkers.class.head.centres.raw"]
+
+
+def test_a_target_without_a_guide_of_the_class_is_refused():
+    with pytest.raises(ConfigError, match=r"model.target=a: it is the guide of the class"):
+        GuidedDDPM(guides=("age",), guide_width=8, target="a", **TINY)
+
+
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ConfigError, match="velocity"):
         DDPM(predicts="velocty", **TINY)

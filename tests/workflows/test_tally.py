@@ -55,6 +55,40 @@ def test_pools_and_cases():
     assert (summary["case"]["healthy"], summary["case"]["diseased"], summary["case"]["auroc"]) == (1, 1, 1.0)
 
 
+def test_probabilities_of_cases_are_held_against_their_labels():
+    tally = Tally(CALIBRATION, replicates=20, seed=0, curves=False)
+    for index, (p, label) in enumerate(
+        [(0.9, 1), (0.8, 1), (0.4, 1), (0.6, 0), (0.1, 0), (0.2, 0), (0.3, 0)]
+    ):
+        name = str(index)
+        tally.cases.append(
+            {
+                "case": name,
+                "patient": name,
+                "label": label,
+                "score": p,
+                "p": None,
+                "probability": p,
+                "groups": {},
+            }
+        )
+    found = tally.summary()["case"]
+    assert found["accuracy"] == pytest.approx(5 / 7)
+    expected = 3 / 7 * 3 / 7 + 4 / 7 * 4 / 7  # as many are called diseased as are
+    assert found["kappa"] == pytest.approx((5 / 7 - expected) / (1 - expected))
+    squares = [0.1, 0.2, 0.6, 0.6, 0.1, 0.2, 0.3]
+    assert found["brier"] == pytest.approx(np.mean(np.square(squares)))
+    assert found["ece"] == pytest.approx(np.mean(squares))  # a bin each: the gaps themselves
+    tally.cases[0]["probability"] = None
+    assert tally.summary()["case"]["accuracy"] == pytest.approx(4 / 6)  # of those that have one
+
+
+def test_without_probabilities_nothing_is_said_of_them():
+    tally = Tally(CALIBRATION, replicates=20, seed=0, curves=False)
+    tally.cases.append({"case": "a", "patient": "a", "label": 1, "score": 2.0, "p": None, "groups": {}})
+    assert "accuracy" not in tally.summary()["case"]
+
+
 def test_the_ladder_ends_above_the_colour_scale_and_needs_no_calibration():
     steps = ladder(CALIBRATION | {"thresholds": {"healthy-fpr-10": 0.25}})
     assert (len(steps), steps[0], steps[-1]) == (LADDER, pytest.approx(0.25), pytest.approx(2.0))

@@ -18,7 +18,7 @@ from aberra.output import claim
 from aberra.prepare.brain_mask import BrainMask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aberra.benchmark.suite import CohortSpec, Suite, Task
 
@@ -28,7 +28,14 @@ class MissingDataError(ConfigError):
 
 
 def materialise(
-    suite: Suite, name: str, folder: Path, data: Path | None, *, device: str = "auto", progress: bool
+    suite: Suite,
+    name: str,
+    folder: Path,
+    data: Path | None,
+    *,
+    device: str = "auto",
+    progress: bool,
+    order: int | None = None,
 ) -> Cohort:
     """Return a suite's cohort, written to ``folder/NAME`` where it is made here; complete ones are
     kept.
@@ -40,6 +47,7 @@ def materialise(
         data: folder that manifests and lesion masks are relative to; None if there is none.
         device: of editors.
         progress: show progress bars.
+        order: seed of the order of the patients that ``share`` is of; None is that of the manifest.
 
     Raises:
         MissingDataError: a manifest that is not there.
@@ -57,25 +65,39 @@ def materialise(
             options = _drawn({key: value for key, value in spec.plant.items() if key != "cohort"}, data)
             origin = materialise(suite, spec.plant["cohort"], folder, data, device=device, progress=progress)
             cohort = Cohort.read(lesion_cohort(origin, target, progress=progress, **options))
+        elif spec.union:
+            parts = [
+                materialise(suite, each, folder, data, device=device, progress=progress, order=order)
+                for each in spec.union
+            ]
+            cohort = _together(parts, f"{suite.name}: {name}")
         elif spec.edit:
             cohort = _edited(suite, spec.edit, target, data, device=device, progress=progress)
         else:
             cohort = Cohort.read(_manifest(spec, data))
     except TypeError as error:
         raise ConfigError(f"suite {suite.name}, cohort '{name}': {error}") from error
-    return _masked(_chosen(cohort, spec), spec, folder / f"{name}-masks", progress=progress)
+    return _masked(_chosen(cohort, spec, order), spec, folder / f"{name}-masks", progress=progress)
 
 
 def task_cohorts(
-    suite: Suite, task: Task, folder: Path, data: Path | None, *, device: str = "auto", progress: bool
+    suite: Suite,
+    task: Task,
+    folder: Path,
+    data: Path | None,
+    *,
+    device: str = "auto",
+    progress: bool,
+    order: int | None = None,
 ) -> tuple[Cohort, dict[str, Cohort]]:
-    """Return the cohort to fit to (splits ``train`` and ``val``) and the cohorts to test, by name.
+    """Return the cohort to fit to (splits ``train`` and ``val``) and the cohorts to test, by name;
+    ``order`` as of :func:`materialise`.
 
     Raises:
         MissingDataError: see :func:`materialise`.
         ConfigError: a patient to learn from is also in validation or in a test cohort.
     """
-    options: dict[str, Any] = {"device": device, "progress": progress}
+    options: dict[str, Any] = {"device": device, "progress": progress, "order": order}
     train = materialise(suite, task.train, folder, data, **options)
     validation = materialise(suite, task.validation, folder, data, **options)
     names = filter(None, (*task.test, task.healthy))
@@ -83,7 +105,7 @@ def task_cohorts(
     learnt = {each.patient for each in train}
     for name, cohort in {task.validation: validation, **tested}.items():
         both = learnt & {each.patient for each in cohort}
-        if both and _people(suite, name) == _people(suite, task.train):
+        if both and _people(suite, name) & _people(suite, task.train):
             raise ConfigError(
                 f"suite {suite.name}, task '{task.name}': {len(both)} patient(s) of '{task.train}' are in '{name}', too: "
                 f"{', '.join(sorted(both)[:5])}"
@@ -159,14 +181,33 @@ def _masked(cohort: Cohort, spec: CohortSpec, folder: Path, *, progress: bool) -
     return Cohort(masked, cohort.source)
 
 
-def _people(suite: Suite, name: str) -> str:
+def _together(parts: list[Cohort], source: str) -> Cohort:
+    """The cases of several cohorts.
+
+    Raises:
+        ConfigError: two cases have one name.
+    """
+    cases = [case for part in parts for case in part]
+    names = [case.case for case in cases]
+    if len(set(names)) < len(names):
+        twice = sorted({each for each in names if names.count(each) > 1})
+        raise ConfigError(
+            f"{source}: {len(twice)} case(s) are in more than one of the cohorts: {', '.join(twice[:5])}; "
+            "phantoms of one site have the same names: give each a site"
+        )
+    return Cohort(cases, source)
+
+
+def _people(suite: Suite, name: str) -> set[str]:
     """Where a cohort's patients come from: within one manifest, or one seed of phantoms, a name is
     a person.
     """
     spec = suite.cohorts[name]
     if made := spec.plant or spec.edit:
         return _people(suite, made["cohort"])
-    return spec.manifest or f"phantoms of seed {spec.phantom.get('seed', 0)}"
+    if spec.union:
+        return set().union(*(_people(suite, each) for each in spec.union))
+    return {spec.manifest or f"phantoms of seed {spec.phantom.get('seed', 0)}"}
 
 
 def _manifest(spec: CohortSpec, data: Path | None) -> Path:
@@ -195,16 +236,27 @@ def _drawn(options: dict[str, Any], data: Path | None) -> dict[str, Any]:
     return drawn
 
 
-def _chosen(cohort: Cohort, spec: CohortSpec) -> Cohort:
+def _shared(cohort: Cohort, share: Sequence[float], order: int | None) -> set[str]:
+    """The patients from one share to another; with an order, of the patients of each label apart."""
+    patients = list(dict.fromkeys(case.patient for case in cohort))
+    groups = [patients]
+    if order is not None:
+        shuffled = np.random.default_rng([order, 31]).permutation(len(patients))
+        sick = {case.patient for case in cohort if not case.healthy}
+        drawn = [patients[index] for index in shuffled]
+        groups = [[each for each in drawn if (each in sick) == label] for label in (False, True)]
+    ends = [[round(each * len(group)) for each in share] for group in groups]
+    return {each for group, (first, last) in zip(groups, ends, strict=True) for each in group[first:last]}
+
+
+def _chosen(cohort: Cohort, spec: CohortSpec, order: int | None = None) -> Cohort:
     """Apply the split, health, share and number that a cohort asks for."""
     cohort = cohort.select(split=spec.split or None, healthy=spec.healthy or None)
     if spec.without:
         expect_known(f"case in {cohort.source}:", spec.without, [case.case for case in cohort])
         cohort = Cohort((case for case in cohort if case.case not in spec.without), cohort.source)
     if spec.share:
-        patients = list(dict.fromkeys(case.patient for case in cohort))
-        first, last = (round(each * len(patients)) for each in spec.share)
-        kept = set(patients[first:last])
+        kept = _shared(cohort, spec.share, order)
         cohort = Cohort((case for case in cohort if case.patient in kept), cohort.source)
     if spec.channels:
         fitting = [case for case in cohort if all(name in case.channels for name in spec.channels)]

@@ -120,16 +120,17 @@ def run(
         for entry in entries:  # a typo must not cost the rows before it
             if entry.name:
                 suite.method(task, entry)
-        try:
-            learn, tested = task_cohorts(suite, task, out / "cohorts", data, device=device, progress=progress)
-        except MissingDataError as error:
-            summary.skipped[task.name] = str(error)
-            shared.console.print(styled(("skipped", "yellow"), f" task {task.name}: {error}"))
-            continue
         # every file is read for its hash: once a task, not once a row
-        shares = {share: _Data.of(share_of(learn, share)) for share in {entry.subjects for entry in entries}}
-        held = {name: _Data.of(cohort) for name, cohort in tested.items()}
+        of_all: tuple[dict[float, _Data], dict[str, _Data]] | None = None
         for seed in numbers:
+            try:
+                if of_all is None or suite.resplit:
+                    of_all = _cohorts(shared, task, entries, seed if suite.resplit else None)
+            except MissingDataError as error:
+                summary.skipped[task.name] = str(error)
+                shared.console.print(styled(("skipped", "yellow"), f" task {task.name}: {error}"))
+                break
+            shares, held = of_all
             for entry in entries:
                 _run_row(shared, _Row(task, entry, seed, shares[entry.subjects]), held, summary)
     report(suite, out)
@@ -178,6 +179,20 @@ class _Data:
     def known(self, columns: Sequence[str]) -> str:
         """The hash with what is known of the people in these columns, of models that are told it."""
         return config_hash([self.hash, self.cohort.covariates_hash(columns)]) if columns else self.hash
+
+
+def _cohorts(
+    shared: _Run, task: Task, entries: Sequence[Entry], order: int | None
+) -> tuple[dict[float, _Data], dict[str, _Data]]:
+    """What the rows of a task learn from, by the share of patients, and what they are tested on, by
+    name.
+    """
+    learn, tested = task_cohorts(
+        shared.suite, task, shared.out / "cohorts", shared.data, device=shared.device,
+        progress=shared.progress, order=order,
+    )  # fmt: skip
+    shares = {share: _Data.of(share_of(learn, share)) for share in {entry.subjects for entry in entries}}
+    return shares, {name: _Data.of(cohort) for name, cohort in tested.items()}
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ the same factor."""
 
 @dataclass(frozen=True, kw_only=True)
 class CohortSpec:
-    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest``, ``plant``
-    and ``edit``.
+    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest``, ``plant``,
+    ``edit`` and ``union``.
 
     Attributes:
         phantom: options of :func:`aberra.synthesis.write_cohort`.
@@ -64,6 +64,8 @@ class CohortSpec:
         edit: options of :func:`aberra.workflows.edit_cohort.edit_cohort`, ``draw`` among them, with
             ``cohort``, the name of the cohort that is edited, and ``editor``, a row (``name``,
             ``settings``, ``without``) and the names of its ``train`` and ``validation`` cohorts.
+        union: names of cohorts that are put together, such as one a scanner; of one alone it is
+            that cohort, of which ``share`` may then take a part.
         split: only this split of a manifest.
         channels: columns to read; all that every case has without.
         mask: how the brain mask of cases without one is found, once, for all methods and for what
@@ -72,7 +74,8 @@ class CohortSpec:
         healthy: only healthy cases.
         most: at most so many cases, spread evenly; 0 is all.
         share: of the patients, in the order in which they come first, those from one share to
-            another: ``[0.8, 1.0]`` are the last fifth. Nothing is all.
+            another: ``[0.8, 1.0]`` are the last fifth. Nothing is all. With the suite's ``resplit``
+            the order is drawn from the seed, and the share is one of the patients of each label.
         without: names of cases that are left out, blank ones say.
 
     Examples:
@@ -85,6 +88,7 @@ class CohortSpec:
     manifest: str = ""
     plant: dict[str, Any] = field(default_factory=dict)
     edit: dict[str, Any] = field(default_factory=dict)
+    union: tuple[str, ...] = ()
     split: str = ""
     channels: tuple[str, ...] = ()
     mask: MaskMethod | Literal[""] = ""
@@ -164,6 +168,8 @@ class Suite:
         title: in words.
         summary: what it asks.
         seeds: of weights and sampling, one repetition each.
+        resplit: every seed is another split, too: the shares of cohorts are of patients in an
+            order drawn from the seed.
         bootstrap: replicates over patients.
         protocol: threshold protocol of masks and of the Dice in the tables.
         tiny: methods at test size (their ``[tiny]``): a run that shows whether all works, and
@@ -189,6 +195,7 @@ class Suite:
     title: str = ""
     summary: str = ""
     seeds: tuple[int, ...] = (0,)
+    resplit: bool = False
     bootstrap: Annotated[int, Within(1, 100_000)] = 200
     protocol: str = "healthy-fpr-1"
     tiny: bool = False
@@ -288,15 +295,15 @@ class Suite:
                 expect_known(f"cohort in {path}: tasks.{task.name}.compare:", task.compare, task.test)
                 expect_known(f"data set in {path}: compare:", task.compare.values(), data_sets())
         for name, spec in self.cohorts.items():
-            if sum(map(bool, (spec.phantom, spec.manifest, spec.plant, spec.edit))) != 1:
+            if sum(map(bool, (spec.phantom, spec.manifest, spec.plant, spec.edit, spec.union))) != 1:
                 raise ConfigError(
-                    f"{path}: cohort '{name}' needs exactly one of phantom, manifest, plant and edit"
+                    f"{path}: cohort '{name}' needs exactly one of phantom, manifest, plant, edit and union"
                 )
             if spec.share and (len(spec.share) != 2 or not spec.share[0] < spec.share[1]):
                 raise ConfigError(
                     f"{path}: cohort '{name}': share={list(spec.share)}: expected two numbers, the lower one first, as in [0.8, 1.0]"
                 )
-            of = [made.get("cohort") for made in (spec.plant, spec.edit) if made]
+            of = [*spec.union, *(made.get("cohort") for made in (spec.plant, spec.edit) if made)]
             if spec.edit:
                 editor = conforming(spec.edit.get("editor"), dict[str, Any], f"{path}: {name}: edit.editor")
                 of += [editor.get("train"), editor.get("validation")]
@@ -309,11 +316,13 @@ class Suite:
         """Hash of everything that results depend on; adding or removing rows, seeds, tasks and
         columns does not change it.
         """
-        keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *(["tiny"] if self.tiny else []))
+        asked = [key for key in ("tiny", "resplit") if getattr(self, key)]
+        keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *asked)
         own = asdict(self)
         for spec in own["cohorts"].values():
             for late in (
                 "edit",
+                "union",
                 "share",
                 "without",
             ):  # suites that have none are what they were before there was any

@@ -25,6 +25,7 @@ from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
+from aberra.cli.site_bias import site_bias
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
@@ -39,7 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark, methods, report
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark,
+    methods, report,
 ):  # fmt: skip
     app.command()(command)
 

@@ -61,6 +61,9 @@ def phantom(
         ),
     ] = "",
     whole: Annotated[bool, typer.Option("--whole", help="With --anatomy: skull and skin, too.")] = False,
+    site: Annotated[
+        str, typer.Option(help="What column site says; with --shift, a scanner of its own.")
+    ] = "phantom",
     origin: Annotated[
         Path | None,
         typer.Option(
@@ -79,7 +82,7 @@ def phantom(
         "radius_mm": radius, "count": count, "shift": shift, "severity": severity, "profiles": _list(profiles), "workers": workers,
     }  # fmt: skip
     if origin is None:
-        heads: dict[str, Any] = {"anatomy": anatomy, "whole": whole}
+        heads: dict[str, Any] = {"anatomy": anatomy, "whole": whole, "site": site}
         manifest = write_cohort(folder, cases=cases, contrast=contrast, spacing=spacing, **heads, **drawn)
     else:
         from aberra.cohort import Cohort

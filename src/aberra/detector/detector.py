@@ -47,6 +47,7 @@ class Analysis:
         map: cleaned anomaly map on the scan's own grid, shape (D, H, W), non-negative.
         inside: voxels that were judged, on the scan's own grid, shape (D, H, W).
         score: the case score.
+        probability: that the case is diseased, where the case score is one; None without.
         reconstruction: on the scan's own grid, shape (C, D, H, W), in prepared intensities; None
             without.
         uncertainty: on the scan's own grid, shape (D, H, W), non-negative, zero where nothing was
@@ -62,6 +63,7 @@ class Analysis:
     reconstruction: NDArray[np.float32] | None
     uncertainty: NDArray[np.float32] | None = None
     kinds: NDArray[np.uint8] | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -287,11 +289,13 @@ class Detector:
             )
             likeliest = np.array([*scored.kinds], dtype=np.uint8)[told.argmax(axis=0)]
             kinds = np.where(values > 0.5, likeliest, np.uint8(0))  # where the mask of fixed-0.5 is
+        score = self.question.case_score(reduced, within)
         return Analysis(
             prepared=prepared,
             map=values.astype(np.float32, copy=False),
             inside=inside,
-            score=self.question.case_score(reduced, within),
+            score=score,
+            probability=min(score, 1.0) if self.question.of_disease else None,
             reconstruction=restored,
             uncertainty=unsure,
             kinds=kinds,
@@ -351,6 +355,7 @@ class Detector:
             uncertainty=None if unsure is None else grid.with_(data=unsure[None], channels=("uncertainty",)),
             kinds=analysis.kinds,
             score=analysis.score,
+            probability=analysis.probability,
             p=p,
             components=components,
             threshold={"protocol": name, "value": value},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aberra.capabilities import MapsProbability
 from aberra.detector.postprocess import CaseScore, PostProcess
 from aberra.options import checked, conforming
 
@@ -28,6 +29,14 @@ class Question:
     postprocess: PostProcess
     case_question: SmoothedScore | None
     case_score: CaseScore
+
+    @property
+    def of_disease(self) -> bool:
+        """Whether the case score is a probability: the case has a question of its own, whose map
+        is one.
+        """
+        asked = None if self.case_question is None else self.case_question.score
+        return isinstance(asked, MapsProbability) and asked.probability
 
     @classmethod
     def of(cls, method: Method, model: Any) -> Question:

@@ -49,6 +49,30 @@ def fpr_at_tpr(scores: ArrayLike, labels: ArrayLike, tpr: float = 0.95) -> float
     return float((values[~marks] >= threshold).mean())
 
 
+def accuracy(told: ArrayLike, labels: ArrayLike) -> float | None:
+    """Share of cases whose class is told; None without cases."""
+    answers, marks = np.asarray(told, dtype=bool), np.asarray(labels, dtype=bool)
+    return float((answers == marks).mean()) if marks.size else None
+
+
+def cohens_kappa(told: ArrayLike, labels: ArrayLike) -> float | None:
+    """Cohen 1960: (a − e) / (1 − e), a the accuracy and e that of somebody who tells as many
+    diseased without looking; None where both tell one class alone.
+
+    Examples:
+        >>> from aberra.metrics.case import cohens_kappa
+        >>> cohens_kappa([1, 1, 0, 0], [1, 0, 0, 0])
+        0.5
+    """
+    answers, marks = np.asarray(told, dtype=bool), np.asarray(labels, dtype=bool)
+    agreed = accuracy(answers, marks)
+    if agreed is None:
+        return None
+    a, b = float(answers.mean()), float(marks.mean())
+    expected = a * b + (1 - a) * (1 - b)
+    return (agreed - expected) / (1 - expected) if expected < 1 else None
+
+
 def position_matched_auroc(
     scores: ArrayLike, labels: ArrayLike, positions: ArrayLike, *, strata: int = 10
 ) -> float | None:

@@ -65,6 +65,7 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     named = {"auroc": "AUROC", "position_matched_auroc": "AUROC, matched by position", "ap": "AP"}
     rows += _rows("slice", content["slice"], named) + _regime_rows(content["slice"], masks)
     named = {"auroc": "AUROC", "ap": "AP", "fpr_at_95_tpr": "FPR at 95 % TPR"}
+    named |= {"accuracy": "accuracy", "kappa": "kappa", "ece": "ECE", "brier": "Brier score"}
     rows += _rows("case", content["case"], named)
     for row in content["case"]["false_positive_rate"]:
         metric, level = f"realised FPR (n = {row['n']})", f"conformal p ≤ {row['nominal']:g}"

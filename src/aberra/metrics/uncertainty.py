@@ -56,11 +56,7 @@ class Reliability:
 
     def add(self, patient: str, p: NDArray[np.float32], truth: NDArray[np.bool]) -> None:
         """Add voxels of a case: probabilities and truth, any equal shape."""
-        values = np.asarray(p, dtype=np.float64).ravel()
-        marks = np.asarray(truth).ravel()
-        bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
-        weights = (None, values, marks.astype(float), (values - marks) ** 2)
-        self.cases.append(np.stack([np.bincount(bins, each, minlength=BINS) for each in weights]))
+        self.cases.append(reliability_bins(p, truth))
         self.patients.append(patient)
 
     def summary(self, *, replicates: int, seed: int) -> dict[str, Any]:
@@ -83,6 +79,15 @@ class Reliability:
             "lesion": (true[filled] / voxels[filled]).tolist(),
         }
         return found
+
+
+def reliability_bins(p: NDArray[np.floating], truth: NDArray[np.bool]) -> NDArray[np.float64]:
+    """Count probabilities and what came true, any equal shape, into the table of :func:`ece`."""
+    values = np.asarray(p, dtype=np.float64).ravel()
+    marks = np.asarray(truth).ravel()
+    bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
+    weights = (None, values, marks.astype(float), (values - marks) ** 2)
+    return np.stack([np.bincount(bins, each, minlength=BINS) for each in weights])
 
 
 def ece(bins: NDArray[np.float64]) -> float | None:

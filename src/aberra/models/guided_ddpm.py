@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aberra.covariates import COVARIATES
+from aberra.covariates import COVARIATES, of_site
 from aberra.diffusion.guidance import GUIDES, HEALTHY, Guide
 from aberra.errors import ConfigError
+from aberra.kinds import diseased
 from aberra.models.ddpm import DDPM
+from aberra.nets.sphere import FASTER, SphereGuide
 from aberra.options import Edge, Levels, Width, configured
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from aberra.batch import Batch
+
+
+CODE = 128
+"""Numbers of the code of a guide that learns to ignore the scanner."""
 
 
 class GuidedDDPM(DDPM):
@@ -49,6 +55,10 @@ class GuidedDDPM(DDPM):
             is the diffusion model's. The thesis has 32, 16 and 8 at 256².
         conditional: the diffusion model is told the class of half of the samples, and can be told
             one in use.
+        target: the value of the manifest's column ``site`` of the people that the guide of the
+            class is for: it and its checker learn to ignore the scanner
+            (:class:`aberra.nets.sphere.SphereGuide`, Wolleb et al. 2022, arXiv 2110.06803), and
+            every batch has two samples of the target more. Empty: they learn by cross-entropy.
 
     Raises:
         ConfigError: unknown guide or none, or one is asked that is not there.
@@ -73,6 +83,7 @@ class GuidedDDPM(DDPM):
         guide_blocks: Levels = 1,
         guide_attention: Sequence[Edge] = (),
         conditional: bool = False,
+        target: str = "",
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -85,7 +96,16 @@ class GuidedDDPM(DDPM):
         attention = guide_attention or self.network.attention
         guiding = replace(self.network, width=guide_width, blocks=guide_blocks, attention=attention)
 
+        if target and "class" not in guides:
+            raise ConfigError(
+                f"model.target={target}: it is the guide of the class that learns to ignore the scanner; model.guides has none"
+            )
+        self.target = target
+        self.anchor = "".join(of_site(target))
+
         def guide(name: str) -> nn.Module:
+            if target and name == "class":
+                return SphereGuide(guiding.encoder(CODE), CODE)
             return guiding.unet(1) if name == "mask" else guiding.encoder(2 if name == "class" else 1)
 
         self.guides = nn.ModuleDict({name: guide(name) for name in guides})
@@ -105,8 +125,15 @@ class GuidedDDPM(DDPM):
 
     @property
     def covariates(self) -> Sequence[str]:
-        """What its batches have as ``covariates``: the conditions, and the age for its guide."""
-        return tuple(dict.fromkeys((*self.conditions, *(name for name in self.guides if name in COVARIATES))))
+        """What its batches have as ``covariates``: the conditions, the age for its guide, and
+        whether somebody is of the target.
+        """
+        known = (name for name in self.guides if name in COVARIATES)
+        return tuple(dict.fromkeys((*self.conditions, *known, *of_site(self.target))))
+
+    def rate_of(self, parameter: str) -> float:
+        """The centres of a guide move twice as fast as the rest."""
+        return FASTER if ".head.centres." in parameter else 1.0
 
     def guide_names(self) -> Sequence[str]:
         """Those it was built with."""
@@ -127,7 +154,7 @@ class GuidedDDPM(DDPM):
 
     def label(self, lesion: Tensor) -> Tensor:
         """Class of each sample: diseased where it has a lesion voxel, (B, 1, S) to (B,)."""
-        return (lesion.flatten(1).amax(dim=1) > 0).long()
+        return diseased(lesion)
 
     # -- learning ----------------------------------------------------------------------------------
 
@@ -162,7 +189,11 @@ class GuidedDDPM(DDPM):
             share = share**2
         t = 1 + (share * most).long().clamp(max=most - 1)
         noisy = self.schedule.add_noise(x, torch.randn(x.shape, generator=generator, device=x.device), t)
-        found = (self.checkers if checker else self.guides)[name](noisy, t).float()
+        net = (self.checkers if checker else self.guides)[name]
+        if isinstance(net, SphereGuide):
+            of_target = batch.known[:, self.covariates.index(self.anchor)] == 1
+            return net.losses(noisy, t, self.label(lesion), of_target)
+        found = net(noisy, t).float()
         return {"loss": self._error(name, found, batch)}
 
     def _error(self, name: str, found: Tensor, batch: Batch) -> Tensor:

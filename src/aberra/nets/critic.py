@@ -93,6 +93,15 @@ def critic_loss(
     return {"loss": penalty * slope - distance, "distance": distance, "penalty": slope}
 
 
+def instance_noise(x: Tensor, amount: float, generator: Generator) -> Tensor:
+    """Add amount · u, u ~ U[0, 1) at each value (Sønderby et al. 2017, arXiv 1610.04490, with
+    Gaussian noise): a critic cannot tell images by what is smaller; 0 is off.
+    """
+    if not amount:
+        return x
+    return x + amount * torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: Generator
 ) -> Tensor:

@@ -172,6 +172,7 @@ def _section(folder: Path, case: Case | None) -> tuple[dict[str, Any], Result]:
         "told": told,
         "thumbnail": thumbnail(result, scan),
         "score": f"{result.score:.4g}",
+        "probability": "" if result.probability is None else f"{result.probability:.3g}",
         "p": "–" if result.p is None else f"{result.p:.3g}",
         "above": rank,
         "healthy": len(result.healthy_scores),

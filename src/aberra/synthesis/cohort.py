@@ -14,6 +14,7 @@ import numpy as np
 from aberra import __version__
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of
+from aberra.cohort.rows import unsafe
 from aberra.errors import ConfigError, expect_known
 from aberra.files import write_json
 from aberra.output import check_names
@@ -44,6 +45,9 @@ ATTEMPTS = 8
 RADIUS_MM = (2.0, 15.0)
 """Smallest and largest mean radius of a lesion."""
 
+PHANTOM = "phantom"
+"""Site of phantoms that are of none in particular."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -72,6 +76,7 @@ class Plan:
     anatomy: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     whole: bool = False
+    site: str = PHANTOM
     version: str = field(default=__version__)
 
     def __post_init__(self) -> None:
@@ -93,8 +98,17 @@ class Plan:
             )
         if self.whole and self.anatomy in {(), (ATLAS,)}:
             raise ConfigError("phantom: whole heads need label maps (--anatomy FOLDER)")
+        if wrong := unsafe(self.site):
+            raise ConfigError(f"phantom: site '{self.site}' {wrong}")
         if "mask" in self.shapes and not self.masks:
             raise ConfigError("phantom: shape 'mask' needs --masks FOLDER with lesion masks")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the files depend on; folders that name no site are what they were before there were
+        any.
+        """
+        return {key: value for key, value in vars(self).items() if (key, value) != ("site", PHANTOM)}
 
     def diseased(self, index: int) -> bool:
         """Whether case ``index`` has lesions: round(cases · lesions) of them, spread evenly."""
@@ -120,6 +134,7 @@ def write_cohort(
     anatomy: Path | str | Sequence[str] | None = None,
     profiles: Sequence[str] = (),
     whole: bool = False,
+    site: str = PHANTOM,
     workers: int = 2,
     progress: bool = True,
 ) -> Path:
@@ -153,6 +168,8 @@ def write_cohort(
         profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; without
             ``anatomy`` into the brain of the MNI tissue maps.
         whole: with skull and skin, as far as the label maps have them; only with ``anatomy``.
+        site: what the manifest's column ``site`` says, and with what names of cases begin; with a
+            ``shift`` of its own, a scanner.
         workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as
             they import it anew.
         progress: show a progress bar.
@@ -164,7 +181,7 @@ def write_cohort(
     plan = _plan(
         masks, shapes, cases=cases, lesions=lesions, contrast=",".join(name.strip() for name in contrast.split(",")), spacing=spacing,
         seed=seed, sources=sources, artefacts=artefacts, count=count, radius_mm=radius_mm, shift=shift, severity=severity,
-        anatomy=(ATLAS,) if anatomy is None and profiles else _nifti_files(anatomy), profiles=profiles, whole=whole,
+        anatomy=(ATLAS,) if anatomy is None and profiles else _nifti_files(anatomy), profiles=profiles, whole=whole, site=site,
     )  # fmt: skip
     if anatomy is not None and not plan.anatomy:
         raise ConfigError(f"{anatomy}: no label map here; expected NIfTI files (*.nii.gz)")
@@ -239,7 +256,7 @@ def _nifti_files(folder: Path | str | Sequence[str] | None) -> tuple[str, ...]:
 def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *, progress: bool) -> Path:
     """Write missing cases in parallel, then the manifest."""
     cases: list[Case | None] = [*origin] if origin else [None] * plan.cases
-    names = [case.case if case else f"phantom-{index:04d}" for index, case in enumerate(cases)]
+    names = [case.case if case else f"{plan.site}-{index:04d}" for index, case in enumerate(cases)]
     jobs = {name: partial(_write_case, folder, plan, i, name, cases[i]) for i, name in enumerate(names)}
     inputs = [Path(path) for path in plan.masks]
     if origin:
@@ -247,7 +264,7 @@ def _write(folder: Path, plan: Plan, origin: list[Case] | None, workers: int, *,
         check_names(f"{case.case}_{name}" for case in origin for name in (*case.channels, "mask", "lesion"))
     title = "phantoms" if origin is None else "planting"
     records = write_folder(
-        folder, plan.__dict__, jobs, title=title, inputs=inputs, workers=workers, progress=progress
+        folder, plan.settings, jobs, title=title, inputs=inputs, workers=workers, progress=progress
     )
     labelled = [record | {"label": int(bool(record["lesions"]))} for record in records]
     drawn = [channel_of(name) for name in plan.contrast.split(",")] if origin is None else None
@@ -261,7 +278,7 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
     if origin is None and plan.anatomy:
         volume, found = _head(plan, index, name)
         named = {"profile": found["profile"]} if found["profile"] else {}
-        record |= {"groups": {"site": "phantom", **named}, **found}
+        record |= {"groups": {"site": plan.site, **named}, **found}
     elif origin is None:
         drawn = draw_channels(plan.seed, index, plan.contrast)
         volume = render(drawn, plan.spacing)
@@ -269,7 +286,7 @@ def _write_case(folder: Path, plan: Plan, index: int, name: str, origin: Case | 
         record |= {
             "phantom": asdict(head),
             "patient": name,
-            "groups": {"site": "phantom", "age": str(head.age), "sex": head.sex},
+            "groups": {"site": plan.site, "age": str(head.age), "sex": head.sex},
         }
         if more:
             record["more_channels"] = [asdict(each) for each in more]

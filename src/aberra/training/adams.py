@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.capabilities import LearnsInTurns
+from aberra.capabilities import HasRates, LearnsInTurns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,8 @@ class Adams:
 
     Weight decay is decoupled from the gradient (AdamW: Loshchilov and Hutter 2019, Algorithm 2) and
     leaves norms and biases alone; without decay AdamW is Adam. On CUDA all parameters move in one
-    fused kernel.
+    fused kernel. Parts of a model that :class:`aberra.capabilities.HasRates` move at their own
+    share of the learning rate.
 
     Args:
         model: on its device.
@@ -36,9 +37,14 @@ class Adams:
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         players = model.players() if isinstance(model, LearnsInTurns) else {"": model.parameters()}
         self.parameters = {name: list(parameters) for name, parameters in players.items()}
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        shares = {
+            parameter: model.rate_of(name) if isinstance(model, HasRates) else 1.0
+            for parameter, name in names.items()
+        }
         self.each = {
             name: torch.optim.AdamW(
-                _groups(parameters, config.weight_decay),
+                _groups(parameters, config.weight_decay, shares),
                 lr=config.learning_rate,
                 betas=(config.beta1, config.beta2),
                 amsgrad=config.amsgrad,
@@ -51,7 +57,7 @@ class Adams:
         """Set the learning rate of all."""
         for adam in self.each.values():
             for group in adam.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
 
     def state_dict(self) -> dict[str, Any]:
         """Moments by number: parameters are numbered in the model's order, from one player to the
@@ -89,10 +95,13 @@ class Adams:
         return numbers
 
 
-def _groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    """Weights of layers, which decay, and norms and biases, which have one axis and do not."""
-    if not decay:
-        return [{"params": parameters, "weight_decay": 0.0}]
-    layers = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    return [{"params": layers, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+def _groups(
+    parameters: Sequence[nn.Parameter], decay: float, shares: Mapping[nn.Parameter, float]
+) -> list[dict[str, Any]]:
+    """Weights of layers, which decay, and norms and biases, which have one axis and do not; those
+    of each share of the learning rate apart.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault((shares[parameter], decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": group, "weight_decay": own, "share": share} for (share, own), group in groups.items()]

@@ -73,6 +73,8 @@ class TrainingConfig:
             except for models that learn from them).
         balance: share of the samples drawn where lesions are, for models that learn from them; 0
             takes samples as they come.
+        classes: ``any``, or ``balanced``: as many samples with lesions as without in every batch, for
+            models that learn from them; then ``balance`` has no say.
         min_foreground: slices with a smaller share of foreground are left out.
         flip: probability of mirroring left and right.
         gain: largest relative change of intensity, drawn a sample.
@@ -121,6 +123,7 @@ class TrainingConfig:
     log_every: Count = 10
     slices: Literal["all", "lesion-free"] = "all"
     balance: Share = 0.0
+    classes: Literal["any", "balanced"] = "any"
     min_foreground: Share = 0.05
     flip: Share = 0.0
     gain: NotNegative = 0.0

@@ -5,18 +5,20 @@ A batch depends on (seed, step, rank) alone, so resuming needs no state.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from aberra.capabilities import (
+    AnchorsClasses,
     LearnsFromLesions,
     LearnsFromUnlabelled,
     TakesConditions,
     TellsKinds,
 )
-from aberra.covariates import numbers_of
+from aberra.covariates import column_of, numbers_of
 from aberra.errors import TrainingError
 from aberra.kinds import GUESSES, UNDECIDED, UNTOLD, is_guessed
 from aberra.training.config import LESION_FREE
@@ -82,6 +84,8 @@ class Sampler:
         unlabelled: guesses are told from truth
             (:class:`aberra.capabilities.LearnsFromUnlabelled`), and half of a batch is of each; else
             they are learnt as truth, and undecided voxels are no foreground.
+        anchor: one of the covariates; behind every drawn batch come two samples more of people in
+            whom it is 1, one without lesions and one with.
 
     Raises:
         TrainingError: no slice or patch qualifies.
@@ -99,6 +103,7 @@ class Sampler:
         partners: bool = False,
         covariates: Sequence[str] = (),
         unlabelled: bool = False,
+        anchor: str = "",
     ) -> None:
         self.volumes = volumes
         self.config = config
@@ -107,6 +112,8 @@ class Sampler:
         self.lesions = lesions
         self.kinds = kinds
         self.middles = [_middle_of(volume) for volume in volumes] if partners else []
+        self.names = tuple(covariates)
+        self.anchor = anchor
         self.covariates = [
             np.array(numbers_of(covariates, volume.covariates), dtype=np.float32)
             for volume in (volumes if covariates else ())
@@ -149,6 +156,35 @@ class Sampler:
     def __len__(self) -> int:
         return len(self.places)
 
+    @cached_property
+    def healthy(self) -> NDArray[np.intp]:
+        """Numbers of the places without lesions."""
+        return np.setdiff1d(np.arange(len(self.places)), self.diseased)
+
+    @cached_property
+    def anchors(self) -> tuple[NDArray[np.intp], ...]:
+        """Numbers of the anchor's places, of those without lesions and of those with; nothing
+        without an anchor.
+
+        Raises:
+            TrainingError: there are none.
+        """
+        if not self.anchor:
+            return ()
+        column = self.names.index(self.anchor)
+        of_anchor = np.array([self.covariates[index][column] == 1 for index, _ in self.places])
+        found = tuple(
+            places[of_anchor[places]] for places in (self.healthy, np.asarray(self.diseased, dtype=np.intp))
+        )
+        if missing := [
+            what for what, places in zip(("healthy", "diseased"), found, strict=True) if not len(places)
+        ]:
+            raise TrainingError(
+                f"the model needs healthy and diseased samples of {self.anchor.replace('=', ' ')}; "
+                f"there is no {' and no '.join(missing)} one in split 'train'"
+            )
+        return found
+
     def draw(self, seed: Sequence[int], count: int) -> tuple[torch.Tensor, ...]:
         """Random samples: intensities (B, C, S), foreground (B, 1, S) and, with ``lesions``, truth
         (B, 1, S).
@@ -160,6 +196,7 @@ class Sampler:
         picks = np.concatenate(
             [self._picks(rng, share, *pool) for share, pool in zip(shares, self.pools, strict=True)]
         )
+        picks = np.append(picks, [rng.choice(places) for places in self.anchors]).astype(np.intp)
         return self._stack([self._sample(int(pick), rng, augment=True) for pick in picks])
 
     def _pools(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -179,7 +216,13 @@ class Sampler:
         places: NDArray[np.intp],
         diseased: NDArray[np.intp],
     ) -> NDArray[np.intp]:
-        """Random places, ``balance`` of them among the diseased."""
+        """Random places; where the classes are balanced, healthy and diseased in turns, else
+        ``balance`` of them among the diseased.
+        """
+        healthy = np.setdiff1d(places, diseased)
+        if self.config.classes == "balanced" and len(diseased) and len(healthy):
+            kinds = (healthy, diseased)
+            return np.array([kinds[n % 2][rng.integers(len(kinds[n % 2]))] for n in range(count)], dtype=np.intp)
         picks = places[rng.integers(len(places), size=count)]
         if self.config.balance and len(diseased):
             chosen = rng.random(count) < self.config.balance
@@ -207,9 +250,16 @@ class Sampler:
         ]
         if unknown:
             raise TrainingError(
-                f"the model learns from {', '.join(unknown)}, but no training case has any; "
+                f"the model learns from {', '.join(map(column_of, unknown))}, but no training case has any; "
                 "the manifest needs a column of this name"
             )
+        for index, name in enumerate(covariates):
+            column, asked, wanted = name.partition("=")
+            if asked and not any(each[index] == 1 for each in self.covariates):
+                there = sorted({str(volume.covariates.get(column) or "nothing") for volume in self.volumes})
+                raise TrainingError(
+                    f"model.target={wanted}: no training case has this {column}; there are: {', '.join(there)}"
+                )
 
     def _truth(self, volume: Volume) -> NDArray[np.bool] | NDArray[np.uint8] | None:
         """Label values of the lesions where they are asked for and not all 1, else where lesions
@@ -337,9 +387,11 @@ def samplers(
         "covariates": model.covariates if isinstance(model, TakesConditions) else (),
         "unlabelled": isinstance(model, LearnsFromUnlabelled),
     }  # fmt: skip
-    learnt = data if isinstance(data, Draws) else Sampler(data, config, **options)
+    anchor = model.anchor if isinstance(model, AnchorsClasses) else ""
+    learnt = data if isinstance(data, Draws) else Sampler(data, config, **options, anchor=anchor)
     if isinstance(learnt, Sampler):
         learnt.expect_known(options["covariates"])
+        _ = learnt.anchors  # what is missing is said before the first step
     if kinds and isinstance(learnt, Sampler) and not learnt.diseased:
         raise TrainingError(
             f"model.kinds={list(kinds)}: no training sample has a lesion of these label values; "

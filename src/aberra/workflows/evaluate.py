@@ -11,7 +11,7 @@ import numpy as np
 
 from aberra.cohort import Cohort
 from aberra.detector.calibration import FIXED, GIVEN
-from aberra.errors import InputError, MismatchError, shortlist
+from aberra.errors import ConfigError, InputError, MismatchError, shortlist
 from aberra.failures import refuse, told
 from aberra.files import csv_text, read_json, reading, write_json, write_text
 from aberra.foreground import region
@@ -19,7 +19,7 @@ from aberra.kinds import GUESSED, is_guessed
 from aberra.metrics import figures
 from aberra.metrics.paired import compare
 from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
-from aberra.options import Within, configured, conforming
+from aberra.options import Share, Within, configured, conforming
 from aberra.output import claim, expect_results
 from aberra.workflows.tally import OTSU, Compared, Tally, pathology_of
 
@@ -57,7 +57,8 @@ def evaluate(
 
     Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one);
     lesion metrics use the masks as written; voxels of the column ``ignore`` are not judged; case
-    metrics use ``score`` and ``p`` against ``label``. Where results tell kinds of lesion apart
+    metrics use ``score`` and ``p`` against ``label``, and ``probability`` where there is one
+    (accuracy, Cohen's kappa, calibration error). Where results tell kinds of lesion apart
     (``kinds.nii.gz``), each label value has its Dice. Slices are judged by their own lesions and by
     their scan's label; where the manifest names diseases (column ``pathology`` or ``profile``), also
     one by one. Intervals resample patients.
@@ -177,9 +178,10 @@ def _read_case(
                 "label": case.label if case.label is not None else (0 if case.healthy else 1),
                 "score": saved["score"],
                 "p": saved["p"],
+                "probability": conforming(saved.get("probability"), Share | None, "probability"),
                 "groups": case.groups,
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{folder / 'result.json'}: damaged ({error}); delete the folder and detect again"
             ) from error

@@ -10,12 +10,21 @@ from skimage.filters import threshold_otsu
 
 from aberra.detector.calibration import FIXED, GIVEN
 from aberra.metrics.bootstrap import PatientBootstrap, with_intervals
-from aberra.metrics.case import LEVELS, auroc, average_precision, fpr_at_tpr, realised_fpr, resolved
+from aberra.metrics.case import (
+    LEVELS,
+    accuracy,
+    auroc,
+    average_precision,
+    cohens_kappa,
+    fpr_at_tpr,
+    realised_fpr,
+    resolved,
+)
 from aberra.metrics.kinds import KindOverlap
 from aberra.metrics.lesion import FP_RATES, Froc, LesionCounts
 from aberra.metrics.slices import SliceScores
 from aberra.metrics.surface import hd95
-from aberra.metrics.uncertainty import Reliability, UncertaintyQuality
+from aberra.metrics.uncertainty import Reliability, UncertaintyQuality, brier, ece, reliability_bins
 from aberra.metrics.voxel import Counts, Overlap, Residuals, VoxelHistogram
 
 if TYPE_CHECKING:
@@ -33,6 +42,9 @@ LADDER = 16
 
 MIN_VOXELS = 8
 """Findings below this are dropped in FROC, as in the masks."""
+
+EVEN = 0.5
+"""Probability above which a case is called diseased."""
 
 OTSU = "average-otsu"
 """Protocol: the mean over the cases of the threshold that Otsu 1979 finds in each map (Wolleb et
@@ -250,6 +262,7 @@ class Tally:
         found = {"healthy": int((~labels).sum()), "diseased": int(labels.sum())} | with_intervals(
             statistics, patients, replicates=self.replicates, seed=self.seed
         )
+        found |= self._diagnosis()
         healthy = [row for row in self.cases if row["label"] == 0 and row["p"] is not None]
         found["calibration_cases"] = self.calibrated
         found["false_positive_rate"] = (
@@ -264,6 +277,23 @@ class Tally:
             and len(own := [row["p"] for row in healthy if row["groups"].get(column) == value]) >= MIN_GROUP
         }
         return found
+
+    def _diagnosis(self) -> dict[str, Any]:
+        """Accuracy, kappa and calibration of the cases' probabilities; nothing without any."""
+        told = [row for row in self.cases if row.get("probability") is not None]
+        if not told:
+            return {}
+        p = np.array([row["probability"] for row in told], dtype=float)
+        labels = np.array([row["label"] for row in told], dtype=bool)
+        bins = np.stack([reliability_bins(*each) for each in zip(p[:, None], labels[:, None], strict=True)])
+        statistics: dict[str, Callable[[NDArray[np.int64]], float | None]] = {
+            "accuracy": lambda drawn: accuracy(p[drawn] > EVEN, labels[drawn]),
+            "kappa": lambda drawn: cohens_kappa(p[drawn] > EVEN, labels[drawn]),
+            "ece": lambda drawn: ece(bins[drawn].sum(axis=0)),
+            "brier": lambda drawn: brier(bins[drawn].sum(axis=0)),
+        }
+        patients = [row["patient"] for row in told]
+        return with_intervals(statistics, patients, replicates=self.replicates, seed=self.seed)
 
 
 def _by_patient(values: Iterable[tuple[str, float]]) -> list[float]:
