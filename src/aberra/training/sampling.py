@@ -219,10 +219,11 @@ class Sampler:
         """Random places; where the classes are balanced, healthy and diseased in turns, else
         ``balance`` of them among the diseased.
         """
-        healthy = np.setdiff1d(places, diseased)
-        if self.config.classes == "balanced" and len(diseased) and len(healthy):
-            kinds = (healthy, diseased)
-            return np.array([kinds[n % 2][rng.integers(len(kinds[n % 2]))] for n in range(count)], dtype=np.intp)
+        if self.config.classes == "balanced" and 0 < len(diseased) < len(places):
+            kinds = (np.setdiff1d(places, diseased), diseased)
+            return np.array(
+                [kinds[n % 2][rng.integers(len(kinds[n % 2]))] for n in range(count)], dtype=np.intp
+            )
         picks = places[rng.integers(len(places), size=count)]
         if self.config.balance and len(diseased):
             chosen = rng.random(count) < self.config.balance
