@@ -153,8 +153,8 @@ def write_cohort(
         profiles: diseases (``ms``, ``tumour`` …) that lesions are painted by, one a case; without
             ``anatomy`` into the brain of the MNI tissue maps.
         whole: with skull and skin, as far as the label maps have them; only with ``anatomy``.
-        workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as
-            they import it anew.
+        workers: most processes; little work is done by one. With more than one a script needs
+            ``if __name__ == "__main__":``, as they import it anew.
         progress: show a progress bar.
 
     Raises:
