@@ -32,6 +32,8 @@ class Batch(NamedTuple):
         covariates: what is known of the people, shape (B, K), in the order of the model's
             ``covariates`` and standardised (:mod:`aberra.covariates`), NaN where unknown; None of
             models that learn from none.
+        simulated: samples of another domain, shape (B, C, S), of models that learn from them,
+            see :class:`aberra.capabilities.LearnsFromSimulated`.
 
     Examples:
         >>> import torch
@@ -51,6 +53,7 @@ class Batch(NamedTuple):
     step: int = 0
     progress: float = 0.0
     covariates: Tensor | None = None
+    simulated: Tensor | None = None
 
     @property
     def truth(self) -> Tensor:
@@ -77,3 +80,16 @@ class Batch(NamedTuple):
                 "the model learns from covariates, but its samples have none; a sampler of your own returns them last"
             )
         return self.covariates
+
+    @property
+    def counterparts(self) -> Tensor:
+        """``simulated``, for models that cannot learn without.
+
+        Raises:
+            TrainingError: the samples came without.
+        """
+        if self.simulated is None:
+            raise TrainingError(
+                "the model learns from simulated samples, too, but there are none; a sampler of your own returns them last"
+            )
+        return self.simulated

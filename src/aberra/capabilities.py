@@ -157,6 +157,17 @@ class LearnsFromPlanted(Protocol):
 
 
 @runtime_checkable
+class LearnsFromSimulated(Protocol):
+    """Learns from healthy samples and, unpaired, from simulated ones of fewer details; its batches
+    have these as ``simulated``, (B, C, S).
+    """
+
+    def simulation(self) -> Mapping[str, Any]:
+        """What is simulated: options of :func:`aberra.synthesis.simulated.simulated_scans`."""
+        ...
+
+
+@runtime_checkable
 class Fits(Protocol):
     """Learns in one pass over prepared volumes, without gradients."""
 
@@ -216,6 +227,17 @@ class Reconstructs(Protocol):
     """Returns the healthy version of its input."""
 
     def reconstruct(self, x: Tensor) -> Tensor:
+        """Shape (B, C, S) to (B, C, S), deterministic."""
+        ...
+
+
+@runtime_checkable
+class Cycles(Protocol):
+    """Takes an image to another domain and back, where it may keep what was hidden on the way from
+    coming back.
+    """
+
+    def cycle(self, x: Tensor, *, inhibited: bool = True) -> Tensor:
         """Shape (B, C, S) to (B, C, S), deterministic."""
         ...
 

@@ -75,7 +75,7 @@ def brats_cohort(
         test: share of patients in split ``test``; the rest is ``train``.
         val: share of patients in split ``val``.
         seed: of the split.
-        workers: processes.
+        workers: most processes; little work is done by one.
         progress: show a progress bar.
 
     Raises:

@@ -170,8 +170,8 @@ def write_cohort(
         whole: with skull and skin, as far as the label maps have them; only with ``anatomy``.
         site: what the manifest's column ``site`` says, and with what names of cases begin; with a
             ``shift`` of its own, a scanner.
-        workers: processes; with more than one a script needs ``if __name__ == "__main__":``, as
-            they import it anew.
+        workers: most processes; little work is done by one. With more than one a script needs
+            ``if __name__ == "__main__":``, as they import it anew.
         progress: show a progress bar.
 
     Raises:

@@ -206,7 +206,7 @@ def write_ellipses(
         diseased: share of them, spread evenly.
         size: edge in px, 64 or more.
         seed: the same seed gives the same bytes.
-        workers: processes.
+        workers: most processes; little work is done by one.
         progress: show a progress bar.
 
     Raises:

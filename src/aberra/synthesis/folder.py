@@ -7,6 +7,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aberra.volume import Volume
+
+WORTH_S = 5.0
+"""Seconds of work from which on further processes, each of which imports everything first, save
+time."""
 
 
 def write_folder(
@@ -44,7 +49,7 @@ def write_folder(
             last.
         title: of the progress bar.
         inputs: files and folders that are read.
-        workers: processes.
+        workers: most processes; what the first case took says whether more than this one pay.
         progress: show the bar.
 
     Raises:
@@ -71,17 +76,21 @@ def write_folder(
     ]
     with bars(show=progress) as bar:
         task = bar.add_task(title, total=len(jobs), completed=len(jobs) - len(missing))
-        if workers > 1 and len(missing) > 1:
-            with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
+        began, first, rest = process_time(), missing[:1], missing[1:]
+        for job in first:
+            job()
+            bar.advance(task)
+        if workers > 1 and len(rest) > 1 and (process_time() - began) * len(rest) > WORTH_S:
+            with ProcessPoolExecutor(min(workers, len(rest)), mp_context=get_context("spawn")) as pool:
                 try:
-                    for each in as_completed([pool.submit(job) for job in missing]):
+                    for each in as_completed([pool.submit(job) for job in rest]):
                         each.result()
                         bar.advance(task)
                 except BaseException:  # tell what is wrong now, not after the cases that wait
                     pool.shutdown(cancel_futures=True)
                     raise
         else:
-            for job in missing:
+            for job in rest:
                 job()
                 bar.advance(task)
     return [read_json(folder / f"{name}.json") for name in jobs]

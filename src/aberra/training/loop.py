@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aberra.batch import Batch
-from aberra.capabilities import LearnsInTurns, Reconstructs, TakesConditions
+from aberra.capabilities import LearnsFromSimulated, LearnsInTurns, Reconstructs, TakesConditions
 from aberra.errors import TrainingError
 from aberra.training import checkpoint, hardware, metrics, plots
 from aberra.training.adams import Adams
@@ -119,6 +119,7 @@ class Run:
         self.workers = workers
         self.sampler, self.watched = samplers(model, data, validation, config, dims=dims, size=size)
         self.told = isinstance(model, TakesConditions) and bool(model.covariates)
+        self.beside = isinstance(model, LearnsFromSimulated)
         self.fabric = hardware.fabric(model, config, device)
         self.inner = hardware.place(model, self.fabric.device, dims)
         self.adams = Adams(self.inner, config)
@@ -283,13 +284,14 @@ class Run:
     def _losses(self, samples: Sequence[Tensor], generator: Generator, turn: str = "") -> dict[str, Tensor]:
         """The model's losses of samples, on its device."""
         x, mask, *truth = (part.to(self.fabric.device, non_blocking=True) for part in samples)
+        simulated = truth.pop() if self.beside and truth else None
         covariates = truth.pop() if self.told else None
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         lesion, healthy = (*truth, None, None)[:2]
         step = self.state.step
         progress = step / self.config.steps
-        batch = Batch(x, mask, generator, lesion, healthy, turn, step, progress, covariates)
+        batch = Batch(x, mask, generator, lesion, healthy, turn, step, progress, covariates, simulated)
         with self.fabric.autocast():  # on one device the wrapper leaves all but `forward` in full precision
             losses: dict[str, Tensor] = self.model.loss(batch)
         return losses

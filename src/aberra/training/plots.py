@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aberra.files import atomic_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -18,7 +21,7 @@ def loss_curve(run: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     styles: dict[str, dict[str, Any]] = {
         "loss": {"lw": 0.8, "alpha": 0.6, "label": "training"},
@@ -53,21 +56,29 @@ def reconstruction_grid(run: Path, x: Tensor, restored: Tensor) -> None:
         x, restored = (each[:, :, each.shape[2] // 2] for each in (x, restored))
     count = min(8, len(x))
     picks = [round(index * (len(x) - 1) / max(1, count - 1)) for index in range(count)]
-    figure = Figure(figsize=(1.5 * count, 4.8), layout="constrained")
-    axes = figure.subplots(3, count, squeeze=False)
+    image_in, image_out = (_beside(each[picks, 0]) for each in (x, restored))
     low, top = float(x.min()), float(x.max())
-    for column, pick in enumerate(picks):
-        image_in, image_out = x[pick, 0].numpy(), restored[pick, 0].numpy()
-        residual = abs(image_in - image_out)
-        rows = (
-            (image_in, "gray", low, top),
-            (image_out, "gray", low, top),
-            (residual, "inferno", 0.0, 0.5 * (top - low)),
-        )
-        for row, (image, colours, lower, upper) in enumerate(rows):
-            axes[row, column].imshow(image, cmap=colours, vmin=lower, vmax=upper)
-            axes[row, column].set_axis_off()
-    for row, title in enumerate(("input", "reconstruction", "residual")):
-        axes[row, 0].set_title(title, loc="left", fontsize=9)
+    rows = (
+        ("input", image_in, "gray", low, top),
+        ("reconstruction", image_out, "gray", low, top),
+        ("residual", np.abs(image_in - image_out), "inferno", 0.0, 0.5 * (top - low)),
+    )
+    height, width = image_in.shape
+    edge = 1.5 * count
+    figure = Figure(figsize=(edge, 3 * (edge * height / width + 0.25)))
+    # one picture a row: two dozen axes would take longer to draw than a small model to learn
+    for axes, (title, image, colours, lower, upper) in zip(figure.subplots(3), rows, strict=True):
+        axes.imshow(image, cmap=colours, vmin=lower, vmax=upper)
+        axes.set_axis_off()
+        axes.set_title(title, loc="left", fontsize=9)
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=0.95, hspace=0.12)
     with atomic_path(run / "reconstructions.png") as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _beside(images: Tensor) -> NDArray[np.float32]:
+    """Images (N, H, W) in a row, a gap between each two: (H, N · W + gaps)."""
+    gap = max(1, images.shape[-1] // 32)
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (0, gap)), constant_values=np.nan)
+    found: NDArray[np.float32] = np.concatenate(list(padded), axis=1)[:, :-gap]
+    return found

@@ -40,7 +40,7 @@ CORNERS = 10_000
 class Draws(Protocol):
     """What :func:`aberra.training.train` learns from: samples as tuples of tensors (B, C, S), (B,
     1, S) and, where there is truth, (B, 1, S); of models that learn from covariates these, (B, K),
-    come last.
+    come last, and of models that learn from simulated samples those, (B, C, S), behind all.
     """
 
     def __len__(self) -> int:

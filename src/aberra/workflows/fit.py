@@ -16,6 +16,7 @@ from aberra.capabilities import (
     HasMembers,
     LearnsFromLesions,
     LearnsFromPlanted,
+    LearnsFromSimulated,
     LearnsFromUnlabelled,
     MayBeFrozen,
     Trains,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from aberra.cohort.fingerprint import Fingerprint
     from aberra.synthesis.planted import Planted
+    from aberra.synthesis.simulated import Simulated
     from aberra.training import TrainingConfig
     from aberra.volume import Volume
 
@@ -226,7 +228,8 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
     size.
 
     Raises:
-        ConfigError: a 3-D network for 2-D images, or an unknown wish.
+        ConfigError: a 3-D network for 2-D images, a model that learns from simulated brains for them,
+            or an unknown wish.
     """
     from aberra.prepare import checked_wishes, plan
     from aberra.prepare.plan import fit_shape
@@ -235,10 +238,15 @@ def plan_recipe(method: Method, measured: Fingerprint) -> tuple[list[dict[str, A
     dims: int = wishes.pop("dims", 2)
     if measured.kind == "image" and dims == 3:
         raise ConfigError("prepare.dims=3 needs volumes; this cohort is 2-D images. Use --set prepare.dims=2")
+    model = named("models", method.model)[0]
+    if measured.kind == "image" and issubclass(model, LearnsFromSimulated):
+        raise ConfigError(
+            f"{method.name} learns from simulated brains beside the scans and needs volumes of heads; this cohort is 2-D images"
+        )
     if "steps" in wishes:
         size = wishes["size"]
         edges = (size,) * dims if isinstance(size, int) else tuple(size)
-        fit_shape(named("models", method.model)[0], dims, edges)
+        fit_shape(model, dims, edges)
         return list(wishes["steps"]), dims, edges
     planned = plan(measured, dims=dims, **wishes)
     return planned["prepare"], dims, tuple(planned["size"])
@@ -438,12 +446,14 @@ def _learn(
         unlabelled = isinstance(detector.model, LearnsFromUnlabelled)
         training = _Labelled(training, train_cases, unlabelled=unlabelled)
         validation = _Labelled(validation, val_cases, unlabelled=unlabelled)
-    learnt: Sequence[Volume] | Planted = training
+    learnt: Sequence[Volume] | Planted | Simulated = training
     watched: Sequence[Volume] | Planted = validation
     if isinstance(detector.model, LearnsFromPlanted):
         learnt = _planted(detector, training, config, detector.model.task())
         if len(validation):
             watched = _planted(detector, validation, config, detector.model.validation_task())
+    elif isinstance(detector.model, LearnsFromSimulated):
+        learnt = _beside_simulated(detector, training, config, detector.model.simulation(), seed=seed)
     check_held(out, identity)
     claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
     frozen = isinstance(detector.model, MayBeFrozen) and detector.model.is_frozen()
@@ -518,6 +528,26 @@ def _planted(
     samples = Sampler(volumes, config, dims=detector.dims, size=detector.size, partners=partners)
     spacing = volumes[0].spacing[-detector.dims :]
     return Planted(samples, spacing=spacing, channels=detector.channels, **task)
+
+
+def _beside_simulated(
+    detector: Detector,
+    volumes: Sequence[Volume],
+    config: TrainingConfig,
+    simulation: Mapping[str, Any],
+    *,
+    seed: int,
+) -> Simulated:
+    """Samples of prepared healthy volumes, each beside one of simulated scans that were prepared
+    alike.
+    """
+    from aberra.synthesis.simulated import Simulated, simulated_scans
+    from aberra.training import Sampler
+
+    scans = simulated_scans(detector.channels, spacing=min(volumes[0].spacing), seed=seed, **simulation)
+    shape: dict[str, Any] = {"dims": detector.dims, "size": detector.size}
+    prepared = [detector.recipe(scan) for scan in scans]
+    return Simulated(Sampler(volumes, config, **shape), Sampler(prepared, config, **shape))
 
 
 def _lesion_free_part(volume: Volume) -> Volume:
