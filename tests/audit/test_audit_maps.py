@@ -27,6 +27,7 @@ def test_umap_without_its_package_is_refused_before_anything_is_computed(monkeyp
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # numba's and umap's own
 def test_umap_keeps_groups_together():
+    pytest.importorskip("umap", reason="pip install 'aberra[umap]'")
     rng = np.random.default_rng(0)
     centres = np.repeat(10 * np.eye(8)[:3], 12, axis=0)
     values = centres + rng.normal(size=centres.shape)
@@ -41,5 +42,6 @@ def test_umap_keeps_groups_together():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_umap_needs_neighbours():
+    pytest.importorskip("umap", reason="pip install 'aberra[umap]'")
     with pytest.raises(ConfigError, match=r"3 case\(s\), expected 4"):
         places(np.ones((3, 2)), np.ones((3, 2)), "umap")
