@@ -22,6 +22,10 @@ ARRAYS = ("map", "mask", "reconstruction", "uncertainty", "kinds")
 """What a result has beside its numbers, a file each."""
 
 
+SCANS_OWN = "intensities_kept"
+"""What the input says where the reconstruction is in the scan's own intensities."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Component:
     """One connected region above the threshold.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.benchmark.suite import FOLDS
 from aberra.cohort import Cohort
 from aberra.errors import ConfigError, expect_known
 from aberra.files import config_hash
@@ -54,6 +55,7 @@ def materialise(
         ConfigError: an option that the synthesis or the edit does not have.
     """
     from aberra.synthesis import lesion_cohort, write_cohort
+    from aberra.synthesis.ellipses import write_ellipses
 
     spec = suite.cohorts[name]
     target = folder / name
@@ -61,6 +63,8 @@ def materialise(
         if spec.phantom:
             made = write_cohort(target, progress=progress, **_drawn(spec.phantom, data))
             cohort = Cohort.read(made)
+        elif spec.ellipses:
+            cohort = Cohort.read(write_ellipses(target, progress=progress, **spec.ellipses))
         elif spec.plant:
             options = _drawn({key: value for key, value in spec.plant.items() if key != "cohort"}, data)
             origin = materialise(suite, spec.plant["cohort"], folder, data, device=device, progress=progress)
@@ -207,6 +211,8 @@ def _people(suite: Suite, name: str) -> set[str]:
         return _people(suite, made["cohort"])
     if spec.union:
         return set().union(*(_people(suite, each) for each in spec.union))
+    if spec.ellipses:
+        return {f"ellipses of seed {spec.ellipses.get('seed', 0)}"}
     return {spec.manifest or f"phantoms of seed {spec.phantom.get('seed', 0)}"}
 
 
@@ -250,13 +256,17 @@ def _shared(cohort: Cohort, share: Sequence[float], order: int | None) -> set[st
 
 
 def _chosen(cohort: Cohort, spec: CohortSpec, order: int | None = None) -> Cohort:
-    """Apply the split, health, share and number that a cohort asks for."""
+    """Apply the split, health, share, folds and number that a cohort asks for."""
     cohort = cohort.select(split=spec.split or None, healthy=spec.healthy or None)
     if spec.without:
         expect_known(f"case in {cohort.source}:", spec.without, [case.case for case in cohort])
         cohort = Cohort((case for case in cohort if case.case not in spec.without), cohort.source)
     if spec.share:
         kept = _shared(cohort, spec.share, order)
+        cohort = Cohort((case for case in cohort if case.patient in kept), cohort.source)
+    if spec.folds:
+        patients = list(dict.fromkeys(case.patient for case in cohort))
+        kept = {patient for index, patient in enumerate(patients) if index % FOLDS in spec.folds}
         cohort = Cohort((case for case in cohort if case.patient in kept), cohort.source)
     if spec.channels:
         fitting = [case for case in cohort if all(name in case.channels for name in spec.channels)]

@@ -47,13 +47,13 @@ HIGHER = (
     *(f"lesion FROC recall at {rate:g} FP/scan" for rate in FP_RATES),
     "slice AUROC", "slice AUROC, matched by position", "slice AP", "slice AUROC, clinical", "slice AP, clinical",
     "slice AUROC a: lesion / rest of scan", "slice AUROC b: lesion / healthy",
-    "slice AUROC of scans by their highest slice", "slice AUROC of scans by their mean slice", "case AUROC", "case AP", "case accuracy", "case kappa",
+    "slice AUROC of scans by their highest slice", "slice AUROC of scans by their mean slice", "case AUROC", "case AP", "case accuracy", "case kappa", "change SSIM",
     "correlation of uncertainty and error",
     *(f"Dice without the {share:.1%} most uncertain voxels" for share in SHOWN),
 )  # fmt: skip
 """Metrics in results.csv of which more is better."""
 LOWER = (
-    "mask HD95, mm", "mask volume difference", "mask empty masks", "ECE", "Brier score", "AUSE", "false positives per scan", "case FPR at 95 % TPR", "case ECE", "case Brier score",
+    "mask HD95, mm", "mask volume difference", "mask empty masks", "ECE", "Brier score", "AUSE", "false positives per scan", "case FPR at 95 % TPR", "case ECE", "case Brier score", "change MSE", "change MSE, healthy",
 )  # fmt: skip
 """Metrics of which less is better."""
 OTHER = (

@@ -38,6 +38,9 @@ BASELINES: dict[str, dict[str, Any]] = {
 """What a suite's settings must leave of the methods with ``baseline = true``, which every table
 has."""
 
+FOLDS = 10
+"""That a cohort's patients may be dealt to."""
+
 POLARITIES: tuple[dict[str, Any], ...] = (
     {"name": "intensity", "label": "intensity, dark", "settings": {"model.polarity": "dark"}},
     {"name": "intensity", "label": "intensity, two-sided", "settings": {"model.polarity": "both"}},
@@ -53,11 +56,12 @@ the same factor."""
 
 @dataclass(frozen=True, kw_only=True)
 class CohortSpec:
-    """Where the cases of a cohort come from: exactly one of ``phantom``, ``manifest``, ``plant``,
-    ``edit`` and ``union``.
+    """Where the cases of a cohort come from: exactly one of ``phantom``, ``ellipses``,
+    ``manifest``, ``plant``, ``edit`` and ``union``.
 
     Attributes:
         phantom: options of :func:`aberra.synthesis.write_cohort`.
+        ellipses: options of :func:`aberra.synthesis.ellipses.write_ellipses`.
         manifest: path of a manifest, relative to the data folder.
         plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the
             healthy cohort planted into.
@@ -76,6 +80,8 @@ class CohortSpec:
         share: of the patients, in the order in which they come first, those from one share to
             another: ``[0.8, 1.0]`` are the last fifth. Nothing is all. With the suite's ``resplit``
             the order is drawn from the seed, and the share is one of the patients of each label.
+        folds: of the patients, dealt to ten folds in the order in which they come, those of these;
+            0 to 9. Nothing is all. For cohorts that are sorted by their label.
         without: names of cases that are left out, blank ones say.
 
     Examples:
@@ -85,6 +91,7 @@ class CohortSpec:
     """
 
     phantom: dict[str, Any] = field(default_factory=dict)
+    ellipses: dict[str, Any] = field(default_factory=dict)
     manifest: str = ""
     plant: dict[str, Any] = field(default_factory=dict)
     edit: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +102,7 @@ class CohortSpec:
     healthy: bool = False
     most: Maybe = 0
     share: tuple[Share, ...] = ()
+    folds: tuple[Annotated[int, Within(0, FOLDS - 1)], ...] = ()
     without: tuple[str, ...] = ()
 
 
@@ -295,9 +303,10 @@ class Suite:
                 expect_known(f"cohort in {path}: tasks.{task.name}.compare:", task.compare, task.test)
                 expect_known(f"data set in {path}: compare:", task.compare.values(), data_sets())
         for name, spec in self.cohorts.items():
-            if sum(map(bool, (spec.phantom, spec.manifest, spec.plant, spec.edit, spec.union))) != 1:
+            origins = (spec.phantom, spec.ellipses, spec.manifest, spec.plant, spec.edit, spec.union)
+            if sum(map(bool, origins)) != 1:
                 raise ConfigError(
-                    f"{path}: cohort '{name}' needs exactly one of phantom, manifest, plant, edit and union"
+                    f"{path}: cohort '{name}' needs exactly one of phantom, ellipses, manifest, plant, edit and union"
                 )
             if spec.share and (len(spec.share) != 2 or not spec.share[0] < spec.share[1]):
                 raise ConfigError(
@@ -320,12 +329,8 @@ class Suite:
         keys = ("bootstrap", "protocol", "budget", "settings", "cohorts", *asked)
         own = asdict(self)
         for spec in own["cohorts"].values():
-            for late in (
-                "edit",
-                "union",
-                "share",
-                "without",
-            ):  # suites that have none are what they were before there was any
+            # suites that have none are what they were before there was any
+            for late in ("edit", "union", "share", "without", "ellipses", "folds"):
                 if not spec[late]:
                     del spec[late]
         return config_hash([own[key] for key in keys])

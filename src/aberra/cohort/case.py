@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aberra.volume import Volume
 
-MAPS = ("mask", "lesion", "lesion2", "ignore", "labels")
+MAPS = ("mask", "lesion", "lesion2", "ignore", "labels", "truth")
 """Columns of files on the scan's voxels that are no scans."""
 
 AGE_BAND = 10
@@ -34,6 +34,8 @@ class Case:
         lesion2: truth of a second rater; how far the two agree bounds what a method can reach.
         ignore: voxels that an evaluation does not judge.
         labels: tissue map.
+        truth: what disease took away, the healthy scan minus this one, signed, in its intensities;
+            known of synthetic scans.
         label: 0 healthy, 1 not; None if unknown.
         groups: the other columns' values by name (``site``, ``age``, ``sex``, ...), empty ones left
             out.
@@ -56,6 +58,7 @@ class Case:
     lesion2: Path | None = None
     ignore: Path | None = None
     labels: Path | None = None
+    truth: Path | None = None
     label: int | None = None
     groups: dict[str, str] = field(default_factory=dict)
     split: str | None = None

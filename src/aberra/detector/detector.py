@@ -20,7 +20,7 @@ from aberra.errors import CalibrationError, ConfigError, MismatchError
 from aberra.files import config_hash, file_hash
 from aberra.method import Method, catalogue
 from aberra.options import conforming
-from aberra.result import Result, grid_facts
+from aberra.result import SCANS_OWN, Result, grid_facts
 from aberra.versions import versions
 from aberra.volume import expect_volume
 
@@ -365,6 +365,7 @@ class Detector:
             seconds=round(perf_counter() - started, 3),
             model=self.identity,
             input=grid_facts(volume)
+            | ({SCANS_OWN: True} if self.recipe.keeps_intensities else {})
             | {key: known[key] for key in ("brain_mask", "registration") if key in known},
             versions=versions(),
         )

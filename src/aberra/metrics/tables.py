@@ -49,6 +49,9 @@ def rows_of(content: dict[str, Any]) -> list[dict[str, Any]]:
         *_mask_rows(content["mask"]),
         _row("mask", f"Dice of two raters (n = {raters['cases']})", raters["mean"]),
     ]
+    change = content.get("change", {})
+    named = {"change_mse": "MSE", "change_ssim": "SSIM", "identity_mse": "MSE, healthy"}
+    rows += [_row("change", metric, change[name]["mean"]) for name, metric in named.items() if name in change]
     kinds = content["kinds"]
     for value, found in kinds.items() if len(kinds) > 1 else ():
         named = {"dice": f"Dice, kind {value}", "dice_mean": f"Dice per case, mean, kind {value}"}

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from aberra.volume import Volume
 
 
+KEEPING = ("orient", "brain-mask", "register", "register-rigid", "resample", "crop")
+"""Steps that leave intensities as they are."""
+
+
 class Recipe:
     """Steps that turn a scan into what a model sees.
 
@@ -83,6 +87,15 @@ class Recipe:
             except AberraError as error:
                 raise type(error)(f"{_name(volume)}: {entry['name']}: {error}") from error
         return volume
+
+    @property
+    def keeps_intensities(self) -> bool:
+        """Whether intensities stay the scan's own: no step but those of place and mask, and a
+        normalisation that is none.
+        """
+        rest = [entry for entry in self.config if entry["name"] not in KEEPING]
+        plain = {"name": "normalise", "method": "none"}
+        return all({key: value for key, value in entry.items() if value} == plain for entry in rest)
 
     def place(self, device: str) -> None:
         """Tell the steps that run a network where: ``auto``, ``cpu`` or ``cuda``."""

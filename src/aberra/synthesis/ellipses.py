@@ -251,9 +251,9 @@ def _write_case(folder: Path, name: str, seed: int, index: int, size: int, *, il
         "ellipses": asdict(drawn),
     }
     record["files"] = write_files(folder, name, image)
-    if ill:  # not in the manifest, where a column of scans is a channel
-        record["truth"] = f"{name}_truth.nii.gz"
-        image.with_(data=truth[None, None], channels=("truth",)).write(folder / record["truth"])
+    if ill:
+        record["files"]["truth"] = f"{name}_truth.nii.gz"
+        image.with_(data=truth[None, None], channels=("truth",)).write(folder / record["files"]["truth"])
     write_json(folder / f"{name}.json", record)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.cohort.case import MAPS
 from aberra.cohort.inputs import keep_out
 from aberra.console import bars
 from aberra.files import config_hash, csv_text, read_json, recorded, tidy, write_text
@@ -126,9 +127,10 @@ def write_manifest(
     """
     if channels is None:
         named = (key for record in records for key in record["files"])
-        channels = [key for key in dict.fromkeys(named) if key not in {"mask", "lesion"}]
+        channels = [key for key in dict.fromkeys(named) if key not in MAPS]
     groups = list(dict.fromkeys(key for record in records for key in record["groups"]))
-    columns = ["case", "patient", *channels, "mask", "lesion", "label", *groups]
+    signed = ["truth"] if any("truth" in record["files"] for record in records) else []
+    columns = ["case", "patient", *channels, "mask", "lesion", *signed, "label", *groups]
     own = ("case", "patient", "label")
     rows = [record["groups"] | record["files"] | {key: record[key] for key in own} for record in records]
     write_text(folder / "manifest.csv", csv_text(columns, rows))

@@ -20,6 +20,7 @@ from aberra.metrics.paired import compare
 from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
 from aberra.options import Share, Within, configured, conforming
 from aberra.output import claim, expect_results
+from aberra.result import SCANS_OWN
 from aberra.workflows.tally import OTSU, Compared, Tally, pathology_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def evaluate(
     Voxel metrics pool all cases with truth (a lesion mask, or label 0, which means an empty one);
     lesion metrics use the masks as written; voxels of the column ``ignore`` are not judged; case
     metrics use ``score`` and ``p`` against ``label``, and ``probability`` where there is one
-    (accuracy, Cohen's kappa, calibration error). Where results tell kinds of lesion apart
+    (accuracy, Cohen's kappa, calibration error). Where a method reconstructs in the scan's own
+    intensities (``prepare.normalise = "none"``), its change of healthy cases has a mean square, and
+    that of cases with a column ``truth`` is compared with it. Where results tell kinds of lesion apart
     (``kinds.nii.gz``), each label value has its Dice. Slices are judged by their own lesions and by
     their scan's label; where the manifest names diseases (column ``pathology`` or ``profile``), also
     one by one. Intervals resample patients.
@@ -195,7 +198,38 @@ def _read_case(
         kept = ~read_mask(case.ignore, found)
         found, mask = found.with_(data=found.data * kept), mask & kept
         labels, judged, second = labels * kept, judged & kept, None if second is None else second & kept
-    return method, row | {"protocol": protocol}, Compared(found, mask, labels, judged, spread, kinds, second)
+    healthy = (
+        Volume.read(folder / "reconstruction.nii.gz")
+        if saved["input"].get(SCANS_OWN) and (folder / "reconstruction.nii.gz").is_file()
+        else None
+    )
+    row |= {"protocol": protocol} | ({} if healthy is None else _changes(case, healthy, judged))
+    return method, row, Compared(found, mask, labels, judged, spread, kinds, second)
+
+
+def _changes(case: Case, healthy: Volume, judged: NDArray[np.bool]) -> dict[str, float]:
+    """How far the healthy version of a healthy scan is from it, and how far its difference to a
+    diseased one is from what is known of it.
+    """
+    from aberra.io import onto, read
+    from aberra.metrics.signed import mse, ssim
+
+    scan = onto(
+        case.read(list(healthy.channels) if set(healthy.channels) <= set(case.channels) else None), healthy
+    )
+    if scan is None or scan.data.shape != healthy.data.shape:
+        return {}
+    change = healthy.data - scan.data
+    if case.healthy:
+        return {"identity_mse": mse(change, np.zeros_like(change), judged)}
+    if case.truth is None:
+        return {}
+    truth = onto(read(case.truth), healthy)
+    if truth is None or truth.data.shape != change.shape:
+        raise MismatchError(
+            f"{case.truth}: shape {None if truth is None else truth.shape}, the scan has {healthy.shape} and {len(healthy.channels)} channel(s); the column 'truth' is the healthy scan minus this one"
+        )
+    return {"change_mse": mse(change, truth.data, judged), "change_ssim": ssim(change, truth.data, judged)}
 
 
 def _calibration(path: Path) -> dict[str, Any]:

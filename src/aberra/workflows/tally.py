@@ -167,6 +167,7 @@ class Tally:
             "voxel": self._voxel(),
             "mask": self._mask(),
             "raters": self._mean("raters_dice"),
+            "change": {name: self._mean(name) for name in ("change_mse", "change_ssim", "identity_mse")},
             "kinds": self.kinds.summary(FIXED if FIXED in self.thresholds else self.default),
             "reliability": self.reliability.summary(**draws),
             "uncertainty": self.uncertainty.summary(**draws),
