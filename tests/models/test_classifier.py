@@ -79,7 +79,7 @@ def test_validation_watches_the_target():
     model, batch = _model(L2I, target="a").eval(), _batch()
     told = model.classify(batch.x)
     each = F.nll_loss(told, model.label(batch.truth), reduction="none")
-    assert float(model.loss(batch)["error"]) == pytest.approx(float(each[:2].sum() / 6), rel=1e-4)
+    assert model.loss(batch)["error"].item() == pytest.approx(each[:2].sum().item() / 6, rel=1e-4)
 
 
 def test_centres_move_twice_as_fast():
@@ -104,7 +104,7 @@ def test_the_gradient_of_the_domain_is_turned_before_the_encoder_only():
     plain = F.cross_entropy(
         model.domain(model.code(batch.x)[known]), (batch.covariates[known, 0] == 1).long()
     )
-    assert float(turned) == pytest.approx(float(plain), rel=1e-5)
+    assert turned.item() == pytest.approx(plain.item(), rel=1e-5)
     encoder = next(iter(model.encoder.parameters()))
     one, other = (torch.autograd.grad(loss, encoder, retain_graph=True)[0] for loss in (turned, plain))
     share = 2 / (1 + torch.tensor(-5.0).exp()) - 1
@@ -137,7 +137,7 @@ def test_weights_are_those_of_the_classes_drawn_so_far():
     expected = F.cross_entropy(
         model.logits(model.code(batch.x)), model.label(lesion), torch.tensor([6 / 10, 6 / 2])
     )
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     assert model.drawn.tolist() == [5, 1]
     model.eval().loss(batch)
     assert model.drawn.tolist() == [5, 1]
@@ -159,4 +159,4 @@ def test_images_of_unknown_site_have_no_domain(adapt):
     model = _model(adapt=adapt, target="a")
     unknown = model.loss(_batch(sites=(float("nan"),) * 6))
     assert torch.isfinite(unknown["loss"])
-    assert float(unknown["loss"]) == pytest.approx(float(unknown["classification"]))
+    assert unknown["loss"].item() == pytest.approx(unknown["classification"].item())

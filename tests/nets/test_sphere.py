@@ -43,7 +43,7 @@ def test_within_the_margins_nothing_is_lost_and_nothing_moves():
 def test_without_margins_only_the_centre_itself_and_opposite_points_cost_nothing():
     centres = Centres(4, radius=0.0, distance=2.0, fixed=True)
     classes = torch.tensor([0, 1])
-    assert float(centres.centring(centres.points, classes)) == pytest.approx(0, abs=1e-10)
+    assert centres.centring(centres.points, classes).item() == pytest.approx(0, abs=1e-10)
     off = F.normalize(centres.points + 0.01 * torch.eye(4)[:2], dim=1)
     assert centres.centring(off, classes) > 0
 
@@ -64,7 +64,7 @@ def test_fixed_centres_do_not_learn():
     centres = Centres(5, radius=0.1, distance=1.9, fixed=True)
     assert not list(centres.parameters())
     assert torch.allclose(centres.points[0], -centres.points[1])
-    assert float((centres.points[0] - centres.points[1]).norm()) == pytest.approx(2)
+    assert (centres.points[0] - centres.points[1]).norm().item() == pytest.approx(2)
 
 
 def test_classification_does_not_move_the_features():

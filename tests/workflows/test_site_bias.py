@@ -10,7 +10,7 @@ import pytest
 
 from aberra.cohort import Cohort
 from aberra.detector import Detector
-from aberra.errors import InputError, OutputError, PairingError
+from aberra.errors import InputError, OutputError, PairingError, TrainingError
 from aberra.method import Method
 from aberra.workflows.site_bias import site_bias
 from small_scans import detector, scan
@@ -103,3 +103,10 @@ def test_a_models_codes_are_probed_too(manifest, tmp_path):
     found = site_bias(Cohort.read(manifest), out=tmp_path / "out", detector=fitted, permutations=0)
     last = found.probes[-1]
     assert (last["name"], last["numbers"], last["p"]) == ("the model's codes", 8, None)
+
+
+def test_a_target_that_nobody_is_of_is_refused_before_a_folder_is_taken(manifest, tmp_path):
+    wrong = Method.load("l2i", {"model.target": "noise"})
+    with pytest.raises(TrainingError, match=r"model.target=noise: .* there are: clean, noisy"):
+        Detector.fit(wrong, Cohort.read(manifest), out=tmp_path / "m", workers=1)
+    assert not (tmp_path / "m").exists()

@@ -303,8 +303,8 @@ class Suite:
                 expect_known(f"cohort in {path}: tasks.{task.name}.compare:", task.compare, task.test)
                 expect_known(f"data set in {path}: compare:", task.compare.values(), data_sets())
         for name, spec in self.cohorts.items():
-            made = (spec.phantom, spec.ellipses, spec.manifest, spec.plant, spec.edit, spec.union)
-            if sum(map(bool, made)) != 1:
+            origins = (spec.phantom, spec.ellipses, spec.manifest, spec.plant, spec.edit, spec.union)
+            if sum(map(bool, origins)) != 1:
                 raise ConfigError(
                     f"{path}: cohort '{name}' needs exactly one of phantom, ellipses, manifest, plant, edit and union"
                 )

@@ -37,11 +37,11 @@ class L2I(SphereClassifier):
         channels: C.
         dims: 2 or 3; the publication is 3-D.
         size: spatial shape S of the input; the publication has 124 × 120 × 172 voxels of 1 mm.
+        target: the value of the manifest's column ``site`` of the people that the classifier is
+            for.
         width: filters of the first layer; the publication has 32.
         blocks: how many of the network's three kinds; the publication has 5, 10 and 6.
         latent: K.
-        target: the value of the manifest's column ``site`` of the people that the classifier is
-            for.
         radius: r.
         distance: d.
         fixed: fixed centres ±(1, …, 1) / √K, an ablation of the publication.
@@ -65,10 +65,10 @@ class L2I(SphereClassifier):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
+        target: str = "",
         width: Width = 8,
         blocks: Sequence[Levels] = BLOCKS,
         latent: Width = 128,
-        target: str = "",
         radius: NotNegative = 0.1,
         distance: Positive = 1.9,
         fixed: bool = False,

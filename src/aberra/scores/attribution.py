@@ -54,9 +54,14 @@ class Attribution:
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""
-        function = {"cam": cam, "grad-cam": grad_cam, "saliency": saliency}[self.of]
-        found = run(lambda batch: function(model, batch), x, mask, grad=self.of != "cam")[0]
+        found = run(lambda batch: self.map(model, batch), x, mask, grad=self.of != "cam")[0]
         return Scored(found.clamp(min=0))
+
+    def map(self, model: Any, x: Tensor) -> Tensor:
+        """(B, C, S) to (B, 1, S). All but ``cam`` need autograd."""
+        if self.of == "cam":
+            return cam(model, x)
+        return grad_cam(model, x) if self.of == "grad-cam" else saliency(model, x)
 
 
 def cam(model: ClassifiesFromMeans, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from aberra.capabilities import (
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
-from aberra.covariates import learnt
+from aberra.covariates import SITE, learnt
 from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
 from aberra.errors import ConfigError, MismatchError, ModelError, OutputError, TrainingError
@@ -124,6 +124,7 @@ def fit(
     if not any(case.split for case in cohort):
         cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
     train_cases, val_cases = _chosen(cohort, method)
+    _expect_target(train_cases, method)
     facts = {
         "seed": seed,
         "data_hash": train_cases.data_hash(names),
@@ -204,6 +205,20 @@ def _chosen(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
             "To learn from lesion-free slices of diseased cases: --set training.slices=lesion-free"
         )
     return train, val
+
+
+def _expect_target(cases: Cohort, method: Method) -> None:
+    """Refuse a target that no training case is of, before a folder is taken.
+
+    Raises:
+        TrainingError: names the sites that there are.
+    """
+    target, there = method.model.get("target"), {case.groups.get(SITE, "") for case in cases}
+    if target and target not in there:
+        named = ", ".join(sorted(there - {""})) or "none; the manifest needs the column"
+        raise TrainingError(
+            f"{cases.source}: model.target={target}: no training case has this site; there are: {named}"
+        )
 
 
 def _calibrated(
