@@ -45,12 +45,12 @@ def aberra_here(*arguments, check=True):
         redirect_stderr(err),
         warnings.catch_warnings(),
         pytest.MonkeyPatch.context() as patch,
-        pytest.raises(SystemExit) as left,
     ):
         warnings.simplefilter("default")  # as in a process of its own
         patch.setattr(sys, "argv", command)
         patch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
-        main()
+        with pytest.raises(SystemExit) as left:
+            main()
     done = subprocess.CompletedProcess(command, left.value.code or 0, out.getvalue(), err.getvalue())
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
