@@ -9,6 +9,7 @@ from aberra.benchmark.cohorts import MissingDataError, materialise
 from aberra.benchmark.rows import METRICS
 from aberra.benchmark.suite import Suite, shipped
 from aberra.errors import ConfigError
+from aberra.files import config_hash
 from aberra.method import Method, catalogue
 from aberra.registry import build, lookup
 from aberra.scores import SmoothedScore, answers
@@ -508,3 +509,15 @@ def test_the_scores_of_shift_and_lesion_share_one_training():
         asked = [method for method in grid if method.score["name"] != "residual"]
         assert len(asked) == 9
         assert all(method.learnt == asked[0].learnt for method in asked)
+
+
+def test_the_low_pass_is_asked_in_use_and_without_of_the_same_models():
+    suite = Suite.load("baur-steganomaly")
+    (task,) = suite.tasks
+    rows = [suite.method(task, entry) for entry in suite.entries(task) if entry.name == "steganomaly"]
+    learnt = {config_hash(method.learnt) for method in rows}
+    assert (len(rows), len(learnt)) == (4 + 3 + 2 + 2, 4 + 2)
+    for method in rows:
+        assert not (method.model["sigma"] and method.model.get("noise"))
+        with torch.device("meta"):
+            build("models", method.model, channels=1, size=(96, 80))

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 
 import pytest
+
+from aberra.cli import main
 
 ENVIRONMENT = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 """Another number of threads sums in another order: bit-for-bit comparisons need the same
@@ -29,9 +34,37 @@ def aberra(*arguments, check=True, timeout=500, **options):
     return done
 
 
+def aberra_here(*arguments, check=True):
+    """The same within this process, which has everything imported already: for what is said and
+    left, not for what becomes of a process.
+    """
+    out, err = StringIO(), StringIO()
+    command = ["aberra", *map(str, arguments)]
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        warnings.catch_warnings(),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        warnings.simplefilter("default")  # as in a process of its own
+        patch.setattr(sys, "argv", command)
+        patch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
+        with pytest.raises(SystemExit) as left:
+            main()
+    done = subprocess.CompletedProcess(command, left.value.code or 0, out.getvalue(), err.getvalue())
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 @pytest.fixture(scope="session")
 def run():
     return aberra
+
+
+@pytest.fixture(scope="session")
+def call():
+    return aberra_here
 
 
 @pytest.fixture(scope="session")

@@ -76,18 +76,18 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def results(run, job, tmp_path_factory):
+def results(call, job, tmp_path_factory):
     out = tmp_path_factory.mktemp("earlier") / "results"
-    run("detect", job["model"], job["unseen"], "--out", out)
+    call("detect", job["model"], job["unseen"], "--out", out)
     return out
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_scan(kind, run, job, results, tmp_path):
+def test_bad_scan(kind, call, job, results, tmp_path):
     path = BAD[kind](tmp_path)
     before = _hashes(results, skip=("scores.csv", "report.html"))
 
-    done = run("detect", job["model"], path, "--out", results, check=False)
+    done = call("detect", job["model"], path, "--out", results, check=False)
 
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
@@ -107,12 +107,12 @@ def test_bad_scan(kind, run, job, results, tmp_path):
         ("no channel", "case,patient,label\na,a,0\n", "channel"),
     ],
 )
-def test_bad_manifest(kind, text, said, run, job, tmp_path):
+def test_bad_manifest(kind, text, said, call, job, tmp_path):
     scans = sorted(job["unseen"].parent.glob("*_flair.nii.gz"))
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(text.format(*scans))
 
-    done = run("fit", "dae", manifest, "--out", tmp_path / "model", check=False)
+    done = call("fit", "dae", manifest, "--out", tmp_path / "model", check=False)
 
     assert done.returncode == 1
     assert said in done.stderr
@@ -129,9 +129,9 @@ def test_bad_manifest(kind, text, said, run, job, tmp_path):
         (["fit", "dae", "--set", "score.compare.mode=wrong"], "absolute"),
     ],
 )
-def test_bad_settings_name_the_nearest(arguments, said, run, job, tmp_path):
+def test_bad_settings_name_the_nearest(arguments, said, call, job, tmp_path):
     command, method, *rest = arguments
-    done = run(command, method, job["healthy"], "--out", tmp_path / "model", *rest, check=False)
+    done = call(command, method, job["healthy"], "--out", tmp_path / "model", *rest, check=False)
 
     assert done.returncode == 1
     assert said in done.stderr

@@ -36,7 +36,7 @@ def _series(scan, folder, **changes):
     return write(slices(data, grid, **changes), folder)
 
 
-def test_a_bids_folder(run, job, scan, tmp_path):
+def test_a_bids_folder(call, job, scan, tmp_path):
     folder = tmp_path / "bids"
     (tmp_path / "real" / "anat").mkdir(parents=True)
     shutil.copy(scan, tmp_path / "real" / "anat" / "sub-01_FLAIR.nii.gz")
@@ -48,20 +48,20 @@ def test_a_bids_folder(run, job, scan, tmp_path):
     for name in ("CHANGES", "README"):
         (folder / name).write_bytes(b"")
 
-    done = run("detect", job["model"], folder, "--out", tmp_path / "out")
+    done = call("detect", job["model"], folder, "--out", tmp_path / "out")
 
     assert list(_rows(tmp_path / "out")) == ["sub-01_anat_sub-01_FLAIR"]
     assert "sub-02/sub-02_FLAIR.nii.gz" in done.stderr
 
 
-def test_files_of_one_series_are_scored_once(run, job, scan, tmp_path):
+def test_files_of_one_series_are_scored_once(call, job, scan, tmp_path):
     files = sorted(_series(scan, tmp_path / "scan").iterdir())
-    done = run("detect", job["model"], *files[:4], "--out", tmp_path / "out")
+    done = call("detect", job["model"], *files[:4], "--out", tmp_path / "out")
     assert list(_rows(tmp_path / "out")) == ["scan"]
     assert f"4 of {len(files)} files of one series" in done.stderr
 
 
-def test_a_bad_scan_among_others_fails_alone(run, job, scan, tmp_path):
+def test_a_bad_scan_among_others_fails_alone(call, job, scan, tmp_path):
     _series(scan, tmp_path / "cohort" / "empty-values", RescaleSlope=None, RescaleIntercept=None)
     _series(scan, tmp_path / "cohort" / "good")
     _series(scan, tmp_path / "cohort" / "nowhere", ImagePositionPatient=None)
@@ -69,7 +69,7 @@ def test_a_bad_scan_among_others_fails_alone(run, job, scan, tmp_path):
     max(cut.iterdir()).write_bytes(b"")
     (tmp_path / "text.nii").write_text("no scan")
 
-    done = run(
+    done = call(
         "detect",
         job["model"],
         tmp_path / "cohort",
@@ -90,14 +90,14 @@ def test_a_bad_scan_among_others_fails_alone(run, job, scan, tmp_path):
     assert rows[scan.name.removesuffix(".nii.gz")]["score"] != ""
 
 
-def test_a_changed_voxel_of_a_pair_is_not_kept(run, job, scan, tmp_path):
+def test_a_changed_voxel_of_a_pair_is_not_kept(call, job, scan, tmp_path):
     image = nib.load(scan)
     data = np.asarray(image.dataobj, dtype=np.float32)
     nib.Nifti1Pair(data, image.affine).to_filename(tmp_path / "a.hdr")
     command = ("detect", job["model"], tmp_path / "a.hdr", "--out", tmp_path / "out")
-    run(*command)
-    assert "1 kept" in run(*command).stdout
+    call(*command)
+    assert "1 kept" in call(*command).stdout
     nib.Nifti1Pair(data * 0.9, image.affine).to_filename(tmp_path / "a.hdr")
-    done = run(*command, check=False)
+    done = call(*command, check=False)
     assert done.returncode == 1
     assert "--overwrite" in done.stderr

@@ -6,6 +6,7 @@ import torch
 
 from aberra.errors import ConfigError
 from aberra.method import Method
+from aberra.synthesis.phantom import draw_phantom, render
 from aberra.synthesis.simulated import Simulated, simulated_scans
 from aberra.training import Sampler, TrainingConfig
 from aberra.workflows.fit import plan_recipe
@@ -73,3 +74,10 @@ def test_images_have_no_simulated_brains_beside_them():
 
     with pytest.raises(ConfigError, match="steganomaly learns from simulated brains"):
         plan_recipe(Method.load("steganomaly"), Images())
+
+
+def test_a_cohort_of_phantoms_of_the_same_seed_has_other_heads():
+    (scan,) = _scans(count=1, seed=1)
+    other = render(draw_phantom(1, 0), 8.0)
+    assert scan.mask.shape == other.mask.shape
+    assert not np.array_equal(scan.mask, other.mask)

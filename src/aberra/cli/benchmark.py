@@ -14,7 +14,7 @@ def benchmark(
     suite: Annotated[
         str,
         typer.Argument(
-            help="A shipped suite (smoke, baur2018, baur2021, zimmerer-vae, zimmerer-scores, zimmerer-representations, zimmerer-hierarchy, wolleb-diffusion, venkatakrishnan-ct, ixi) or a TOML file."
+            help="A shipped suite (smoke, baur2018, baur2021, baur-steganomaly, zimmerer-vae, zimmerer-scores, zimmerer-representations, zimmerer-hierarchy, wolleb-diffusion, venkatakrishnan-ct, ixi) or a TOML file."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FINEST_MM = 2.0
 """Finer voxels would show no more of what is smooth."""
 
+STREAM = 20_200_000
+"""Added to seeds, so that a cohort of phantoms of the same seed has other heads."""
+
 
 def simulated_scans(
     channels: Sequence[str], *, spacing: float, seed: int, count: int, detail: float = 0.0
@@ -46,7 +49,9 @@ def simulated_scans(
     """
     contrasts = [name if name in CONTRASTS else "random" for name in channels]
     for case in range(count):
-        drawn = [draw_phantom(seed + index, case, contrast) for index, contrast in enumerate(contrasts)]
+        drawn = [
+            draw_phantom(STREAM + seed + index, case, contrast) for index, contrast in enumerate(contrasts)
+        ]
         shared = drawn[0]  # one head in all contrasts
         heads = [
             replace(
