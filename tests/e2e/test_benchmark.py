@@ -58,13 +58,13 @@ def test_a_killed_benchmark_goes_on_at_the_unfinished_cell(run, environment, tmp
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in finished.items())
 
 
-def test_mistakes_in_a_suite_are_one_line(run, tmp_path):
+def test_mistakes_in_a_suite_are_one_line(call, tmp_path):
     for arguments, message in (
         (("smok",), "Did you mean 'smoke'"),
         (("smoke", "--only", "vea"), "Did you mean 'vae'"),
         (("smoke", "--set", "budget.hours=1"), "budget"),
     ):
-        done = run("benchmark", *arguments, "--out", tmp_path / "out", check=False)
+        done = call("benchmark", *arguments, "--out", tmp_path / "out", check=False)
         assert done.returncode == 1
         assert message in done.stderr
         assert "Traceback" not in done.stderr

@@ -38,7 +38,7 @@ class SteGANomaly(nn.Module):
 
     norms being means over pixels and D's over patches. A simulated slice has no room for what is
     special about a scan, so G hides it in patterns too faint for D_y, and F finds it there: lesions
-    come back, too. S, a Gaussian low-pass or noise, takes the patterns out. The healthy version is
+    may come back, too. S, a Gaussian low-pass or noise, takes the patterns out. The healthy version is
     F(S(G(x))).
 
     With 6 blocks and width 64 7,837,699 parameters a generator of 3 channels, 2,764,737 a critic.

@@ -18,7 +18,7 @@ class Cycle(Restores):
     """x̂ = F(S(G(x))): the scan in the other domain and back, S taking out what was hidden on the
     way.
 
-    Baur et al. 2020, SteGANomaly (MICCAI): the cycle residual |x − F(S(G(x)))|. What the model
+    Baur et al. 2020, SteGANomaly (MICCAI): the cycle residual ``|x − F(S(G(x)))|``. What the model
     learnt with is S by default; without it one sees what the generators would hide.
 
     Args:
