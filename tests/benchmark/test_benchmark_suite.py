@@ -458,6 +458,39 @@ def test_shares_of_a_manifest_are_other_patients_and_together_all(tmp_path):
     assert less == [f"c{index}" for index in range(10) if index != 3]
 
 
+def test_folds_divide_a_cohort_that_is_sorted(tmp_path):
+    rows = [f"c{index},p{index},c{index}.nii.gz,{int(index >= 10)}" for index in range(20)]
+    (tmp_path / "m.csv").write_text("\n".join(["case,patient,image,label", *rows]) + "\n")
+    for index in range(20):
+        (tmp_path / f"c{index}.nii.gz").touch()
+    tables = "".join(
+        f"[cohorts.{name}]\nmanifest = 'm.csv'\nfolds = {folds}\n"
+        for name, folds in (("some", [0, 1, 2, 3, 4, 5, 6]), ("rest", [7, 8, 9]))
+    )
+    suite = _suite(tmp_path, MINIMAL + tables)
+    some, rest = (materialise(suite, name, tmp_path, tmp_path, progress=False) for name in ("some", "rest"))
+    assert [each.case for each in rest] == ["c7", "c8", "c9", "c17", "c18", "c19"]
+    assert len(some) + len(rest) == 20
+    with pytest.raises(ConfigError, match=r"folds.*9 or less"):
+        _suite(tmp_path, MINIMAL + "[cohorts.ten]\nmanifest = 'm.csv'\nfolds = [10]\n")
+
+
+def test_ellipses_are_a_cohort_with_signed_truth(tmp_path):
+    table = "[cohorts.shapes]\nellipses = { cases = 2, size = 64, seed = 3 }\n"
+    cohort = materialise(_suite(tmp_path, MINIMAL + table), "shapes", tmp_path, None, progress=False)
+    assert [(case.label, case.truth is not None) for case in cohort] == [(0, False), (1, True)]
+    assert list(cohort.channel_names) == ["image"]
+
+
+def test_kinds_of_cohorts_that_came_later_leave_other_suites_as_they_were(tmp_path):
+    plain, late = (
+        _suite(tmp_path, MINIMAL + text)
+        for text in ("[cohorts.c]\nmanifest = 'm'\n", "[cohorts.c]\nmanifest = 'm'\nfolds = []\n")
+    )
+    assert plain.identity == late.identity
+    assert _suite(tmp_path, MINIMAL + "[cohorts.c]\nmanifest = 'm'\nfolds = [1]\n").identity != plain.identity
+
+
 def test_a_case_left_out_is_one_of_the_cohort(tmp_path):
     (tmp_path / "m.csv").write_text("case,patient,image,label\nc1,p1,c1.nii.gz,0\n")
     (tmp_path / "c1.nii.gz").touch()

@@ -20,6 +20,19 @@ def _case(folder, name, value=0):
     return Case(case=name, patient=name, channels={"t1": folder / f"{name}.nii.gz"})
 
 
+@pytest.mark.parametrize(
+    ("last", "kept"),
+    [
+        ({"name": "normalise", "method": "none"}, True),
+        ({"name": "normalise", "method": "none", "clip": [0.0, 1.0]}, False),
+        ({"name": "normalise", "method": "percentile"}, False),
+        ({"name": "bias-field"}, False),
+    ],
+)
+def test_intensities_are_the_scans_own_without_steps_that_change_them(last, kept):
+    assert Recipe.from_config([*STEPS[:2], last]).keeps_intensities == kept
+
+
 def test_fingerprint_changes_with_options_and_not_with_spelt_out_defaults():
     first = Recipe.from_config(STEPS).fingerprint
     assert Recipe.from_config([{"name": "orient", "to": "SPL"}, *STEPS[1:]]).fingerprint == first

@@ -262,3 +262,34 @@ def test_the_screen_gets_the_headlines_and_the_files_every_row():
         {"metric": "χ²", "protocol": ""},
     ]
     assert headlines(rows, "fixed-0.5") == [rows[0], rows[2], rows[3]]
+
+
+def test_what_was_changed_is_held_against_what_disease_changed(study):
+    """c0 and c1 are diseased, and the method takes away half of what disease added."""
+    folder, everything = study
+    manifest = folder / "manifest.csv"
+    head, *rows = manifest.read_text().splitlines()
+    lines = [head + ",truth"]
+    for index, row in enumerate(rows):
+        scan = Volume.read(folder / f"c{index}.nii.gz")
+        truth = -0.4 * everything[index][0].astype(np.float32)
+        named = ""
+        if index < 2:
+            scan.with_(data=truth[None], channels=("truth",)).write(folder / f"t{index}.nii.gz")
+            named = f"t{index}.nii.gz"
+        lines.append(f"{row},{named}")
+        change = truth / 2 if index < 2 else np.full_like(truth, 0.1)
+        result = Result.load(folder / "results" / f"c{index}")
+        healthy = scan.with_(data=scan.data + change)
+        replace(result, reconstruction=healthy, input={"intensities_kept": index != 3}).save(
+            folder / "results" / f"c{index}"
+        )
+    manifest.write_text("\n".join(lines) + "\n")
+    found = evaluate(folder / "results", manifest, n_boot=10, curves=False, progress=False)
+    truth = -0.4 * everything[0][0]
+    assert found["change"]["change_mse"]["mean"] == pytest.approx((truth**2).mean() / 4, rel=1e-3)
+    assert found["change"]["change_ssim"]["mean"] == pytest.approx(1, abs=1e-3)
+    # c3 is not in its scan's intensities
+    assert found["change"]["identity_mse"] == {"cases": 1, "mean": pytest.approx(0.01, rel=1e-3)}
+    named = {row["metric"]: row["value"] for row in rows_of(found) if row["level"] == "change"}
+    assert set(named) == {"MSE", "SSIM", "MSE, healthy"}
