@@ -3,57 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from aberra.capabilities import (
-    Fits,
-    FitsDensity,
-    FitsSamples,
-    HasMembers,
-    LearnsFromLesions,
-    LearnsFromPlanted,
     LearnsFromSimulated,
-    LearnsFromUnlabelled,
-    MayBeFrozen,
-    Trains,
 )
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
-from aberra.covariates import SITE, learnt
+from aberra.covariates import learnt
 from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
-from aberra.errors import ConfigError, MismatchError, ModelError, OutputError, TrainingError
+from aberra.errors import ConfigError, OutputError
 from aberra.files import MARK, config_hash, discard, locked, read_mark
-from aberra.kinds import GUESSED, UNDECIDED
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
 from aberra.output import check_held, claim
-from aberra.registry import build, lookup, named
+from aberra.registry import build, named
 from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
-from aberra.workflows.members import learn_members
+from aberra.workflows.cases import channels_of, chosen
+from aberra.workflows.learn import taught
 from aberra.workflows.start import Start, check_start
 from aberra.workflows.teacher import Teacher, check_teacher
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from aberra.cohort.fingerprint import Fingerprint
-    from aberra.synthesis.planted import Planted
-    from aberra.synthesis.simulated import Simulated
-    from aberra.training import TrainingConfig
     from aberra.volume import Volume
-
-ENCODER = "encoder."
-"""How the names of the tensors begin that a model with a density trains."""
-
-TRAINING = "training_"
-"""How the names of a detector's facts begin that its training gave."""
 
 
 @configured("fit")
@@ -120,11 +98,10 @@ def fit(
     expect_cohort(cohort)
     choose_device(device)
     _check_options(method)  # a typo must not cost the preparation of a whole cohort
-    names = _channels(cohort, channels)
+    names = channels_of(cohort, channels)
     if not any(case.split for case in cohort):
         cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
-    train_cases, val_cases = _chosen(cohort, method)
-    _expect_target(train_cases, method)
+    train_cases, val_cases = chosen(cohort, method)
     facts = {
         "seed": seed,
         "data_hash": train_cases.data_hash(names),
@@ -174,8 +151,8 @@ def fit(
             fit, cohort, (train_cases, val_cases), out / "guesses", cache, channels=names, seed=seed, device=device,
             progress=progress,
         )  # fmt: skip
-        training = _taught(
-            detector, cohort, (told.train, told.validation), prepared, out,
+        training = taught(
+            fit, detector, cohort, (told.train, told.validation), prepared=prepared, out=out,
             identity=identity, seed=seed, device=device, workers=workers, trained=trained, progress=progress,
         )  # fmt: skip
     if training is None:
@@ -191,34 +168,6 @@ def fit(
             if unused:
                 discard(prepared)
     return detector
-
-
-def _chosen(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
-    """Return the cases to learn from and to watch."""
-    if method.learns_from in SUPERVISED:
-        return _with_diseased(cohort, method)
-    lesion_free = method.training.get("slices") == LESION_FREE
-    train, val = (_usable(cohort, split, lesion_free=lesion_free) for split in ("train", "val"))
-    if not len(train):
-        raise TrainingError(
-            f"{cohort.source}: no healthy case in split 'train' (label 0, or no label and no lesion file). "
-            "To learn from lesion-free slices of diseased cases: --set training.slices=lesion-free"
-        )
-    return train, val
-
-
-def _expect_target(cases: Cohort, method: Method) -> None:
-    """Refuse a target that no training case is of, before a folder is taken.
-
-    Raises:
-        TrainingError: names the sites that there are.
-    """
-    target, there = method.model.get("target"), {case.groups.get(SITE, "") for case in cases}
-    if target and target not in there:
-        named = ", ".join(sorted(there - {""})) or "none; the manifest needs the column"
-        raise TrainingError(
-            f"{cases.source}: model.target={target}: no training case has this site; there are: {named}"
-        )
 
 
 def _calibrated(
@@ -280,91 +229,6 @@ def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
     return recipe.view
 
 
-def _channels(cohort: Cohort, channels: Sequence[str] | None) -> list[str]:
-    """Return the columns to read: those asked for, or all that every case has."""
-    if channels:
-        missing = {name for name in channels for case in cohort if name not in case.channels}
-        if missing:
-            raise MismatchError(
-                f"{cohort.source}: not every case has {', '.join(sorted(missing))}; columns: {', '.join(cohort.channel_names)}"
-            )
-        return list(channels)
-    if not cohort.common_channels:
-        raise MismatchError(f"{cohort.source}: no channel that every case has; choose one with --channel")
-    return list(cohort.common_channels)
-
-
-def _usable(cohort: Cohort, split: str, *, lesion_free: bool) -> Cohort:
-    """Return the cases of a split that may be learnt from."""
-    chosen = cohort.select(split=split)
-    if not lesion_free:
-        return chosen.select(healthy=True)
-    unclear = [case.case for case in chosen if not case.healthy and case.lesion is None]
-    if unclear:
-        raise TrainingError(
-            f"{cohort.source}: lesion-free slices need a lesion mask of every diseased case; missing: {', '.join(unclear)}"
-        )
-    return chosen
-
-
-def _with_diseased(cohort: Cohort, method: Method) -> tuple[Cohort, Cohort]:
-    """Return all cases of ``train`` and ``val``, healthy and diseased."""
-    train, val = (cohort.select(split=split) for split in ("train", "val"))
-    if method.training.get("teacher"):
-        return train, val  # the teacher says which are diseased
-    sick = [case for case in train if not case.healthy]
-    if not sick:
-        raise TrainingError(
-            f"{cohort.source}: {method.name} learns from {method.learns_from}; no diseased case (label 1) in split 'train'"
-        )
-    bare = [case.case for case in (*train, *val) if not case.healthy and case.lesion is None]
-    if bare and method.learns_from == "masks" and not _learns_unlabelled(method):
-        raise TrainingError(
-            f"{cohort.source}: {method.name} learns from lesion masks; missing in column 'lesion': {', '.join(bare[:5])}"
-        )
-    return train, val
-
-
-def _learns_unlabelled(method: Method) -> bool:
-    """Whether a method's model learns from diseased cases that nobody has outlined."""
-    return issubclass(lookup("models", method.model["name"]), LearnsFromUnlabelled)
-
-
-class _Labelled(Sequence["Volume"]):
-    """Prepared cases with a truth each: nothing where healthy, the whole foreground where only the
-    label says diseased, which is undecided to models that learn from ``unlabelled`` cases.
-    """
-
-    def __init__(self, prepared: Sequence[Volume], cases: Cohort, *, unlabelled: bool) -> None:
-        self.prepared = prepared
-        self.cases = list(cases)
-        self.unlabelled = unlabelled
-
-    def __len__(self) -> int:
-        return len(self.prepared)
-
-    @overload
-    def __getitem__(self, index: int) -> Volume: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Volume]: ...
-    def __getitem__(self, index: int | slice) -> Volume | Sequence[Volume]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        volume = self.prepared[index]
-        if volume.lesion is not None:
-            return volume
-        if self.cases[index].healthy:
-            told = {key: value for key, value in volume.covariates.items() if key != GUESSED}
-            return volume.with_(lesion=np.zeros_like(volume.judged), covariates=told)
-        if not self.unlabelled:
-            return volume.with_(lesion=volume.judged)
-        return volume.with_(
-            lesion=volume.judged,
-            kinds=volume.judged.astype(np.uint8) * UNDECIDED,
-            covariates={**volume.covariates, GUESSED: "1"},
-        )
-
-
 def _check_options(method: Method) -> None:
     """Refuse a method whose options cannot be, before anything is read or written."""
     from aberra.detector import Question
@@ -396,179 +260,3 @@ def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool, look: 
         claim(cache, "cache", look=look)
     claim(out, "detector", identity=identity, other=other, replace=not begun, look=look)
     return False
-
-
-def _taught(
-    detector: Detector,
-    cohort: Cohort,
-    chosen: tuple[Cohort, Cohort],
-    prepared: Path,
-    out: Path,
-    *,
-    identity: str,
-    **learning: Any,
-) -> dict[str, Any] | None:
-    """Train the model of a detector that is not used yet, or the members of an ensemble; returns
-    as :func:`_learn`.
-    """
-    if not isinstance(detector.model, HasMembers):
-        return _learn(detector, *chosen, prepared, out, identity=identity, **learning)
-    claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
-    return learn_members(fit, detector, cohort, out / "run", cache=prepared, **learning)
-
-
-def _learn(
-    detector: Detector,
-    train_cases: Cohort,
-    val_cases: Cohort,
-    prepared: Path,
-    out: Path,
-    *,
-    identity: str,
-    seed: int,
-    device: str,
-    workers: int,
-    trained: Path | None,
-    progress: bool,
-) -> dict[str, Any] | None:
-    """Train or fit the model of a detector that is not used yet, whichever it can; nothing for
-    models that learn nothing.
-
-    Returns:
-        The facts of a training; None in the further processes of one on several devices, which have
-        nothing left to do.
-    """
-    from aberra.prepare import prepare_cohort
-    from aberra.training import Sampler, TrainingConfig, train
-
-    if not isinstance(detector.model, Trains | Fits | FitsSamples):
-        return {}
-    options: dict[str, Any] = {
-        "channels": list(detector.channels), "workers": workers, "progress": progress, "logs": out
-    }  # fmt: skip
-    training: Sequence[Volume] = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
-    config = TrainingConfig.from_dict(detector.method.training)
-    if isinstance(detector.model, Fits):
-        detector.model.fit(map(_lesion_free_part, training) if config.slices == LESION_FREE else training)
-        return {}
-    if isinstance(detector.model, FitsSamples):
-        sampler = Sampler(training, config, dims=detector.dims, size=detector.size)
-        x, mask = sampler.fixed(config.samples, seed)
-        detector.model.fit_samples(x, mask, seed)
-        return {}
-    validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
-    if isinstance(detector.model, LearnsFromLesions):
-        unlabelled = isinstance(detector.model, LearnsFromUnlabelled)
-        training = _Labelled(training, train_cases, unlabelled=unlabelled)
-        validation = _Labelled(validation, val_cases, unlabelled=unlabelled)
-    learnt: Sequence[Volume] | Planted | Simulated = training
-    watched: Sequence[Volume] | Planted = validation
-    if isinstance(detector.model, LearnsFromPlanted):
-        learnt = _planted(detector, training, config, detector.model.task())
-        if len(validation):
-            watched = _planted(detector, validation, config, detector.model.validation_task())
-    elif isinstance(detector.model, LearnsFromSimulated):
-        learnt = _beside_simulated(detector, training, config, detector.model.simulation(), seed=seed)
-    check_held(out, identity)
-    claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
-    frozen = isinstance(detector.model, MayBeFrozen) and detector.model.is_frozen()
-    summary: Mapping[str, Any] | None = (
-        {}
-        if frozen
-        else _handed_on(detector.model, trained)
-        if trained
-        else train(
-            detector.model,
-            learnt,
-            config,
-            out / "run",
-            validation=watched,
-            dims=detector.dims,
-            size=detector.size,
-            device=device,
-            seed=seed,
-            progress=progress,
-        )
-    )
-    if summary is None:
-        return None
-    known = {f"{TRAINING}{key}": value for key, value in summary.items() if value is not None}
-    if isinstance(detector.model, FitsDensity):
-        x, held_out = (_fixed(detector, volumes, config, seed) for volumes in (training, validation))
-        chosen = detector.model.fit_density(x, held_out, seed)
-        known |= {f"density_{key}": value for key, value in chosen.items()}
-    return known
-
-
-def _handed_on(model: nn.Module, trained: Path) -> dict[str, Any]:
-    """Take the encoder of another fit; returns what is known of its training, as ``train`` does."""
-    from aberra.detector import Detector
-
-    other = Detector.load(trained, device="cpu")
-    weights = {name: tensor for name, tensor in other.model.state_dict().items() if name.startswith(ENCODER)}
-    own = {name for name in model.state_dict() if name.startswith(ENCODER)}
-    if not own or own != weights.keys():
-        raise ModelError(
-            f"{trained}: its encoder is another one; expected a detector that differs in its density only"
-        )
-    model.load_state_dict(weights, strict=False)
-    known = {
-        key.removeprefix(TRAINING): value for key, value in other.facts.items() if key.startswith(TRAINING)
-    }
-    return {key: value for key, value in known.items() if key != "cases"}
-
-
-def _fixed(detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, seed: int) -> Tensor:
-    """At most ``config.samples`` samples (N, C, S) of prepared volumes, without augmentation."""
-    import torch
-
-    from aberra.training import Sampler
-
-    if not len(volumes):
-        return torch.zeros((0, len(detector.channels), *detector.size))
-    return Sampler(volumes, config, dims=detector.dims, size=detector.size).fixed(config.samples, seed)[0]
-
-
-def _planted(
-    detector: Detector, volumes: Sequence[Volume], config: TrainingConfig, task: Mapping[str, Any]
-) -> Planted:
-    """Samples of prepared healthy volumes with the lesions that the model learns from, or is
-    watched with.
-    """
-    from aberra.synthesis.parameters import FOREIGN
-    from aberra.synthesis.planted import Planted
-    from aberra.training import Sampler
-
-    partners = not set(FOREIGN).isdisjoint(task.get("sources", ()))
-    samples = Sampler(volumes, config, dims=detector.dims, size=detector.size, partners=partners)
-    spacing = volumes[0].spacing[-detector.dims :]
-    return Planted(samples, spacing=spacing, channels=detector.channels, **task)
-
-
-def _beside_simulated(
-    detector: Detector,
-    volumes: Sequence[Volume],
-    config: TrainingConfig,
-    simulation: Mapping[str, Any],
-    *,
-    seed: int,
-) -> Simulated:
-    """Samples of prepared healthy volumes, each beside one of simulated scans that were prepared
-    alike.
-    """
-    from aberra.synthesis.simulated import Simulated, simulated_scans
-    from aberra.training import Sampler
-
-    scans = simulated_scans(detector.channels, spacing=min(volumes[0].spacing), seed=seed, **simulation)
-    shape: dict[str, Any] = {"dims": detector.dims, "size": detector.size}
-    prepared = [detector.recipe(scan) for scan in scans]
-    return Simulated(Sampler(volumes, config, **shape), Sampler(prepared, config, **shape))
-
-
-def _lesion_free_part(volume: Volume) -> Volume:
-    """Take slices with lesion voxels out of the mask: what training by samples never draws, no
-    other model may see.
-    """
-    if volume.lesion is None:
-        return volume
-    return volume.with_(mask=volume.judged & ~volume.lesion.any(axis=(1, 2), keepdims=True))
