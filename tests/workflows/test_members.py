@@ -86,7 +86,7 @@ def test_what_is_finished_is_kept_after_an_interruption(scans, tmp_path, monkeyp
             raise KeyboardInterrupt
         return fit(*args, **options)
 
-    monkeypatch.setattr("aberra.workflows.fit.learn_members", lambda _, *args, **options: members.learn_members(interrupted, *args, **options))  # fmt: skip
+    monkeypatch.setattr("aberra.workflows.learn.learn_members", lambda _, *args, **options: members.learn_members(interrupted, *args, **options))  # fmt: skip
     method, out = Method.load("waic", QUICK), tmp_path / "model"
     with pytest.raises(KeyboardInterrupt):
         Detector.fit(method, scans, out=out, workers=1)
