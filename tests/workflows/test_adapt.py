@@ -134,7 +134,7 @@ def test_the_same_run_again_is_another_detector_and_an_interrupted_one_goes_on(p
         adapt(teacher, site, out=folder / "adapted", settings=SMALL, workers=1)
     out = folder / "interrupted"
     with monkeypatch.context() as patched:
-        patched.setattr("aberra.workflows.fit._learn", _stop)
+        patched.setattr("aberra.workflows.learn._learn", _stop)
         with pytest.raises(KeyboardInterrupt):
             adapt(teacher, site, out=out, settings=SMALL, workers=1)
     maps = sorted((out / "guesses").glob("maps-*/s*/map.nii.gz"))
