@@ -18,6 +18,7 @@ from aberra.errors import CalibrationError, ConfigError, OutputError, PairingErr
 from aberra.files import file_hash
 from aberra.method import Method
 from aberra.pretrained import shipped_detectors
+from aberra.result import Result
 from aberra.synthesis import draw_phantom, render, write_cohort
 from aberra.workflows.detect import detect_cohort
 from heads import whole_head
@@ -161,6 +162,23 @@ def test_the_case_score_may_ask_a_second_question(fitted):
         _, kl = detector.model.elbo_terms(x.transpose(0, 1))
     used = prepared.mask.any(axis=(1, 2))
     assert asked.score == pytest.approx(float(kl[torch.from_numpy(used)].max()), rel=1e-4)
+
+
+def test_a_classifier_gives_the_case_a_probability(fitted, tmp_path):
+    folder, fresh = fitted
+    detector, scan = Detector.load(folder), fresh[0].read()
+    assert detector.detect(scan).probability is None
+
+    def classify(x):  # 0.2 and 0.8 of all images
+        return torch.tensor([0.2, 0.8]).log().expand(len(x), 2)
+
+    detector.model.classify = classify
+    method = replace(detector.method, case={"score": {"name": "probability"}, "reduce": "mean"})
+    asked = detector.asking(method).with_(calibration=detector.calibration)
+    result = asked.detect(scan, case="c")
+    assert result.probability == result.score == pytest.approx(0.8)
+    result.save(tmp_path / "c")
+    assert Result.load(tmp_path / "c").probability == result.probability
 
 
 def test_lesion_free_detectors_are_calibrated_on_lesion_free_slices(fitted, tmp_path):

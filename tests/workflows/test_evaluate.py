@@ -293,3 +293,18 @@ def test_what_was_changed_is_held_against_what_disease_changed(study):
     assert found["change"]["identity_mse"] == {"cases": 1, "mean": pytest.approx(0.01, rel=1e-3)}
     named = {row["metric"]: row["value"] for row in rows_of(found) if row["level"] == "change"}
     assert set(named) == {"MSE", "SSIM", "MSE, healthy"}
+
+
+def test_probabilities_of_cases_are_read_from_their_results(study):
+    folder, _ = study
+    for index, p in enumerate((0.9, 0.2, 0.1, 0.4)):  # c0 and c1 are diseased
+        result = Result.load(folder / "results" / f"c{index}")
+        replace(result, probability=p).save(folder / "results" / f"c{index}")
+    found = evaluate(folder / "results", folder / "manifest.csv", n_boot=10, curves=False, progress=False)
+    assert (found["case"]["accuracy"], found["case"]["kappa"]) == (0.75, 0.5)
+    named = {row["metric"] for row in rows_of(found) if row["level"] == "case"}
+    assert {"accuracy", "kappa", "ECE", "Brier score"} <= named
+    broken = folder / "results" / "c0" / "result.json"
+    broken.write_text(broken.read_text().replace('"probability": 0.9', '"probability": 9'))
+    with pytest.raises(InputError, match="probability"):
+        evaluate(folder / "results", folder / "manifest.csv", n_boot=10, curves=False, progress=False)

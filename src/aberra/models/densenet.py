@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aberra.errors import ConfigError
 from aberra.kinds import diseased
 from aberra.nets import densenet
-from aberra.options import Count, Dims, Edge, Width, configured
+from aberra.options import Dims, Edge, Width, Within, configured
 
 if TYPE_CHECKING:
     from aberra.batch import Batch
+
+
+Layers = Annotated[int, Within(1, 128)]
+"""Of a dense block."""
+
+MOST = 8
+"""Dense blocks."""
 
 
 class DenseNet(nn.Module):
@@ -36,6 +44,9 @@ class DenseNet(nn.Module):
         growth: features that a layer adds; DenseNet-169 has 32.
         width: filters of the first convolution; DenseNet-169 has 64.
 
+    Raises:
+        ConfigError: no dense block, or more than eight.
+
     Deviation: weights are drawn at random, not taken from a training on photographs.
 
     Examples:
@@ -55,12 +66,14 @@ class DenseNet(nn.Module):
         channels: Width,
         dims: Dims = 2,
         size: Sequence[Edge],
-        blocks: Sequence[Count] = (6, 12, 32, 32),
+        blocks: Sequence[Layers] = (6, 12, 32, 32),
         growth: Width = 32,
         width: Width = 64,
     ) -> None:
         super().__init__()
         del size  # any
+        if not 1 <= len(blocks) <= MOST:
+            raise ConfigError(f"model.blocks: {len(blocks)} dense block(s); expected 1 to {MOST}")
         self.features = densenet.DenseNet(
             channels=channels, dims=dims, blocks=blocks, growth=growth, width=width
         )
