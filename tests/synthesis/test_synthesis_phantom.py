@@ -214,3 +214,19 @@ def test_unknown_names():
         draw_channels(0, 0, "t1,t1")
     with pytest.raises(ConfigError, match="severity"):
         artefact("blur", scan, severity=2)
+
+
+def test_phantoms_of_a_site_say_so_and_those_of_none_are_what_they_were(tmp_path):
+    options = {"cases": 1, "spacing": 10.0, "workers": 1, "progress": False}
+    (one,), (plain,) = (
+        Cohort.read(write_cohort(tmp_path / name, **options, **site))
+        for name, site in (("a", {"site": "north"}), ("b", {}))
+    )
+    assert (one.case, one.groups["site"]) == ("north-0000", "north")
+    assert (plain.case, plain.groups["site"]) == ("phantom-0000", "phantom")
+    np.testing.assert_array_equal(one.read().data, plain.read().data)
+    about = [json.loads((tmp_path / name / ".aberra.json").read_text())["plan"] for name in "ab"]
+    assert about[0]["site"] == "north"
+    assert "site" not in about[1]
+    with pytest.raises(ConfigError, match="site 'no/where'"):
+        write_cohort(tmp_path / "c", site="no/where", **options)
