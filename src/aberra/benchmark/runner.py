@@ -296,6 +296,9 @@ def _fit(shared: _Run, row: _Row, asked: Path) -> None:
     validation = row.learn.cohort.select(split="val")
     if row.entry.detector:
         detector = Detector.load(row.entry.detector, device=shared.device)
+        if detector.calibration is not None and not len(validation.select(healthy=True)):
+            detector.save(asked)  # nothing to calibrate it on: its own thresholds stay
+            return
         calibrate(detector, validation, out=asked, progress=shared.progress)
         return
     method = shared.suite.method(row.task, row.entry)

@@ -142,7 +142,8 @@ class Entry:
     Attributes:
         label: its name.
         name: catalogue name or TOML file; empty for a saved detector.
-        detector: folder of a saved detector, which is only calibrated on the validation cohort.
+        detector: folder of a saved detector, which is only calibrated on the validation cohort, and
+            keeps its own calibration where no case there is healthy.
         settings: ``section.key`` to value.
         without: settings of suite and task that are left out.
         score: a score instead of the method's own.
