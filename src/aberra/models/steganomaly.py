@@ -30,7 +30,7 @@ class SteGANomaly(nn.Module):
     Baur, Graf, Wiestler, Albarqouni, Navab 2020, "SteGANomaly: Inhibiting CycleGAN Steganography
     for Unsupervised Anomaly Detection in Brain MRI" (MICCAI), after Zhu et al. 2017 (CycleGAN,
     arXiv 1703.10593) and Chu et al. 2017 (its steganography, arXiv 1712.02950). x are real healthy
-    slices, y simulated ones of few details, unpaired; G goes from x to y, F back, and S inhibits:
+    slices, y simulated ones of few details, unpaired; G goes from x to y, F back, and S inhibits::
 
         L_GF = E[(D_y(G(x)) − 1)²] + E[(D_x(F(y)) − 1)²]
                + λ (E‖F(S(G(x))) − x‖₁ + E‖G(F(y)) − y‖₁ + ι (E‖G(y) − y‖₁ + E‖F(x) − x‖₁)),

@@ -60,8 +60,9 @@ def confusion(head: nn.Module, features: Tensor) -> Tensor:
 
 
 def supervised_contrast(features: Tensor, classes: Tensor, temperature: float) -> Tensor:
-    """Mean over i of −1/|P(i)| Σ_{p ∈ P(i)} log(exp(f_i·f_p / τ) / Σ_{a ≠ i} exp(f_i·f_a / τ)), P(i)
-    the others of i's class (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
+    """Contrast of classes (Khosla et al. 2020, arXiv 2004.11362, eq. 2): the mean over i of
+    ``−1/|P(i)| Σ_{p ∈ P(i)} log(exp(f_i·f_p / τ) / Σ_{a ≠ i} exp(f_i·f_a / τ))``, P(i) being the
+    others of i's class.
 
     Args:
         features: on the unit sphere, (B, K).
