@@ -14,7 +14,7 @@ from aberra.models.dae import DAE
 from aberra.models.fanogan import FAnoGAN
 from aberra.models.pddpm import PatchedDDPM
 from aberra.models.vae import VAE
-from aberra.nets.networks import Codes, DiffusionUNet, MapCodes, UNet, VectorCodes, network_for
+from aberra.nets.networks import Codes, DiffusionUNet, MapCodes, Skips, UNet, VectorCodes, network_for
 from aberra.options import accepted
 from aberra.registry import build, lookup, names, network_of
 
@@ -99,7 +99,7 @@ def test_a_table_changes_the_models_own_network_or_names_another(model, choice, 
             "unet",
             "takes cradl or mlp or residual or unified or unified-spatial or venkatakrishnan or you or zimmerer2018 or zimmerer2019 only",
         ),
-        (DAE, UNet, "diffusion-unet", "DAE takes unet only"),
+        (DAE, Skips, "diffusion-unet", "DAE takes unet or unet-added only"),
         (VAE, VectorCodes, "unifed", "unknown model.network 'unifed'. Did you mean 'unified'"),
         (VAE, VectorCodes, {"depth": 2}, "unknown option of network unified: 'depth'"),
         (VAE, VectorCodes, {"width": 0}, "model.network.width=0"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aberra.kinds import diseased
 from aberra.nets.critic import Critic, critic_loss, critic_turns
-from aberra.nets.networks import Choice, UNet, Unified, network_for
+from aberra.nets.networks import Choice, Skips, Unified, network_for
 from aberra.options import Dims, Edge, Few, NotNegative, Width, configured
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class VAGAN(nn.Module):
     ) -> None:
         super().__init__()
         shape: dict[str, Any] = {"channels": channels, "dims": dims, "size": size}
-        self.map = network_for(self, network, UNet, **shape).unet()
+        self.map = network_for(self, network, Skips, **shape).unet()
         self.critic = Critic(Unified(width=critic_width, dropout=0.0, **shape))
         self.critic_turns = critic_turns(critic_steps)
         self.sparsity = sparsity
