@@ -35,7 +35,7 @@ def test_the_identity_has_no_identity_and_no_cycle_error():
     model = _model()
     model.generator = _Identity()
     found = model.loss(_batch("generator"))
-    assert float(found["identity"]) == float(found["cycle"]) == 0.0
+    assert found["identity"].item() == found["cycle"].item() == 0.0
     torch.testing.assert_close(model.reconstruct(_batch().x), _batch().x)
 
 
@@ -108,7 +108,9 @@ def test_batch_norm_in_use(norm):
     brighter = model.reconstruct(3 * x[:1])  # the last layer's norm gives each image the same mean
     last = model.generator.branches[0][-1]
     mean = float(last.bias.detach().mean())
-    same = abs(float(alone.detach().mean()) - mean) < 1e-4 and abs(float(brighter.detach().mean()) - mean) < 1e-4
+    same = (
+        abs(float(alone.detach().mean()) - mean) < 1e-4 and abs(float(brighter.detach().mean()) - mean) < 1e-4
+    )
     assert same == (norm == "batch")
     model.train()
     in_training = model.reconstruct(x[:1])

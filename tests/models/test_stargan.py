@@ -56,16 +56,16 @@ def test_a_generator_of_nothing_is_the_identity_of_the_residual():
     model = _model(identity=7.0, residual=True)
     torch.nn.init.zeros_(model.generator.layers[-1].weight)
     found = model.loss(_batch("generator"))
-    assert float(found["identity"]) == float(found["cycle"]) == 0.0
+    assert found["identity"].item() == found["cycle"].item() == 0.0
     torch.testing.assert_close(model.reconstruct(_batch().x), _batch().x)
 
 
 def test_validation_watches_no_adversarial_term():
     model = _model(identity=7.0)
-    before = float(model.loss(_batch())["loss"])
+    before = model.loss(_batch())["loss"].item()
     with torch.no_grad():
         model.critic.judge.weight.mul_(1000)
-    assert float(model.loss(_batch())["loss"]) == pytest.approx(before, rel=1e-4)
+    assert model.loss(_batch())["loss"].item() == pytest.approx(before, rel=1e-4)
 
 
 def test_slices_alone():

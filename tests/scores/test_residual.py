@@ -49,9 +49,13 @@ class Everything(KnownDenoiser):
     def checked_healthy(self, x):
         return self.log_healthy(x, 1)
 
+    def cycle(self, x, *, inhibited=True):
+        return self.reconstruct(x) if inhibited else x
+
 
 RESTORES = {
     "reconstruct": {},
+    "cycle": {},
     "draws": {"draws": 3},
     "restoration": {"steps": 10, "length": 0.5},
     "latent-search": {"steps": 20},
