@@ -34,4 +34,4 @@ def test_lightning_converts_the_tensors_and_leaves_the_rest():
     assert isinstance(seen, Batch)
     assert seen.x.dtype == torch.bfloat16
     assert seen.generator is batch.generator
-    assert seen[3:] == (None, None, "critic", 3, 0.5, None)
+    assert seen[3:] == (None, None, "critic", 3, 0.5, None, None)
