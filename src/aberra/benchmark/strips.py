@@ -144,44 +144,60 @@ def strip(
     window = _window(first.scan)
     rows_shown, columns_shown = first.scan[window].shape
     columns = min(COLUMNS, len(labels) + 1)
-    blocks = -(-(len(labels) + 1) // columns)
+    panels = ["", *labels]
+    blocks = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    shown = [(block, part) for block in blocks for part in _parts(block, pictures)]
     height = first.aspect * rows_shown / columns_shown
-    deep = 3 if any(pictures[label].uncertainty.size for label in labels) else 2
-    figure, axes = drawing.grid(deep * blocks, columns, width=1.9, height=1.9 * height + 0.2)
+    figure, axes = drawing.grid(len(shown), columns, width=1.9, height=1.9 * height + 0.2)
     for axis in axes:
         axis.set_axis_off()
-    for place, label in enumerate(["", *labels]):
-        block, column = divmod(place, columns)
-        upper, lower, *unsure = (axes[(deep * block + part) * columns + column] for part in range(deep))
-        picture = pictures[label] if label else first
-        shape = {"aspect": picture.aspect, "interpolation": "nearest"}
-        if not label:
-            _grey(upper, picture.scan[window], picture.aspect)
-            lower.imshow(picture.truth[window], cmap="gray", vmin=0, vmax=1, **shape)
-            upper.set_title("scan, truth", fontsize=8, color=drawing.INK)
-            continue
-        if picture.restored.size:
-            _grey(upper, picture.restored[window], picture.aspect)
-        else:
-            upper.set_box_aspect(height)
-            upper.text(
-                0.5, 0.5, "no healthy version", ha="center", va="center", fontsize=7, color=drawing.MUTED,
-                transform=upper.transAxes,
-            )  # fmt: skip
-        lower.imshow(picture.map[window], cmap="inferno", vmin=0.0, vmax=_top(picture), **shape)
-        if picture.truth[window].any():
-            lower.contour(picture.truth[window], levels=[0.5], colors="#4de3c1", linewidths=0.7)
-        for axis in unsure if picture.uncertainty.size else []:
-            axis.imshow(picture.uncertainty[window], cmap="viridis", vmin=0.0, **shape)
-        reached = f" {ap[label]:.3f}" if label in ap else ""
-        title = written.get(label, label).removeprefix(f"{of}{CELL}")
-        upper.set_title(f"{fill(title, 22)}{reached}", fontsize=8, color=drawing.INK)
+    for row, (block, part) in enumerate(shown):
+        highest = not row or shown[row - 1][0] is not block
+        for axis, label in zip(axes[row * columns :], block, strict=False):
+            _panel(axis, pictures[label] if label else first, part, window, scan=not label)
+            reached = f" {ap[label]:.3f}" if label in ap else ""
+            title = (
+                fill(written.get(label, label).removeprefix(f"{of}{CELL}"), 22) if label else "scan, truth"
+            )
+            if highest:
+                axis.set_title(f"{title}{reached}", fontsize=8, color=drawing.INK)
+    unsure = any(part == "uncertainty" for _, part in shown)
     drawing.title(
         figure,
-        f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined{', uncertainty on its own scale' if deep == 3 else ''}",
+        f"{name}, case {first.case}, with AP on the cohort: healthy version above, map below (0 black; yellow the slice's 99.5 % quantile, at least the healthy 95 %), true lesions outlined{', uncertainty on its own scale' if unsure else ''}",
         fontsize=9,
     )
     return drawing.save(figure, folder / f"strip-{name}.png")
+
+
+def _parts(block: Sequence[str], pictures: Mapping[str, Picture]) -> list[str]:
+    """What the panels of a row have one above the other; the scan (no label) lies over its truth."""
+    own = [pictures[label] for label in block if label]
+    restored = "" in block or any(picture.restored.size for picture in own)
+    unsure = any(picture.uncertainty.size for picture in own)
+    return [*(["restored"] if restored else []), "map", *(["uncertainty"] if unsure else [])]
+
+
+def _panel(axis: Any, picture: Picture, part: str, window: tuple[slice, slice], *, scan: bool) -> None:
+    """Draw a part of a picture; of the scan, itself and the truth."""
+    shape = {"aspect": picture.aspect, "interpolation": "nearest"}
+    if scan and part == "restored":
+        _grey(axis, picture.scan[window], picture.aspect)
+    elif scan and part == "map":
+        axis.imshow(picture.truth[window], cmap="gray", vmin=0, vmax=1, **shape)
+    elif part == "restored" and picture.restored.size:
+        _grey(axis, picture.restored[window], picture.aspect)
+    elif part == "restored":
+        rows, columns = picture.scan[window].shape
+        axis.set_box_aspect(picture.aspect * rows / columns)
+        where = {"ha": "center", "va": "center", "transform": axis.transAxes}
+        axis.text(0.5, 0.5, "no healthy version", fontsize=7, color=drawing.MUTED, **where)
+    elif part == "map":
+        axis.imshow(picture.map[window], cmap="inferno", vmin=0.0, vmax=_top(picture), **shape)
+        if picture.truth[window].any():
+            axis.contour(picture.truth[window], levels=[0.5], colors="#4de3c1", linewidths=0.7)
+    elif picture.uncertainty.size and not scan:
+        axis.imshow(picture.uncertainty[window], cmap="viridis", vmin=0.0, **shape)
 
 
 def _window(scan: NDArray[np.float32]) -> tuple[slice, slice]:
