@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 METRICS = (
     "AP", "AP per case, mean", "AUROC", "⌈Dice⌉", "Dice", "l1-RE_N", "l1-RE_A", "chi2", "slice AUROC", "slice AUROC, matched by position",
+    "slice AUROC, clinical", "slice AUROC a: lesion / rest of scan", "slice AUROC c: rest of scan / healthy", "slice AP", "mask Dice",
     "case AUROC", "healthy FPR", "lesion recall", "false positives per scan",
 )  # fmt: skip
 PROTOCOLS = ("", "oracle", "healthy-fpr-1", "p ≤ 0.01", "p ≤ 0.05", "p ≤ 0.1")
