@@ -10,7 +10,6 @@ of the teacher; ``--set`` changes all of them. Everything is kept in ``--work``:
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from table import as_markdown, commit, kept, publish
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aberra.cohort import Case, Cohort
+    from aberra.cohort import Case
     from aberra.detector import Detector
 
 SPLITS = ("test", "shift")
@@ -36,25 +35,6 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }
 """What is learnt: voxels above the teacher's threshold, regions that reach above it, or the outlines
 of five patients besides."""
-
-
-def masked(cohort: Cohort, folder: Path) -> Cohort:
-    """Cases with a brain mask each, found by deepbet where the manifest has none."""
-    from aberra.cohort import Cohort
-    from aberra.foreground import region
-    from aberra.output import claim
-    from aberra.prepare.brain_mask import BrainMask
-
-    claim(folder, "cache")
-    step = BrainMask(method="deepbet")
-    cases = []
-    for case in cohort:
-        path = folder / f"{case.case}.nii.gz"
-        if case.mask is None and not path.is_file():
-            volume = step(case.read())
-            volume.with_(data=region(volume)[None].astype(np.float32), channels=("mask",)).write(path)
-        cases.append(case if case.mask is not None else replace(case, mask=path))
-    return Cohort(cases, cohort.source)
 
 
 def measured(detector: Detector, case: Case) -> dict[str, Any]:
@@ -102,6 +82,7 @@ def main() -> None:
     """Adapt, measure, print, keep."""
     import torch
 
+    from aberra.benchmark.cohorts import masked
     from aberra.cohort import Cohort
     from aberra.detector import Detector
     from aberra.method import parse_settings
@@ -121,7 +102,8 @@ def main() -> None:
     torch.set_num_threads(1)
     cohort = Cohort.read(options.manifest)
     site = [case for case in cohort if case.split in {"train", "val"}]
-    site = masked(Cohort(site, cohort.source), options.work / "masks")
+    brains = partial(masked, method="deepbet", folder=options.work / "masks", progress=True)
+    site = brains(Cohort(site, cohort.source))
     settings = parse_settings(options.settings)
     detectors = {options.teacher: Detector.load(options.teacher, device="cpu")}
     for name in options.students:
@@ -138,7 +120,7 @@ def main() -> None:
     for name, detector in detectors.items():
         version = detector.identity["fingerprint"]
         for split in SPLITS:
-            cases = masked(cohort.select(split=split)[slice(options.cases)], options.work / "masks")
+            cases = brains(cohort.select(split=split)[slice(options.cases)])
             for case in cases:
                 file = options.work / "cells" / f"{version}-{case.case}.json"
                 rows.append(

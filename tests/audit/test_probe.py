@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aberra.audit.bias_page import by_site_alone, tsne
+from aberra.audit.bias_page import by_site_alone
+from aberra.audit.maps import tsne
 from aberra.audit.probe import cramers_v, expect_sites, histogram, intensities, probe
 from aberra.errors import InputError
 from aberra.volume import Volume

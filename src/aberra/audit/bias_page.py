@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from aberra.audit.maps import unit
+from aberra.audit.page import shown, ticks
+from aberra.report.template import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 COLOURS = (
@@ -20,7 +23,6 @@ COLOURS = (
 
 CLASSES = ("healthy", "diseased", "unlabelled")
 
-PERPLEXITY = 20.0
 WIDTH, HEIGHT = 720, 300
 
 
@@ -41,19 +43,6 @@ def by_site_alone(classes: Sequence[str], sites: Sequence[str]) -> float:
     for name, site in zip(classes, sites, strict=True):
         counts.setdefault(site, Counter())[name] += 1
     return sum(count.most_common(1)[0][1] for count in counts.values()) / len(sites)
-
-
-def tsne(values: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.float64] | None:
-    """t-SNE of standardised values (N, F), (N, 2); None with fewer than five cases."""
-    from sklearn.manifold import TSNE
-
-    if len(values) < 5:
-        return None
-    standard = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
-    perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
-    return np.asarray(
-        TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(standard), dtype=np.float64
-    )
 
 
 def render_bias(
@@ -87,23 +76,12 @@ def render_bias(
         facts: shown at the top.
         notes: what a reader must know.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    from aberra.audit.page import shown
-
-    environment = Environment(
-        loader=PackageLoader("aberra.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     classes = [name for name in CLASSES if any(row[name] for row in confusion)]
     maps = []
     if places is not None:
         for names, of in ((sites, "site"), (classes, "class")):
             maps.append({"names": names, "svg": _dots(places, of_cases[of], names)})
-    return environment.get_template("site-bias.html.j2").render(
+    return template("site-bias.html.j2").render(
         colours=COLOURS,
         column=column,
         classes=classes,
@@ -141,21 +119,15 @@ def _lines(
             for bin_, value in enumerate(values)
         )
         parts.append(f'<path class="s{index % len(COLOURS)}" d="M{points.replace(" ", "L")}"/>')
-    ticks = "".join(
-        f'<text class="label" x="{10 + 700 * share:.0f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{low + (high - low) * share:.3g}</text>'
-        for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
-    )
     axis = f'<line class="axis" x1="10" x2="710" y1="{HEIGHT - 24}" y2="{HEIGHT - 24}"/>'
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Histograms: {_plain(title)}">{"".join(parts)}{axis}{ticks}</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Histograms: {_plain(title)}">{"".join(parts)}{axis}{ticks(low, high, HEIGHT - 6, "label")}</svg>'
 
 
 def _dots(places: NDArray[np.float64], of: Sequence[str], names: Sequence[str]) -> str:
     """Cases on the plane, coloured, inline SVG."""
-    low, high = places.min(axis=0), places.max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
     dots = [
         f'<circle class="s{names.index(name) % len(COLOURS)}" cx="{20 + 680 * at[0]:.1f}" cy="{HEIGHT - 20 - (HEIGHT - 40) * at[1]:.1f}" r="5"/>'
-        for name, at in zip(of, (places - low) / span, strict=True)
+        for name, at in zip(of, unit(places), strict=True)
     ]
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Map of the cases">{"".join(dots)}</svg>'

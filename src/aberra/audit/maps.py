@@ -16,6 +16,9 @@ Map = Literal["pca", "umap"]
 NEIGHBOURS = 15
 """That UMAP keeps beside each other, its usual number; fewer where there are fewer cases."""
 
+PERPLEXITY = 20.0
+"""Of t-SNE; less where there are few cases."""
+
 FEWEST = 4
 """Cases below which UMAP has no neighbourhoods to keep."""
 
@@ -37,10 +40,9 @@ def places(values: NDArray[np.float64], fitted: NDArray[np.float64], kind: Map) 
     if len(values) < FEWEST:
         raise ConfigError(f"audit.layout='umap': {len(values)} case(s), expected {FEWEST} or more; use 'pca'")
     reducer = _umap()
-    centre, width = fitted.mean(axis=0), np.maximum(fitted.std(axis=0), 1e-9)
     near = min(NEIGHBOURS, len(values) - 1)
     found = reducer(n_neighbors=near, random_state=0, n_jobs=1, init="pca").fit_transform(
-        (values - centre) / width
+        standard(values, fitted)
     )
     return np.asarray(found, dtype=np.float64)
 
@@ -59,15 +61,36 @@ def plane(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> NDArray[n
     """Coordinates (N, 2) of values (N, F) on the two axes in which ``fitted`` (M, F) varies most, each
     number over its spread there.
     """
-    centre, width = fitted.mean(axis=0), np.maximum(fitted.std(axis=0), 1e-9)
-    axes = np.linalg.svd((fitted - centre) / width, full_matrices=False)[2][:2]
+    axes = np.linalg.svd(standard(fitted, fitted), full_matrices=False)[2][:2]
     axes = np.vstack([axes, np.zeros((2 - len(axes), axes.shape[1]))])
     # the sign of an axis is arbitrary: the largest part is positive
     axes *= (
         np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
         + (np.abs(axes).max(axis=1) == 0)[:, None]
     )
-    return np.asarray((values - centre) / width @ axes.T)
+    return np.asarray(standard(values, fitted) @ axes.T)
+
+
+def tsne(values: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.float64] | None:
+    """t-SNE of standardised values (N, F), (N, 2); None with fewer than five cases."""
+    from sklearn.manifold import TSNE
+
+    if len(values) < 5:
+        return None
+    perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
+    reducer = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    return np.asarray(reducer.fit_transform(standard(values, values)), dtype=np.float64)
+
+
+def standard(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values (N, F) over mean and spread of ``fitted`` (M, F)."""
+    return np.asarray((values - fitted.mean(axis=0)) / np.maximum(fitted.std(axis=0), 1e-9))
+
+
+def unit(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places (N, 2) in the unit square, each axis from end to end."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    return np.asarray((places - low) / np.where(high > low, high - low, 1.0))
 
 
 def _umap() -> Any:

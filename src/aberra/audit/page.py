@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aberra.audit.maps import unit
 from aberra.audit.measures import REFERENCE, SCORES
+from aberra.report.template import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,15 +58,6 @@ def render_page(
         notes: what a reader must know.
         pictures: title to data URI, of models that make images.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("aberra.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     cohorts = [name for name in dict.fromkeys(row.cohort for row in rows) if name != REFERENCE]
     own = [row for row in rows if row.cohort == REFERENCE]
     densities = [
@@ -77,7 +70,7 @@ def render_page(
         for score in SCORES
     ]
     worst = sorted(rows, key=lambda row: (row.shift_p, -row.shift, row.case))
-    return environment.get_template("audit.html.j2").render(
+    return template("audit.html.j2").render(
         facts=facts,
         notes=list(notes),
         columns=COLUMNS,
@@ -105,6 +98,15 @@ def shown(value: Any) -> str:
     return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def ticks(low: float, high: float, y: float, kind: str = "") -> str:
+    """Both ends and the middle of an axis from x = 10 to 710, as inline SVG of a class ``kind``."""
+    of = f' class="{kind}"' if kind else ""
+    return "".join(
+        f'<text{of} x="{10 + 700 * share:.0f}" y="{y:g}" text-anchor="{anchor}">{low + (high - low) * share:.3g}</text>'
+        for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
+    )
+
+
 def _densities(rows: Sequence[Row], score: str) -> str:
     """Histograms of the groups over one axis, as inline SVG; each has the same area."""
     values = np.array([getattr(row, score) for row in rows], dtype=float)
@@ -123,22 +125,16 @@ def _densities(rows: Sequence[Row], score: str) -> str:
             for index, top in enumerate(tops)
         )
         parts.append(f'<path class="g-{group}" d="M10 118{steps}L710 118Z"/>')
-    ticks = "".join(
-        f'<text x="{10 + 700 * share:.0f}" y="140" text-anchor="{anchor}">{low + (high - low) * share:.3g}</text>'
-        for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
-    )
     return (
         f'<svg viewBox="0 0 720 150" role="img" aria-label="Densities of {TITLES[score]}">{"".join(parts)}'
-        f'<line class="axis" x1="10" x2="710" y1="119" y2="119"/>{ticks}</svg>'
+        f'<line class="axis" x1="10" x2="710" y1="119" y2="119"/>{ticks(low, high, 140)}</svg>'
     )
 
 
 def _map(rows: Sequence[Row], places: NDArray[np.float64], cohorts: Sequence[str]) -> str:
     """Cases on the plane, as inline SVG; the shape is the cohort, the colour what the case is."""
-    low, high = places.min(axis=0), places.max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
     dots = []
-    for row, at in zip(rows, (places - low) / span, strict=True):
+    for row, at in zip(rows, unit(places), strict=True):
         x, y = 20 + 680 * at[0], 340 - 320 * at[1]
         number = 0 if row.cohort == REFERENCE else 1 + cohorts.index(row.cohort)
         label = "•" if not number else str(number)

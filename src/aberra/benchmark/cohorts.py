@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aberra.benchmark.suite import CohortSpec, Suite, Task
+    from aberra.prepare.brain_mask import MaskMethod
 
 
 class MissingDataError(ConfigError):
@@ -81,7 +82,8 @@ def materialise(
             cohort = Cohort.read(_manifest(spec, data))
     except TypeError as error:
         raise ConfigError(f"suite {suite.name}, cohort '{name}': {error}") from error
-    return _masked(_chosen(cohort, spec, order), spec, folder / f"{name}-masks", progress=progress)
+    cohort = _chosen(cohort, spec, order)
+    return masked(cohort, spec.mask, folder / f"{name}-masks", progress=progress) if spec.mask else cohort
 
 
 def task_cohorts(
@@ -165,24 +167,27 @@ def share_of(cohort: Cohort, share: float) -> Cohort:
     return Cohort((case for case in cohort if case.split != "train" or case.patient in kept), cohort.source)
 
 
-def _masked(cohort: Cohort, spec: CohortSpec, folder: Path, *, progress: bool) -> Cohort:
-    """Give cases without a brain mask the one that the cohort asks for; found masks are kept in
-    ``folder``.
+def masked(cohort: Cohort, method: MaskMethod, folder: Path, *, progress: bool) -> Cohort:
+    """Cases with a brain mask each: the manifest's, or one that is found once and kept in ``folder``.
+
+    Args:
+        cohort: the cases.
+        method: as of :class:`aberra.prepare.brain_mask.BrainMask`.
+        folder: of the masks that are found.
+        progress: show a progress bar.
     """
-    if not spec.mask:
-        return cohort
     from rich.progress import track
 
-    step = BrainMask(method=spec.mask)
+    step = BrainMask(method=method)
     claim(folder, "cache")
-    masked = []
+    found = []
     for case in track(cohort, "brain masks", disable=not progress):
         path = folder / f"{case.case}-{case.content_hash()}.nii.gz"
         if case.mask is None and not path.is_file():
             volume = step(case.read())
             volume.with_(data=region(volume)[None].astype(np.float32), channels=("mask",)).write(path)
-        masked.append(case if case.mask is not None else replace(case, mask=path))
-    return Cohort(masked, cohort.source)
+        found.append(case if case.mask is not None else replace(case, mask=path))
+    return Cohort(found, cohort.source)
 
 
 def _together(parts: list[Cohort], source: str) -> Cohort:

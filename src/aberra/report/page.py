@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ from aberra.failures import told as reason_of
 from aberra.files import read_mark, reading, write_text
 from aberra.output import claim, expect_results
 from aberra.report.panels import case_picture, thumbnail
+from aberra.report.template import template
 from aberra.result import Result
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from numpy.typing import NDArray
 
     from aberra.cohort import Case
@@ -88,7 +87,7 @@ def write_report(
         row["thumbnail"] = case["thumbnail"]
         row["anchor"] = len(cases) + 1
         cases.append(case)
-    page = _template().render(
+    page = template("report.html.j2").render(
         title=title,
         rows=rows,
         cases=cases,
@@ -280,17 +279,3 @@ def _strip(healthy: list[float], score: float) -> str:
         f'<line class="axis" x1="10" x2="310" y1="31" y2="31"/>{dots}'
         f'<path class="mark" d="M{mark:.1f} 30 l-6 -12 h12 z"/><text x="{mark:.1f}" y="12" text-anchor="middle">{score:.3g}</text></svg>'
     )
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("aberra.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")

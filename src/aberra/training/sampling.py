@@ -199,28 +199,31 @@ class Sampler:
         picks = np.append(picks, [rng.choice(places) for places in self.anchors]).astype(np.intp)
         return self._stack([self._sample(int(pick), rng, augment=True) for pick in picks])
 
-    def _pools(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Numbers of all places and of those with lesions; outlined and other cases apart where that
-        matters and there are both.
+    def _pools(self) -> list[tuple[NDArray[np.intp], ...]]:
+        """Numbers of all places, of those without lesions and of those with; outlined and other
+        cases apart where that matters and there are both.
         """
         places, diseased = np.arange(len(self.places)), np.asarray(self.diseased, dtype=np.intp)
         told = np.array([not self.guessed[index] for index, _ in self.places])
         if not self.unlabelled or told.all() or not told.any():
-            return [(places, diseased)]
-        return [(places[kept], diseased[kept[diseased]]) for kept in (told, ~told)]
+            return [(places, self.healthy, diseased)]
+        return [
+            tuple(each[kept[each]] for each in (places, self.healthy, diseased)) for kept in (told, ~told)
+        ]
 
     def _picks(
         self,
         rng: np.random.Generator,
         count: int,
         places: NDArray[np.intp],
+        healthy: NDArray[np.intp],
         diseased: NDArray[np.intp],
     ) -> NDArray[np.intp]:
         """Random places; where the classes are balanced, healthy and diseased in turns, else
         ``balance`` of them among the diseased.
         """
-        if self.config.classes == "balanced" and 0 < len(diseased) < len(places):
-            kinds = (np.setdiff1d(places, diseased), diseased)
+        if self.config.classes == "balanced" and len(healthy) and len(diseased):
+            kinds = (healthy, diseased)
             return np.array(
                 [kinds[n % 2][rng.integers(len(kinds[n % 2]))] for n in range(count)], dtype=np.intp
             )

@@ -55,21 +55,13 @@ class Gate:
     level: float = LEVEL
 
     def __post_init__(self) -> None:
-        try:
-            conforming(self.level, Between, "gate level", LEVEL)
-        except ConfigError as error:
-            raise ConfigError(f"--gate-level: {error}") from error
-        scores = self.detector.calibration.scores if self.detector.calibration else []
-        name = self.detector.folder or self.detector.method.name
-        if not scores:
-            raise CalibrationError(
-                f"{name}: has no healthy case scores, so it cannot gate; run `aberra calibrate` with healthy cases"
-            )
-        if 1 / (len(scores) + 1) > self.level:
-            raise CalibrationError(
-                f"{name}: {len(scores)} healthy cases give no p-value below {1 / (len(scores) + 1):.3f}, so the gate could "
-                f"never shut at {self.level:g}; calibrate with more, or raise --gate-level"
-            )
+        expect_reached(
+            self.detector,
+            self.level,
+            of="gate",
+            so="the gate could never shut",
+            unscored="has no healthy case scores, so it cannot gate; run `aberra calibrate` with healthy cases",
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -94,3 +86,32 @@ class Gate:
         }  # fmt: skip
         shut = f"not trusted: to {told['model']} the scan is unlike what it has learnt (p = {p:.3f}), so the map may show the scanner and not a lesion"
         return replace(result, gate=told, warnings=[*result.warnings, *([] if trusted else [shut])])
+
+
+def expect_reached(detector: Detector, level: float, *, of: str, so: str, unscored: str = "") -> None:
+    """Refuse a level that the p-values of a detector can never be as low as.
+
+    Args:
+        detector: whose healthy cases give the p-values.
+        level: in (0, 1).
+        of: what the level is of: the option is ``--OF-level``.
+        so: what follows from one that is not reached.
+        unscored: said where there are no healthy cases at all; without, as of too few.
+
+    Raises:
+        CalibrationError: it has no healthy case scores, or too few.
+        ConfigError: a level outside (0, 1).
+    """
+    try:
+        conforming(level, Between, f"{of} level", LEVEL)
+    except ConfigError as error:
+        raise ConfigError(f"--{of}-level: {error}") from error
+    count = len(detector.calibration.scores) if detector.calibration else 0
+    name = detector.folder or detector.method.name
+    if unscored and not count:
+        raise CalibrationError(f"{name}: {unscored}")
+    if 1 / (count + 1) > level:
+        raise CalibrationError(
+            f"{name}: {count} healthy cases give no p-value below {1 / (count + 1):.3f}, so {so} at {level:g}; "
+            f"calibrate with more, or raise --{of}-level"
+        )

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aberra.cohort import Cohort
-from aberra.errors import CalibrationError, ConfigError
 from aberra.files import discard, read_json
-from aberra.options import Between, conforming
 from aberra.workflows.detect import REFINED, Summary, detect_cohort
+from aberra.workflows.gate import LEVEL, expect_reached
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aberra.detector import Detector
-
-LEVEL = 0.05
 
 
 def check_refine(generalist: Detector, level: float) -> None:
@@ -25,17 +22,7 @@ def check_refine(generalist: Detector, level: float) -> None:
         CalibrationError: it has no healthy case scores, or too few.
         ConfigError: a level outside (0, 1).
     """
-    try:
-        conforming(level, Between, "refine level", LEVEL)
-    except ConfigError as error:
-        raise ConfigError(f"--refine-level: {error}") from error
-    scores = generalist.calibration.scores if generalist.calibration else []
-    name = generalist.folder or generalist.method.name
-    if 1 / (len(scores) + 1) > level:
-        raise CalibrationError(
-            f"{name}: {len(scores)} healthy cases give no p-value below {1 / (len(scores) + 1):.3f}, so nothing would be "
-            f"refined at {level:g}; calibrate with more, or raise --refine-level"
-        )
+    expect_reached(generalist, level, of="refine", so="nothing would be refined")
 
 
 def refine(

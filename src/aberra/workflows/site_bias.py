@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.audit.bias_page import CLASSES, by_site_alone, class_of, render_bias, tsne
+from aberra.audit.bias_page import CLASSES, by_site_alone, class_of, render_bias
 from aberra.audit.features import shift_features
+from aberra.audit.maps import tsne
 from aberra.audit.pictures import code_of
 from aberra.audit.probe import RANGE, cramers_v, expect_sites, histogram, intensities, probe
+from aberra.capabilities import Encodes
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
@@ -125,7 +127,7 @@ def site_bias(
     expect_cohort(cohort)
     expect_sites([case.groups.get(by, "") for case in cohort], cohort.source, by)
     wanted = list(channels) if channels else list(detector.channels if detector else cohort.common_channels)
-    if detector is not None and not hasattr(detector.model, "code"):
+    if detector is not None and not isinstance(detector.model, Encodes):
         raise PairingError(
             f"{detector.method.name}: its model has no code; give a model that has one (classifier, l2i, vae …), or leave --model out"
         )
