@@ -86,3 +86,16 @@ def series(folder, slices=6):
     for index in range(slices):
         (folder / f"IM{index:04d}.dcm").write_bytes(dicom_bytes(index))
     return folder
+
+
+def bids_dataset(folder, scans, participants=""):
+    """Write a raw BIDS dataset of such scans, named without ending; returns its folder."""
+    for seed, name in enumerate(scans):
+        path = folder / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scan(seed).write(path)
+    (folder / "dataset_description.json").write_text('{"Name": "small", "BIDSVersion": "1.10.0"}')
+    (folder / "README").write_text("Scans that are drawn.\n")
+    if participants:
+        (folder / "participants.tsv").write_text(participants, encoding="utf-8")
+    return folder

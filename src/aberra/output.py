@@ -21,6 +21,7 @@ KINDS = {
     "results": "results of scans",
     "detector": "a detector",
     "edits": "edits",
+    "derivatives": "a BIDS derivative",
     "cohort": "a cohort",
     "benchmark": "a benchmark",
     "demo": "a demo",

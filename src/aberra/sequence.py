@@ -123,6 +123,12 @@ def choose(cohort: Cohort, channels: Sequence[str] | None = None) -> Choice:
     )
 
 
+def preferred(cohort: Cohort) -> list[str]:
+    """Of a cohort's columns the first of :data:`PREFERRED`, or all where none is there."""
+    there = cohort.channel_names
+    return [name for name in PREFERRED if name in there][:1] or list(there)
+
+
 def _named(cases: Sequence[str]) -> str:
     return f"{cases[0]} is" if len(cases) == 1 else f"all {len(cases)} scans are"
 

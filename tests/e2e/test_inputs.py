@@ -50,8 +50,18 @@ def test_a_bids_folder(call, job, scan, tmp_path):
 
     done = call("detect", job["model"], folder, "--out", tmp_path / "out")
 
-    assert list(_rows(tmp_path / "out")) == ["sub-01_anat_sub-01_FLAIR"]
+    assert list(_rows(tmp_path / "out")) == ["sub-01"]
     assert "sub-02/sub-02_FLAIR.nii.gz" in done.stderr
+    assert (tmp_path / "out/bids/sub-01/anat/sub-01_desc-anomaly_FLAIR.nii.gz").is_file()
+
+    app = ("bids", folder, tmp_path / "app")
+    nothing = call(*app, "group", check=False)
+    assert "participant` first" in nothing.stderr
+    call(*app, "participant", "--detector", job["model"], "--participant-label", "01")
+    call(*app, "group")
+    assert (tmp_path / "app/participants.tsv").read_text().splitlines()[1].startswith("sub-01\tsub-01\t")
+    assert (tmp_path / "app/aberra/report.html").is_file()
+    assert "give other folders to `aberra detect`" in call("bids", tmp_path, tmp_path / "b", "group", check=False).stderr
 
 
 def test_files_of_one_series_are_scored_once(call, job, scan, tmp_path):

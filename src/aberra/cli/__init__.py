@@ -12,6 +12,7 @@ from aberra import __version__
 from aberra.cli.adapt import adapt
 from aberra.cli.audit import audit
 from aberra.cli.benchmark import benchmark
+from aberra.cli.bids import bids
 from aberra.cli.brats import brats
 from aberra.cli.calibrate import calibrate
 from aberra.cli.demo import demo
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark,
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, audit, edit, evaluate, import_predictions, benchmark,
     methods, report,
 ):  # fmt: skip
     app.command()(command)

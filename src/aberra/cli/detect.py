@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aberra.cli.shared import Channel, Device, Split, end
+from aberra.cli.shared import Channel, Device, Split, detector_for, end
 
 
 def detect(
@@ -22,7 +22,9 @@ def detect(
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(readable=False, help="Scan files, DICOM folders, folders of scans, or a manifest."),
+        typer.Argument(
+            readable=False, help="Scan files, DICOM folders, folders of scans, a BIDS dataset, or a manifest."
+        ),
     ] = None,
     channel: Channel = None,
     split: Split = None,
@@ -63,13 +65,15 @@ def detect(
     for all.
     """
     from aberra.cohort import Cohort
-    from aberra.console import screen, warn
+    from aberra.cohort.bids import dataset_of
+    from aberra.console import screen
     from aberra.detector import Detector
     from aberra.detector.folder import is_detector, resolve_model
     from aberra.devices import choose_device
     from aberra.errors import InputError
-    from aberra.sequence import AUTO, choose
-    from aberra.workflows.detect import detect_cohort
+    from aberra.sequence import AUTO
+    from aberra.workflows.derivatives import write_derivatives
+    from aberra.workflows.detect import BIDS, detect_cohort
     from aberra.workflows.gate import Gate
     from aberra.workflows.refine import check_refine
     from aberra.workflows.refine import refine as refined
@@ -84,13 +88,10 @@ def detect(
     if model != AUTO:
         resolve_model(model)  # a wrong name is said before a long manifest is read
     cohort = Cohort.from_paths(given)
-    warn(cohort.warnings)
-    cohort = cohort.select(split=split)
-    if model == AUTO:
-        choice = choose(cohort, channel)
-        model, channel = choice.detector, choice.channels
-        console.print(f"detector {choice.why}")
-    detector = Detector.load(model, device=device, batch_size=batch_size)
+    dataset = dataset_of(Path(str(cohort.source)))
+    detector, cohort, channel = detector_for(
+        model, cohort.select(split=split), channel, device=device, batch_size=batch_size
+    )
     specialist = Detector.load(refine, device=device, batch_size=batch_size) if refine else None
     if specialist is not None:
         check_refine(detector, refine_level)
@@ -110,4 +111,7 @@ def detect(
             f"{more.done + more.kept} case(s) with p at most {refine_level:g} refined by {refine}: {out / 'refined'}"
         )
         summary.failed |= {f"{case} (refined)": reason for case, reason in more.failed.items()}
+    if dataset is not None:
+        write_derivatives(out, dataset, out / BIDS)
+        console.print(f"BIDS derivative: {out / BIDS}")
     end(summary.failed, f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")

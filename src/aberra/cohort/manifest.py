@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, overload
 
+from aberra.cohort.bids import dataset_of, read_bids
 from aberra.cohort.case import Case
 from aberra.cohort.rows import cases_of, conflicts, grid_problems
 from aberra.cohort.table import SUFFIXES as TABLES
 from aberra.cohort.table import read_table
-from aberra.errors import InputError, ManifestError, MismatchError
+from aberra.errors import InputError, ManifestError, MismatchError, shortlist
 from aberra.files import config_hash
 from aberra.volume import described, expect_path
 
@@ -83,6 +84,24 @@ class Cohort(Sequence[Case]):
         chosen = (case for case in cases if split is None or case.split == split)
         return Cohort(chosen, self.source, self.warnings)
 
+    def having(self, channels: Sequence[str]) -> Cohort:
+        """Return the cases that have all of these channels; a warning names the others.
+
+        Raises:
+            MismatchError: no case has them.
+        """
+        chosen = [case for case in self if all(name in case.channels for name in channels)]
+        wanted = ", ".join(channels)
+        if not chosen:
+            there = ", ".join(self.channel_names) or "nothing"
+            raise MismatchError(
+                f"{self.source}: no case has {wanted}; there is {there}. Say what to read with --channel"
+            )
+        kept = {case.case for case in chosen}
+        left = [case.case for case in self if case.case not in kept]
+        note = f"{self.source}: {len(left)} case(s) without {wanted} left out ({shortlist(left)})"
+        return Cohort(chosen, self.source, [*self.warnings, *[note] * bool(left)])
+
     def data_hash(self, channels: Sequence[str] | None = None) -> str:
         """Hash of names and contents of all cases; the order does not matter."""
         return config_hash(sorted((case.case, case.content_hash(channels)) for case in self))
@@ -116,11 +135,13 @@ class Cohort(Sequence[Case]):
 
     @classmethod
     def from_paths(cls, paths: Path | str | Sequence[Path | str]) -> Cohort:
-        """Make a cohort of scan files, DICOM folders, folders of scans or one manifest.
+        """Make a cohort of scan files, DICOM folders, folders of scans, one BIDS dataset or one
+        manifest.
 
-        The channel of loose scans is ``image``. Several files of one DICOM series, or both of a
-        NIfTI pair, are one case. A path that cannot be used is a case, too, so that reading it says
-        why, unless there is no other.
+        A dataset has a case a session and a channel a sequence
+        (:func:`aberra.cohort.bids.read_bids`); the channel of loose scans is ``image``. Several
+        files of one DICOM series, or both of a NIfTI pair, are one case. A path that cannot be used
+        is a case, too, so that reading it says why, unless there is no other.
 
         Raises:
             InputError: nothing in the paths can be read, or two scans have one name.
@@ -137,6 +158,9 @@ class Cohort(Sequence[Case]):
             )
         if len(given) == 1 and given[0].suffix.lower() in TABLES:
             return cls.read(given[0])
+        if len(given) == 1 and (dataset := dataset_of(given[0])):
+            cases, notes = read_bids(dataset)
+            return cls(cases, dataset, notes)
         for path in given:
             if path.suffix.lower() in TABLES:
                 raise InputError(f"{path}: a manifest stands alone; give it without other paths")

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 REFINED = "refined"
 """Folder for what a second detector says of the unusual cases: :mod:`aberra.workflows.refine`."""
 
-FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json", REFINED)
+BIDS = "bids"
+"""Folder for the derivative of a BIDS dataset: :mod:`aberra.workflows.derivatives`."""
+
+FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json", REFINED, BIDS)
 """What lies beside the cases' folders; no case may be called so."""
 
 OTHER = "results of another model, calibration or threshold are there; choose another --out, or --overwrite"
@@ -161,7 +164,7 @@ def _claim(
     given = {case.case for case in cohort}
     mark = read_mark(out)
     others = mark is not None and mark["kind"] == "results" and mark.get("identity") != identity
-    there = {name: _finished(out / name) for name in (_cases(out) if others else keys)}
+    there = {name: _finished(out / name) for name in ([folder.name for folder in finished_cases(out)] if others else keys)}
     stale = [name for name, key in there.items() if key is not None and key != keys.get(name)]
     if others and overwrite and (left := [name for name in stale if name not in given]):
         raise OutputError(
@@ -182,9 +185,9 @@ def _claim(
                 (out / name).unlink(missing_ok=True)
 
 
-def _cases(out: Path) -> list[str]:
+def finished_cases(out: Path) -> list[Path]:
     """Folders of cases in a folder of results."""
-    return sorted(path.parent.name for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
+    return sorted(path.parent for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
 
 
 def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> None:
@@ -302,11 +305,11 @@ def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
     anomalous first.
     """
     rows: list[dict[str, Any]] = []
-    for name in _cases(out):
-        if name in failed:
+    for folder in finished_cases(out):
+        if folder.name in failed:
             continue
         with suppress(FileNotFoundError):  # another process is at it
-            rows.append(_row(out / name))
+            rows.append(_row(folder))
     rows.sort(key=lambda row: (row["score"] == "", -float(row["score"] or 0), row["case"]))
     paths = {case.case: ";".join(str(path) for path in case.channels.values()) for case in cohort}
     rows += [
