@@ -19,11 +19,13 @@ ROOMS = """
 
 UP = {
     ("aberra.volume", "aberra.io"): {"read", "write"},
+    ("aberra.volume", "aberra.report.notebook"): {"_repr_html_"},
+    ("aberra.result", "aberra.report.notebook"): {"_repr_html_"},
     ("aberra.detector.detector", "aberra.detector.folder"): {"load", "save"},
     ("aberra.detector.detector", "aberra.workflows.fit"): {"fit"},
     ("aberra.detector.detector", "aberra.workflows.calibrate"): {"calibrate"},
 }
-"""Conveniences of the two public classes, which import upwards when they are called: from, to, and
+"""Conveniences of the public classes, which import upwards when they are called: from, to, and
 the methods."""
 
 SOURCE = Path(aberra.__file__).parent

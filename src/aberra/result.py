@@ -135,6 +135,12 @@ class Result:
                 self.uncertainty.write(temporary / "uncertainty.nii.gz")
             write_json(temporary / "result.json", self.to_json())
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from aberra.report.notebook import result_html
+
+        return result_html(self)
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays."""
         content = {key: value for key, value in self.__dict__.items() if key not in {*ARRAYS, "components"}}

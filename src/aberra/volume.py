@@ -221,6 +221,12 @@ class Volume:
 
         write(self, path)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from aberra.report.notebook import volume_html
+
+        return volume_html(self)
+
     def with_(self, **changes: Any) -> Volume:
         """Return a copy with some fields replaced; another ``lesion`` has no ``kinds`` but those it
         comes with.

@@ -159,7 +159,7 @@ def _section(folder: Path, case: Case | None) -> tuple[dict[str, Any], Result]:
     """Everything the template needs of one case, and its result."""
     result = Result.load(folder)
     warnings = list(result.warnings)
-    scan, problem = _scan(result)
+    scan, problem = input_of(result)
     if problem:
         warnings.append(problem)
     truth = _truth(case, result)
@@ -210,7 +210,7 @@ def _kinds(result: Result) -> str:
     return ", ".join(f"{value}: {count * result.map.voxel_mm3:,.0f} mm³" for value, count in kinds) or "none"
 
 
-def _scan(result: Result) -> tuple[Volume | None, str]:
+def input_of(result: Result) -> tuple[Volume | None, str]:
     """The input, or why it cannot be shown."""
     from aberra.io import onto, read
 

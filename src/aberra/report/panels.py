@@ -109,6 +109,33 @@ def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | 
     return _jpeg(figure), f"{result.case}: {told}; {len(result.components)} region(s) outlined"
 
 
+def scan_picture(volume: Volume) -> tuple[str, str]:
+    """Draw the first channel of a scan in three planes through the middle of its mask or
+    foreground (an image as it is), mask and lesion outlined.
+
+    Returns:
+        As :func:`case_picture`.
+    """
+    from matplotlib.figure import Figure
+
+    scan, truth = _spl(volume, volume.mask), _spl(volume, volume.lesion)
+    inside = np.argwhere(scan.mask if scan.mask is not None and scan.mask.any() else nonzero(scan.data))
+    d, h, w = (inside.min(axis=0) + inside.max(axis=0)) // 2 if len(inside) else np.array(scan.shape) // 2
+    planes = list(PLANES[:1] if scan.is_image else PLANES)
+    sizes = [_extent(scan, plane) for plane in planes]
+    width = sum(across / down for down, across in sizes)
+    figure = Figure(figsize=(width * HEIGHT, HEIGHT), facecolor=GROUND, layout="constrained")
+    axes = figure.subplots(
+        1, len(planes), squeeze=False, width_ratios=[across / down for down, across in sizes]
+    )
+    for panel, plane in zip(axes[0], planes, strict=True):
+        _dress(panel, plane, letters=not scan.is_image)
+        _grey(panel, scan, plane, (int(d), int(h), int(w)))
+        _outline(panel, scan, plane, (int(d), int(h), int(w)), FOUND)
+        _outline(panel, truth, plane, (int(d), int(h), int(w)), TRUTH)
+    return _jpeg(figure), f"{volume.channels[0]} in {', '.join(plane.name for plane in planes)} view"
+
+
 def thumbnail(result: Result, scan: Volume | None) -> str:
     """The slice with the highest score, map over scan, as a small JPEG data URI."""
     from matplotlib.figure import Figure
