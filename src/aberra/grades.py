@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from aberra.errors import ConfigError, InputError
@@ -131,8 +130,6 @@ def _grade(content: Any) -> Grade:
         raise ConfigError(f"object {grade.object}; expected 1 or more, or {MISSED} for a missed finding")
     if grade.object == MISSED and grade.grade and grade.grade not in MEDICAL:
         raise ConfigError(f"a missed finding graded '{grade.grade}'; expected one of {', '.join(MEDICAL)}")
-    if any(value is not None and not isfinite(value) for value in (grade.x, grade.y, grade.z)):
-        raise ConfigError("x, y, z: expected finite millimetres")
     return grade
 
 
