@@ -89,6 +89,15 @@ def test_grades_of_an_object_come_together(tmp_path):
     ]
 
 
+def test_two_readers_mean_the_same_missed_finding_where_it_is_near(tmp_path):
+    line = {"case": "a", "object": 0, "grade": "C2", "x": 1.0, "y": 2.0, "z": 3.0}
+    _write(tmp_path, "anna", line, line | {"x": 5.0})
+    _write(tmp_path, "ben", line | {"x": 7.0, "grade": "C1"}, line | {"x": 40.0}, line | {"case": "b"})
+    found = by_object(read_grades(tmp_path))
+    grades = {(key[0], key[2][0]): [grade.grade for grade in given] for key, given in found.items()}
+    assert grades == {("a", 1): ["C2"], ("a", 5): ["C2", "C1"], ("a", 40): ["C2"], ("b", 1): ["C2"]}
+
+
 def test_findings_are_medical_and_every_grade_has_a_meaning():
     assert set(HITS) < set(MEDICAL) < set(GRADES)
     assert all(GRADES.values())

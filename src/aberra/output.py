@@ -30,6 +30,7 @@ KINDS = {
     "site-bias": "a site bias",
     "objects": "objects of cases",
     "findings": "a report of findings",
+    "worklist": "a worklist",
     "run": "a training run",
     "logs": "logs",
     "case": "the files of one case",

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from aberra.cli import app
 from aberra.cohort import Case, Cohort
 from aberra.errors import InputError
-from aberra.files import write_json
+from aberra.files import file_hash, write_json
 from aberra.output import claim
 from aberra.result import Result
 from aberra.volume import Volume
@@ -151,6 +151,17 @@ def test_grades_of_objects_that_are_not_there_are_left_out_and_said(read):
         "2 grade(s) of objects that are not there: anna: a, object 7, anna: z, object 1"
     ]
     assert found.content["readers"]["anna"] == 4
+
+
+def test_grades_of_a_worklist_are_of_its_objects(read, tmp_path):
+    worklist = tmp_path / "worklist"
+    claim(worklist, "worklist", identity=file_hash(read / "objects.csv")[:16])
+    _say(worklist, "carl", a_1="condition")
+    assert findings(read, grades=worklist, n_boot=20).content["readers"] == {"carl": 1}
+    (read / "grades").rename(tmp_path / "grades")
+    objects(read, threshold="0.6")
+    with pytest.raises(InputError, match="a worklist of other objects"):
+        findings(read, grades=worklist)
 
 
 def test_without_grades_the_page_says_so(tmp_path):

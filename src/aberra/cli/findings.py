@@ -13,6 +13,14 @@ def findings(
         Path,
         typer.Argument(metavar="DIR", readable=False, help="Folder of results with objects and grades."),
     ],
+    grades: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="WORKLIST",
+            readable=False,
+            help="The worklist that was read; without, DIR has the grades.",
+        ),
+    ] = None,
     cohort: Annotated[
         Path | None,
         typer.Option(readable=False, help="Manifest of the cases: patient, label, site, sex, age, split."),
@@ -24,12 +32,21 @@ def findings(
             help="Results of the same detector on what it has learnt from, with objects and grades.",
         ),
     ] = None,
+    training_grades: Annotated[
+        Path | None,
+        typer.Option(
+            "--training-grades",
+            metavar="WORKLIST",
+            readable=False,
+            help="The worklist that was read of these.",
+        ),
+    ] = None,
     sensitivity: Annotated[
         float, typer.Option(help="Share of scans with a finding that reading less has to keep.")
     ] = 0.95,
     final: Annotated[
-        str | None, typer.Option(metavar="READER", help="The reader whose grade decides where others differ.")
-    ] = None,
+        str, typer.Option(metavar="READER", help="The reader whose grade decides where others differ.")
+    ] = "consensus",
     level: Annotated[
         float, typer.Option(help="P-value up to which a scan that nobody has graded is to be reviewed.")
     ] = 0.05,
@@ -47,7 +64,7 @@ def findings(
     from aberra.workflows.findings import findings as run
 
     found = run(
-        results, cohort=Cohort.read(cohort) if cohort else None, training=training, sensitivity=sensitivity, final=final,
+        results, grades=grades, cohort=Cohort.read(cohort) if cohort else None, training=training, training_grades=training_grades, sensitivity=sensitivity, final=final,
         level=level, n_boot=bootstrap, seed=seed,
     )  # fmt: skip
     content, console = found.content, screen()

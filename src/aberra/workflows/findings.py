@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from aberra.cohort import Cohort
 from aberra.cohort.manifest import expect_cohort
-from aberra.errors import shortlist
-from aberra.files import csv_text, read_json, reading, write_json, write_text
-from aberra.grades import FOLDER, HITS, MEDICAL, MISSED, Grade, Key, by_object, consensus, read_grades
+from aberra.errors import InputError, shortlist
+from aberra.files import csv_text, file_hash, read_json, read_mark, reading, write_json, write_text
+from aberra.grades import (
+    CONSENSUS,
+    FOLDER,
+    HITS,
+    MEDICAL,
+    MISSED,
+    Grade,
+    Key,
+    by_object,
+    consensus,
+    read_grades,
+)
 from aberra.metrics.findings import agreement, by_grade, rates
 from aberra.metrics.findings import reading as reading_saved
 from aberra.options import Between, ShareAboveZero, Within, configured
@@ -77,10 +88,12 @@ class _Read:
 def findings(
     results: Path,
     *,
+    grades: Path | None = None,
     cohort: Cohort | None = None,
     training: Path | None = None,
+    training_grades: Path | None = None,
     sensitivity: ShareAboveZero = 0.95,
-    final: str | None = None,
+    final: str = CONSENSUS,
     level: Between = 0.05,
     n_boot: Annotated[int, Within(1, 100_000)] = 500,
     seed: int = 0,
@@ -94,10 +107,13 @@ def findings(
     --truth``) the page also has what became of known lesions, and each scan's AP and AUROC.
 
     Args:
-        results: with ``objects.json`` and ``grades/READER.jsonl``.
+        results: with objects (:func:`aberra.workflows.objects.objects`).
+        grades: the worklist that was read, or another folder with ``grades/READER.jsonl``; that of
+            the results without.
         cohort: manifest of the cases: patients, labels, and the columns of :data:`GROUPS`.
         training: results of the same detector on the cases that it has learnt from, with objects and
             grades: findings in them are what it has learnt to take for healthy.
+        training_grades: as ``grades``, of these.
         sensitivity: share of cases with a finding that reading only the highest scores has to keep.
         final: the reader whose grade decides.
         level: p-value up to which a case that nobody has graded is in the list for a second review;
@@ -112,14 +128,16 @@ def findings(
 
     Deviation: the study has one reader.
     """
-    read = _read(results, final)
+    read = _read(results, grades or results, final)
     known = {case.case: case for case in expect_cohort(cohort)} if cohort is not None else {}
     claim(results / FINDINGS, "findings")
     learnt = {name for name, case in known.items() if case.split == "train"}
     from_training = [row for row in read.rows if row["case"] in learnt and row["grade"] in MEDICAL]
     if training is not None:
         expect_others(training, results, "cases that a detector has learnt from are not judged")
-        from_training += [row for row in _read(training, final).rows if row["grade"] in MEDICAL]
+        from_training += [
+            row for row in _read(training, training_grades or training, final).rows if row["grade"] in MEDICAL
+        ]
     drawn = {"n_boot": n_boot, "seed": seed}
     patients = {name: _patient(known.get(name), record) for name, record in read.records.items()}
     positive = _positive(read, known)
@@ -127,10 +145,10 @@ def findings(
     content: dict[str, Any] = {
         **_numbers(list(read.records), read, patients, positive, sensitivity, **drawn),
         "readers": {name: len(grades) for name, grades in read.grades.items()},
-        "final": final,
+        "final": final if final in read.grades else "",
         "agreement": [
             {"one": a, "other": b, **agreement(read.grades[a], read.grades[b], patients, **drawn)}
-            for a, b in combinations(read.grades, 2)
+            for a, b in combinations([name for name in read.grades if name != final], 2)
         ],
         "by_group": [
             {
@@ -157,19 +175,37 @@ def findings(
     return found
 
 
-def _read(results: Path, final: str | None) -> _Read:
+def _read(results: Path, folder: Path, final: str) -> _Read:
     """The records and grades of a folder of results, and a line for everything that is graded."""
     records = {record["case"]: record for record in read_records(results)}
+    _expect_of(folder, results)
     grades, lost = dict[str, dict[Key, Grade]](), list[str]()
-    for reader, own in read_grades(results / FOLDER).items():
+    for reader, own in read_grades(folder / FOLDER).items():
         there = {key: grade for key, grade in own.items() if _is_there(key, records)}
         lost += [f"{reader}: {case}, object {number}" for case, number, _ in own.keys() - there.keys()]
         grades[reader] = there
     rows = [_row(key, given, records, final) for key, given in by_object(grades).items()]
     notes = [f"{len(lost)} grade(s) of objects that are not there: {shortlist(sorted(lost))}"] if lost else []
-    if final is not None and final not in grades:
+    if final not in {CONSENSUS, *grades}:
         notes.append(f"no grades of the final reader '{final}'; readers: {', '.join(grades) or 'none'}")
     return _Read(records=records, grades=grades, rows=rows, notes=notes)
+
+
+def _expect_of(folder: Path, results: Path) -> None:
+    """Refuse a worklist of other objects.
+
+    Raises:
+        InputError: it was made of another ``objects.csv``.
+    """
+    mark = read_mark(folder)
+    if (
+        mark is not None
+        and mark["kind"] == "worklist"
+        and mark["identity"] != file_hash(results / "objects.csv")[:16]
+    ):
+        raise InputError(
+            f"{folder}: a worklist of other objects than {results / 'objects.csv'}; cut them as before with `aberra objects`"
+        )
 
 
 def _is_there(key: Key, records: Mapping[str, dict[str, Any]]) -> bool:
@@ -178,7 +214,7 @@ def _is_there(key: Key, records: Mapping[str, dict[str, Any]]) -> bool:
 
 
 def _row(
-    key: Key, given: Sequence[Grade], records: Mapping[str, dict[str, Any]], final: str | None
+    key: Key, given: Sequence[Grade], records: Mapping[str, dict[str, Any]], final: str
 ) -> dict[str, Any]:
     """A graded object, or a missed finding: what it is, and what each reader says."""
     case, number, place = key
