@@ -229,7 +229,8 @@ def _row(
         **{f"reader {grade.reader}": grade.grade for grade in given},
     }
     if number != MISSED:
-        return record["objects"][number - 1] | row
+        found: dict[str, Any] = record["objects"][number - 1]
+        return found | row
     return row | dict(zip(("centre_x", "centre_y", "centre_z"), place or ("", "", ""), strict=True))
 
 
