@@ -173,8 +173,8 @@ def _histogram(values: Sequence[float], title: str) -> str:
     counts = np.histogram(values, BINS, (0, 1))[0]
     width, top = 700 / BINS, max(int(counts.max()), 1)
     bars = "".join(
-        f'<rect x="{10 + index * width + 1:.1f}" width="{width - 2:.1f}" y="{118 - 100 * count / top:.1f}" height="{100 * count / top:.1f}"/>'
-        f'<text x="{10 + (index + 0.5) * width:.1f}" y="{112 - 100 * count / top:.1f}" text-anchor="middle">{count}</text>'
+        f'<rect x="{10 + index * width + 1:.1f}" width="{width - 2:.1f}" y="{118 - 90 * count / top:.1f}" height="{90 * count / top:.1f}"/>'
+        f'<text x="{10 + (index + 0.5) * width:.1f}" y="{112 - 90 * count / top:.1f}" text-anchor="middle">{count}</text>'
         for index, count in enumerate(counts)
         if count
     )

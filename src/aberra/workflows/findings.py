@@ -306,9 +306,9 @@ def _review(read: _Read, *, level: float) -> list[dict[str, Any]]:
             rows.append({"case": row["case"], "object": row["object"], "why": f"no known lesion: {said}"})
     graded = {row["case"] for row in read.rows}
     strongest = sorted(read.records.values(), key=lambda record: -record["score"])
-    top = strongest[: round(level * len(strongest))]
+    top = {record["case"] for record in strongest[: round(level * len(strongest))]}
     for record in strongest:
-        unusual = record in top if record["p"] is None else record["p"] <= level
+        unusual = record["case"] in top if record["p"] is None else record["p"] <= level
         if unusual and record["case"] not in graded:
             rows.append(
                 {"case": record["case"], "object": "", "why": "unusual, and nobody has graded anything in it"}
