@@ -21,9 +21,11 @@ from aberra.cli.doctor import doctor
 from aberra.cli.edit import edit
 from aberra.cli.ellipses import ellipses
 from aberra.cli.evaluate import evaluate
+from aberra.cli.findings import findings
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
+from aberra.cli.objects import objects
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
 from aberra.cli.site_bias import site_bias
@@ -41,7 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, audit, edit, evaluate, import_predictions, benchmark,
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
     methods, report,
 ):  # fmt: skip
     app.command()(command)

@@ -80,7 +80,8 @@ def write_derivatives(results: Path, dataset: Path, out: Path) -> int:
     write_text(out / ".bidsignore", f"{results.relative_to(out).as_posix()}\n" if inner else "")
     write_text(out / "README", README)
     people: dict[str, dict[str, Any]] = {}
-    for folder in finished_cases(results):
+    for case in finished_cases(results):
+        folder = results / case
         said = read_json(folder / "result.json")
         source = Path(next(iter(said["paths"].values())))  # of several channels the first gives the name
         name = BidsName.of(source)

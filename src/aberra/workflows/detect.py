@@ -24,6 +24,7 @@ from aberra.files import (
     write_text,
     writing,
 )
+from aberra.grades import FOLDER as GRADES_FOLDER
 from aberra.output import check_held, check_names, claim, kind_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,13 @@ REFINED = "refined"
 BIDS = "bids"
 """Folder for the derivative of a BIDS dataset: :mod:`aberra.workflows.derivatives`."""
 
-FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json", REFINED, BIDS)
+OBJECTS, FINDINGS = "objects", "findings"
+"""Folders for the objects of each case, and for the report of what readers say of them."""
+
+MADE = ("scores.csv", "report.html", "objects.csv", "objects.json", "matches.csv", "lesions.csv")
+"""Files that are made of the cases' results."""
+
+FILES = ("evaluation", "logs", "calibration.json", REFINED, BIDS, OBJECTS, GRADES_FOLDER, FINDINGS, *MADE)
 """What lies beside the cases' folders; no case may be called so."""
 
 OTHER = "results of another model, calibration or threshold are there; choose another --out, or --overwrite"
@@ -164,7 +171,7 @@ def _claim(
     given = {case.case for case in cohort}
     mark = read_mark(out)
     others = mark is not None and mark["kind"] == "results" and mark.get("identity") != identity
-    there = {name: _finished(out / name) for name in ([folder.name for folder in finished_cases(out)] if others else keys)}
+    there = {name: _finished(out / name) for name in (finished_cases(out) if others else keys)}
     stale = [name for name, key in there.items() if key is not None and key != keys.get(name)]
     if others and overwrite and (left := [name for name in stale if name not in given]):
         raise OutputError(
@@ -180,14 +187,15 @@ def _claim(
         for name in stale:
             (out / name / "result.json").unlink(missing_ok=True)
         if others:  # what was made of the old results goes with them
-            discard(out / "evaluation")
-            for name in recorded(out) & {"scores.csv", "report.html"}:
+            for name in ("evaluation", OBJECTS, FINDINGS):
+                discard(out / name)
+            for name in recorded(out).intersection(MADE):
                 (out / name).unlink(missing_ok=True)
 
 
-def finished_cases(out: Path) -> list[Path]:
-    """Folders of cases in a folder of results."""
-    return sorted(path.parent for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
+def finished_cases(out: Path) -> list[str]:
+    """Folders of finished cases in a folder of results."""
+    return sorted(path.parent.name for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
 
 
 def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> None:
@@ -305,11 +313,11 @@ def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
     anomalous first.
     """
     rows: list[dict[str, Any]] = []
-    for folder in finished_cases(out):
-        if folder.name in failed:
+    for name in finished_cases(out):
+        if name in failed:
             continue
         with suppress(FileNotFoundError):  # another process is at it
-            rows.append(_row(folder))
+            rows.append(_row(out / name))
     rows.sort(key=lambda row: (row["score"] == "", -float(row["score"] or 0), row["case"]))
     paths = {case.case: ";".join(str(path) for path in case.channels.values()) for case in cohort}
     rows += [
