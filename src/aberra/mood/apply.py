@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import binary_closing
 
 from aberra.mood.anomaly import as_tuples
 from aberra.mood.operations import filled
@@ -26,7 +27,8 @@ LEAST = 0.1
 mm outside the border."""
 
 CHANGED = 0.01
-"""Change of intensity from which a voxel belongs to a disease's mask, and below which it is undone."""
+"""Change of intensity from which a voxel belongs to a disease's mask, as do those between two such;
+smaller ones are undone."""
 
 SIZE_MM, CONTRAST = 10.0, 0.1
 """Size and contrast at which an anomaly is seen to 1 − 1/e, all else being clear."""
@@ -110,4 +112,5 @@ def _diseased(scan: Scan, anomaly: Anomaly) -> tuple[NDArray[np.float32], NDArra
     """A lesion painted by its disease's profile, where the tissue map says."""
     lesion = Lesion(**as_tuples(anomaly.lesion or {}))
     after = scan.mapped.onto(scan.mapped.painted((lesion,)), scan.volume).data[0]
-    return after, scan.inside & (np.abs(np.clip(after, 0, 1) - scan.data) >= CHANGED)
+    changed = scan.inside & (np.abs(np.clip(after, 0, 1) - scan.data) >= CHANGED)
+    return after, scan.inside & (changed | binary_closing(changed))

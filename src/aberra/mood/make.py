@@ -114,7 +114,7 @@ def make_set(
             f"mood: anomalous={anomalous:g}, cases={cases}; expected a share in [0, 1], 1 or more"
         )
     order = np.random.default_rng([seed, 20]).permutation(len(scans))[:cases]
-    shapes = _files(masks)
+    shapes, found = _files(masks), pictures(images) if images is not None else ()
     drawn, notes = chosen(family, given=_given(scans, images, masks), only=only)
     used, ill = _counts(len(order), anomalous, [each.name for each in drawn])
     if used < len(order):
@@ -128,7 +128,6 @@ def make_set(
         kind = drawn[number % len(drawn)] if is_ill else None
         items.append(Item(name=case.case, case=case, key=index, subclass=kind))
         number += is_ill
-    found = pictures(images) if images is not None else ()
     settings = {
         "family": family, "anomalous": anomalous, "cases": cases, "only": list(only),
         "subclasses": [each.name for each in drawn],

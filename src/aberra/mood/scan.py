@@ -89,7 +89,7 @@ class Scan:
         the grid is none.
         """
         framed = np.pad(self.inside, 1)
-        found = distance_transform_edt(framed, sampling=self.volume.spacing)
+        found: NDArray[np.float64] = distance_transform_edt(framed, sampling=self.volume.spacing)
         return found[1:-1, 1:-1, 1:-1].astype(np.float32)
 
     @cached_property
@@ -109,4 +109,5 @@ class Scan:
             (np.arange(length, dtype=np.float32) - at) * np.float32(step)
             for length, at, step in zip(self.volume.shape, centre, self.volume.spacing, strict=True)
         ]
-        return np.stack(np.meshgrid(*axes, indexing="ij"))
+        found: NDArray[np.float32] = np.stack(np.meshgrid(*axes, indexing="ij"))
+        return found
