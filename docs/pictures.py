@@ -258,7 +258,7 @@ def mood(masks: Path, out: Path) -> None:
         ):
             row, column = divmod(index, MOOD_COLUMNS)
             for ax, image in zip(cells[row, 3 * column :], (before, after, mask), strict=False):
-                ax.imshow(np.round(15 * image) / 15, cmap="gray", vmin=0, vmax=1)
+                ax.imshow(np.round(11 * image) / 11, cmap="gray", vmin=0, vmax=1)
             cells[row, 3 * column].set_title(
                 f"{subclass.category}: {subclass.name}", color=TEXT, fontsize=8, loc="left", pad=2
             )

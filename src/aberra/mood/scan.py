@@ -81,7 +81,8 @@ class Scan:
     @property
     def data(self) -> NDArray[np.float32]:
         """Intensities (D, H, W)."""
-        return self.volume.data[0]
+        found: NDArray[np.float32] = self.volume.data[0]
+        return found
 
     @cached_property
     def depth(self) -> NDArray[np.float32]:
