@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +85,22 @@ def test_nothing_to_make_is_an_error(only, message):
         chosen("test", only=only)
     with pytest.raises(ConfigError, match="unknown family"):
         chosen("golden")
+
+
+def _row(subclass):
+    """The subclass's row in the documentation."""
+    low, high = subclass.radius_mm
+    size = f"{low:g}–{high:g}" if high else "by the profile"
+    sign = {(1,): "", (-1,): "−", (-1, 1): "±"}[tuple(subclass.signs)]
+    least, most = subclass.amount
+    amount = f"{sign}{least:g} to {sign}{most:g}" if least < most else ""
+    return f"| {subclass.category} | `{subclass.name}` | {subclass.family} | {subclass.scope} | {subclass.summary} | {size} | {amount} | {subclass.needs} |"
+
+
+def test_the_documentation_has_the_table():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "mood.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    head, _, *body = rows
+    assert head == "| category | subclass | family | scope | what | radius, mm | amount | needs |"
+    order = sorted(taxonomy().values(), key=lambda each: CATEGORIES.index(each.category))
+    assert body == [_row(each) for each in order]

@@ -174,28 +174,34 @@ def replayed(record: Path) -> Volume:
     its file.
 
     Args:
-        record: ``<case>.json`` of a folder that :func:`aberra.mood.make_set` wrote.
+        record: ``<case>.json`` of a folder that :func:`aberra.mood.make.make_set` wrote.
 
     Raises:
         InputError: this is no such file, or the scan is not what it was.
+        ConfigError: a subclass that there is not.
     """
-    with reading(record):
-        content = read_json(record)
-    if not isinstance(content, dict) or not {"source", "channel", "range", "anomaly"} <= set(content):
-        raise InputError(f"{record}: no record of a case; expected <case>.json that `aberra mood make` wrote")
-    channel, files = content["channel"], {name: Path(path) for name, path in content["source"].items()}
-    case = Case(
-        case=content["case"],
-        patient=content["patient"],
-        channels={channel: files[channel]},
-        mask=files.get("mask"),
-        labels=files.get("labels"),
-        label=0,
-    )
-    scan = _scan(case, channel)
-    if list(scan.range) != content["range"]:
-        raise InputError(f"{record}: {files[channel]} is no longer the scan that the case was made of")
-    return apply(scan, Anomaly.from_json(content["anomaly"])).volume if content["anomaly"] else scan.volume
+    try:
+        with reading(record):
+            content = read_json(record)
+        channel, files = content["channel"], content["source"]
+        paths = {name: record.parent / path for name, path in files.items()}
+        anomaly = Anomaly.from_json(content["anomaly"]) if content["anomaly"] else None
+        case = Case(
+            case=content["case"],
+            patient=content["patient"],
+            channels={channel: paths[channel]},
+            mask=paths.get("mask"),
+            labels=paths.get("labels"),
+            label=0,
+        )
+        scan = _scan(case, channel)
+        if list(scan.range) != content["range"]:
+            raise InputError(f"{record}: {paths[channel]} is no longer the scan that the case was made of")
+        return apply(scan, anomaly).volume if anomaly else scan.volume
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{record}: no record of a case ({error}); expected <case>.json as `aberra mood make` wrote it"
+        ) from error
 
 
 def write_challenge(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
