@@ -29,6 +29,10 @@ def test_a_set_in_both_layouts(healthy, tmp_path):
     assert done.exit_code == 0, done.output
     assert "2 cases, manifest: " in done.output
     assert sorted(case.label for case in Cohort.read(tmp_path / "toy" / "manifest.csv")) == [0, 1]
+    for case in Cohort.read(tmp_path / "toy" / "manifest.csv"):
+        volume = case.read()
+        assert volume.mask is not None
+        assert volume.lesion is None or (volume.lesion.any() and not (volume.lesion & ~volume.mask).any())
     labels = [path.read_text().strip() for path in (tmp_path / "toy" / "toy_label" / "sample").glob("*.txt")]
     assert sorted(labels) == ["0", "1"]
 

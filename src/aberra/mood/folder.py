@@ -19,7 +19,7 @@ from aberra.files import atomic_path, read_json, reading, write_json, write_text
 from aberra.mood.anomaly import Anomaly, draw
 from aberra.mood.apply import apply
 from aberra.mood.scan import Scan
-from aberra.output import claim
+from aberra.output import check_names, claim
 from aberra.synthesis.folder import write_files, write_folder
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def write_items(
         OutputError: the folder holds something else, or what is read.
         InputError: a scan, picture or mask cannot be used.
     """
+    check_names(item.name for item in items)
     jobs = {
         item.name: partial(_write, folder, item, channel=channel, seed=seed, images=images, masks=masks)
         for item in items

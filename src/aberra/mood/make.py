@@ -363,7 +363,7 @@ def _files(masks: Path | None) -> tuple[str, ...]:
     """
     if masks is None:
         return ()
-    found = tuple(str(each) for each in sorted(masks.glob("*.nii*")))
+    found = tuple(str(each) for each in sorted(masks.absolute().glob("*.nii*")))
     if not found:
         raise InputError(f"{masks}: no lesion mask here; expected NIfTI files (*.nii.gz)")
     return found

@@ -31,7 +31,9 @@ def pictures(folder: Path) -> tuple[str, ...]:
         InputError: there is no such folder, or no picture in it.
     """
     with reading(folder):
-        found = tuple(str(each) for each in sorted(folder.iterdir()) if each.suffix.lower() in SUFFIXES)
+        found = tuple(
+            str(each) for each in sorted(folder.absolute().iterdir()) if each.suffix.lower() in SUFFIXES
+        )
     if not found:
         raise InputError(f"{folder}: no picture here; expected files that end in {', '.join(SUFFIXES)}")
     return found
