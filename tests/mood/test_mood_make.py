@@ -84,7 +84,7 @@ def test_a_case_is_made_again_from_its_record(written):
 def test_the_challenges_layout_has_a_label_for_every_scan_and_task(written):
     _, made = written
     folder = made.manifest.parent
-    names = sorted(path.name for path in (folder / "toy").glob("*.nii.gz"))
+    names = sorted(path.name for path in (folder / "toy").iterdir())
     assert names == sorted(f"{row['case']}.nii.gz" for row in _rows(made.manifest))
     for row in _rows(made.manifest):
         name = f"{row['case']}.nii.gz"
@@ -94,6 +94,15 @@ def test_the_challenges_layout_has_a_label_for_every_scan_and_task(written):
         assert set(np.unique(pixel)) <= {0, 1}
         text = (folder / "toy_label" / "sample" / f"{name}.txt").read_text()
         assert text.strip() == row["label"] == str(int(pixel.any()))
+
+
+def test_other_files_are_not_mixed_with_the_challenges(tmp_path):
+    healthy = Cohort.read(manifest(tmp_path, {"test": 2}))
+    make_set(healthy, tmp_path / "out", only=["shuffle"], **QUIET)
+    (tmp_path / "out" / "toy").mkdir()
+    (tmp_path / "out" / "toy" / "mine.nii.gz").touch()
+    with pytest.raises(OutputError, match=r"toy: holds mine.nii.gz"):
+        make_set(healthy, tmp_path / "out", only=["shuffle"], challenge=True, **QUIET)
 
 
 def test_the_same_call_goes_on_and_the_same_seed_gives_the_same_bytes(written, tmp_path):

@@ -14,16 +14,16 @@ import numpy as np
 from aberra import __version__
 from aberra.cohort import Case
 from aberra.cohort.inputs import inputs_of
-from aberra.errors import InputError
+from aberra.errors import InputError, OutputError, shortlist
 from aberra.files import atomic_path, read_json, reading, write_json, write_text
 from aberra.mood.anomaly import Anomaly, draw
 from aberra.mood.apply import apply
 from aberra.mood.scan import Scan
-from aberra.output import check_names, claim
+from aberra.output import check_names
 from aberra.synthesis.folder import write_files, write_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from aberra.cohort import Cohort
     from aberra.mood.apply import Made
@@ -209,11 +209,16 @@ def write_challenge(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Lay the cases out as the challenge does: ``toy/<id>.nii.gz``, ``toy_label/pixel/<id>.nii.gz``
     and ``toy_label/sample/<id>.nii.gz.txt``, which is 0 or 1.
 
-    Scans and masks are hard links to the cohort's files, or copies where there are no links.
+    Scans and masks are hard links to the cohort's files, or copies where there are no links. These
+    folders have no mark of aberra's, since containers take every file in ``toy`` for a scan.
+
+    Raises:
+        OutputError: something else is in these folders.
     """
+    names = {f"{record['case']}.nii.gz" for record in records}
     places = {"toy": folder / "toy"} | {task: folder / "toy_label" / task for task in (PIXEL, SAMPLE)}
-    for place in places.values():
-        claim(place, "cohort")
+    for task, place in places.items():
+        _refuse_others(place, {f"{name}.txt" for name in names} if task == SAMPLE else names)
     for record in records:
         name = f"{record['case']}.nii.gz"
         scan = folder / record["files"][record["channel"]]
@@ -223,6 +228,13 @@ def write_challenge(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
         else:
             _empty_like(scan, places[PIXEL] / name)
         write_text(places[SAMPLE] / f"{name}.txt", f"{int(record['anomaly'] is not None)}\n")
+
+
+def _refuse_others(place: Path, names: Collection[str]) -> None:
+    """Refuse a folder that holds more than these files."""
+    others = sorted({each.name for each in place.iterdir()} - {*names}) if place.is_dir() else []
+    if others:
+        raise OutputError(f"{place}: holds {shortlist(others)}, which aberra did not write; move them away")
 
 
 def _linked(source: Path, target: Path) -> None:
