@@ -186,6 +186,9 @@ def test_slabs_are_empty_repeated_exchanged_or_moved(made):
     assert np.array_equal(after("swapped")[there], healthy.data[here])
     moved = after("slab", -0.2)[here] - healthy.data[here]
     inside = healthy.inside[here] & (healthy.data[here] > 0.2)
+    mask = apply(healthy, _at_centre("slab", slab=slab, amount=0.5)).volume.lesion
+    assert np.array_equal(mask[here], healthy.inside[here])  # also where it is as bright as can be
+    assert mask.sum() == mask[here].sum()
     assert np.allclose(moved[inside], -0.2, atol=1e-6)
 
 

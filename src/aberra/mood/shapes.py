@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from aberra.mood.anomaly import Anomaly
     from aberra.mood.scan import Scan
 
-FACES = (6, 12)
+FACES = (8, 14)
 """Fewest and most faces of a polyhedron."""
 
-FACE = (0.6, 1.0)
+FACE = (0.5, 0.85)
 """Distance of a face from the centre, share of the radius."""
 
 SPOTS = (3, 7)

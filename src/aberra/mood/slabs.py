@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 
 
 def changed_slab(scan: Scan, anomaly: Anomaly) -> tuple[NDArray[np.float32], NDArray[np.bool]]:
-    """The scan's intensities after the change, and the voxels that it changed, (D, H, W) each."""
-    axis, *_ = anomaly.slab
+    """The scan's intensities after the change, and the mask, (D, H, W) each: the slabs' foreground,
+    and whatever else changed.
+    """
+    axis, _, count, other = anomaly.slab
     after = scan.data.copy()
     # views whose first axis is the slab's
     SLABS[anomaly.kind.operation](np.moveaxis(after, axis, 0), np.moveaxis(scan.data, axis, 0), anomaly)
     if anomaly.kind.operation == "slab":
         after = np.where(scan.inside, np.clip(after, 0, 1), scan.data)
-    return after, after != scan.data
+    touched = np.zeros_like(scan.inside)
+    slabs = np.moveaxis(touched, axis, 0)
+    slabs[_slices(anomaly)] = True
+    if anomaly.kind.operation == "swapped":
+        slabs[other : other + count] = True
+    return after, (after != scan.data) | (touched & scan.inside)
 
 
 def _missing(after: NDArray[np.float32], _: NDArray[np.float32], anomaly: Anomaly) -> None:
