@@ -4,6 +4,7 @@
     python docs/pictures.py edit edits/CASE --scan scan.nii.gz --out X.png [--slice 11]
     python docs/pictures.py p-value results/CASE --out X.png
     python docs/pictures.py report results/report.html --out X.png      # needs Chromium
+    python docs/pictures.py mood LESION_MASKS --out X.png
 
 Each page says beside its picture which commands gave the results. Pictures may show drawn heads and
 scans whose licence allows it (docs/explanation/data-licences.md).
@@ -26,6 +27,8 @@ from aberra.prepare.orient import Orient
 from aberra.result import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -41,6 +44,10 @@ ROWS = 5
 
 MARGIN = 6
 """Voxels left around the head."""
+
+MOOD_COLUMNS, MOOD_MM, MOOD_TRIES, MOOD_EDGE = 4, 2.0, 4, 56
+"""Anomalies beside each other; voxel size of the phantom; draws of which the clearest is shown; voxels
+along the edge of what is shown of a local one."""
 
 BADGES = {
     1: ".use",
@@ -221,6 +228,82 @@ def report(page: Path, out: Path, chromium: str) -> None:
     out.write_bytes(_small(image.crop((0, 0, image.width, min(int(drawn[-1]) + 12, image.height)))))
 
 
+def mood(masks: Path, out: Path) -> None:
+    """Draw every kind of anomaly of the challenge in a phantom: scan, anomalous scan, mask.
+
+    The picture that stands for all is scikit-image's ``camera`` (CC0).
+
+    Args:
+        masks: folder of lesion masks.
+        out: PNG.
+    """
+    from matplotlib.figure import Figure
+    from skimage.data import camera
+
+    from aberra.mood import CATEGORIES, taxonomy
+
+    subclasses = sorted(taxonomy().values(), key=lambda each: CATEGORIES.index(each.category))
+    rows = -(-len(subclasses) // MOOD_COLUMNS)
+    figure = Figure(figsize=(2.7 * MOOD_COLUMNS, 1.14 * rows), facecolor=GROUND)
+    cells = figure.subplots(
+        rows, 3 * MOOD_COLUMNS, gridspec_kw={"wspace": 0.03, "hspace": 0.22, "left": 0, "right": 1, "bottom": 0, "top": 0.98}
+    )  # fmt: skip
+    for ax in cells.flat:
+        ax.set_axis_off()
+    with tempfile.TemporaryDirectory() as folder:
+        _grey(Path(folder) / "camera.png", camera())
+        files = {"images": [f"{folder}/camera.png"], "masks": sorted(map(str, masks.glob("*.nii*")))}
+        for index, (subclass, (before, after, mask)) in enumerate(
+            zip(subclasses, _anomalies(subclasses, Path(folder), files), strict=True)
+        ):
+            row, column = divmod(index, MOOD_COLUMNS)
+            for ax, image in zip(cells[row, 3 * column :], (before, after, mask), strict=False):
+                ax.imshow(np.round(11 * image) / 11, cmap="gray", vmin=0, vmax=1)
+            cells[row, 3 * column].set_title(
+                f"{subclass.category}: {subclass.name}", color=TEXT, fontsize=8, loc="left", pad=2
+            )
+    _save(figure, out)
+
+
+def _grey(path: Path, pixels: NDArray[np.uint8]) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path)
+
+
+def _anomalies(
+    subclasses: list[Any], folder: Path, files: dict[str, list[str]]
+) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    """The axial slice of a phantom with most of an anomaly: before, after and mask, (H, W) each."""
+    from aberra.mood import Scan, apply, draw
+    from aberra.synthesis.anatomy import Anatomy
+    from aberra.synthesis.heads import draw_scans, rendered
+
+    head = draw_scans(np.random.default_rng(4), ["t1"], [])[0]
+    volume, labels = rendered(head, Anatomy.atlas(), MOOD_MM)
+    volume.with_(data=labels[None].astype(np.float32), mask=None, lesion=None).write(folder / "labels.nii.gz")
+    scan = Scan.of(volume, folder / "labels.nii.gz")
+    for subclass in subclasses:
+        tries = (
+            apply(scan, draw(subclass, scan, np.random.default_rng(seed), **files))
+            for seed in range(MOOD_TRIES)
+        )
+        made = max(tries, key=lambda each: -each.difficulty)
+        mask = np.asarray(made.volume.lesion)
+        d = int(mask.sum((1, 2)).argmax())
+        box = _around(mask[d]) if subclass.scope == "local" else _box(scan.data[len(scan.data) // 2])
+        yield scan.data[d][box], made.volume.data[0, d][box], mask[d][box].astype(np.float32)
+
+
+def _around(mask: NDArray[np.bool]) -> tuple[slice, slice]:
+    """A square of a slice with a mask in its middle."""
+    middle = np.argwhere(mask).mean(axis=0)
+    starts = [
+        int(np.clip(at - MOOD_EDGE // 2, 0, n - MOOD_EDGE)) for at, n in zip(middle, mask.shape, strict=True)
+    ]
+    return slice(starts[0], starts[0] + MOOD_EDGE), slice(starts[1], starts[1] + MOOD_EDGE)
+
+
 def _upright(volume: Volume, mask: NDArray[np.bool] | None) -> Volume:
     """Axial slices from the feet up, the patient's right on the left, as radiologists look at them."""
     return Orient(to="SPL")(
@@ -318,7 +401,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(description="Draw the pictures of README and documentation.")
     pictures = parser.add_subparsers(dest="picture", required=True)
-    for name in ("strip", "edit", "p-value", "report"):
+    for name in ("strip", "edit", "p-value", "report", "mood"):
         picture = pictures.add_parser(name)
         picture.add_argument("source", type=Path)
         picture.add_argument("--out", type=Path, required=True)
@@ -336,6 +419,8 @@ def main(arguments: list[str] | None = None) -> None:
         edit(asked.source, asked.scan, asked.out, index=asked.slice, lesion=asked.lesion)
     elif asked.picture == "report":
         report(asked.source, asked.out, asked.chromium)
+    elif asked.picture == "mood":
+        mood(asked.source, asked.out)
     else:
         p_value(asked.source, asked.out)
 

@@ -19,6 +19,8 @@ from aberra import Cohort, Detector, Result, Volume
 from aberra.benchmark import Suite
 from aberra.grades import by_object, read_grades
 from aberra.method import Method, catalogue, parse_settings
+from aberra.mood import Anomaly, Scan, replayed
+from aberra.mood.pictures import picture
 from fuzz.engine import WORDS, Target, Wrong, change_bytes, change_text, change_tree, pick
 
 SHAPE = (6, 9, 8)
@@ -372,6 +374,24 @@ def _scans():
 GRADES = """{"reader": "anna", "case": "s01", "object": 1, "grade": "C1", "note": "cavernoma?", "time": "2026-11-27"}
 {"reader": "anna", "case": "s01", "object": 0, "grade": "C2", "note": "", "time": "", "x": 12.0, "y": -40.5, "z": 30.0}
 """
+def _picture(folder):
+    return picture.__wrapped__(str(folder / "s.png"))  # the cache knows the file by its name alone
+
+
+def _grey(pixels, changed):
+    if pixels.ndim != 2 or pixels.shape[0] != pixels.shape[1] or not 0 <= pixels.min() < pixels.max() <= 1:
+        raise Wrong(f"{pixels.shape} from {pixels.min()} to {pixels.max()}")
+
+
+@cache
+def _record():
+    drawn = Anomaly(subclass="polyhedron", centre=(3, 4, 4), radius_mm=8.0, amount=0.5, seed=3)
+    scan = Scan.of(Volume(data=_data()[None], affine=AFFINE))
+    content = {
+        "case": "c", "patient": "c", "channel": "t1", "source": {"t1": "s.nii"}, "range": list(scan.range),
+        "anomaly": drawn.to_json(),
+    }  # fmt: skip
+    return json.dumps(content, indent=1).encode()
 
 
 TARGETS = [
@@ -392,6 +412,8 @@ TARGETS = [
            lambda f: _built(Method.load("vae", parse_settings(json.loads((f / "settings.json").read_text()))))),
     Target("detector", lambda: _detector()[0], _change_detector, _detect, _sane_map),
     Target("grades", lambda: {"anna.jsonl": GRADES.encode()}, _text_of("anna.jsonl"), lambda f: by_object(read_grades(f))),
+    Target("picture", lambda: {"s.png": _image("PNG")}, _bytes_of("s.png"), _picture, _grey),
+    Target("mood-record", lambda: {"s.nii": _nifti(), "c.json": _record()}, _text_of("c.json"), lambda f: replayed(f / "c.json"), sane),
     Target("result", lambda: _detector()[2], _change_result, lambda f: Result.load(f / "one")),
 ]  # fmt: skip
 BY_NAME = {target.name: target for target in TARGETS}

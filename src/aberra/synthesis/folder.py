@@ -125,14 +125,19 @@ def write_files(folder: Path, name: str, volume: Volume) -> dict[str, str]:
 
 
 def write_manifest(
-    folder: Path, records: Sequence[Mapping[str, Any]], channels: Sequence[str] | None = None
+    folder: Path,
+    records: Sequence[Mapping[str, Any]],
+    channels: Sequence[str] | None = None,
+    *,
+    name: str = "manifest.csv",
 ) -> Path:
-    """Write ``manifest.csv`` and return its path.
+    """Write a manifest and return its path.
 
     Args:
         folder: of the cohort.
         records: each with ``case``, ``patient``, ``files``, ``groups`` and ``label``.
         channels: columns in order; None takes them from the files.
+        name: of the file.
     """
     if channels is None:
         named = (key for record in records for key in record["files"])
@@ -142,6 +147,6 @@ def write_manifest(
     columns = ["case", "patient", *channels, "mask", "lesion", *signed, "label", *groups]
     own = ("case", "patient", "label")
     rows = [record["groups"] | record["files"] | {key: record[key] for key in own} for record in records]
-    write_text(folder / "manifest.csv", csv_text(columns, rows))
+    write_text(folder / name, csv_text(columns, rows))
     tidy(folder)
-    return folder / "manifest.csv"
+    return folder / name
