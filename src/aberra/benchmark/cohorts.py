@@ -70,6 +70,10 @@ def materialise(
             options = _drawn({key: value for key, value in spec.plant.items() if key != "cohort"}, data)
             origin = materialise(suite, spec.plant["cohort"], folder, data, device=device, progress=progress)
             cohort = Cohort.read(lesion_cohort(origin, target, progress=progress, **options))
+        elif spec.mood:
+            options = _drawn({key: value for key, value in spec.mood.items() if key != "cohort"}, data)
+            origin = materialise(suite, spec.mood["cohort"], folder, data, device=device, progress=progress)
+            cohort = _challenge(origin, target, progress=progress, **options)
         elif spec.union:
             parts = [
                 materialise(suite, each, folder, data, device=device, progress=progress, order=order)
@@ -157,6 +161,18 @@ def _edited(
     return Cohort.read(target / "manifest.csv")
 
 
+def _challenge(origin: Cohort, target: Path, *, contaminate: float = 0, **options: Any) -> Cohort:
+    """Scans with anomalies of the challenge's families, or training scans of which some are not
+    healthy.
+    """
+    from aberra.mood import contaminated_set, make_set
+
+    if contaminate:
+        made = contaminated_set(origin, target, shares=[contaminate], **options)
+        return Cohort.read(made.manifests[contaminate])
+    return Cohort.read(make_set(origin, target, **options).manifest)
+
+
 def share_of(cohort: Cohort, share: float) -> Cohort:
     """Keep a share of the training patients, at least one; the others' cases are left out.
 
@@ -212,7 +228,7 @@ def _people(suite: Suite, name: str) -> set[str]:
     a person.
     """
     spec = suite.cohorts[name]
-    if made := spec.plant or spec.edit:
+    if made := spec.plant or spec.mood or spec.edit:
         return _people(suite, made["cohort"])
     if spec.union:
         return set().union(*(_people(suite, each) for each in spec.union))

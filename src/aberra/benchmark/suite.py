@@ -57,7 +57,7 @@ the same factor."""
 @dataclass(frozen=True, kw_only=True)
 class CohortSpec:
     """Where the cases of a cohort come from: exactly one of ``phantom``, ``ellipses``,
-    ``manifest``, ``plant``, ``edit`` and ``union``.
+    ``manifest``, ``plant``, ``mood``, ``edit`` and ``union``.
 
     Attributes:
         phantom: options of :func:`aberra.synthesis.write_cohort`.
@@ -65,6 +65,9 @@ class CohortSpec:
         manifest: path of a manifest, relative to the data folder.
         plant: options of :func:`aberra.synthesis.lesion_cohort`, with ``cohort``, the name of the
             healthy cohort planted into.
+        mood: options of :func:`aberra.mood.make_set`, with ``cohort``, the name of the scans with all
+            their splits; with ``contaminate``, of :func:`aberra.mood.contaminated_set`, of whose
+            training scans that share is not healthy.
         edit: options of :func:`aberra.workflows.edit_cohort.edit_cohort`, ``draw`` among them, with
             ``cohort``, the name of the cohort that is edited, and ``editor``, a row (``name``,
             ``settings``, ``without``) and the names of its ``train`` and ``validation`` cohorts.
@@ -94,6 +97,7 @@ class CohortSpec:
     ellipses: dict[str, Any] = field(default_factory=dict)
     manifest: str = ""
     plant: dict[str, Any] = field(default_factory=dict)
+    mood: dict[str, Any] = field(default_factory=dict)
     edit: dict[str, Any] = field(default_factory=dict)
     union: tuple[str, ...] = ()
     split: str = ""
@@ -304,16 +308,16 @@ class Suite:
                 expect_known(f"cohort in {path}: tasks.{task.name}.compare:", task.compare, task.test)
                 expect_known(f"data set in {path}: compare:", task.compare.values(), data_sets())
         for name, spec in self.cohorts.items():
-            origins = (spec.phantom, spec.ellipses, spec.manifest, spec.plant, spec.edit, spec.union)
+            origins = (spec.phantom, spec.ellipses, spec.manifest, spec.plant, spec.mood, spec.edit, spec.union)
             if sum(map(bool, origins)) != 1:
                 raise ConfigError(
-                    f"{path}: cohort '{name}' needs exactly one of phantom, ellipses, manifest, plant, edit and union"
+                    f"{path}: cohort '{name}' needs exactly one of phantom, ellipses, manifest, plant, mood, edit and union"
                 )
             if spec.share and (len(spec.share) != 2 or not spec.share[0] < spec.share[1]):
                 raise ConfigError(
                     f"{path}: cohort '{name}': share={list(spec.share)}: expected two numbers, the lower one first, as in [0.8, 1.0]"
                 )
-            of = [*spec.union, *(made.get("cohort") for made in (spec.plant, spec.edit) if made)]
+            of = [*spec.union, *(made.get("cohort") for made in (spec.plant, spec.mood, spec.edit) if made)]
             if spec.edit:
                 editor = conforming(spec.edit.get("editor"), dict[str, Any], f"{path}: {name}: edit.editor")
                 of += [editor.get("train"), editor.get("validation")]
