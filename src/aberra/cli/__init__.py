@@ -23,6 +23,7 @@ from aberra.cli.evaluate import evaluate
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
+from aberra.cli.mood import app as mood
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
 from aberra.cli.site_bias import site_bias
@@ -44,6 +45,7 @@ for command in (
     methods, report,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(mood)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,16 @@
+"""``aberra mood``: a challenge after MOOD, one file a command."""
+
+from __future__ import annotations
+
+import typer
+
+from aberra.cli.mood.package import package
+from aberra.cli.mood.rank import rank
+from aberra.cli.mood.run import run
+from aberra.cli.mood.score import score
+
+app = typer.Typer(
+    name="mood", help="A challenge after MOOD: test sets, scores, ranking, submissions.", no_args_is_help=True
+)
+for command in (score, rank, package, run):
+    app.command()(command)
