@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aberra.mood.rank import Ranked
+    from aberra.mood.ranking import Place
     from aberra.mood.scorer import Scores
 
 HEAD = ("metric", "value", "95 % interval")
@@ -55,6 +57,43 @@ def as_markdown(found: Scores) -> str:
     lines += [f"\n{note}" for note in found.notes]
     lines += [f"\n{case}: counts as zeros: {reason}" for case, reason in found.zeros.items()]
     return "\n".join(lines) + "\n"
+
+
+def ranking_head(found: Ranked) -> tuple[str, ...]:
+    """Columns of a ranking."""
+    often = (f"at this rank in {found.replicates} draws",) if found.stability else ()
+    return ("rank", "team", *found.places[0].values, "mean rank", "consensus", *often)
+
+
+def ranking_cells(found: Ranked, place: Place) -> tuple[str, ...]:
+    """A team's row: its value and, in brackets, rank on each data set."""
+    own = (f"{value:.3f} ({place.ranks[name]})" for name, value in place.values.items())
+    counts = found.stability.get(place.team)
+    often = () if counts is None else (f"{counts[place.rank - 1] / found.replicates:.0%}",)
+    mean, consensus = f"{place.mean_rank:g}", f"{place.consensus:g} ({place.consensus_rank})"
+    return (str(place.rank), place.team, *own, mean, consensus, *often)
+
+
+def agreement_lines(found: Ranked) -> list[str]:
+    """τ-b with the other table."""
+    return [
+        f"Kendall's τ-b, {name}: {tau:.3f} ({teams} teams)" for name, (tau, teams) in found.agreement.items()
+    ]
+
+
+def ranking_markdown(found: Ranked) -> str:
+    """The ranking, how it agrees with another, and what must be known of it."""
+    lines = markdown(ranking_head(found), [ranking_cells(found, place) for place in found.places])
+    for name, rows in found.subclasses.items():
+        cells = [
+            (row["subclass"], *(shown(row[key]) for key in ("median", "best", "oracle")), row["oracle_team"])
+            for row in rows
+        ]
+        lines += [
+            "",
+            *markdown((name, "median", f"best ({found.places[0].team})", "oracle", "oracle's team"), cells),
+        ]
+    return "\n".join([*lines, *(f"\n{line}" for line in (*agreement_lines(found), *found.notes))]) + "\n"
 
 
 def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
