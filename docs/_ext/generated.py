@@ -5,7 +5,7 @@ of components.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -16,6 +16,8 @@ from aberra.method import Method, catalogue
 from aberra.registry import lookup, names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aberra.registry import Kind
 
 MARK = "<!-- made by docs/_ext/generated.py; do not edit -->\n\n"
@@ -59,11 +61,18 @@ def cli_page() -> str:
     runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "TERMINAL_WIDTH": "100"})
     group = typer.main.get_command(app)
     parts = ["# Command line\n"]
-    for name in [None, *group.commands]:  # type: ignore[attr-defined]
-        arguments = ["--help"] if name is None else [name, "--help"]
-        shown = runner.invoke(app, arguments, prog_name="aberra").output.strip()
-        parts.append(f"## {'aberra' if name is None else f'aberra {name}'}\n\n```text\n{shown}\n```\n")
+    for words in [[], *_commands(group)]:
+        shown = runner.invoke(app, [*words, "--help"], prog_name="aberra").output.strip()
+        parts.append(f"## {' '.join(['aberra', *words])}\n\n```text\n{shown}\n```\n")
     return MARK + "\n".join(parts)
+
+
+def _commands(group: Any) -> Iterator[list[str]]:
+    """The words of every command, those of groups behind their group."""
+    for name, command in group.commands.items():
+        yield [name]
+        if hasattr(command, "commands"):
+            yield from ([name, *words] for words in _commands(command))
 
 
 def components(kind: Kind) -> list[str]:

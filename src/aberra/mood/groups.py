@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aberra.mood.truth import Truth
 
-SWEPT = ("size_mm", "contrast", "difficulty")
+SWEPT = ("size_mm", "contrast", "difficulty", "radius_mm", "intensity")
 """Columns of numbers over which performance is followed."""
 
 STEPS = 41

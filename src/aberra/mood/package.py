@@ -18,10 +18,12 @@ from aberra.versions import versions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aberra.mood.truth import Task
+
 WORKSPACE = "workspace"
 """Folder of the entry scripts, at the container's root."""
 
-TASKS = ("sample", "pixel")
+TASKS: tuple[Task, ...] = ("sample", "pixel")
 DATASETS = ("brain", "abdom")
 SCRIPT = "run_{task}_{dataset}.sh"
 

@@ -201,7 +201,7 @@ def _subclasses(saved: Saved, best: str) -> dict[str, list[dict[str, Any]]]:
 
 def _write(found: Ranked, out: Path) -> None:
     """Tables, figures and, last, ``ranking.json``."""
-    from aberra.mood.pictures import ranking_figures
+    from aberra.mood.curves import ranking_figures
     from aberra.mood.tables import ranking_markdown
 
     rows = [row for place in found.places for row in place_rows(place)]

@@ -138,7 +138,7 @@ def score(
     claim(out, "scores", identity=identity, other="scores of something else are there; choose another --out")
     if given.unit is not None:
         notes.append(f"results brought into [0, 1]: {given.unit.words[WHAT[task]]}")
-    facts = {
+    facts: dict[str, Any] = {
         "team": team or predictions.resolve().name,
         "dataset": dataset or _name_of(labels),
         "task": task,
@@ -187,8 +187,9 @@ def _samples(
         )
     exact = with_intervals(
         {
-            name: lambda drawn, metric=metric: metric(scores[drawn], marks[drawn])
-            for name, metric in (("ap", average_precision), ("auroc", auroc), ("fpr95", fpr_at_tpr))
+            "ap": lambda drawn: average_precision(scores[drawn], marks[drawn]),
+            "auroc": lambda drawn: auroc(scores[drawn], marks[drawn]),
+            "fpr95": lambda drawn: fpr_at_tpr(scores[drawn], marks[drawn]),
         },
         [truth.patient for truth in truths],
         replicates=n_boot,
@@ -271,7 +272,7 @@ def _reading(exact: dict[str, Any], prevalence: float) -> dict[str, float]:
 
 def _write(found: Scores, out: Path, settings: dict[str, Any]) -> None:
     """Tables, figures and, last, ``score.json``."""
-    from aberra.mood.pictures import group_figures
+    from aberra.mood.curves import group_figures
     from aberra.mood.tables import as_markdown
 
     write_text(out / "cases.csv", csv_text(CASES, found.cases))

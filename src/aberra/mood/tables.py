@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aberra.mood.rank import Ranked
     from aberra.mood.ranking import Place
     from aberra.mood.scorer import Scores
@@ -96,7 +98,7 @@ def ranking_markdown(found: Ranked) -> str:
     return "\n".join([*lines, *(f"\n{line}" for line in (*agreement_lines(found), *found.notes))]) + "\n"
 
 
-def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
 

@@ -10,7 +10,10 @@ from aberra.cli.mood.run import run
 from aberra.cli.mood.score import score
 
 app = typer.Typer(
-    name="mood", help="A challenge after MOOD: test sets, scores, ranking, submissions.", no_args_is_help=True
+    name="mood",
+    help="A challenge like MOOD: test sets, scores, ranking and submissions.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 for command in (score, rank, package, run):
     app.command()(command)

@@ -24,9 +24,7 @@ def run(
         Path | None,
         typer.Option(readable=False, help="Folder with pixel/ and sample/, or a manifest, to score with."),
     ] = None,
-    task: Annotated[
-        list[Literal["sample", "pixel"]] | None, typer.Option(help="Both without. Repeatable.")
-    ] = None,
+    task: Annotated[Literal["both", "sample", "pixel"], typer.Option(help="Whose entry scripts.")] = "both",
     dataset: Annotated[Literal["brain", "abdom"], typer.Option(help="Whose entry scripts.")] = "brain",
     limit: Annotated[float, typer.Option(help="Seconds a case, starting included.")] = 600,
     runtime: Annotated[
@@ -44,10 +42,11 @@ def run(
     from aberra.console import screen
     from aberra.mood.harness import DONE
     from aberra.mood.harness import run as harness
+    from aberra.mood.package import TASKS
     from aberra.mood.tables import HEAD, headlines
 
     found = harness(
-        submission, cases, out=out, labels=labels, tasks=task or ("sample", "pixel"), dataset=dataset,
+        submission, cases, out=out, labels=labels, tasks=TASKS if task == "both" else (task,), dataset=dataset,
         limit=limit, runtime=runtime, channel=channel, split=split, progress=True,
     )  # fmt: skip
     console = screen(wrap=True)

@@ -63,7 +63,7 @@ def ranking_figures(
         column, rank = np.nonzero(shares)
         axes.scatter(column, rank + 1, s=420 * shares[column, rank], color=ACCENT, alpha=0.8, lw=0)
         axes.set_xticks(range(len(teams)), teams, rotation=30, ha="right")
-        ends = {"xlim": (-0.6, len(teams) - 0.4), "ylim": (len(teams) + 0.6, 0.4)}
+        ends: dict[str, Any] = {"xlim": (-0.6, len(teams) - 0.4), "ylim": (len(teams) + 0.6, 0.4)}
         axes.set_yticks(range(1, len(teams) + 1))
         made.append(finished(figure, axes, folder / "stability.png", **ends))
     for name, rows in subclasses.items():
