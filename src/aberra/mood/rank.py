@@ -12,7 +12,7 @@ import numpy as np
 
 from aberra.cohort.table import SUFFIXES as TABLES
 from aberra.cohort.table import read_table
-from aberra.errors import InputError, ManifestError
+from aberra.errors import InputError, ManifestError, shortlist
 from aberra.files import config_hash, csv_text, read_json, reading, write_json, write_text
 from aberra.mood.ranking import Evidence, Place, agreement, by_subclass, ranking, stability
 from aberra.options import Within, configured
@@ -77,10 +77,10 @@ def rank(
     if against:
         found.agreement.update(agreement(table, _read(against)[0]))
     if saved:
-        evidence = {name: _evidence(name, teams) for name, teams in saved.items()}
+        evidence, subclasses = _details(saved, places[0].team)
         teams = [place.team for place in places]
         found.stability.update(stability(evidence, teams, replicates=replicates, seed=seed))
-        found.subclasses.update(_subclasses(saved, places[0].team))
+        found.subclasses.update(subclasses)
         found = Ranked(**vars(found) | {"replicates": replicates})
     if out is not None:
         everything = [*map(str, paths), *map(str, against), replicates, seed]
@@ -158,6 +158,17 @@ def _missing(table: Mapping[str, Mapping[str, float]]) -> list[str]:
         for team in teams
         if team not in values
     ]
+
+
+def _details(saved: Saved, best: str) -> tuple[dict[str, Evidence], dict[str, list[dict[str, Any]]]]:
+    """What the values are made of, and the rows by subclass."""
+    try:
+        evidence = {name: _evidence(name, teams) for name, teams in saved.items()}
+        return evidence, _subclasses(saved, best)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{shortlist(saved)}: a score.json is damaged ({error}); run `aberra mood score` again"
+        ) from error
 
 
 def _evidence(name: str, teams: Mapping[str, dict[str, Any]]) -> Evidence:
