@@ -57,6 +57,7 @@ def score(
         for row in found.groups:
             table.add_row(*group_cells(row))
         console.print(table)
-    warn(found.notes)
+    for note in found.notes:
+        screen().print(f"note: {note}")
     warn(f"{case} counts as zeros: {reason}" for case, reason in found.zeros.items())
     screen().print(f"scores: {out / 'table.md'}")
