@@ -1,4 +1,4 @@
-"""Small test cases and predictions in the challenge's layout."""
+"""Small test cases and predictions in the challenge's layout, and the tables of the thesis."""
 
 from __future__ import annotations
 
@@ -37,3 +37,19 @@ def challenge(folder, cases=8):
         volume(found).write(predictions / "pixel" / name)
         (predictions / "sample" / f"{name}.txt").write_text(f"{float(found.mean())!r}\n")
     return labels, predictions
+
+
+TEAMS = ("FPI", "Marimont", "Canon", "NUDT", "Tuluptceva", "A1", "Saase", "A2")
+
+
+def _table(brain, abdomen):
+    return {"brain": dict(zip(TEAMS, brain, strict=True)), "abdomen": dict(zip(TEAMS, abdomen, strict=True))}
+
+
+# Zimmerer 2022, tables 4.1 and 4.2
+SAMPLE = _table(
+    (0.962, 0.873, 0.845, 0.792, 0.840, 0.831, 0.800, 0.634), (0.874, 0.874, 0.871, 0.876, 0.861, 0.780, 0.770, 0.816)
+)  # fmt: skip
+PIXEL = _table(
+    (0.449, 0.273, 0.416, 0.201, 0.211, 0.160, 0.204, 0.002), (0.394, 0.217, 0.288, 0.239, 0.221, 0.072, 0.014, 0.014)
+)  # fmt: skip

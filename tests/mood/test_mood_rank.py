@@ -5,8 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from mood_cases import challenge
-from test_mood_ranking import PIXEL, SAMPLE
+from mood_cases import PIXEL, SAMPLE, challenge
 
 from aberra.errors import InputError, ManifestError, OutputError
 from aberra.mood.rank import rank
