@@ -21,6 +21,7 @@ from aberra.grades import by_object, read_grades
 from aberra.method import Method, catalogue, parse_settings
 from aberra.mood import Anomaly, Scan, replayed
 from aberra.mood.pictures import picture
+from aberra.mood.rank import rank
 from fuzz.engine import WORDS, Target, Wrong, change_bytes, change_text, change_tree, pick
 
 SHAPE = (6, 9, 8)
@@ -374,6 +375,8 @@ def _scans():
 GRADES = """{"reader": "anna", "case": "s01", "object": 1, "grade": "C1", "note": "cavernoma?", "time": "2026-11-27"}
 {"reader": "anna", "case": "s01", "object": 0, "grade": "C2", "note": "", "time": "", "x": 12.0, "y": -40.5, "z": 30.0}
 """
+
+
 def _picture(folder):
     return picture.__wrapped__(str(folder / "s.png"))  # the cache knows the file by its name alone
 
@@ -394,6 +397,8 @@ def _record():
     return json.dumps(content, indent=1).encode()
 
 
+RANKING = "team,dataset,value\na,brain,0.9\nb,brain,0.8\na,abdomen,0.5\nb,abdomen,0.5\n"
+
 TARGETS = [
     Target("nifti", lambda: {"s.nii": _nifti()}, _bytes_of("s.nii", 352), lambda f: Volume.read(f / "s.nii"), sane),
     Target("nifti-int16", lambda: {"s.nii": _nifti(np.int16)}, _bytes_of("s.nii", 352), lambda f: Volume.read(f / "s.nii"), sane),
@@ -406,6 +411,7 @@ TARGETS = [
     Target("jpeg", lambda: {"s.jpg": _image("JPEG")}, _bytes_of("s.jpg"), lambda f: Volume.read(f / "s.jpg"), sane),
     Target("tiff", lambda: {"s.tif": _image("TIFF")}, _bytes_of("s.tif"), lambda f: Volume.read(f / "s.tif"), sane),
     Target("manifest", _scans, _text_of("m.csv"), lambda f: Cohort.read(f / "m.csv"), _safe),
+    Target("ranking", lambda: {"t.csv": RANKING.encode()}, _text_of("t.csv"), lambda f: rank([f / "t.csv"])),
     Target("method", dict, _any_method, lambda f: _built(Method.load(f / "m.toml"))),
     Target("suite", lambda: {"m.toml": SUITE.encode()}, _change_toml, lambda f: Suite.load(f / "m.toml")),
     Target("settings", dict, _change_settings,

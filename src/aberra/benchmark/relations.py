@@ -22,7 +22,8 @@ from aberra.benchmark.rows import (
     short,
     undertrained,
 )
-from aberra.benchmark.statistics import concordance, correlations, data_sets, kendall, ranks
+from aberra.benchmark.statistics import correlations, data_sets
+from aberra.metrics.ranks import concordance, kendall, ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

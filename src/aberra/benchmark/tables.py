@@ -20,9 +20,10 @@ from aberra.benchmark.rows import (
     means,
     undertrained,
 )
-from aberra.benchmark.statistics import indistinct, over_seeds, ranks
+from aberra.benchmark.statistics import indistinct, over_seeds
 from aberra.files import write_text
 from aberra.metrics.bootstrap import interval
+from aberra.metrics.ranks import ranks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

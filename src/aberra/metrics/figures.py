@@ -22,7 +22,8 @@ POINTS = 400
 """Points a curve is drawn with."""
 
 
-def _figure(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
+def blank(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
+    """A figure and its axes in the house style."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 3.9), layout="constrained")
@@ -35,7 +36,7 @@ def _figure(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _saved(
+def finished(
     figure: Any, axes: Any, path: Path, *, legend: Mapping[str, Any] | None = None, **limits: Any
 ) -> str:
     """Write a figure, with a legend where something has a name; returns the file's name."""
@@ -62,19 +63,19 @@ def voxel_figures(
     recall, rate = true / true[-1], false / false[-1]
     whole: dict[str, Any] = {"xlim": (0, 1), "ylim": (0, 1.02)}
 
-    figure, axes = _figure("Precision and recall, all voxels", "recall", "precision")
+    figure, axes = blank("Precision and recall, all voxels", "recall", "precision")
     pick = _thinned(recall)
     axes.plot(recall[pick], (true / (true + false))[pick], color=ACCENT, label=f"AP {curve['ap']:.3f}")
     axes.axhline(curve["prevalence"], color=MUTED, ls="--", label=f"prevalence {curve['prevalence']:.4f}")
-    made = [_saved(figure, axes, folder / "precision_recall.png", **whole)]
+    made = [finished(figure, axes, folder / "precision_recall.png", **whole)]
 
-    figure, axes = _figure("ROC, all voxels", "false-positive rate", "true-positive rate")
+    figure, axes = blank("ROC, all voxels", "false-positive rate", "true-positive rate")
     pick = _thinned(rate)
     axes.plot(rate[pick], recall[pick], color=ACCENT, label=f"AUROC {curve['auroc']:.3f}")
     axes.plot([0, 1], [0, 1], color=MUTED, ls="--")
-    made.append(_saved(figure, axes, folder / "roc.png", **whole))
+    made.append(finished(figure, axes, folder / "roc.png", **whole))
 
-    figure, axes = _figure("Dice against threshold", "threshold", "Dice, pooled")
+    figure, axes = blank("Dice against threshold", "threshold", "Dice, pooled")
     dice = 2 * true / (true + false + true[-1])
     order = np.argsort(scores)
     pick = order[_thinned(scores[order])]
@@ -87,36 +88,36 @@ def voxel_figures(
         axes.annotate(name, place, xycoords=("data", "axes fraction"), fontsize=7, color=INK)
     right = max([best * 2, *thresholds.values()]) or 1
     legend = {"loc": "center right"}
-    made.append(_saved(figure, axes, folder / "dice.png", legend=legend, xlim=(0, right), ylim=(0, 1)))
+    made.append(finished(figure, axes, folder / "dice.png", legend=legend, xlim=(0, right), ylim=(0, 1)))
 
-    figure, axes = _figure("Scores of normal and anomalous voxels", "score", "share of voxels")
+    figure, axes = blank("Scores of normal and anomalous voxels", "score", "share of voxels")
     highest = float(np.quantile(scores, 0.995, weights=hits, method="inverted_cdf"))
     bins = np.linspace(0, max(highest, 1e-6), 80)
     for weights, colour, label in ((misses, MUTED, "normal"), (hits, WARM, "anomalous")):
         counts, _ = np.histogram(scores, bins, weights=weights / weights.sum())
         axes.stairs(counts, bins, fill=True, alpha=0.55, color=colour, label=label)
-    return [*made, _saved(figure, axes, folder / "score_histograms.png", yscale="log")]
+    return [*made, finished(figure, axes, folder / "score_histograms.png", yscale="log")]
 
 
 def froc_figure(folder: Path, points: Sequence[tuple[float, float]]) -> list[str]:
     """Draw FROC; nothing without lesions."""
     if not points:
         return []
-    figure, axes = _figure("FROC", "false positives per scan", "lesions found (any overlap)")
+    figure, axes = blank("FROC", "false positives per scan", "lesions found (any overlap)")
     axes.plot(*zip(*points, strict=True), color=ACCENT, marker="o", ms=3)
     axes.set_xscale("symlog", linthresh=0.125)
-    return [_saved(figure, axes, folder / "froc.png", ylim=(0, 1.02), xlim=(0, None))]
+    return [finished(figure, axes, folder / "froc.png", ylim=(0, 1.02), xlim=(0, None))]
 
 
 def reliability_figure(folder: Path, found: dict[str, Any]) -> list[str]:
     """Draw the share of lesion against the probability told; nothing without probabilities."""
     if not found:
         return []
-    figure, axes = _figure("Reliability of the probabilities", "probability told", "share that is lesion")
+    figure, axes = blank("Reliability of the probabilities", "probability told", "share that is lesion")
     axes.plot([0, 1], [0, 1], color=MUTED, ls="--")
     bins, label = found["bins"], f"ECE {found['ece']:.4f}, Brier {found['brier']:.4f}"
     axes.plot(bins["probability"], bins["lesion"], color=ACCENT, marker="o", ms=4, label=label)
-    return [_saved(figure, axes, folder / "reliability.png", xlim=(0, 1), ylim=(0, 1.02))]
+    return [finished(figure, axes, folder / "reliability.png", xlim=(0, 1), ylim=(0, 1.02))]
 
 
 def sparsification_figure(folder: Path, found: dict[str, Any]) -> list[str]:
@@ -126,7 +127,7 @@ def sparsification_figure(folder: Path, found: dict[str, Any]) -> list[str]:
     if not found or found["ause"] is None:
         return []
     title = "Without the most uncertain voxels"
-    figure, axes = _figure(title, "share of voxels rejected", "wrong voxels, relative")
+    figure, axes = blank(title, "share of voxels rejected", "wrong voxels, relative")
     rejected, error, oracle = (
         np.array(found["sparsification"][key]) for key in ("rejected", "error", "oracle")
     )
@@ -138,22 +139,22 @@ def sparsification_figure(folder: Path, found: dict[str, Any]) -> list[str]:
     axes.plot(*np.array(known).T, color=WARM, marker="o", ms=3, label="Dice of the rest")
     axes.set_xscale("symlog", linthresh=1e-3)
     legend = {"fontsize": 8}
-    return [_saved(figure, axes, folder / "sparsification.png", legend=legend, xlim=(0, 1), ylim=(0, None))]
+    return [finished(figure, axes, folder / "sparsification.png", legend=legend, xlim=(0, 1), ylim=(0, None))]
 
 
 def case_figures(
     folder: Path, scores: NDArray[np.float64], labels: NDArray[np.bool], fpr: list[dict[str, Any]]
 ) -> list[str]:
     """Draw case scores by label, and realised against nominal false-positive rates."""
-    figure, axes = _figure("Case scores", "score", "cases")
+    figure, axes = blank("Case scores", "score", "cases")
     bins = np.histogram_bin_edges(scores, bins=min(30, max(8, scores.size // 4)))
     for chosen, colour, label in ((~labels, MUTED, "healthy"), (labels, WARM, "diseased")):
         if chosen.any():
             axes.hist(scores[chosen], bins, color=colour, alpha=0.6, label=f"{label} (n = {chosen.sum()})")
-    made = [_saved(figure, axes, folder / "case_scores.png")]
+    made = [finished(figure, axes, folder / "case_scores.png")]
     if not fpr:
         return made
-    figure, axes = _figure("False-positive rate on healthy cases", "nominal", "realised")
+    figure, axes = blank("False-positive rate on healthy cases", "nominal", "realised")
     nominal, realised = (np.array([row[key] for row in fpr]) for key in ("nominal", "realised"))
     (bottom, top), (low, high) = (np.array([row[key] for row in fpr]).T for key in ("interval", "expected"))
     axes.fill_between(nominal, low, high, color=MUTED, alpha=0.25, label="95 % of Binomial(n, nominal)")
@@ -161,7 +162,7 @@ def case_figures(
     axes.errorbar(nominal, realised, yerr=spread, fmt="o", color=ACCENT, capsize=3, label=label)
     axes.plot([0, nominal.max()], [0, nominal.max()], color=INK, ls="--", lw=0.8)
     limits = {"xlim": (0, nominal.max() * 1.1), "ylim": (0, None)}
-    return [*made, _saved(figure, axes, folder / "calibration.png", legend={"loc": "upper left"}, **limits)]
+    return [*made, finished(figure, axes, folder / "calibration.png", legend={"loc": "upper left"}, **limits)]
 
 
 def _thinned(values: NDArray[np.floating]) -> NDArray[np.int64]:

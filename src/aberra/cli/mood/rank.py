@@ -1,0 +1,49 @@
+"""``aberra mood rank``: submissions in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def rank(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            readable=False,
+            help="A CSV with team, dataset and value, or folders of `aberra mood score` of one task.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", readable=False, help="Folder of tables and figures.")
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            readable=False,
+            help="Another table, or folders of scores: Kendall's τ-b of both orders. Repeatable.",
+        ),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(min=10, help="Draws behind the rank frequencies.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+) -> None:
+    """Rank submissions over data sets: by the mean of their ranks, each data set weighing the same."""
+    from rich.table import Table
+
+    from aberra.console import screen, warn
+    from aberra.mood.rank import rank as run
+    from aberra.mood.tables import agreement_lines, ranking_cells, ranking_head
+
+    found = run(paths, out=out, against=against or (), replicates=bootstrap, seed=seed)
+    console = screen(wrap=True)
+    table = Table(*ranking_head(found))
+    for place in found.places:
+        table.add_row(*ranking_cells(found, place))
+    console.print(table)
+    for line in agreement_lines(found):
+        console.print(line)
+    warn(found.notes)
+    if out is not None:
+        screen().print(f"ranking: {out / 'ranking.md'}")
