@@ -25,8 +25,8 @@ from aberra.cli.findings import findings
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
-from aberra.cli.objects import objects
 from aberra.cli.mood import app as mood
+from aberra.cli.objects import objects
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
 from aberra.cli.site_bias import site_bias
