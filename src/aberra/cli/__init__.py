@@ -24,8 +24,10 @@ from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
 from aberra.cli.phantom import phantom
+from aberra.cli.read import read
 from aberra.cli.report import report
 from aberra.cli.site_bias import site_bias
+from aberra.cli.worklist import worklist
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
@@ -41,7 +43,7 @@ app = typer.Typer(
 )
 for command in (
     demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark,
-    methods, report,
+    worklist, read, methods, report,
 ):  # fmt: skip
     app.command()(command)
 
