@@ -28,6 +28,8 @@ KINDS = {
     "evaluation": "an evaluation",
     "audit": "an audit",
     "site-bias": "a site bias",
+    "objects": "objects of cases",
+    "findings": "a report of findings",
     "worklist": "a worklist",
     "run": "a training run",
     "logs": "logs",

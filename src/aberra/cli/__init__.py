@@ -23,6 +23,7 @@ from aberra.cli.evaluate import evaluate
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
+from aberra.cli.objects import objects
 from aberra.cli.phantom import phantom
 from aberra.cli.read import read
 from aberra.cli.report import report
@@ -42,7 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark,
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, objects, import_predictions, benchmark,
     worklist, read, methods, report,
 ):  # fmt: skip
     app.command()(command)

@@ -24,7 +24,9 @@ def read(
         str | None,
         typer.Option(help="Two readers, as in anna,ben: show what they disagree on, and settle it."),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page on 127.0.0.1; 0: a free one.")] = PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the page on 127.0.0.1; 0: a free one.")
+    ] = PORT,
 ) -> None:
     """Serve the page on which a reader walks from finding to finding and grades; Ctrl-C ends it."""
     from aberra.console import screen, warn
@@ -33,7 +35,9 @@ def read(
     from aberra.reader.session import CONSENSUS, Session
 
     if (reader is None) == (consensus is None):
-        raise ConfigError("give --reader NAME, or --consensus NAME,NAME to settle what two readers disagree on")
+        raise ConfigError(
+            "give --reader NAME, or --consensus NAME,NAME to settle what two readers disagree on"
+        )
     judges = [name.strip() for name in (consensus or "").split(",") if name.strip()]
     session = Session(worklist, reader or CONSENSUS, blinded=blinded, judges=judges)
     if consensus and not session.given:

@@ -14,10 +14,14 @@ def worklist(
     results: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", readable=False, help="Folder of results in which `aberra objects` has found objects."
+            metavar="DIR",
+            readable=False,
+            help="Folder of results in which `aberra objects` has found objects.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the sheet and the page.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", readable=False, help="Folder of the sheet and the page.")
+    ],
 ) -> None:
     """Rank the findings of a cohort for a reader: a sheet, a page, and pictures to scroll through."""
     from aberra.workflows.worklist import worklist as run

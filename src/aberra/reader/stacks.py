@@ -47,6 +47,9 @@ MARGIN = 3
 """Voxels left around what is shown."""
 
 QUALITY = 82
+LEVEL = 8
+"""Of 256 steps of the map's colours one in this many is told apart: a third of the bytes."""
+
 UNITS = 4096
 """An outline's coordinates are whole numbers of this part of a slice's edge."""
 
@@ -81,15 +84,15 @@ class _Tiles:
 
 
 def write_stacks(
-    folder: Path, key: str, name: str, result: Result, places: Mapping[str, Any], threshold: float
+    folder: Path, result: Result, *, key: str, name: str, places: Mapping[str, Any], threshold: float
 ) -> None:
     """Write a case's pictures and ``case.js``, whole or not at all.
 
     Args:
         folder: of the case.
+        result: of ``aberra detect``.
         key: what the pictures depend on, for :func:`stacks_key`.
         name: what the page calls the case.
-        result: of ``aberra detect``.
         places: identifier of each object to its centre (x, y, z) in mm.
         threshold: at which the map was cut into objects.
 
@@ -100,7 +103,9 @@ def write_stacks(
     scan = _upright(_scan(result))
     box = _box(scan, map_)
     grid = map_.with_(data=map_.data[:, *box], affine=_shifted(map_.affine, box))
-    tiles = _layout(grid, [replace(PLANES[0], name=VIEWS[result.map.standard[0]])] if map_.is_image else PLANES)
+    tiles = _layout(
+        grid, [replace(PLANES[0], name=VIEWS[result.map.standard[0]])] if map_.is_image else PLANES
+    )
     window = _window(scan.data[0][nonzero(scan.data)])
     layers = {"scan.webp": _grey(scan.data[0][box], window, tiles)}
     if result.reconstruction is not None:
@@ -151,9 +156,7 @@ def _scan(result: Result) -> Volume:
 def _upright(volume: Volume) -> Volume:
     """As it is shown: the first channel, axial slices from the feet up."""
     return Orient(to="SPL")(
-        volume.with_(
-            data=volume.data[:1], channels=volume.channels[:1], mask=None, lesion=None, kinds=None
-        )
+        volume.with_(data=volume.data[:1], channels=volume.channels[:1], mask=None, lesion=None, kinds=None)
     )
 
 
@@ -238,7 +241,8 @@ def _alike(
 def _bytes(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
     """Values from ``low`` to ``high`` as 0 to 255."""
     share = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
-    return (255 * share).round().astype(np.uint8)
+    levels: NDArray[np.uint8] = (255 * share).round().astype(np.uint8)
+    return levels
 
 
 def _grey(values: NDArray[np.float32], window: tuple[float, float], tiles: list[_Tiles]) -> Any:
@@ -255,7 +259,7 @@ def _heat(values: NDArray[np.float32], scale: dict[str, float], tiles: list[_Til
     share = _tiled(_bytes(values, scale["low"], scale["high"]), tiles)
     colours = (255 * mpl.colormaps["inferno"](np.arange(256))).round().astype(np.uint8)
     colours[:, 3] = np.clip(1.5 * np.arange(256), 0, 255)
-    return Image.fromarray(colours[share])
+    return Image.fromarray(colours[share // LEVEL * LEVEL])
 
 
 def _said(grid: Volume, tiles: list[_Tiles]) -> dict[str, Any]:
@@ -304,17 +308,22 @@ def _outlines(
 
 def _lines(region: NDArray[np.bool], tiles: _Tiles) -> dict[int, list[list[int]]]:
     """The outlines of a region in the slices of a plane."""
-    from skimage.measure import approximate_polygon, find_contours
+    from skimage.measure import find_contours
 
     lines = dict[int, list[list[int]]]()
-    touched = region.any(axis=tuple(axis for axis in range(3) if axis != tiles.plane.axis))
+    touched = np.moveaxis(region, tiles.plane.axis, 0).reshape(region.shape[tiles.plane.axis], -1).any(axis=1)
     for number, index in enumerate(tiles.slices):
         if not touched[index]:
             continue
         cut = np.pad(_cut(region, tiles.plane, index).astype(np.float32), 1)
         rows, columns = cut.shape[0] - 2, cut.shape[1] - 2
         lines[number] = [
-            (UNITS * (approximate_polygon(line, 0.3)[:, ::-1] - 0.5) / (columns, rows)).round().astype(int).ravel().tolist()
+            (UNITS * (_thinned(line)[:, ::-1] - 0.5) / (columns, rows)).round().astype(int).ravel().tolist()
             for line in find_contours(cut, 0.5)
         ]  # fmt: skip
     return lines
+
+
+def _thinned(line: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Every second point of a closed line: a voxel's edge needs no more."""
+    return np.concatenate([line[:-1:2], line[:1]])

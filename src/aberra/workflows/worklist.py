@@ -134,7 +134,11 @@ def _ranked(results: Path, rows: list[dict[str, str]], scores: list[dict[str, st
                     "threshold": float(row["threshold"]), "protocol": row["protocol"], "objects": [],
                 },
             )  # fmt: skip
-            found = {"id": identify(name, int(row["object"])), "object": int(row["object"]), "region": row["region"]}
+            found = {
+                "id": identify(name, int(row["object"])),
+                "object": int(row["object"]),
+                "region": row["region"],
+            }
             found["centre"] = [float(row[axis]) for axis in CENTRE]
             case["objects"].append(found | {key: float(row[key]) for key in NUMBERS})
         except (KeyError, ValueError, TypeError) as error:
@@ -142,7 +146,8 @@ def _ranked(results: Path, rows: list[dict[str, str]], scores: list[dict[str, st
                 f"{results / 'objects.csv'}, line {number}: no object of a case of scores.csv ({error}); run `aberra objects {results}` again"
             ) from error
     ranked = sorted(
-        cases.values(), key=lambda case: (1.0 if case["p"] is None else case["p"], -case["score"], case["case"])
+        cases.values(),
+        key=lambda case: (1.0 if case["p"] is None else case["p"], -case["score"], case["case"]),
     )
     for case in ranked:
         case["objects"].sort(key=lambda found: found["object"])
@@ -155,7 +160,8 @@ def _draw(source: Path, folder: Path, case: dict[str, Any]) -> bool:
     if stacks_key(folder) == key:
         return True
     places = {found["id"]: found["centre"] for found in case["objects"]}
-    write_stacks(folder, key, case["id"], Result.load(source), places, case["threshold"])
+    result = Result.load(source)
+    write_stacks(folder, result, key=key, name=case["id"], places=places, threshold=case["threshold"])
     return False
 
 

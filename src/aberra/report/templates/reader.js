@@ -116,7 +116,10 @@ function rows() {
     row.setAttribute("aria-setsize", String(items.length));
     row.style.top = `${index * ROW}px`;
     const label = item.missed ? "missed finding" : [item.region, volume(item)].filter(Boolean).join(" · ");
-    row.append(make("span", data.cases[item.case].case), make("span", said.grade, waiting.has(item.id) ? "unsaved" : "grade"), make("span", label, "soft"), make("span", scores ? scored(item, true) : "", "soft"));
+    const name = make("div"), facts = make("div", undefined, "soft");
+    name.append(make("span", data.cases[item.case].case), make("b", said.grade, waiting.has(item.id) ? "unsaved" : ""));
+    facts.append(make("span", label), make("b", scores ? scored(item, true) : ""));
+    row.append(name, facts);
     row.title = data.cases[item.case].case;
     row.addEventListener("click", () => walk(index));
     holder.append(row);
