@@ -311,11 +311,10 @@ def _lines(region: NDArray[np.bool], tiles: _Tiles) -> dict[int, list[list[int]]
     from skimage.measure import find_contours
 
     lines = dict[int, list[list[int]]]()
-    touched = np.moveaxis(region, tiles.plane.axis, 0).reshape(region.shape[tiles.plane.axis], -1).any(axis=1)
     for number, index in enumerate(tiles.slices):
-        if not touched[index]:
-            continue
         cut = np.pad(_cut(region, tiles.plane, index).astype(np.float32), 1)
+        if not cut.any():
+            continue
         rows, columns = cut.shape[0] - 2, cut.shape[1] - 2
         lines[number] = [
             (UNITS * (_thinned(line)[:, ::-1] - 0.5) / (columns, rows)).round().astype(int).ravel().tolist()
