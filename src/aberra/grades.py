@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from math import isfinite
+from math import dist, inf
 from typing import TYPE_CHECKING, Any
 
 from aberra.errors import ConfigError, InputError
@@ -42,8 +42,14 @@ MEDICAL = (*HITS, "condition")
 MISSED = 0
 """Object number of a finding that a reader adds because no object lies on it."""
 
+NEAR_MM = 10.0
+"""Distance up to which two readers mean the same missed finding."""
+
+CONSENSUS = "consensus"
+"""Who several readers are together: what they settle on counts against what each of them said."""
+
 FOLDER = "grades"
-"""Where in a folder of results the files are, ``READER.jsonl`` each."""
+"""Where in a worklist or a folder of results the files are, ``READER.jsonl`` each."""
 
 Place = tuple[float, float, float]
 Key = tuple[str, int, Place | None]
@@ -131,12 +137,10 @@ def _grade(content: Any) -> Grade:
         raise ConfigError(f"object {grade.object}; expected 1 or more, or {MISSED} for a missed finding")
     if grade.object == MISSED and grade.grade and grade.grade not in MEDICAL:
         raise ConfigError(f"a missed finding graded '{grade.grade}'; expected one of {', '.join(MEDICAL)}")
-    if any(value is not None and not isfinite(value) for value in (grade.x, grade.y, grade.z)):
-        raise ConfigError("x, y, z: expected finite millimetres")
     return grade
 
 
-def consensus(grades: Iterable[Grade], final: str | None = None) -> str | None:
+def consensus(grades: Iterable[Grade], final: str = CONSENSUS) -> str | None:
     """The grade that counts of an object that one or several readers have graded.
 
     The grade that most readers gave; where as many gave another, None, and the object waits for a
@@ -159,9 +163,27 @@ def consensus(grades: Iterable[Grade], final: str | None = None) -> str | None:
 
 
 def by_object(grades: Mapping[str, Mapping[Key, Grade]]) -> dict[Key, list[Grade]]:
-    """All readers' grades of each object, in the order of cases and objects."""
+    """All readers' grades of each object, in the order of cases and objects.
+
+    Missed findings of two readers are one where they lie within :data:`NEAR_MM`; it has the place
+    that the first of them gave.
+    """
     found: dict[Key, list[Grade]] = {}
     for own in grades.values():
+        before = [key for key in found if key[2] is not None]
         for key, grade in own.items():
-            found.setdefault(key, []).append(grade)
+            found.setdefault(_nearest(key, before), []).append(grade)
     return {key: found[key] for key in sorted(found, key=lambda key: (key[0], key[1], key[2] or ()))}
+
+
+def _nearest(key: Key, before: list[Key]) -> Key:
+    """The missed finding of another reader that this one is, which is then taken; else the key."""
+    case, _, place = key
+    if place is None:
+        return key
+    near = [(dist(place, other[2]), other) for other in before if other[0] == case and other[2] is not None]
+    away, other = min(near, default=(inf, key))
+    if away > NEAR_MM:
+        return key
+    before.remove(other)
+    return other

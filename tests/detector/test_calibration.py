@@ -5,7 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from aberra.detector.calibration import MIN_GROUP, Calibration, ScoreHistogram, golden_threshold
+from aberra.detector.calibration import (
+    MIN_GROUP,
+    Calibration,
+    ScoreHistogram,
+    conformal_limit,
+    golden_threshold,
+)
 from aberra.errors import CalibrationError, ConfigError
 
 
@@ -149,3 +155,19 @@ def test_a_site_needs_three_scans():
     here = _site([1.0, 2.0, 3.0], 1.0)
     with pytest.raises(CalibrationError, match="3 healthy case scores"):
         here.adapted(_site([1.0, 2.0], 1.0))
+
+
+@pytest.mark.parametrize(("cases", "level"), [(19, 0.05), (39, 0.1), (24, 0.2)])
+def test_a_further_healthy_case_goes_beyond_the_limit_as_often_as_promised(cases, level):
+    rng = np.random.default_rng(cases)
+    trials = 20_000
+    draws = rng.gamma(2.0, size=(trials, cases + 1))
+    beyond = np.mean([new > conformal_limit(healthy, level) for *healthy, new in draws])
+    # at most the level, and no less than it by more than 1 / (n + 1), within four standard errors
+    error = 4 * (level / trials) ** 0.5
+    assert level - 1 / (cases + 1) - error <= beyond <= level + error
+
+
+def test_too_few_healthy_values_have_no_limit():
+    with pytest.raises(CalibrationError, match=r"18 healthy case\(s\) for a level of 0.05; it needs 19"):
+        conformal_limit(range(18), 0.05)

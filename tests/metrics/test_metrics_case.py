@@ -13,6 +13,7 @@ from aberra.metrics.case import (
     fpr_at_tpr,
     position_matched_auroc,
     realised_fpr,
+    to_read,
 )
 from aberra.metrics.lesion import Froc, LesionCounts, large_regions
 from aberra.metrics.paired import compare, holm, sign_flip_test
@@ -109,3 +110,20 @@ def test_a_rate_that_the_calibration_cannot_resolve_is_left_out(calibrated, leve
     rows = realised_fpr([smallest] * 3, calibrated)
     assert [row["nominal"] for row in rows] == levels
     assert all(row["flagged"] == 3 for row in rows)
+
+
+def test_kappa_of_several_classes_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    one = rng.choice(["C1", "C2", "artefact"], 200)
+    other = np.where(rng.random(200) < 0.6, one, rng.choice(["C1", "C3"], 200))
+    assert cohens_kappa(one, other) == pytest.approx(cohen_kappa_score(one, other))
+    assert cohens_kappa(one, one) == 1
+    assert cohens_kappa([], []) is None
+
+
+def test_to_read_counts_every_case_up_to_the_last_finding_that_is_kept():
+    scores, labels = [5, 4, 3, 2, 1], [1, 0, 1, 0, 0]
+    assert to_read(scores, labels, tpr=0.5) == 0.2
+    assert to_read(scores, labels, tpr=1.0) == 0.6
+    assert to_read(scores, [0] * 5) is None
+    assert to_read([1, 1, 1, 1], [1, 0, 0, 0]) == 1  # ties cannot be left unread

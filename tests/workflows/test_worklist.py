@@ -55,12 +55,21 @@ def test_a_case_that_cannot_be_shown_stays_on_the_list(tmp_path):
     assert [bool(case["problem"]) for case in cases] == [True, False, False, False]
 
 
-def test_other_objects_are_not_put_where_grades_may_be(tmp_path):
+def test_objects_that_may_be_graded_are_not_changed_and_cases_are_added(tmp_path):
     results = small_results(tmp_path / "results", SCORES)
-    worklist(results, out=tmp_path / "w")
-    text = (results / "objects.csv").read_text().splitlines()
-    (results / "objects.csv").write_text("\n".join(text[:-1]) + "\n")
-    with pytest.raises(OutputError, match="other objects are there"):
+    table = (results / "objects.csv").read_text().splitlines()
+    few = "\n".join(line for line in table if not line.startswith("mild")) + "\n"
+    (results / "objects.csv").write_text(few)
+    assert worklist(results, out=tmp_path / "w").cases == 3
+    (tmp_path / "w" / "grades").mkdir()
+    (tmp_path / "w" / "grades" / "anna.jsonl").write_text("")
+    (results / "objects.csv").write_text("\n".join(table) + "\n")
+    assert worklist(results, out=tmp_path / "w").kept == 3
+    (results / "objects.csv").write_text(few)
+    with pytest.raises(OutputError, match="mild has other objects now"):
+        worklist(results, out=tmp_path / "w")
+    (results / "objects.csv").write_text(few.replace("0.5,fixed", "0.6,fixed"))
+    with pytest.raises(OutputError, match="cut otherwise"):
         worklist(results, out=tmp_path / "w")
     with pytest.raises(OutputError, match="holds what is read"):
         worklist(results, out=results)

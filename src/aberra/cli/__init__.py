@@ -20,6 +20,7 @@ from aberra.cli.doctor import doctor
 from aberra.cli.edit import edit
 from aberra.cli.ellipses import ellipses
 from aberra.cli.evaluate import evaluate
+from aberra.cli.findings import findings
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
@@ -43,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, objects, import_predictions, benchmark,
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
     worklist, read, methods, report,
 ):  # fmt: skip
     app.command()(command)

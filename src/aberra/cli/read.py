@@ -31,8 +31,9 @@ def read(
     """Serve the page on which a reader walks from finding to finding and grades; Ctrl-C ends it."""
     from aberra.console import screen, warn
     from aberra.errors import ConfigError
+    from aberra.grades import CONSENSUS
     from aberra.reader.server import ReaderServer
-    from aberra.reader.session import CONSENSUS, Session
+    from aberra.reader.session import Session
 
     if (reader is None) == (consensus is None):
         raise ConfigError(

@@ -109,10 +109,13 @@ def bootstrap(
         replicates: how many.
         seed: of the draws.
     """
-    names = sorted(set(patients))
+    own: dict[str, list[int]] = {}
+    for index, patient in enumerate(patients):
+        own.setdefault(patient, []).append(index)
+    names = sorted(own)
     if len(names) < 2:
         return None
-    members = [np.flatnonzero([patient == name for patient in patients]) for name in names]
+    members = [np.array(own[name]) for name in names]
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(replicates):

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 LEVELS = (0.01, 0.05, 0.10)
 """Nominal false-positive rates that are checked."""
@@ -44,9 +44,28 @@ def fpr_at_tpr(scores: ArrayLike, labels: ArrayLike, tpr: float = 0.95) -> float
     values, marks = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
     if not marks.any() or marks.all():
         return None
-    sick = np.sort(values[marks])[::-1]
-    threshold = sick[int(np.ceil(tpr * sick.size)) - 1]
-    return float((values[~marks] >= threshold).mean())
+    return float((values[~marks] >= _reaching(values[marks], tpr)).mean())
+
+
+def to_read(scores: ArrayLike, labels: ArrayLike, tpr: float = 0.95) -> float | None:
+    """Share of all cases that have to be read, highest score first, until ``tpr`` of the diseased
+    are among them (Zimmerer 2022: 0.475 + FPR / 2 where half of the cases are diseased and ``tpr``
+    is 0.95); None without a diseased case.
+
+    Examples:
+        >>> from aberra.metrics.case import to_read
+        >>> to_read([9, 7, 5, 3, 1], [1, 0, 1, 0, 0], tpr=1)
+        0.6
+    """
+    values, marks = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
+    if not marks.any():
+        return None
+    return float((values >= _reaching(values[marks], tpr)).mean())
+
+
+def _reaching(diseased: NDArray[np.float64], tpr: float) -> float:
+    """The highest threshold that a share ``tpr`` of the diseased cases reach."""
+    return float(np.sort(diseased)[::-1][int(np.ceil(tpr * diseased.size - 1e-9)) - 1])
 
 
 def accuracy(told: ArrayLike, labels: ArrayLike) -> float | None:
@@ -56,21 +75,25 @@ def accuracy(told: ArrayLike, labels: ArrayLike) -> float | None:
 
 
 def cohens_kappa(told: ArrayLike, labels: ArrayLike) -> float | None:
-    """Cohen 1960: (a − e) / (1 − e), a the accuracy and e that of somebody who tells as many
-    diseased without looking; None where both tell one class alone.
+    """Cohen 1960: (a − e) / (1 − e), a the share on which both agree and e that of two who tell as
+    many of each class without looking; None where both tell one class alone.
+
+    Args:
+        told: classes, of any kind and number.
+        labels: the same of somebody else.
 
     Examples:
         >>> from aberra.metrics.case import cohens_kappa
         >>> cohens_kappa([1, 1, 0, 0], [1, 0, 0, 0])
         0.5
     """
-    answers, marks = np.asarray(told, dtype=bool), np.asarray(labels, dtype=bool)
-    agreed = accuracy(answers, marks)
-    if agreed is None:
+    answers, marks = np.asarray(told), np.asarray(labels)
+    if not marks.size:
         return None
-    a, b = float(answers.mean()), float(marks.mean())
-    expected = a * b + (1 - a) * (1 - b)
-    return (agreed - expected) / (1 - expected) if expected < 1 else None
+    agreed = float((answers == marks).mean())
+    classes = np.unique(np.concatenate([answers, marks]))
+    expected = sum(float((answers == each).mean()) * float((marks == each).mean()) for each in classes)
+    return (agreed - expected) / (1 - expected) if expected < 1 - 1e-12 else None
 
 
 def position_matched_auroc(

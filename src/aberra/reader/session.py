@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aberra.errors import ConfigError, InputError, shortlist
 from aberra.files import append_line, read_json, reading
-from aberra.grades import FOLDER, GRADES, MEDICAL, MISSED, Grade, by_object, read_grades
+from aberra.grades import CONSENSUS, FOLDER, GRADES, MEDICAL, MISSED, Grade, by_object, read_grades
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from aberra.grades import Key
 
 DATA = "worklist.json"
-CONSENSUS = "consensus"
-"""Who two readers are together; no single one may be called so."""
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_NOTE = 4000
 BLIND = ("id", "volume_mm3", "centre", "region")
@@ -64,7 +61,7 @@ class Session:
                 )
         if judges and len(set(judges)) < 2:
             raise ConfigError("a consensus takes two readers or more; name each once")
-        self.cases = _cases(folder)
+        self.cases = worklist_cases(folder)
         self.file = folder / FOLDER / f"{reader}.jsonl"
         self.lock = Lock()
         for path in (folder / FOLDER).glob("*.jsonl"):
@@ -189,7 +186,7 @@ class Session:
         }
 
 
-def _cases(folder: Path) -> list[dict[str, Any]]:
+def worklist_cases(folder: Path) -> list[dict[str, Any]]:
     """The worklist's cases.
 
     Raises:

@@ -102,9 +102,15 @@ def _calibrated(results: Path, wanted: str | None) -> Threshold:
     return Threshold(protocol=protocol, value=value)
 
 
-def expect_others(folder: Path, results: Path) -> None:
-    """Refuse cases to set a threshold on that are judged themselves, or whose maps another detector
-    made.
+def expect_others(
+    folder: Path, results: Path, why: str = "a threshold is set on other cases than those it judges"
+) -> None:
+    """Refuse cases that are judged themselves, or whose maps another detector made.
+
+    Args:
+        folder: results of what should be other cases.
+        results: those that are judged.
+        why: they should be.
 
     Raises:
         InputError: they are; says which.
@@ -114,9 +120,7 @@ def expect_others(folder: Path, results: Path) -> None:
         raise InputError(f"{folder}: no results; run `aberra detect` with the same detector first")
     both = [case for scan, (case, _) in there.items() if scan in here]
     if both:
-        raise InputError(
-            f"{folder}: {len(both)} case(s) are in {results}, too ({shortlist(both)}); a threshold is set on other cases than those it judges"
-        )
+        raise InputError(f"{folder}: {len(both)} case(s) are in {results}, too ({shortlist(both)}); {why}")
     models = {model for _, model in (*there.values(), *here.values())}
     if len(models) > 1:
         raise InputError(f"{folder}: results of another detector than {results}; detect with the same one")

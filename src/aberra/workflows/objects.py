@@ -12,7 +12,16 @@ from aberra.cohort.manifest import expect_cohort
 from aberra.detector.postprocess import PostProcess
 from aberra.errors import InputError, OutputError, shortlist
 from aberra.failures import told
-from aberra.files import config_hash, csv_text, file_hash, read_json, read_mark, write_json, write_text
+from aberra.files import (
+    config_hash,
+    csv_text,
+    file_hash,
+    read_json,
+    read_mark,
+    reading,
+    write_json,
+    write_text,
+)
 from aberra.grades import FOLDER as GRADES_FOLDER
 from aberra.kinds import GUESSED, is_guessed
 from aberra.metrics.objects import LEAST_MM3, match, summary_of
@@ -37,6 +46,9 @@ COLUMNS = (
 )  # fmt: skip
 MATCHES = ("case", "object", "volume_mm3", "lesion", "lesion_mm3", "hit", "touches")
 LESIONS = ("case", "lesion", "volume_mm3", "centre_x", "centre_y", "centre_z", "hit", "touched")
+
+RECORD = ("case", "patient", "score", "p", "objects", "lesions", "ap", "auroc")
+"""What of a case's record other commands may read."""
 
 VERSION = 1
 """Of what is kept of a case; another one is made again."""
@@ -234,6 +246,28 @@ def _walk(
         except Exception as error:  # noqa: BLE001 - one case never ends a cohort
             failed[name] = told(error, results, name)
     return found, kept
+
+
+def read_records(results: Path) -> list[dict[str, Any]]:
+    """What :func:`objects` has kept of every case.
+
+    Raises:
+        InputError: nothing, or what is there is damaged.
+    """
+    if not (results / "objects.json").is_file():
+        raise InputError(f"{results}: no objects; run `aberra objects {results}` first")
+    found = []
+    for name in finished_cases(results):
+        path = results / OBJECTS / f"{name}.json"
+        with reading(path):
+            try:
+                record = read_json(path)
+                found.append({key: record[key] for key in RECORD})
+            except FileNotFoundError:  # it has failed, which objects.json says
+                continue
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}: damaged ({error}); run `aberra objects` again") from error
+    return found
 
 
 def _kept(path: Path, key: str) -> dict[str, Any] | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aberra.cohort.inputs import keep_out
-from aberra.errors import InputError
+from aberra.errors import InputError, OutputError, shortlist
 from aberra.failures import told
-from aberra.files import config_hash, csv_text, file_hash, reading, write_json, write_text
+from aberra.files import config_hash, csv_text, file_hash, read_mark, reading, write_json, write_text
+from aberra.grades import FOLDER
 from aberra.options import configured
 from aberra.output import claim, expect_results
 from aberra.reader.page import render_reader
-from aberra.reader.session import DATA, identify
+from aberra.reader.session import DATA, identify, worklist_cases
 from aberra.reader.stacks import VERSION, stacks_key, write_stacks
 from aberra.result import Result
 
@@ -30,6 +31,10 @@ SHEET = (
 )  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
+
+OTHER = (
+    "objects of other results, or cut otherwise, are there, and grades may be of them; choose another --out"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,7 @@ def worklist(
     found, those of the case with the smallest p first, then with the highest score.
 
     Case by case; a case whose pictures are there is kept, so that an interrupted run is completed by
-    running it again.
+    running it again, and cases that have come since are added.
 
     Args:
         results: folder of results with ``objects.csv``.
@@ -67,7 +72,8 @@ def worklist(
 
     Raises:
         InputError: no objects have been looked for, there are none, or a table is damaged.
-        OutputError: ``out`` holds something else or other objects, or lies in what is read.
+        OutputError: ``out`` holds something else, or grades of other objects, or lies in what is
+            read.
     """
     from rich.progress import track
 
@@ -79,14 +85,11 @@ def worklist(
     scans = [Path(path) for row in scores for path in row["path"].split(";") if path]
     expect_results(results, (row["case"] for row in rows))
     keep_out(out, [results / "objects.csv", *scans])
-    identity = file_hash(results / "objects.csv")[:16]
-    claim(
-        out,
-        "worklist",
-        identity=identity,
-        other="other objects are there, and grades may be of them; choose another --out",
-    )
     cases = _ranked(results, rows, scores)
+    cut = sorted({(case["threshold"], case["protocol"]) for case in cases})
+    identity = config_hash([(read_mark(results) or {}).get("identity"), cut])
+    claim(out, "worklist", identity=identity, other=OTHER)
+    _expect_same(out, cases)
     kept = 0
     for case in track(cases, description="pictures", disable=not progress):
         try:
@@ -97,6 +100,22 @@ def worklist(
     write_json(out / DATA, {"identity": identity, "cases": cases})
     write_text(out / "index.html", _page(cases, identity))
     return Worklist(cases=len(cases), objects=len(rows), kept=kept, folder=out)
+
+
+def _expect_same(out: Path, cases: list[dict[str, Any]]) -> None:
+    """Refuse to change objects that readers may have graded; cases may be added.
+
+    Raises:
+        OutputError: a case is gone, or has other objects.
+    """
+    if not any((out / FOLDER).glob("*.jsonl")):
+        return
+    now = {case["case"]: case["objects"] for case in cases}
+    changed = [case["case"] for case in worklist_cases(out) if now.get(case["case"]) != case["objects"]]
+    if changed:
+        raise OutputError(
+            f"{out / FOLDER}: holds grades, and {shortlist(changed)} has other objects now; choose another --out"
+        )
 
 
 def _table(path: Path, remedy: str) -> list[dict[str, str]]:
