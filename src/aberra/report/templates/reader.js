@@ -159,8 +159,9 @@ function load(of) {
     said.images = {};
     await Promise.all(said.layers.filter((name) => !(data.blinded && name === "map")).map(async (name) => {
       const image = new Image();
+      const there = new Promise((done) => { image.onload = () => done(true); image.onerror = () => done(false); });
       image.src = `pictures/${id}/${name}.webp`;
-      try { await image.decode(); said.images[name] = image; } catch { /* the layer is not there */ }
+      if (await there) said.images[name] = image;
     }));
     return said;
   });
