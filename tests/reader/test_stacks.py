@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from aberra.errors import InputError
 from aberra.reader.stacks import UNITS, stacks_key, write_stacks
@@ -42,7 +44,8 @@ def test_an_index_of_the_page_is_a_place_in_the_scan(made):
 
 def test_every_slice_is_a_tile_and_slices_are_no_further_apart_than_the_scans_or_three_mm(made):
     folder, said = made
-    size = Image.open(folder / "scan.webp").size
+    with Image.open(folder / "scan.webp") as picture:
+        size = picture.size
     for plane in said["planes"]:
         apart = plane["step"] * said["spacing"][plane["axis"]]
         assert apart <= max(3.0, said["spacing"][plane["axis"]])
@@ -91,6 +94,27 @@ def test_no_healthy_version_is_no_layer(tmp_path):
     folder, said = _made(source, tmp_path / "pictures")
     assert said["layers"] == ["map", "scan"]
     assert not (folder / "healthy.webp").exists()
+
+
+def test_prepared_intensities_are_drawn_like_the_scans_and_black_where_there_are_none(tmp_path):
+    source = small_results(tmp_path / "results", {"s1": (1.0, 0.1)}) / "s1"
+    result = Result.load(source)
+    inside = result.map.data > 0
+    assert result.reconstruction is not None
+    prepared = np.where(inside, 10 * (result.reconstruction.data - 1.5), 0)
+    changed = replace(result, reconstruction=result.reconstruction.with_(data=prepared))
+    write_stacks(tmp_path / "p", changed, key="key", name="s1", places=PLACES, threshold=0.5)
+    scan, healthy, map_ = (
+        np.asarray(Image.open(tmp_path / "p" / f"{name}.webp").convert("RGBA")).astype(int)
+        for name in ("scan", "healthy", "map")
+    )
+    deep = minimum_filter(map_[..., 3], 5) > 250  # WebP blurs edges
+    far = maximum_filter(map_[..., 3], 33) == 0
+    assert deep.any()
+    assert far.any()
+    assert np.abs(scan - healthy)[deep].mean() < 15
+    assert scan[far].max() > 100
+    assert healthy[far][:, 0].max() < 15
 
 
 def test_what_was_made_is_known_by_its_key(made, tmp_path):

@@ -112,7 +112,8 @@ def write_stacks(
         healthy = _upright(result.reconstruction)
         own = result.input.get(SCANS_OWN)
         of_healthy = window if own else _alike(window, scan.data[0], healthy.data[0], map_.data[0] > 0)
-        layers["healthy.webp"] = _grey(healthy.data[0][box], of_healthy, tiles)
+        there = healthy.data[0][box]  # 0 where there is none, which prepared may be any grey
+        layers["healthy.webp"] = _grey(np.where(there == 0, of_healthy[0], there), of_healthy, tiles)
     layers["map.webp"] = _heat(grid.data[0], result.scale, tiles)
     said = _said(grid, tiles) | {
         "layers": sorted(layer.removesuffix(".webp") for layer in layers),

@@ -37,7 +37,8 @@ function restore() {
 function put(item, grade, note) {
   const before = own(item);
   if (before.grade === grade && before.note === note) return;
-  const drafted = !grade && !item.saved;  // a note alone waits here for its grade
+  const unsent = waiting.get(item.id);  // it may be on its way, and has to be taken back there
+  const drafted = !grade && !item.saved && (!unsent || unsent.drafted);  // a note alone waits here for its grade
   if (drafted && !note) waiting.delete(item.id); else waiting.set(item.id, {grade, note, drafted});
   keep();
   tell();
@@ -58,7 +59,9 @@ async function send() {
       if (!answer.ok) throw new Error(told.why);
       const item = items.find((each) => each.id === id);
       if (item) item.saved = said.grade ? {grade: said.grade, note: said.note} : null;
-      if (waiting.get(id) === said) waiting.delete(id);  // it may have been changed meanwhile
+      if (waiting.get(id) === said) {  // it may have been changed meanwhile
+        if (!said.grade && said.note) waiting.set(id, {...said, drafted: true}); else waiting.delete(id);
+      }
       keep();
       trouble = "";
       tell();
