@@ -17,6 +17,7 @@ from PIL import Image
 
 from aberra import Cohort, Detector, Result, Volume
 from aberra.benchmark import Suite
+from aberra.grades import by_object, read_grades
 from aberra.method import Method, catalogue, parse_settings
 from fuzz.engine import WORDS, Target, Wrong, change_bytes, change_text, change_tree, pick
 
@@ -368,6 +369,11 @@ def _scans():
     }
 
 
+GRADES = """{"reader": "anna", "case": "s01", "object": 1, "grade": "C1", "note": "cavernoma?", "time": "2026-11-27"}
+{"reader": "anna", "case": "s01", "object": 0, "grade": "C2", "note": "", "time": "", "x": 12.0, "y": -40.5, "z": 30.0}
+"""
+
+
 TARGETS = [
     Target("nifti", lambda: {"s.nii": _nifti()}, _bytes_of("s.nii", 352), lambda f: Volume.read(f / "s.nii"), sane),
     Target("nifti-int16", lambda: {"s.nii": _nifti(np.int16)}, _bytes_of("s.nii", 352), lambda f: Volume.read(f / "s.nii"), sane),
@@ -385,6 +391,7 @@ TARGETS = [
     Target("settings", dict, _change_settings,
            lambda f: _built(Method.load("vae", parse_settings(json.loads((f / "settings.json").read_text()))))),
     Target("detector", lambda: _detector()[0], _change_detector, _detect, _sane_map),
+    Target("grades", lambda: {"anna.jsonl": GRADES.encode()}, _text_of("anna.jsonl"), lambda f: by_object(read_grades(f))),
     Target("result", lambda: _detector()[2], _change_result, lambda f: Result.load(f / "one")),
 ]  # fmt: skip
 BY_NAME = {target.name: target for target in TARGETS}

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.grades import HITS
+from aberra.grades import HITS, MISSED
 from aberra.report.template import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RATES = {
-    "sensitivity": "findings that an object lies on",
-    "precision": "objects that are a finding",
-    "medical": "objects that are a finding or another condition",
+    "sensitivity": "sensitivity: findings with an object on them",
+    "precision": "precision: objects that are a finding",
+    "medical": "objects that are a finding or a condition",
 }
 AGREED = {
     "agreed": "equal grades",
@@ -28,6 +28,7 @@ KNOWN = {
     "precision": "objects that are a lesion",
     "false_positives_per_scan": "false objects a scan",
 }
+CENTRE = ("centre_x", "centre_y", "centre_z")
 BINS = 20
 LISTED = 200
 """Rows of a list that the page shows; the table beside it has all."""
@@ -151,21 +152,20 @@ def _list(title: str, rows: Sequence[Mapping[str, Any]], file: str) -> dict[str,
     """The first rows of a list."""
     shown = [
         {
-            "case": row["case"],
-            "object": "missed" if row["object"] == 0 else row["object"],
-            "what": row.get("why") or row.get("grade") or "",
-            "where": " ".join(
-                f"{row[name]:.0f}"
-                for name in ("centre_x", "centre_y", "centre_z")
-                if row.get(name) not in {None, ""}
-            ),
-            "volume": f"{row['volume_mm3'] / 1000:.1f}" if row.get("volume_mm3") else "",
-            "p": "" if row.get("p") is None else f"{row['p']:.3g}",
-            "note": row.get("note", ""),
+            "scan": row["case"],
+            "object": "missed" if row["object"] == MISSED else row["object"],
+            "grade": row.get("grade") or "",
+            "why": row.get("why", ""),
+            "centre, mm": " ".join(f"{row[name]:.0f}" for name in CENTRE if row.get(name) not in {None, ""}),
+            "region": row.get("region", ""),
+            "ml": f"{row['volume_mm3'] / 1000:.1f}" if row.get("volume_mm3") else "",
+            "p of the scan": "" if row.get("p") is None else f"{row['p']:.3g}",
+            "notes": row.get("note", ""),
         }
         for row in rows[:LISTED]
     ]
-    return {"title": title, "rows": shown, "all": len(rows), "file": file}
+    columns = [name for name in (shown[0] if shown else ()) if any(row[name] != "" for row in shown)]
+    return {"title": title, "columns": columns, "rows": shown, "all": len(rows), "file": file}
 
 
 def _histogram(values: Sequence[float], title: str) -> str:
@@ -173,8 +173,8 @@ def _histogram(values: Sequence[float], title: str) -> str:
     counts = np.histogram(values, BINS, (0, 1))[0]
     width, top = 700 / BINS, max(int(counts.max()), 1)
     bars = "".join(
-        f'<rect x="{10 + index * width + 1:.1f}" width="{width - 2:.1f}" y="{118 - 100 * count / top:.1f}" height="{100 * count / top:.1f}"/>'
-        f'<text x="{10 + (index + 0.5) * width:.1f}" y="{112 - 100 * count / top:.1f}" text-anchor="middle">{count}</text>'
+        f'<rect x="{10 + index * width + 1:.1f}" width="{width - 2:.1f}" y="{118 - 90 * count / top:.1f}" height="{90 * count / top:.1f}"/>'
+        f'<text x="{10 + (index + 0.5) * width:.1f}" y="{112 - 90 * count / top:.1f}" text-anchor="middle">{count}</text>'
         for index, count in enumerate(counts)
         if count
     )
@@ -182,4 +182,4 @@ def _histogram(values: Sequence[float], title: str) -> str:
         f'<text x="{10 + 700 * share:.0f}" y="136" text-anchor="{anchor}">{share:g}</text>'
         for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
     )
-    return f'<svg viewBox="0 0 720 142" role="img" aria-label="Scans by {title}">{bars}<line class="axis" x1="10" x2="710" y1="119" y2="119"/>{axis}</svg>'
+    return f'<svg class="bars" viewBox="0 0 720 142" role="img" aria-label="Scans by {title}">{bars}<line class="axis" x1="10" x2="710" y1="119" y2="119"/>{axis}</svg>'

@@ -229,7 +229,8 @@ def _row(
         **{f"reader {grade.reader}": grade.grade for grade in given},
     }
     if number != MISSED:
-        return record["objects"][number - 1] | row
+        found: dict[str, Any] = record["objects"][number - 1]
+        return found | row
     return row | dict(zip(("centre_x", "centre_y", "centre_z"), place or ("", "", ""), strict=True))
 
 
@@ -305,9 +306,9 @@ def _review(read: _Read, *, level: float) -> list[dict[str, Any]]:
             rows.append({"case": row["case"], "object": row["object"], "why": f"no known lesion: {said}"})
     graded = {row["case"] for row in read.rows}
     strongest = sorted(read.records.values(), key=lambda record: -record["score"])
-    top = strongest[: round(level * len(strongest))]
+    top = {record["case"] for record in strongest[: round(level * len(strongest))]}
     for record in strongest:
-        unusual = record in top if record["p"] is None else record["p"] <= level
+        unusual = record["case"] in top if record["p"] is None else record["p"] <= level
         if unusual and record["case"] not in graded:
             rows.append(
                 {"case": record["case"], "object": "", "why": "unusual, and nobody has graded anything in it"}
