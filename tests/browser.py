@@ -34,7 +34,7 @@ class Browser:
         self.base = f"http://127.0.0.1:{line.split('port ')[1].strip().rstrip('.')}"
         options = [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-            "--allow-file-access-from-files=false", f"--window-size={width},{height}",
+            f"--window-size={width},{height}",
         ]  # fmt: skip
         wanted = {"goog:chromeOptions": {"binary": CHROMIUM, "args": options}}
         started = self._ask("/session", {"capabilities": {"alwaysMatch": wanted}})
