@@ -21,6 +21,8 @@ from aberra.report import write_report
 from aberra.result import Result
 from aberra.workflows.detect import detect_cohort
 from aberra.workflows.evaluate import evaluate
+from aberra.workflows.findings import findings
+from aberra.workflows.objects import objects
 from small_scans import cohort, detector, scan, series
 
 
@@ -81,6 +83,8 @@ def test_overwriting_takes_everything_of_the_other_model_away(models, scans, tmp
     out = tmp_path / "out"
     detect_cohort(models["A"], of(scans, "c0", "c1"), out=out)
     evaluate(out, of(scans, "c0", "c1"), n_boot=10, curves=False, progress=False)
+    objects(out, threshold="0", least_volume_mm3=0)
+    findings(out, n_boot=10)
     (out / "c0" / "notes.txt").write_text("mine")
     (out / "evaluation" / "notes.txt").write_text("mine")
     nib.save(nib.Nifti1Image(np.full((6, 20, 20), np.nan, np.float32), np.eye(4)), scans[1].channels["image"])
@@ -89,6 +93,9 @@ def test_overwriting_takes_everything_of_the_other_model_away(models, scans, tmp
     assert len(fingerprints(out)) == 1
     assert not (out / "c1" / "result.json").exists()
     assert not (out / "evaluation" / "metrics.json").exists()
+    assert not [
+        name for name in ("objects", "objects.csv", "objects.json", "findings") if (out / name).exists()
+    ]
     assert rows(out)["c1"]["warnings"].startswith("failed: ")
     assert json.loads((out / "calibration.json").read_text()) == models["B"].calibration.to_json()
     assert (out / "c0" / "notes.txt").read_text() == (out / "evaluation" / "notes.txt").read_text() == "mine"
