@@ -5,6 +5,7 @@
     python docs/pictures.py p-value results/CASE --out X.png
     python docs/pictures.py report results/report.html --out X.png      # needs Chromium
     python docs/pictures.py mood LESION_MASKS --out X.png
+    python docs/pictures.py reader worklist --out X.png                 # needs Chromium
 
 Each page says beside its picture which commands gave the results. Pictures may show drawn heads and
 scans whose licence allows it (docs/explanation/data-licences.md).
@@ -16,6 +17,7 @@ import argparse
 import io
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +67,9 @@ BADGES = {
 
 PAGE = (1180, 2800)
 """Width of the window that the page is seen in, and the largest height that is kept."""
+
+SCREEN = (1280, 800)
+"""Of the reader's page."""
 
 
 @dataclass(frozen=True)
@@ -217,11 +222,7 @@ def report(page: Path, out: Path, chromium: str) -> None:
         text = page.read_text(encoding="utf-8").replace('loading="lazy"', "")
         script = f"<script>{one}; window.addEventListener('load', () => {{{badges}}})</script></body>"
         copy.write_text(text.replace("</body>", script), encoding="utf-8")
-        subprocess.run(
-            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-             f"--window-size={PAGE[0]},{PAGE[1]}", f"--screenshot={shot}", copy.as_uri()],
-            check=True, capture_output=True, timeout=120,
-        )  # fmt: skip
+        _shoot(chromium, copy.as_uri(), PAGE, shot)
         image = Image.open(shot).convert("RGB")
     pixels = np.asarray(image)
     drawn = np.flatnonzero((pixels != pixels[-1, 0]).any((1, 2)))
@@ -302,6 +303,36 @@ def _around(mask: NDArray[np.bool]) -> tuple[slice, slice]:
         int(np.clip(at - MOOD_EDGE // 2, 0, n - MOOD_EDGE)) for at, n in zip(middle, mask.shape, strict=True)
     ]
     return slice(starts[0], starts[0] + MOOD_EDGE), slice(starts[1], starts[1] + MOOD_EDGE)
+
+
+def reader(worklist: Path, out: Path, chromium: str) -> None:
+    """Take a picture of the page on which a reader grades, at its first finding.
+
+    Args:
+        worklist: folder that ``aberra worklist`` wrote.
+        out: PNG.
+        chromium: the browser's command.
+    """
+    from PIL import Image
+
+    from aberra.reader.server import ReaderServer
+    from aberra.reader.session import Session
+
+    with tempfile.TemporaryDirectory() as folder, ReaderServer(Session(worklist, "anna"), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shot = Path(folder) / "shot.png"
+        _shoot(chromium, server.address, SCREEN, shot)
+        server.shutdown()
+        out.write_bytes(_small(Image.open(shot).convert("RGB")))
+
+
+def _shoot(chromium: str, address: str, size: tuple[int, int], shot: Path) -> None:
+    """What a page looks like when all of it is loaded."""
+    subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=10000",
+         f"--window-size={size[0]},{size[1]}", f"--screenshot={shot}", address],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
 
 
 def _upright(volume: Volume, mask: NDArray[np.bool] | None) -> Volume:
@@ -401,7 +432,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(description="Draw the pictures of README and documentation.")
     pictures = parser.add_subparsers(dest="picture", required=True)
-    for name in ("strip", "edit", "p-value", "report", "mood"):
+    for name in ("strip", "edit", "p-value", "report", "mood", "reader"):
         picture = pictures.add_parser(name)
         picture.add_argument("source", type=Path)
         picture.add_argument("--out", type=Path, required=True)
@@ -410,7 +441,7 @@ def main(arguments: list[str] | None = None) -> None:
             picture.add_argument("--lesion", type=Path)
         if name == "edit":
             picture.add_argument("--scan", type=Path, required=True)
-        if name == "report":
+        if name in ("report", "reader"):
             picture.add_argument("--chromium", default="chromium")
     asked = parser.parse_args(arguments)
     if asked.picture == "strip":
@@ -421,6 +452,8 @@ def main(arguments: list[str] | None = None) -> None:
         report(asked.source, asked.out, asked.chromium)
     elif asked.picture == "mood":
         mood(asked.source, asked.out)
+    elif asked.picture == "reader":
+        reader(asked.source, asked.out, asked.chromium)
     else:
         p_value(asked.source, asked.out)
 

@@ -17,6 +17,7 @@ from aberra.errors import InputError, OutputError
 from aberra.files import (
     MARK,
     RECORD,
+    append_line,
     atomic_path,
     discard,
     file_hash,
@@ -339,3 +340,37 @@ def test_names_that_are_no_text_are_written_as_escapes(tmp_path):
     except OSError as error:
         pytest.skip(f"this file system has no such names ({error})")
     assert file_hash(tmp_path / "series")
+
+
+def test_lines_are_appended_behind_what_a_crash_has_left_whole(tmp_path):
+    path = tmp_path / "grades" / "anna.jsonl"
+    append_line(path, "one, ä")
+    path.write_bytes(path.read_bytes() + b"half a li")
+    append_line(path)
+    assert path.read_text(encoding="utf-8") == "one, ä\n"
+    append_line(path, "two")
+    assert path.read_text(encoding="utf-8") == "one, ä\ntwo\n"
+
+
+def _append(path, name):
+    for number in range(50):
+        append_line(path, f"{name} {number}")
+
+
+def test_processes_append_to_one_file_and_lose_no_line(tmp_path):
+    path = tmp_path / "lines"
+    context = multiprocessing.get_context("spawn")
+    several = [context.Process(target=_append, args=(path, name)) for name in "ab"]
+    for each in several:
+        each.start()
+    for each in several:
+        each.join()
+    assert Counter(path.read_text().splitlines()) == {
+        f"{name} {number}": 1 for name in "ab" for number in range(50)
+    }
+
+
+def test_a_line_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write here"):
+        append_line(tmp_path / "file" / "grades.jsonl", "line")

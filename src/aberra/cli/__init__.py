@@ -28,8 +28,10 @@ from aberra.cli.methods import methods
 from aberra.cli.mood import app as mood
 from aberra.cli.objects import objects
 from aberra.cli.phantom import phantom
+from aberra.cli.read import read
 from aberra.cli.report import report
 from aberra.cli.site_bias import site_bias
+from aberra.cli.worklist import worklist
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
@@ -45,7 +47,7 @@ app = typer.Typer(
 )
 for command in (
     demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
-    methods, report,
+    worklist, read, methods, report,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(mood)

@@ -1,4 +1,4 @@
-"""A challenge like MOOD (Zimmerer et al. 2022): test sets with anomalies of many kinds, scores, rankings and submissions."""
+"""A challenge like MOOD (Zimmerer et al. 2022): test sets, scores, rankings and submissions."""
 
 from aberra.mood.anomaly import Anomaly, draw
 from aberra.mood.apply import apply, difficulty
