@@ -378,7 +378,10 @@ of = "kl"
         ),
         (MINIMAL + "[[methods]]\nname = 'vae'\nsweep = {'model.latent' = 4}\n", "list of values"),
         (MINIMAL.replace('validation = "b"', 'validation = "c"'), "unknown cohort.*'c'"),
-        (MINIMAL + "[cohorts.c]\n", "exactly one of phantom, ellipses, manifest, plant, mood, edit and union"),
+        (
+            MINIMAL + "[cohorts.c]\n",
+            "exactly one of phantom, ellipses, manifest, plant, mood, edit and union",
+        ),
         (MINIMAL + "[cohorts.c]\nmanifest = 'm.csv'\nshare = [0.5]\n", "'c': share=.*two numbers"),
         (MINIMAL + "[cohorts.c]\nmanifest = 'm.csv'\nshare = [0.5, 0.5]\n", "'c': share=.*lower one first"),
         (MINIMAL + "[budget]\nhours = 3\n", "unknown budget"),

@@ -61,7 +61,10 @@ def test_a_bids_folder(call, job, scan, tmp_path):
     call(*app, "group")
     assert (tmp_path / "app/participants.tsv").read_text().splitlines()[1].startswith("sub-01\tsub-01\t")
     assert (tmp_path / "app/aberra/report.html").is_file()
-    assert "give other folders to `aberra detect`" in call("bids", tmp_path, tmp_path / "b", "group", check=False).stderr
+    assert (
+        "give other folders to `aberra detect`"
+        in call("bids", tmp_path, tmp_path / "b", "group", check=False).stderr
+    )
 
 
 def test_files_of_one_series_are_scored_once(call, job, scan, tmp_path):

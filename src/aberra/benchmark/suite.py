@@ -308,7 +308,15 @@ class Suite:
                 expect_known(f"cohort in {path}: tasks.{task.name}.compare:", task.compare, task.test)
                 expect_known(f"data set in {path}: compare:", task.compare.values(), data_sets())
         for name, spec in self.cohorts.items():
-            origins = (spec.phantom, spec.ellipses, spec.manifest, spec.plant, spec.mood, spec.edit, spec.union)
+            origins = (
+                spec.phantom,
+                spec.ellipses,
+                spec.manifest,
+                spec.plant,
+                spec.mood,
+                spec.edit,
+                spec.union,
+            )
             if sum(map(bool, origins)) != 1:
                 raise ConfigError(
                     f"{path}: cohort '{name}' needs exactly one of phantom, ellipses, manifest, plant, mood, edit and union"
