@@ -62,9 +62,9 @@ def test_the_task_is_the_segmenters_with_the_image_before():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ConfigError, match="model.denoiser=fanogan: expected a model that reconstructs"):
+    with pytest.raises(ConfigError, match=r"model.denoiser=fanogan: expected a model that reconstructs"):
         _model(denoiser="fanogan")
-    with pytest.raises(ConfigError, match="model.segmenter=dae: expected .* anomaly-segmenter"):
+    with pytest.raises(ConfigError, match=r"model.segmenter=dae: expected .* anomaly-segmenter"):
         _model(segmenter="dae")
     with pytest.raises(TrainingError, match="without lesions"):
         _model().loss(_batch()._replace(healthy=None))

@@ -54,5 +54,5 @@ def test_any_kind_of_lesion_counts(asked):
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="weight"):
         WeightedSum(weight=-1.0)
-    with pytest.raises(PairingError, match="needs Segments.* denoiser-segmenter"):
+    with pytest.raises(PairingError, match=r"needs Segments.* denoiser-segmenter"):
         check_pairing(DAE, WeightedSum())

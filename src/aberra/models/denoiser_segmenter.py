@@ -51,8 +51,10 @@ class DenoiserSegmenter(nn.Module):
     Examples:
         >>> import torch
         >>> from aberra.models.denoiser_segmenter import DenoiserSegmenter
-        >>> small = {"denoiser": {"network": {"width": 4, "depth": 2}}, "segmenter": {"widths": [4, 8]}}
-        >>> model = DenoiserSegmenter(channels=1, size=(16, 16), **small).eval()
+        >>> denoiser, segmenter = {"network": {"width": 4, "depth": 2}}, {"widths": [4, 8]}
+        >>> model = DenoiserSegmenter(
+        ...     channels=1, size=(16, 16), denoiser=denoiser, segmenter=segmenter
+        ... ).eval()
         >>> x = torch.rand(2, 1, 16, 16)
         >>> model.reconstruct(x).shape, next(model.segmentations(x, 1)).shape
         (torch.Size([2, 1, 16, 16]), torch.Size([2, 1, 16, 16]))
