@@ -76,7 +76,7 @@ class CodeAR(nn.Module):
         size: Sequence[Edge],
         width: Width = 64,
         blocks: Levels = 4,
-        epochs: Count = 40,
+        epochs: Count = 20,
         learning_rate: Positive = 1e-3,
     ) -> None:
         super().__init__()
