@@ -61,7 +61,7 @@ class VQVAEAR(nn.Module):
         >>> sorted(model.fit_density(x[:4], x[4:], seed=0))
         ['epoch', 'validation']
         >>> model.surprise(x[:2]).shape, next(model.resampled(x[:2], 1.0, 1)).shape
-        (torch.Size([2, 8, 8]), torch.Size([2, 1, 32, 32]))
+        (torch.Size([2, 4, 4]), torch.Size([2, 1, 32, 32]))
     """
 
     name = "vqvae-ar"
