@@ -232,6 +232,24 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class HasCodePrior(Protocol):
+    """Spells images in words and knows how likely each word is behind those before it."""
+
+    def surprise(self, x: Tensor) -> Tensor:
+        """−log p of each word, in nats: (B, C, S) to (B, S')."""
+        ...
+
+    def resampled(self, x: Tensor, threshold: float, count: int) -> Iterator[Tensor]:
+        """Yield ``count`` images (B, C, S) in which words of a greater −log p than ``threshold``
+        are drawn anew, one after the other, given those before them.
+
+        Draw ``n`` depends on ``n`` alone and is the same for every image of the batch (common
+        random numbers).
+        """
+        ...
+
+
+@runtime_checkable
 class Cycles(Protocol):
     """Takes an image to another domain and back, where it may keep what was hidden on the way from
     coming back.

@@ -179,6 +179,8 @@ def test_case_scores():
     inside = np.ones((10, 10, 10), bool)
     assert CaseScore(reduce="mean")(values, inside) == 499.5
     assert CaseScore(reduce="max")(values, inside) == 999
+    norm = np.linalg.norm(values.astype(float))
+    assert CaseScore(reduce="rms")(values, inside) == pytest.approx(norm / 1000**0.5)
     assert CaseScore(fraction=0.01)(values, inside) == np.arange(990, 1000).mean()
     assert CaseScore(reduce="percentile", fraction=0.5)(values, inside) == 499.5
     assert CaseScore()(values, np.zeros_like(inside)) == 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from aberra.nets.causal import CausalConv
+from aberra.nets.causal import CausalAttention, CausalConv, GatedBlock
 
 
 @pytest.mark.parametrize(("dims", "dilation"), [(2, 1), (2, 3), (3, 1)])
@@ -30,3 +30,25 @@ def test_what_is_not_masked_is_a_convolution():
         plain.weight[:, :, 2] = plain.weight[:, :, 1, 2] = 0
     x = torch.randn(2, 2, 6, 5)
     torch.testing.assert_close(layer(x), plain(x))
+
+
+@pytest.mark.parametrize("size", [(3, 4), (2, 3, 2)])
+def test_attention_sees_every_place_before_and_no_other(size):
+    torch.manual_seed(0)
+    attention = CausalAttention(4, dims=len(size))
+    x, here = torch.randn(2, 1, 4, *size)
+    here.requires_grad_()
+    found = attention(x, here).flatten(2)
+    for place in range(found.shape[2]):
+        (slope,) = torch.autograd.grad(found[..., place].square().sum(), here, retain_graph=True)
+        reached = slope.flatten(2).abs().sum(dim=(0, 1)) > 0
+        assert reached.tolist() == [index < place for index in range(len(reached))]
+
+
+def test_a_gated_block_does_not_look_ahead():
+    torch.manual_seed(0)
+    block = GatedBlock(4, dims=2)
+    x = torch.randn(1, 4, 3, 5, requires_grad=True)
+    (slope,) = torch.autograd.grad(block(x)[..., 1, 2].sum(), x)
+    reached = (slope.abs().sum(dim=(0, 1)) > 0).int().tolist()
+    assert reached == [[0, 1, 1, 1, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]]

@@ -128,3 +128,16 @@ def test_constant_sources_cannot_be_poisson_blended(scan):
     drawn = draw_lesion(scan, np.random.default_rng(0), sources=["hyper"])
     with pytest.raises(ConfigError, match="gradients"):
         replace(drawn, blend="poisson")
+
+
+def test_a_sphere_holds_the_voxels_within_its_radius_and_no_others():
+    scan = Volume(data=np.full((1, 40, 40, 40), 100.0, dtype=np.float32), affine=np.diag([1.0, 2, 1, 1]))
+    drawn = draw_lesion(
+        scan, np.random.default_rng(0), sources=("hyper",), shapes=("sphere",), radius_mm=(6.0, 8.0)
+    )
+    assert drawn.stretch == (1.0, 1.0, 1.0)
+    planted, _ = plant(scan, drawn)
+    away = (np.indices(scan.shape).T - drawn.centre) * scan.spacing
+    distance = np.sqrt((away**2).sum(axis=-1)).T
+    assert planted.lesion[distance < drawn.radius_mm - 0.1].all()
+    assert not planted.lesion[distance > drawn.radius_mm + 0.1].any()

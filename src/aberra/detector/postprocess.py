@@ -247,7 +247,8 @@ class CaseScore:
 
     Args:
         reduce: ``top-mean`` (mean of the highest ``fraction`` of voxels inside the mask), ``mean``,
-            ``max`` or ``percentile`` (the ``1 - fraction`` quantile).
+            ``rms`` (root of the mean square), ``max`` or ``percentile`` (the ``1 - fraction``
+            quantile).
         fraction: share of the mask's voxels, in (0, 1].
 
     Raises:
@@ -258,7 +259,7 @@ class CaseScore:
     def __init__(
         self,
         *,
-        reduce: Literal["top-mean", "mean", "max", "percentile"] = "top-mean",
+        reduce: Literal["top-mean", "mean", "rms", "max", "percentile"] = "top-mean",
         fraction: ShareAboveZero = 0.01,
     ) -> None:
         self.reduce = reduce
@@ -271,6 +272,8 @@ class CaseScore:
             return 0.0
         if self.reduce == "mean":
             return float(chosen.mean(dtype=np.float64))
+        if self.reduce == "rms":
+            return float(np.sqrt(np.square(chosen, dtype=np.float64).mean()))
         if self.reduce == "max":
             return float(chosen.max())
         if self.reduce == "percentile":

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Source = Literal[
     "hyper", "hypo", "texture", "patch", "mass", "ventricle", "tumour", "foreign", "foreign-shifted"
 ]
-Shape = Literal["ellipsoid", "blob", "tube", "box", "cube"]
+Shape = Literal["ellipsoid", "sphere", "blob", "tube", "box", "cube"]
 Blend = Literal["alpha", "poisson", "mixed"]
 Label = Literal["class", "binary", "weight", "intensity"]
 

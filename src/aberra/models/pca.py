@@ -24,8 +24,8 @@ class PCA(nn.Module):
 
     x̂ = μ + VᵀV (x − μ), the rows of V being the K orthonormal directions of most variance among
     healthy slices: of all linear reconstructions through K numbers the one with the least squared
-    error (Eckart & Young 1936). The classical baseline; Saase used it in the MOOD challenge 2020
-    (Zimmerer et al. 2022, spec zimmerer §2.7).
+    error (Eckart & Young 1936). The classical baseline; Saase's entry of the MOOD challenge 2020 is
+    :class:`aberra.models.standardised_pca.StandardisedPCA`.
 
     Args:
         channels: C.
@@ -39,8 +39,6 @@ class PCA(nn.Module):
         NotFittedError: asked before :meth:`fit_samples`.
 
     No weights; 16,384·(K + 1) numbers at 128², one channel.
-
-    Deviation: intensities as prepared; Saase standardised each voxel after an affine registration.
     """
 
     name = "pca"

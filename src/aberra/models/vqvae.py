@@ -79,6 +79,15 @@ class VQVAE(nn.Module):
         out: Tensor = self.decoder(self.codebook(self.encoder(x)))
         return out
 
+    def spell(self, x: Tensor) -> Tensor:
+        """Numbers of the words of an image, (B, C, S) to (B, S')."""
+        return self.codebook.choose(self.encoder(x))
+
+    def read(self, words: Tensor) -> Tensor:
+        """The image that words (B, S') make, (B, C, S)."""
+        image: Tensor = self.decoder(F.embedding(words, self.codebook.words).movedim(-1, 1))
+        return image
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """ℓ1 error and commitment; moves the words in training. The mask is not used."""
         x = batch.x

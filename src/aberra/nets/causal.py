@@ -53,6 +53,54 @@ class CausalConv(nn.Module):
         return apply(x, weight, self.inner.bias, padding=self.dilation, dilation=self.dilation)
 
 
+class GatedBlock(nn.Module):
+    """Masked convolution to twice the width, tanh of the one half times sigmoid of the other,
+    convolution 1, added to what came in: (B, F, S) to (B, F, S).
+
+    The gated PixelCNN of van den Oord et al. 2016 (arXiv 1606.05328).
+    """
+
+    def __init__(self, width: int, *, dims: int) -> None:
+        super().__init__()
+        self.wide = CausalConv(width, 2 * width, dims=dims, dilation=1, sees_itself=True)
+        self.narrow = conv(dims)(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, F, S) to (B, F, S)."""
+        value, gate = self.wide(x).chunk(2, dim=1)
+        out: Tensor = x + self.narrow(value.tanh() * gate.sigmoid())
+        return out
+
+
+class CausalAttention(nn.Module):
+    """Every place looks at all places before it, added to what came in: what masked convolutions
+    never see (their blind spot, and what lies far away), it does.
+
+    One head. Chen, Mishra, Rohaninejad, Abbeel 2018 (PixelSNAIL, arXiv 1712.09763).
+    """
+
+    def __init__(self, width: int, *, dims: int) -> None:
+        super().__init__()
+        self.asks = conv(dims)(width, width, 1)
+        self.answers = conv(dims)(width, 2 * width, 1)
+        self.tells = conv(dims)(width, width, 1)
+
+    def forward(self, x: Tensor, here: Tensor) -> Tensor:
+        """Shape (B, F, S) to (B, F, S).
+
+        Args:
+            x: features of each place, which know of places before it only.
+            here: what is at each place itself, same shape.
+        """
+        # moved on by one, a place and those before it are those before the next one
+        before = F.pad((x + here).flatten(2)[..., :-1], (1, 0)).reshape(x.shape)
+        asked = (self.asks(x), *self.answers(before).chunk(2, dim=1))
+        query, key, value = (each.flatten(2).transpose(1, 2) for each in asked)
+        seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        out: Tensor = x + self.tells(seen.transpose(1, 2).reshape(x.shape))
+        return out
+
+
 def _is_before(place: Sequence[int], *, sees_itself: bool) -> bool:
     """Whether a weight's place relative to the middle comes before it."""
     here = (0,) * len(place)

@@ -102,7 +102,7 @@ def draw_lesion(
     else:
         blend = "poisson" if source in {"patch", "texture"} and rng.random() < 0.5 else "alpha"
     mask_file = str(rng.choice(list(mask_files))) if shape == "mask" and mask_files else ""
-    stretch = (box if boxed else rng.uniform(0.7, 1.4, 3)).round(3)
+    stretch = (box if boxed else np.ones(3) if shape == "sphere" else rng.uniform(0.7, 1.4, 3)).round(3)
     return LesionParameters(
         shape=shape,
         source=source,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aberra.errors import ConfigError, expect_known
 
 BOXES = ("box", "cube")
-SHAPES = ("ellipsoid", "blob", "tube", "mask", *BOXES)
+SHAPES = ("ellipsoid", "sphere", "blob", "tube", "mask", *BOXES)
 EDGE_MM = 1.0
 """Usual width of the soft edge: what partial volume does to a real border."""
 FOREIGN = ("foreign", "foreign-shifted")
@@ -24,8 +24,8 @@ class LesionParameters:
     """Everything that is drawn about a lesion.
 
     Attributes:
-        shape: ``ellipsoid``, ``blob``, ``tube``, ``box``, ``cube`` or ``mask`` (a real lesion's
-            shape from ``mask_file``).
+        shape: ``ellipsoid``, ``sphere``, ``blob``, ``tube``, ``box``, ``cube`` or ``mask`` (a real
+            lesion's shape from ``mask_file``).
         source: ``hyper`` or ``hypo`` (brighter, darker), ``texture`` (foreign), ``patch`` (from
             elsewhere in the scan), ``foreign`` (from the same place of another scan),
             ``foreign-shifted`` (from another place of it), ``mass`` (bright core that pushes tissue
