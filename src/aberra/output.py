@@ -28,6 +28,7 @@ KINDS = {
     "evaluation": "an evaluation",
     "audit": "an audit",
     "site-bias": "a site bias",
+    "node": "the state of a node",
     "run": "a training run",
     "logs": "logs",
     "case": "the files of one case",

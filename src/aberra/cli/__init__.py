@@ -23,6 +23,7 @@ from aberra.cli.evaluate import evaluate
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
+from aberra.cli.node import node
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
 from aberra.cli.site_bias import site_bias
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark,
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, node, audit, edit, evaluate, import_predictions, benchmark,
     methods, report,
 ):  # fmt: skip
     app.command()(command)
