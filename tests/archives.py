@@ -13,11 +13,12 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-import dicom_series
 import numpy as np
 from pydicom import dcmread, dcmwrite
 
+import dicom_series
 from aberra.errors import NetworkError
+from aberra.files import atomic_path
 from aberra.node.archive import Listed
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -68,6 +69,7 @@ class Memory:
 
     def series(self, since=""):
         self._up()
+        del since  # everything is new
         return [self.look(*key) for key in list(self.held)]
 
     def look(self, study, series):
@@ -86,7 +88,8 @@ class Memory:
 
     def fetch(self, listed, folder):
         self._up()
-        dicom_series.write(list(self.held[listed.study, listed.series].values()), folder)
+        with atomic_path(folder) as temporary:
+            dicom_series.write(list(self.held[listed.study, listed.series].values()), temporary)
         return len(self.held[listed.study, listed.series])
 
     def store(self, files):
@@ -139,8 +142,8 @@ class Orthanc:
             self.process.wait(60)
 
     def ask(self, path, data=None):
-        request = Request(f"http://127.0.0.1:{self.port}{path}", data=data)  # noqa: S310 - loopback
-        with urlopen(request, timeout=60) as answer:  # noqa: S310
+        request = Request(f"http://127.0.0.1:{self.port}{path}", data=data)
+        with urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def put(self, datasets):
@@ -167,6 +170,6 @@ class Orthanc:
             if about["MainDicomTags"]["Modality"] == modality:
                 for instance in about["Instances"]:
                     url = f"http://127.0.0.1:{self.port}/instances/{instance}/file"
-                    with urlopen(url, timeout=60) as answer:  # noqa: S310
+                    with urlopen(url, timeout=60) as answer:
                         found.append(dcmread(BytesIO(answer.read())))
         return found

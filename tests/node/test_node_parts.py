@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from archives import free_port, study
 
 from aberra.errors import ConfigError, NetworkError
 from aberra.node.archive import Archive, Listed, library
 from aberra.node.receiver import Receiver
 from aberra.node.state import State
+from archives import free_port, study
 
 pynetdicom = pytest.importorskip("pynetdicom", reason="pip install 'aberra[dicom]'")
 
@@ -97,8 +97,7 @@ def test_what_is_sent_is_kept_a_file_an_instance(tmp_path):
 def test_an_identifier_that_is_a_path_is_refused(tmp_path):
     receiver, port = Receiver(tmp_path / "incoming"), free_port()
     datasets = study()
-    for each in datasets:
-        each.SeriesInstanceUID = "../../x"
+    datasets[0]["SeriesInstanceUID"]._value = "../../x"  # which pydicom would not set
     with receiver.listening("127.0.0.1", port, "ABERRA"):
         assert send(port, datasets[:1]) == [0xC000]
     assert not (tmp_path / "x").exists()
@@ -107,7 +106,10 @@ def test_an_identifier_that_is_a_path_is_refused(tmp_path):
 def test_a_port_that_is_taken_is_told(tmp_path):
     receiver, port = Receiver(tmp_path / "incoming"), free_port()
     with receiver.listening("127.0.0.1", port, "A"):
-        with pytest.raises(NetworkError, match="choose another --port"), receiver.listening("127.0.0.1", port, "B"):
+        with (
+            pytest.raises(NetworkError, match="choose another --port"),
+            receiver.listening("127.0.0.1", port, "B"),
+        ):
             pass
 
 

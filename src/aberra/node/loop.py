@@ -181,6 +181,7 @@ class Node:
                 self.log(f"{listed}: failed: {note}")
                 return True
             self.state.begin(series)
+            claim(work, "node")
             scan = self._fetched(listed, work)
             if scan is None:
                 self.state.rest(series)
@@ -268,17 +269,16 @@ class Node:
             raise
         except AberraError as error:
             raise RefusedError(str(error).replace(str(scan), "the series")) from error
-        self.log(f"{listed}: {name} begins")
+        detector = self._loaded(name)
+        told_as = detector.identity["name"]
+        self.log(f"{listed}: {told_as} begins")
         out = work / "results"
-        claim(work, "node")
-        summary = detect_cohort(
-            self._loaded(name), cohort, out=out, overwrite=True, dicom=self.dicom, report=False
-        )
+        summary = detect_cohort(detector, cohort, out=out, overwrite=True, dicom=self.dicom, report=False)
         if problem := (summary.failed | summary.without_objects).get(series):
             raise RefusedError(problem)
         result = read_json(out / series / "result.json")
         p = "" if result["p"] is None else f", p {result['p']:.3g}"
-        return f"{name}: score {result['score']:.3g}{p}, {len(result['components'])} finding(s)"
+        return f"{told_as}: score {result['score']:.3g}{p}, {len(result['components'])} finding(s)"
 
     def _loaded(self, name: str) -> Detector:
         from aberra.detector import Detector
