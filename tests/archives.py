@@ -17,7 +17,7 @@ import numpy as np
 from pydicom import dcmread, dcmwrite
 
 import dicom_series
-from aberra.errors import NetworkError
+from aberra.errors import NetworkError, OutputError
 from aberra.files import atomic_path
 from aberra.node.archive import Listed
 
@@ -56,7 +56,7 @@ class Memory:
     url = "memory"
 
     def __init__(self):
-        self.held, self.stored, self.down, self.writes = {}, [], False, None
+        self.held, self.stored, self.down, self.writes, self.unwanted = {}, [], False, None, set()
 
     def put(self, datasets):
         for each in datasets:
@@ -95,6 +95,8 @@ class Memory:
     def store(self, files):
         for file in files:
             self._up()
+            if file.name in self.unwanted:
+                raise OutputError(f"memory: does not take {file.name}")
             if self.writes == 0:
                 self.down = True
                 self._up()

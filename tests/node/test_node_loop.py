@@ -176,6 +176,20 @@ def test_what_was_sent_before_a_failure_is_not_sent_again(setting, writes):
     assert setting.status(datasets)[0] == "done"
 
 
+def test_an_archive_that_does_not_take_an_object_does_not_hold_up_the_others(setting):
+    first, second = study(1), study(2)
+    setting.archive.put([*first, *second])
+    setting.archive.unwanted = {"map.dcm"}
+    setting.turn()
+    assert setting.turn() == 2
+    assert "does not take map.dcm" in setting.status(first)[1]
+    setting.archive.unwanted = set()
+    setting.now += 1
+    setting.node().run(once=True, again=True)
+    assert setting.status(first)[0] == setting.status(second)[0] == "done"
+    assert len(setting.archive.stored) == len(setting.archive.held) - 2 == 8
+
+
 class Killed(BaseException):
     """Nothing is tidied up in its own way."""
 
@@ -198,6 +212,7 @@ def test_killed_anywhere_the_next_run_goes_on(setting, where, monkeypatch):
     setting.turn()
     assert len(setting.archive.stored) == 4
     assert setting.status(datasets)[0] == "done"
+    assert not list(setting.folder.rglob("*.dcm"))
 
 
 def test_a_scan_that_kills_the_process_is_given_up(setting, monkeypatch):

@@ -105,12 +105,21 @@ def test_an_identifier_that_is_a_path_is_refused(tmp_path):
 
 def test_a_port_that_is_taken_is_told(tmp_path):
     receiver, port = Receiver(tmp_path / "incoming"), free_port()
-    with receiver.listening("127.0.0.1", port, "A"):
-        with (
-            pytest.raises(NetworkError, match="choose another --port"),
-            receiver.listening("127.0.0.1", port, "B"),
-        ):
-            pass
+    with (
+        receiver.listening("127.0.0.1", port, "A"),
+        pytest.raises(NetworkError, match="choose another --port"),
+        receiver.listening("127.0.0.1", port, "B"),
+    ):
+        pass
+
+
+def test_a_title_that_is_none_is_told(tmp_path):
+    receiver = Receiver(tmp_path / "incoming")
+    with (
+        pytest.raises(ConfigError, match="--aet"),
+        receiver.listening("127.0.0.1", 1, "MUCH TOO LONG A TITLE"),
+    ):
+        pass
 
 
 def test_an_archive_that_does_not_answer_is_told_by_its_address():

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aberra.errors import ConfigError, NetworkError
+from aberra.errors import ConfigError, InputError, NetworkError, OutputError
 from aberra.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from types import ModuleType
+
+    from aberra.errors import AberraError
 
 TAGS = {
     "series": "0020000E",
@@ -28,6 +30,9 @@ TAGS = {
 
 WAIT = (10, 300)
 """Seconds for a connection, and for an answer."""
+
+AWAY = {401, 403, 408, 429, 502, 503, 504}
+"""HTTP answers that concern every series: no permission, or nobody behind the door."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +118,9 @@ class Archive:
 
         Raises:
             NetworkError: as above.
+            InputError: the archive does not say.
         """
-        with self._asked("searched"):
+        with self._asked("searched", InputError):
             found = self._client.search_for_instances(study, series, get_remaining=True)
         return {_value(each, "00080018") for each in found}
 
@@ -126,12 +132,13 @@ class Archive:
 
         Raises:
             NetworkError: as above.
+            InputError: the archive does not give this series.
             OutputError: the folder cannot be written.
         """
         number = 0
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            with self._asked("read"):
+            with self._asked("read", InputError):
                 for number, instance in enumerate(self._instances_of(listed), start=1):
                     instance.save_as(temporary / f"{number:06}.dcm", enforce_file_format=True)
         return number
@@ -145,26 +152,38 @@ class Archive:
 
         Raises:
             NetworkError: as above.
+            OutputError: the archive does not take one.
         """
         from pydicom import dcmread
 
         for file in files:
-            with self._asked("written to"):
+            with self._asked("written to", OutputError):
                 answer = self._client.store_instances([dcmread(file)])
             if refused := answer.get("FailedSOPSequence"):
                 reason = refused[0].get("FailureReason", "no reason given")
-                raise NetworkError(f"{self.url}: does not take {file.name} (failure reason {reason})")
+                raise OutputError(f"{self.url}: does not take {file.name} (failure reason {reason})")
 
     @contextmanager
-    def _asked(self, what: str) -> Iterator[None]:
-        """Turn what goes wrong on the way into an error that names the archive."""
-        from requests.exceptions import RequestException
+    def _asked(self, what: str, refusal: type[AberraError] = NetworkError) -> Iterator[None]:
+        """Turn what goes wrong on the way into an error that names the archive.
+
+        Args:
+            what: could not be done.
+            refusal: what it is where the archive answers, but with a refusal of this one series.
+        """
+        from requests.exceptions import HTTPError, RequestException
 
         try:
             yield
         except (RequestException, ValueError, KeyError) as error:  # an answer may be anything
             told = " ".join(str(error).split())[:200]
-            raise NetworkError(f"{self.url}: cannot be {what} ({told})") from error
+            code = (
+                error.response.status_code
+                if isinstance(error, HTTPError) and error.response is not None
+                else 0
+            )
+            kind = refusal if code and code not in AWAY else NetworkError
+            raise kind(f"{self.url}: cannot be {what} ({told})") from error
 
 
 def _listed(found: Mapping[str, Any]) -> Listed | None:

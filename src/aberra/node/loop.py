@@ -16,7 +16,7 @@ from aberra.cohort import Case, Cohort
 from aberra.dicom_out import FOLDER as OBJECTS
 from aberra.dicom_out import listed as objects_in
 from aberra.dicom_out.source import MAKER, highdicom
-from aberra.errors import AberraError, NetworkError, OutputError
+from aberra.errors import AberraError, InputError, NetworkError, OutputError
 from aberra.failures import told
 from aberra.files import discard, locked, read_json
 from aberra.io.dicom.header import Header, parse
@@ -47,7 +47,16 @@ DERIVED = {"SEG", "SR", "OT"}
 
 
 class RefusedError(AberraError):
-    """A series is not for this node."""
+    """A series is not for this node.
+
+    Args:
+        why: for people.
+        final: whatever more comes of it.
+    """
+
+    def __init__(self, why: str, *, final: bool = False) -> None:
+        super().__init__(why)
+        self.final = final
 
 
 @dataclass(kw_only=True)
@@ -121,6 +130,7 @@ class Node:
             self.state = State(self.folder / STATE)
             receiver = self.receiver = Receiver(self.folder / INCOMING) if self.receive else None
             try:
+                self._sweep()
                 if again:
                     self.log(f"{self.state.again()} series that were refused or have failed wait again")
                 if once:
@@ -154,6 +164,8 @@ class Node:
         for listed in self._look():
             if self.state.see(listed, self.clock()):
                 self.log(f"{listed}: seen")
+            elif self.receiver is not None and self.state.is_own(listed.series):
+                self._tidy(listed.series)  # an archive that sends everything
         failed = 0
         for known in self.state.ready(self.clock(), self.quiet):
             failed += self._handle(known)
@@ -194,6 +206,7 @@ class Node:
         except RefusedError as error:
             self.state.settle(series, "refused", str(error))
             self.log(f"{listed}: refused: {error}")
+            self._tidy(series, incoming=error.final)
             return False
         except Exception as error:  # noqa: BLE001 - one series never ends the node
             note = told(error, self.folder, series)
@@ -202,17 +215,19 @@ class Node:
             return True
         self.state.settle(series, "done", result)
         self.log(f"{listed}: sent: {result}")
-        if not self.keep:
-            self._tidy(series)
+        self._tidy(series)
         return False
 
     def _check(self, listed: Listed) -> None:
         """Refuse what an archive's list is enough to refuse."""
         if listed.modality not in self.modalities:
             kinds = ", ".join(self.modalities)
-            raise RefusedError(f"modality {listed.modality or 'unknown'}; this node takes {kinds}")
+            raise RefusedError(
+                f"modality {listed.modality or 'unknown'}; this node takes {kinds}", final=True
+            )
         if listed.body_part and listed.body_part.upper() not in self.body_parts:
-            raise RefusedError(f"body part {listed.body_part}; this node takes {', '.join(self.body_parts)}")
+            parts = ", ".join(self.body_parts)
+            raise RefusedError(f"body part {listed.body_part}; this node takes {parts}", final=True)
 
     def _fetched(self, listed: Listed, work: Path) -> Path | None:
         """The whole series as a folder; None where it has changed, so that it has to wait."""
@@ -233,7 +248,7 @@ class Node:
                 got = self.archive.fetch(listed, scan)
                 if got != expected:
                     discard(scan)
-                    raise NetworkError(f"{self.archive.url}: gave {got} of {expected} instances of {listed}")
+                    raise InputError(f"{self.archive.url}: gave {got} of {expected} instances of {listed}")
         self._check_header(scan)
         return scan
 
@@ -242,7 +257,7 @@ class Node:
         first = next(iter(sorted(scan.glob("*.dcm"))))
         header = Header(parse(first, whole=False), first)
         if header.text("Manufacturer") == MAKER and header.text("Modality") in DERIVED:
-            raise RefusedError("was made by aberra")
+            raise RefusedError("was made by aberra", final=True)
         self._check(
             Listed(
                 series="",
@@ -288,7 +303,7 @@ class Node:
         return self._detectors[name]
 
     def _send(self, listed: Listed, folder: Path) -> None:
-        """Send what the archive does not have of the objects, and see that it has them then."""
+        """Send what the archive does not have of the objects."""
         files = objects_in(folder)
         if files is None:
             raise OutputError(f"{folder}: no finished objects; delete it, and it is done again")
@@ -296,19 +311,30 @@ class Node:
         wanted = {each["SOPInstanceUID"]: file for each, file in zip(objects, files, strict=True)}
         series = {each["SeriesInstanceUID"] for each in objects}
         self.state.own(series)
-        if missing := wanted.keys() - self._there(listed.study, series):
-            self.archive.store(wanted[each] for each in sorted(missing))
-            if left := missing - self._there(listed.study, series):
-                raise NetworkError(
-                    f"{self.archive.url}: took {len(left)} object(s) of {listed} and does not list them"
-                )
+        missing = wanted.keys() - self._there(listed.study, series)
+        self.archive.store(wanted[each] for each in sorted(missing))
 
     def _there(self, study: str, series: set[str]) -> set[str]:
         return set[str]().union(*(self.archive.instances(study, each) for each in series))
 
-    def _tidy(self, series: str) -> None:
-        """Remove a series that is done with: the archive has scan and results."""
+    def _tidy(self, series: str, *, incoming: bool = True) -> None:
+        """Remove a series that is done with: the archive has scan and results.
+
+        Args:
+            series: which.
+            incoming: what was sent of it, too.
+        """
+        if self.keep:
+            return
         work = self.folder / WORK / series
-        for place in (work / "results", work / "series", work, self.folder / INCOMING / series):
+        sent = [self.folder / INCOMING / series] * incoming
+        for place in (work / "results", work / "series", work, *sent):
             with suppress(AberraError):
                 discard(place)
+
+    def _sweep(self) -> None:
+        """Remove what a run that was killed has left of series that are done with."""
+        for place in [*(self.folder / WORK).glob("*"), *(self.folder / INCOMING).glob("*")]:
+            known = self.state.get(place.name)
+            if known is not None and known.status in {"done", "own"}:
+                self._tidy(place.name)

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from aberra.errors import InputError, NetworkError
+from aberra.errors import ConfigError, InputError, NetworkError
 from aberra.files import atomic_path
 from aberra.io.dicom.header import Header, parse
 from aberra.node.archive import Listed, library
@@ -37,8 +37,13 @@ class Receiver:
 
         Raises:
             NetworkError: the port cannot be had.
+            ConfigError: no title that DICOM knows.
         """
         network = library("pynetdicom")
+        if not 0 < len(title.strip()) <= 16 or not title.isascii():
+            raise ConfigError(
+                f"'{title}': an application entity title has 1 to 16 letters; choose another --aet"
+            )
         entity = network.AE(ae_title=title)
         entity.supported_contexts = network.AllStoragePresentationContexts
         for context in entity.supported_contexts:  # as it was compressed, nothing is decoded
