@@ -111,6 +111,22 @@ def free_port():
         return found.getsockname()[1]
 
 
+def send(port, datasets):
+    """C-STORE; returns the status of each."""
+    import pynetdicom
+
+    entity = pynetdicom.AE()
+    entity.add_requested_context(datasets[0].SOPClassUID, "1.2.840.10008.1.2.1")
+    association = entity.associate("127.0.0.1", port)
+    assert association.is_established
+    for each in datasets:
+        each.file_meta.MediaStorageSOPClassUID = each.SOPClassUID
+        each.file_meta.MediaStorageSOPInstanceUID = each.SOPInstanceUID
+    found = [association.send_c_store(each).Status for each in datasets]
+    association.release()
+    return found
+
+
 class Orthanc:
     """Debian's Orthanc with its own storage, for as long as a test takes."""
 

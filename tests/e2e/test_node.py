@@ -13,7 +13,7 @@ import pytest
 
 import dicom_series
 from aberra.node.state import State
-from archives import ORTHANC, Orthanc, free_port, study
+from archives import ORTHANC, Orthanc, free_port, send, study
 from conftest import ENVIRONMENT, aberra_here
 from small_scans import cohort, detector
 
@@ -117,8 +117,6 @@ def wait(condition, seconds=300):
 
 def test_killed_and_begun_again_by_push_through_an_outage(archive, arguments, tmp_path):
     """Series come by C-STORE; the node is killed with SIGKILL as it works, the archive is away."""
-    from test_node_parts import send
-
     port, datasets = free_port(), study()
     command = [sys.executable, "-m", "aberra", *map(str, arguments), "--port", str(port), "--every", "0.5"]
     log = tmp_path / "log"

@@ -8,9 +8,9 @@ from aberra.errors import ConfigError, NetworkError
 from aberra.node.archive import Archive, Listed, library
 from aberra.node.receiver import Receiver
 from aberra.node.state import State
-from archives import free_port, study
+from archives import free_port, send, study
 
-pynetdicom = pytest.importorskip("pynetdicom", reason="pip install 'aberra[dicom]'")
+pytest.importorskip("pynetdicom", reason="pip install 'aberra[dicom]'")
 
 
 def listed(count=3, series="1.2"):
@@ -66,20 +66,6 @@ def test_what_is_known_survives(tmp_path):
     second = State(tmp_path / "state.db")
     assert second.get("1.2").begun == 1
     second.close()
-
-
-def send(port, datasets):
-    """C-STORE; returns the status of each."""
-    entity = pynetdicom.AE()
-    entity.add_requested_context(datasets[0].SOPClassUID, "1.2.840.10008.1.2.1")
-    association = entity.associate("127.0.0.1", port)
-    assert association.is_established
-    for each in datasets:
-        each.file_meta.MediaStorageSOPClassUID = each.SOPClassUID
-        each.file_meta.MediaStorageSOPInstanceUID = each.SOPInstanceUID
-    found = [association.send_c_store(each).Status for each in datasets]
-    association.release()
-    return found
 
 
 def test_what_is_sent_is_kept_a_file_an_instance(tmp_path):

@@ -16,11 +16,12 @@ from aberra.cohort import Case, Cohort
 from aberra.dicom_out import FOLDER as OBJECTS
 from aberra.dicom_out import listed as objects_in
 from aberra.dicom_out.source import MAKER, highdicom
-from aberra.errors import AberraError, InputError, NetworkError, OutputError
+from aberra.errors import AberraError, InputError, MismatchError, NetworkError, OutputError
 from aberra.failures import told
 from aberra.files import discard, locked, read_json
 from aberra.io.dicom.header import Header, parse
 from aberra.io.dicom.series import missing_slices, read_series
+from aberra.io.dicom.stack import stack_of
 from aberra.node.archive import Archive, Listed
 from aberra.node.receiver import Receiver
 from aberra.node.state import Known, State
@@ -267,22 +268,26 @@ class Node:
                 body_part=header.text("BodyPartExamined"),
             )
         )
-        if not self.gaps and (missing := missing_slices(read_series(scan, whole=False).slices)):
+        try:
+            series = read_series(scan, whole=False)
+            stack_of(scan, series)
+        except InputError as error:
+            raise RefusedError(str(error).replace(str(scan), "the series")) from error
+        if not self.gaps and (missing := missing_slices(series.slices)):
             raise RefusedError(f"half a series, until more of it comes: {missing[0]}")
 
     def _analysed(self, listed: Listed, scan: Path, work: Path) -> str:
         """Detect in a series, or find that it was done before; returns a line for the log.
 
         Raises:
-            RefusedError: the scan cannot be used, or is of a kind that no detector reads.
+            RefusedError: the scan is of a kind that no detector reads.
+            InputError: it cannot be analysed, or no objects can be made of it.
         """
         series = listed.series
         cohort = Cohort([Case(case=series, patient=series, channels={"image": scan})], scan)
         try:
             name = choose(cohort).detector if self.detector == AUTO else self.detector
-        except OutputError:
-            raise
-        except AberraError as error:
+        except (InputError, MismatchError) as error:
             raise RefusedError(str(error).replace(str(scan), "the series")) from error
         detector = self._loaded(name)
         told_as = detector.identity["name"]
@@ -290,7 +295,7 @@ class Node:
         out = work / "results"
         summary = detect_cohort(detector, cohort, out=out, overwrite=True, dicom=self.dicom, report=False)
         if problem := (summary.failed | summary.without_objects).get(series):
-            raise RefusedError(problem)
+            raise InputError(problem)
         result = read_json(out / series / "result.json")
         p = "" if result["p"] is None else f", p {result['p']:.3g}"
         return f"{told_as}: score {result['score']:.3g}{p}, {len(result['components'])} finding(s)"
