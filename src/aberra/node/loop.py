@@ -215,8 +215,8 @@ class Node:
             self.log(f"{listed}: failed: {note}")
             return True
         self.state.settle(series, "done", result)
-        self.log(f"{listed}: sent: {result}")
         self._tidy(series)
+        self.log(f"{listed}: sent: {result}")
         return False
 
     def _check(self, listed: Listed) -> None:
