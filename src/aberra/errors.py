@@ -74,6 +74,10 @@ class OutputError(AberraError):
     """Output would overwrite something, or cannot be written."""
 
 
+class NetworkError(AberraError):
+    """An archive does not answer, or does not take or give what it is asked."""
+
+
 class TrainingError(AberraError):
     """Training cannot start or go on (no usable samples, loss not finite)."""
 

@@ -36,6 +36,7 @@ KINDS = {
     "ranking": "a ranking of submissions",
     "submission": "a submission",
     "submission-run": "a run of a submission",
+    "node": "the state of a node",
     "run": "a training run",
     "logs": "logs",
     "case": "the files of one case",

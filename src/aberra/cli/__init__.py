@@ -26,6 +26,7 @@ from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
 from aberra.cli.mood import app as mood
+from aberra.cli.node import node
 from aberra.cli.objects import objects
 from aberra.cli.phantom import phantom
 from aberra.cli.read import read
@@ -46,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, node, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
     worklist, read, methods, report,
 ):  # fmt: skip
     app.command()(command)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from os.path import lexists
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aberra.cli.shared import Channel, Device, Split, detector_for, end
+
+if TYPE_CHECKING:
+    from aberra.workflows.detect import Dicom, Summary
 
 
 def detect(
@@ -53,6 +56,19 @@ def detect(
     refine_level: Annotated[
         float, typer.Option(help="Greatest p-value of the first one at which the second is asked.")
     ] = 0.05,
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom",
+            help="Beside NIfTI, DICOM objects of cases that are DICOM series: segmentations, parametric map and report (DIR/CASE/dicom).",
+        ),
+    ] = False,
+    dicom_overlay: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-overlay", help="The same, and the map over the scan as a series of colour pictures."
+        ),
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -73,13 +89,14 @@ def detect(
     from aberra.errors import InputError
     from aberra.sequence import AUTO
     from aberra.workflows.derivatives import write_derivatives
-    from aberra.workflows.detect import BIDS, detect_cohort
+    from aberra.workflows.detect import BIDS, detect_cohort, has_series
     from aberra.workflows.gate import Gate
     from aberra.workflows.refine import check_refine
     from aberra.workflows.refine import refine as refined
 
     choose_device(device)
     console = screen()
+    objects: Dicom = "overlay" if dicom_overlay else "objects" if dicom else "none"
     given = list(paths or [])
     if model != AUTO and not is_detector(model) and lexists(model):
         model, given = AUTO, [Path(model), *given]
@@ -87,31 +104,46 @@ def detect(
         raise InputError("no scan given; as in `aberra detect auto scan.nii.gz --out results`")
     if model != AUTO:
         resolve_model(model)  # a wrong name is said before a long manifest is read
-    cohort = Cohort.from_paths(given)
+    cohort = Cohort.from_paths(given).select(split=split)
+    if objects != "none" and not any(map(has_series, cohort)):
+        raise InputError(f"{cohort.source}: no DICOM series, which --dicom needs; leave it out")
     dataset = dataset_of(Path(str(cohort.source)))
-    detector, cohort, channel = detector_for(
-        model, cohort.select(split=split), channel, device=device, batch_size=batch_size
-    )
+    detector, cohort, channel = detector_for(model, cohort, channel, device=device, batch_size=batch_size)
     specialist = Detector.load(refine, device=device, batch_size=batch_size) if refine else None
     if specialist is not None:
         check_refine(detector, refine_level)
     second = Gate(detector=Detector.load(gate, device=device), level=gate_level) if gate else None
     summary = detect_cohort(
         detector, cohort, out=out, channels=channel, protocol=threshold, overwrite=overwrite, gate=second,
-        progress=True,
+        dicom=objects, progress=True,
     )  # fmt: skip
     console.print(
         f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
     )
+    _tell_objects(summary, objects)
     if specialist is not None:
         more = refined(
-            out, specialist, cohort, level=refine_level, channels=channel, overwrite=overwrite, progress=True
-        )
+            out, specialist, cohort, level=refine_level, channels=channel, overwrite=overwrite, dicom=objects,
+            progress=True,
+        )  # fmt: skip
         console.print(
             f"{more.done + more.kept} case(s) with p at most {refine_level:g} refined by {refine}: {out / 'refined'}"
         )
+        _tell_objects(more, objects)
         summary.failed |= {f"{case} (refined)": reason for case, reason in more.failed.items()}
     if dataset is not None:
         write_derivatives(out, dataset, out / BIDS)
         console.print(f"BIDS derivative: {out / BIDS}")
     end(summary.failed, f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")
+
+
+def _tell_objects(summary: Summary, asked: Dicom) -> None:
+    """Say how many cases have DICOM objects; those that should and do not count as failed."""
+    from aberra.console import screen
+
+    if asked == "none":
+        return
+    others = summary.done + summary.kept - summary.with_objects - len(summary.without_objects)
+    none = f", {others} are no DICOM series" if others else ""
+    screen().print(f"DICOM objects of {summary.with_objects} case(s){none}")
+    summary.failed |= {f"{case} (DICOM)": reason for case, reason in summary.without_objects.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.foreground import nonzero
+from aberra.foreground import shown
 from aberra.prepare.orient import Orient
 
 if TYPE_CHECKING:
@@ -196,10 +196,8 @@ def _show(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int],
 
 
 def _grey(axes: Any, volume: Volume, plane: Plane, centre: tuple[int, int, int]) -> None:
-    seen = volume.data[0][nonzero(volume.data)]
-    low, high = (float(end) for end in np.percentile(seen, [0.5, 99.7])) if seen.size else (0.0, 1.0)
-    low = min(low, 0.0) if low > 0 else low
-    _show(axes, volume, plane, centre, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    low, high = shown(volume.data)
+    _show(axes, volume, plane, centre, cmap="gray", vmin=low, vmax=high)
 
 
 def _overlay(

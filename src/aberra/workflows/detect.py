@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.console import bars
+from aberra.dicom_out import FOLDER as OBJECTS
+from aberra.dicom_out import is_dicom_series, write_objects
+from aberra.dicom_out.source import highdicom
 from aberra.errors import AberraError, OutputError, shortlist
 from aberra.failures import told
 from aberra.files import (
@@ -26,6 +29,7 @@ from aberra.files import (
 )
 from aberra.grades import FOLDER as GRADES_FOLDER
 from aberra.output import check_held, check_names, claim, kind_of
+from aberra.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +56,8 @@ FILES = ("evaluation", "logs", "calibration.json", REFINED, BIDS, OBJECTS, GRADE
 
 OTHER = "results of another model, calibration or threshold are there; choose another --out, or --overwrite"
 
+Dicom = Literal["none", "objects", "overlay"]
+
 COLUMNS = ("case", "path", "score", "p", "n_components", "largest_mm3", "seconds", "warnings")
 
 
@@ -63,11 +69,15 @@ class Summary:
         done: cases scored now.
         kept: cases found finished from before.
         failed: case to reason.
+        with_objects: cases that have DICOM objects.
+        without_objects: DICOM series of which none could be made, to the reason; their scores stand.
     """
 
     done: int = 0
     kept: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    with_objects: int = 0
+    without_objects: dict[str, str] = field(default_factory=dict)
 
 
 def detect_cohort(
@@ -79,6 +89,7 @@ def detect_cohort(
     protocol: str | None = None,
     overwrite: bool = False,
     gate: Gate | None = None,
+    dicom: Dicom = "none",
     report: bool = True,
     progress: bool = False,
 ) -> Summary:
@@ -99,6 +110,9 @@ def detect_cohort(
         overwrite: replace results of another input, or, where all its cases are given, of another
             model, calibration or threshold.
         gate: a second detector that says of each case whether the result can be relied on.
+        dicom: what to add to cases that are DICOM series, these of earlier runs, too, as
+            ``out/<case>/dicom/`` (:mod:`aberra.dicom_out`): ``objects``, or ``overlay``, which is
+            these and colour pictures.
         report: write the HTML report.
         progress: show a progress bar.
 
@@ -106,10 +120,12 @@ def detect_cohort(
         OutputError: ``out`` holds other results and ``overwrite`` is off (or some of its cases are
             not given), holds something else, or a scan; or a case cannot be called so.
         CalibrationError: the detector is not calibrated.
-        ConfigError: unknown protocol.
+        ConfigError: unknown protocol, or highdicom is not installed.
     """
     from aberra.errors import CalibrationError
 
+    if dicom != "none":
+        highdicom()
     if detector.calibration is None:
         raise CalibrationError(
             f"{detector.folder}: not calibrated; run `aberra calibrate {detector.folder} MANIFEST` with healthy cases"
@@ -136,22 +152,22 @@ def detect_cohort(
             if case.case in summary.failed:
                 continue
             key = keys[case.case]
-            if _finished(out / case.case) == key:
-                summary.kept += 1
-                continue
             try:
-                refuse_foreign(out / case.case)
-                _detect_case(
-                    detector,
-                    case,
-                    out,
-                    channels=channels,
-                    protocol=chosen,
-                    key=key,
-                    identity=identity,
-                    gate=gate,
-                )
-                summary.done += 1
+                if _finished(out / case.case) == key:
+                    summary.kept += 1
+                else:
+                    _detect_case(
+                        detector,
+                        case,
+                        out,
+                        channels=channels,
+                        protocol=chosen,
+                        key=key,
+                        identity=identity,
+                        gate=gate,
+                    )
+                    summary.done += 1
+                _add_objects(out, case, summary, dicom)
             except Exception as error:  # noqa: BLE001 - one case never ends a cohort
                 summary.failed[case.case] = told(error, out, case.case)
     try:
@@ -245,6 +261,8 @@ def _detect_case(
     gate: Gate | None = None,
 ) -> None:
     """Detect in one case and save it."""
+    folder = out / case.case
+    refuse_foreign(folder)
     volume = detector.read(case, channels)
     by = detector.calibration.group_by if detector.calibration else ""
     result = detector.detect(
@@ -258,11 +276,28 @@ def _detect_case(
         result = gate.asked(result, case, channels)
     content = case.content_hash(volume.channels)
     check_held(out, identity)
-    folder = out / case.case
+    discard(folder / OBJECTS)  # of an older result
     # another process may have been faster at the same case
     replace(result, input=result.input | {"sha256": content, "key": key}).save(
         folder, unless=lambda: _finished(folder) == key
     )
+
+
+def has_series(case: Case) -> bool:
+    """Whether a scan of a case is a DICOM series."""
+    return any(is_dicom_series(path) for path in case.channels.values())
+
+
+def _add_objects(out: Path, case: Case, summary: Summary, dicom: Dicom) -> None:
+    """Write a finished result as DICOM objects, too, if that is asked for and not done."""
+    if dicom == "none" or not has_series(case):
+        return
+    folder = out / case.case
+    try:
+        write_objects(Result.load(folder), folder / OBJECTS, overlay=dicom == "overlay")
+        summary.with_objects += 1
+    except Exception as error:  # noqa: BLE001 - the result stands without them
+        summary.without_objects[case.case] = told(error, out, f"{case.case}-dicom")
 
 
 def _of_gate(gate: Gate | None) -> list[Any]:

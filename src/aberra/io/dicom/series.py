@@ -156,7 +156,7 @@ def read_series(path: Path, *, whole: bool = True) -> Series:
     if without:
         names = shortlist(f"{each.file.name} ({_class_of(each).name})" for each in without)
         warnings.append(f"{len(without)} DICOM object(s) without an image left out: {names}")
-    return Series(images, warnings + _counted(images))
+    return Series(images, warnings + missing_slices(images))
 
 
 def _one_series(path: Path, images: list[Header]) -> None:
@@ -172,7 +172,7 @@ def _one_series(path: Path, images: list[Header]) -> None:
         )
 
 
-def _counted(images: list[Header]) -> list[str]:
+def missing_slices(images: list[Header]) -> list[str]:
     """Warnings where the headers count other slices than there are: a loss at the ends leaves no
     gap.
     """
