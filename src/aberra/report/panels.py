@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aberra.foreground import shown
+from aberra.foreground import nonzero, shown
 from aberra.prepare.orient import Orient
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.console import bars
-from aberra.dicom_out import FOLDER as OBJECTS
+from aberra.dicom_out import FOLDER as DICOM
 from aberra.dicom_out import is_dicom_series, write_objects
 from aberra.dicom_out.source import highdicom
 from aberra.errors import AberraError, OutputError, shortlist
@@ -276,7 +276,7 @@ def _detect_case(
         result = gate.asked(result, case, channels)
     content = case.content_hash(volume.channels)
     check_held(out, identity)
-    discard(folder / OBJECTS)  # of an older result
+    discard(folder / DICOM)  # of an older result
     # another process may have been faster at the same case
     replace(result, input=result.input | {"sha256": content, "key": key}).save(
         folder, unless=lambda: _finished(folder) == key
@@ -294,7 +294,7 @@ def _add_objects(out: Path, case: Case, summary: Summary, dicom: Dicom) -> None:
         return
     folder = out / case.case
     try:
-        write_objects(Result.load(folder), folder / OBJECTS, overlay=dicom == "overlay")
+        write_objects(Result.load(folder), folder / DICOM, overlay=dicom == "overlay")
         summary.with_objects += 1
     except Exception as error:  # noqa: BLE001 - the result stands without them
         summary.without_objects[case.case] = told(error, out, f"{case.case}-dicom")
