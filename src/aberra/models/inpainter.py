@@ -26,7 +26,7 @@ class Inpainter(nn.Module):
     foretell it, box by box.
 
     NUDT's entry of the MOOD challenge 2020 (Zimmerer et al. 2022, IEEE TMI 41): a U-Net that
-    inpaints, with
+    inpaints, with ::
 
         L = mean (x − x̂)² + λ·mean |E(x) − E(x̂)|
 
