@@ -10,11 +10,14 @@ import typer
 from aberra.cli.shared import Device, end
 
 
+SUITES = ", ".join(sorted(path.stem for path in Path(__file__).parents[1].glob("benchmark/suites/*.toml")))
+
+
 def benchmark(
     suite: Annotated[
         str,
         typer.Argument(
-            help="A shipped suite (smoke, baur2018, baur2021, baur-steganomaly, zimmerer-vae, zimmerer-scores, zimmerer-representations, zimmerer-hierarchy, wolleb-diffusion, venkatakrishnan-ct, ixi) or a TOML file."
+            help=f"A shipped suite ({SUITES}) or a TOML file."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
