@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import distributions
+from pathlib import Path
 from time import perf_counter
 
 import pytest
@@ -96,3 +99,21 @@ def test_shipped_detectors_are_there_small_and_calibrated(name):
     assert (folder / "card.md").is_file()
     detector = Detector.load(name)
     assert detector.calibration.n_cases >= 19
+
+
+def test_containers_install_what_the_scripts_install():
+    root = Path(aberra.__file__).parents[2]
+    pin = re.search(r"torch==[\d.]+", (root / "scripts/install").read_text())[0]
+    ignored = (root / ".dockerignore").read_text().split()
+    for recipe in ("Dockerfile", "aberra.def"):
+        text = (root / recipe).read_text()
+        assert f"pip install --no-cache-dir {pin} " in text
+        assert "/src[dicom]" in text
+    copied = {
+        line.split()[0]
+        for line in (root / "aberra.def").read_text().splitlines()
+        if " /src/" in line and "pip" not in line
+    }
+    assert {name.removeprefix("!") for name in ignored if name.startswith("!")} == copied
+    built = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert {built["readme"], *built["license-files"], "src", "pyproject.toml"} <= copied

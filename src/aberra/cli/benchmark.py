@@ -9,16 +9,13 @@ import typer
 
 from aberra.cli.shared import Device, end
 
-
 SUITES = ", ".join(sorted(path.stem for path in Path(__file__).parents[1].glob("benchmark/suites/*.toml")))
 
 
 def benchmark(
     suite: Annotated[
         str,
-        typer.Argument(
-            help=f"A shipped suite ({SUITES}) or a TOML file."
-        ),
+        typer.Argument(help=f"A shipped suite ({SUITES}) or a TOML file."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder of the results.")],
     resume: Annotated[
