@@ -49,5 +49,5 @@ def test_sets_of_the_challenge_are_cohorts(suite, tmp_path):
 
 
 def test_options_that_the_challenge_has_not_are_refused(suite, tmp_path):
-    with pytest.raises(ConfigError, match="suite own, cohort 'wrong'.*size"):
+    with pytest.raises(ConfigError, match=r"suite own, cohort 'wrong'.*size"):
         materialise(suite, "wrong", tmp_path, None, progress=False)
