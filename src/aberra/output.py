@@ -28,6 +28,7 @@ KINDS = {
     "evaluation": "an evaluation",
     "audit": "an audit",
     "site-bias": "a site bias",
+    "server": "a server's cases",
     "run": "a training run",
     "logs": "logs",
     "case": "the files of one case",

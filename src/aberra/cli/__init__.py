@@ -25,6 +25,7 @@ from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
 from aberra.cli.phantom import phantom
 from aberra.cli.report import report
+from aberra.cli.serve import serve, serve_backup, serve_user
 from aberra.cli.site_bias import site_bias
 
 INTERRUPTED = 130
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for command in (
     demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark,
-    methods, report,
+    methods, report, serve, serve_user, serve_backup,
 ):  # fmt: skip
     app.command()(command)
 
