@@ -32,6 +32,7 @@ from aberra.server import accounts, audit, events, metrics, queue, readings, upl
 from aberra.server.accounts import Person, TooManyTriesError
 from aberra.server.gate import Gate, cookie, is_secure
 from aberra.server.tables import Case
+from aberra.server.times import iso
 from aberra.server.truth import put_truth
 from aberra.server.worker import SCAN
 
@@ -214,6 +215,7 @@ def cases(app: FastAPI, settings: Settings, database: Database) -> None:
             said = readings.of_case(session, person, case)
             result = _result(settings, found)
             layers = [name for name in ("scan", *LAYERS, "truth") if _layer(settings, found, name).is_file()]
+        facts["uploaded"] = iso(facts["uploaded"])
         return {**facts, **around, "readings": said, "result": result, "layers": layers}
 
     @app.get("/api/cases/{case}/{layer}.nii.gz")
@@ -228,9 +230,8 @@ def cases(app: FastAPI, settings: Settings, database: Database) -> None:
     @app.put("/api/cases/{case}/readings/{region}")
     def read(case: int, region: int, said: Said, person: Reader) -> dict[str, Any]:
         with database.writing() as session:
-            return readings.put(
-                session, person, _case(session, case), region, grade=said.grade, text=said.note.strip()
-            )
+            readings.put(session, person, _case(session, case), region, grade=said.grade, text=said.note.strip())
+            return readings.of_case(session, person, case)
 
     @app.post("/api/cases/{case}/analyse", status_code=202)
     def analyse(case: int, asked: Asked, person: Admin) -> dict[str, Any]:

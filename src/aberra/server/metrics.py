@@ -61,7 +61,7 @@ class Requests:
 def exposition(session: Session, requests: Requests) -> str:
     """All metrics as text."""
     counts: Mapping[str, int] = dict(
-        session.execute(select(Case.status, func.count()).group_by(Case.status)).tuples().all()
+        session.execute(select(Case.status, func.count()).group_by(Case.status)).all()
     )
     oldest = session.scalar(select(func.min(Case.changed)).where(Case.status == "queued"))
     readings = session.scalar(select(func.count()).select_from(Reading)) or 0

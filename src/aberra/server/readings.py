@@ -67,16 +67,16 @@ def put(
     found = session.scalar(select(Reading).where(*mine))
     before, after = "" if found is None else _told(found.grade, found.note), _told(grade, text)
     if before == after:
-        return _shown(found) if found else {}
+        return
     note(session, person.name, "reading", case=case.id, region=region, before=before, after=after)
     if not after:
         session.execute(delete(Reading).where(*mine))
-        return {}
+        return
     if found is None:
         found = Reading(case_id=case.id, user_id=person.id, region=region)
         session.add(found)
     found.grade, found.note, found.time = grade, text, time()
-    return _shown(found)
+    session.flush()
 
 
 def of_case(session: Session, person: Person, case: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def of_case(session: Session, person: Person, case: int) -> dict[str, Any]:
         .join(User)
         .where(Reading.case_id == case)
         .order_by(User.name, Reading.region)
-    ).tuples()
+    )
     every = [(reading, name) for reading, name in rows if person.is_admin or reading.user_id == person.id]
     found: dict[str, Any] = {
         "mine": {each.region: _shown(each) for each, _ in every if each.user_id == person.id}
@@ -101,7 +101,7 @@ def table(session: Session) -> Iterator[dict[str, Any]]:
     query = (
         select(Reading, User.name, Case).join(User).join(Case).order_by(Case.id, User.name, Reading.region)
     )
-    for reading, reader, case in session.execute(query).tuples():
+    for reading, reader, case in session.execute(query):
         facts = {"case": case.id, "name": case.name, "model": case.model, "p": case.p, "score": case.score}
         yield facts | {"reader": reader} | _shown(reading)
 

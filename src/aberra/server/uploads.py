@@ -97,7 +97,7 @@ def unpack(sent: Path, name: str, files: Path, limits: Limits) -> list[Scan]:
     else:
         zipped = head.startswith(GZIP)
         if zipped:
-            _expect_unpacked(sent, limits.unpacked)
+            _expect_unpacked(sent, name, limits.unpacked)
         stem = case_name(Path(PurePosixPath(name.replace("\\", "/")).name))[:150]
         target = files / f"{stem}.nii{'.gz' if zipped else ''}"
         shutil.move(sent, target)
@@ -165,7 +165,7 @@ def _scans(files: Path, limits: Limits) -> list[Scan]:
     return [Scan(name if path != files else "series", str(path.relative_to(files))) for name, path in found]
 
 
-def _expect_unpacked(path: Path, limit: int) -> None:
+def _expect_unpacked(path: Path, name: str, limit: int) -> None:
     """Refuse what is large when unpacked, without holding it."""
     size = 0
     try:
@@ -177,7 +177,7 @@ def _expect_unpacked(path: Path, limit: int) -> None:
                         f"more than {limit // 1_000_000} MB when unpacked; see --max-unpacked-mb"
                     )
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path.name}: damaged gzip ({error}); send it again") from error
+        raise InputError(f"{name}: damaged gzip ({error}); send it again") from error
 
 
 def _unzip(sent: Path, files: Path, limits: Limits) -> None:

@@ -66,7 +66,7 @@ def page(
         "page": number,
         "pages": max(1, -(-total // PAGE)),
         "counts": dict(
-            session.execute(select(Case.status, func.count()).group_by(Case.status)).tuples().all()
+            session.execute(select(Case.status, func.count()).group_by(Case.status)).all()
         ),
     }
 

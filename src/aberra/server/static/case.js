@@ -132,8 +132,8 @@ async function save(of, name, note) {
   const before = found.readings.mine[of];
   found.readings.mine[of] = { grade: name, note };
   try {
-    await ask(`/api/cases/${number}/readings/${of}`, { method: "PUT", body: JSON.stringify({ grade: name, note }) });
-    if (me.role === "admin") found.readings.all = (await ask(`/api/cases/${number}`)).readings.all;
+    const said = await ask(`/api/cases/${number}/readings/${of}`, { method: "PUT", body: JSON.stringify({ grade: name, note }) });
+    found.readings = said;
     $("saved").textContent = `saved ${new Date().toLocaleTimeString()}`;
   } catch (error) {
     found.readings.mine[of] = before;
@@ -195,6 +195,7 @@ async function begin() {
   if (found.result) $("threshold").value = 1000 * Math.sqrt(found.result.threshold.value / peak());
   $("threshold").oninput = $("opacity").oninput = apply;
   $("note").onchange = noted;
+  window.addEventListener("pagehide", noted);
   $("note").oninput = () => { clearTimeout(waiting); waiting = setTimeout(noted, 1500); };
   fill();
   apply();

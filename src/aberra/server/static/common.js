@@ -14,7 +14,7 @@ async function ask(path, { method = "GET", body, type = "application/json" } = {
   const headers = {};
   if (method !== "GET") headers["X-CSRF-Token"] = me.csrf;
   if (body !== undefined) headers["Content-Type"] = type;
-  const answer = await fetch(path, { method, headers, body });
+  const answer = await fetch(path, { method, headers, body, keepalive: method === "PUT" });
   if (answer.status === 401) location.href = "/login";
   if (answer.status === 204) return null;
   const said = await answer.json().catch(() => ({ error: answer.statusText }));
