@@ -14,7 +14,7 @@ ROOMS = """
     __init__ errors versions pretrained console foreground options memory files output failures
     devices kinds covariates batch capabilities registry former method measured volume io cohort prepare
     nets diffusion densities models compare restore scores training metrics
-    result grades detector synthesis sequence report audit workflows testing benchmark server cli __main__
+    result grades detector synthesis sequence report audit reader workflows testing benchmark server cli __main__
 """.split()  # noqa: SIM905
 
 UP = {

@@ -304,6 +304,36 @@ def write_text(target: Path | str, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def append_line(target: Path, line: str = "") -> None:
+    """Add a line of text to a file, durably: when this returns, it is on the disk.
+
+    Several processes may append to one file. What a crash has left of a line that was never finished
+    is cut off first; without a line nothing else is done.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = not target.exists()
+        with target.open("a+b") as file, locked(target):
+            file.seek(0)
+            whole = file.read()
+            end = whole.rfind(b"\n") + 1
+            if end < len(whole):
+                file.truncate(end)
+            if line:
+                file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if new and os.name == "posix":  # the name, too
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
 def write_json(target: Path | str, content: Any) -> None:
     """Write JSON atomically: sorted keys, two-space indent, NaN refused."""
     write_text(target, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")

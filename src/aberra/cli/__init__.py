@@ -23,10 +23,13 @@ from aberra.cli.evaluate import evaluate
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
 from aberra.cli.methods import methods
+from aberra.cli.objects import objects
 from aberra.cli.phantom import phantom
+from aberra.cli.read import read
 from aberra.cli.report import report
 from aberra.cli.serve import serve, serve_backup, serve_user
 from aberra.cli.site_bias import site_bias
+from aberra.cli.worklist import worklist
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
@@ -41,8 +44,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, import_predictions, benchmark,
-    methods, report, serve, serve_user, serve_backup,
+    demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, audit, edit, evaluate, objects, import_predictions, benchmark,
+    worklist, read, methods, report, serve, serve_user, serve_backup,
 ):  # fmt: skip
     app.command()(command)
 

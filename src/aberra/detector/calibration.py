@@ -8,6 +8,7 @@ does not touch the model.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -283,6 +284,29 @@ def conformal_p(healthy: ArrayLike, score: float) -> float:
     """(1 + healthy scores that are as high, of n) / (n + 1)."""
     values = np.asarray(healthy, dtype=float)
     return float((1 + (values >= score).sum()) / (values.size + 1))
+
+
+def conformal_limit(healthy: ArrayLike, level: float) -> float:
+    """The value that a healthy case goes beyond with a probability of at most ``level``.
+
+    The ⌈(n + 1)(1 − level)⌉-th smallest of n healthy values: a further one that is exchangeable with
+    them is greater in at most that share of all draws (Vovk et al. 2005).
+
+    Raises:
+        CalibrationError: too few values for the level.
+
+    Examples:
+        >>> from aberra.detector.calibration import conformal_limit
+        >>> conformal_limit(range(1, 20), 0.05), conformal_limit(range(1, 20), 0.1)
+        (19.0, 18.0)
+    """
+    values = np.sort(np.asarray(healthy, dtype=float))
+    rank = ceil((values.size + 1) * (1 - level) - 1e-9)
+    if rank > values.size:
+        raise CalibrationError(
+            f"{values.size} healthy case(s) for a level of {level:g}; it needs {ceil(1 / level - 1e-9) - 1} or more"
+        )
+    return float(values[rank - 1])
 
 
 def golden_threshold(

@@ -49,7 +49,7 @@ class AtlasMaps:
 
 def with_maps(volume: Volume, to_scan: NDArray[np.float64]) -> Volume:
     """Append the maps, placed by the affine from atlas mm to scan mm (RAS+)."""
-    maps, affine = _blurred()
+    maps, affine = blurred()
     here = resample_to(maps, to_scan @ affine, volume.affine, volume.shape)
     if volume.mask is not None:
         here *= volume.mask
@@ -57,10 +57,11 @@ def with_maps(volume: Volume, to_scan: NDArray[np.float64]) -> Volume:
 
 
 @cache
-def _blurred() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def blurred() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The three maps (3, D, H, W), zero outside the brain, and their affine (atlas mm, RAS+)."""
     from scipy.ndimage import gaussian_filter
 
     maps, _, affine = tissues()
     thin = np.diag([STEP, STEP, STEP, 1.0])
-    blurred = np.stack([gaussian_filter(each, BLUR_MM)[::STEP, ::STEP, ::STEP] for each in maps])
-    return np.ascontiguousarray(blurred), affine @ thin
+    smooth = np.stack([gaussian_filter(each, BLUR_MM)[::STEP, ::STEP, ::STEP] for each in maps])
+    return np.ascontiguousarray(smooth), affine @ thin

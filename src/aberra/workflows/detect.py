@@ -24,6 +24,7 @@ from aberra.files import (
     write_text,
     writing,
 )
+from aberra.grades import FOLDER as GRADES_FOLDER
 from aberra.output import check_held, check_names, claim, kind_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ if TYPE_CHECKING:
 REFINED = "refined"
 """Folder for what a second detector says of the unusual cases: :mod:`aberra.workflows.refine`."""
 
-FILES = ("evaluation", "logs", "scores.csv", "report.html", "calibration.json", REFINED)
+OBJECTS, FINDINGS = "objects", "findings"
+"""Folders for the objects of each case, and for the report of what readers say of them."""
+
+MADE = ("scores.csv", "report.html", "objects.csv", "objects.json", "matches.csv", "lesions.csv")
+"""Files that are made of the cases' results."""
+
+FILES = ("evaluation", "logs", "calibration.json", REFINED, OBJECTS, GRADES_FOLDER, FINDINGS, *MADE)
 """What lies beside the cases' folders; no case may be called so."""
 
 OTHER = "results of another model, calibration or threshold are there; choose another --out, or --overwrite"
@@ -163,7 +170,7 @@ def _claim(
     given = {case.case for case in cohort}
     mark = read_mark(out)
     others = mark is not None and mark["kind"] == "results" and mark.get("identity") != identity
-    there = {name: _finished(out / name) for name in (_cases(out) if others else keys)}
+    there = {name: _finished(out / name) for name in (finished_cases(out) if others else keys)}
     stale = [name for name, key in there.items() if key is not None and key != keys.get(name)]
     if others and overwrite and (left := [name for name in stale if name not in given]):
         raise OutputError(
@@ -179,13 +186,14 @@ def _claim(
         for name in stale:
             (out / name / "result.json").unlink(missing_ok=True)
         if others:  # what was made of the old results goes with them
-            discard(out / "evaluation")
-            for name in recorded(out) & {"scores.csv", "report.html"}:
+            for name in ("evaluation", OBJECTS, FINDINGS):
+                discard(out / name)
+            for name in recorded(out).intersection(MADE):
                 (out / name).unlink(missing_ok=True)
 
 
-def _cases(out: Path) -> list[str]:
-    """Folders of cases in a folder of results."""
+def finished_cases(out: Path) -> list[str]:
+    """Folders of finished cases in a folder of results."""
     return sorted(path.parent.name for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
 
 
@@ -311,7 +319,7 @@ def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
     anomalous first.
     """
     rows: list[dict[str, Any]] = []
-    for name in _cases(out):
+    for name in finished_cases(out):
         if name in failed:
             continue
         with suppress(FileNotFoundError):  # another process is at it

@@ -200,7 +200,7 @@ def _read_case(
             raise MismatchError(
                 f"{folder / name}.nii.gz: shape {array.shape}, the map has {found.shape}; detect again"
             )
-    labels, judged = _truth(case, found, warnings)
+    labels, judged = truth_of(case, found, warnings)
     second = read_mask(case.lesion2, found) if case.lesion is not None and case.lesion2 is not None else None
     if case.ignore is not None:
         kept = ~read_mask(case.ignore, found)
@@ -258,11 +258,14 @@ def _optional(path: Path) -> NDArray[Any] | None:
     return Volume.read(path).data[0] if path.is_file() else None
 
 
-def _truth(
+def truth_of(
     case: Case, found: Volume, warnings: dict[str, list[str]]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool]]:
-    """The lesion's label values and the region that is judged, on the map's grid; notes what
+    """The lesion's label values and the region that is judged, on a map's grid; notes what
     reading them warned of.
+
+    Raises:
+        MismatchError: the map is not of that scan.
     """
     from aberra.io import onto
 
