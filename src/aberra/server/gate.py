@@ -45,7 +45,7 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # without any, a form's origin would be "null"
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }

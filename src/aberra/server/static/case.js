@@ -13,7 +13,7 @@ async function draw() {
   if (typeof niivue === "undefined") return say("The viewer is not installed: run scripts/viewer where the server is.");
   say("loading …");
   viewer = new niivue.Niivue({
-    backColor: [0, 0, 0, 1], crosshairColor: [0.43, 0.7, 0.82, 0.55], crosshairWidth: 0.6, crosshairGap: 6, fontColor: [0.55, 0.6, 0.66, 1], textHeight: 0.03,
+    backColor: [0, 0, 0, 1], crosshairColor: [0.43, 0.7, 0.82, 0.55], crosshairWidth: 0.6, crosshairGap: 6, fontColor: [0.55, 0.6, 0.66, 1], fontMinPx: 15,
     isRadiologicalConvention: true, multiplanarForceRender: false, isColorbar: false, loadingText: "", dragAndDropEnabled: false,
     viewModeHotKey: "", clipPlaneHotKey: "", isRuler: false, show3Dcrosshair: true, tileMargin: 4, multiplanarShowRender: 0,
   });
@@ -27,7 +27,7 @@ async function draw() {
   wanted.forEach((each, index) => { layers[each.name] = index; });
   await viewer.loadVolumes(wanted.map((each) => ({ ...each, url: url(each.name), name: `${each.name}.nii.gz` })));
   for (const name of ["map", "truth"]) if (name in layers) viewer.volumes[layers[name]].colormapType = 1; // nothing below the lower end is drawn
-  viewer.onLocationChange = (where) => say(where.string?.split(" = ")[0] ?? "");
+  viewer.onLocationChange = (where) => say(`${[...where.mm].slice(0, 3).map((value) => value.toFixed(0)).join(", ")} mm`);
   viewer.setSliceType(viewer.sliceTypeMultiplanar);
   say("");
   apply();
