@@ -28,7 +28,9 @@ PASSWORD = "correct horse battery"
 
 def main() -> None:
     """Read the command line, make the server, measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=10_000, help="in the database")
     parser.add_argument("--readers", type=int, default=8, help="who ask at once")
     parser.add_argument("--pages", type=int, default=40, help="that each reader asks for, of each kind")
@@ -39,7 +41,18 @@ def main() -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "aberra", "serve", "--data", str(data), "--workers", "0", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "aberra",
+            "serve",
+            "--data",
+            str(data),
+            "--workers",
+            "0",
+            "--port",
+            str(port),
+        ]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             address = f"http://127.0.0.1:{port}"
@@ -114,7 +127,9 @@ def measure(address: str, options: argparse.Namespace) -> None:
             for _ in range(options.pages):
                 path = f"{address}/api/cases?" + query.format(page=int(rng.integers(1, 11)))
                 began = time.perf_counter()
-                with urllib.request.urlopen(urllib.request.Request(path, headers={"cookie": cookies[index]})) as answer:
+                with urllib.request.urlopen(
+                    urllib.request.Request(path, headers={"cookie": cookies[index]})
+                ) as answer:
                     json.load(answer)
                 taken.append(time.perf_counter() - began)
             return taken
@@ -122,7 +137,9 @@ def measure(address: str, options: argparse.Namespace) -> None:
         with ThreadPoolExecutor(options.readers) as pool:
             every = 1000 * np.concatenate(list(pool.map(reader, range(options.readers))))
         half, most = np.percentile(every, [50, 95])
-        print(f"{name}: {len(every)} pages, {options.readers} readers, {options.cases} cases: median {half:.0f} ms, p95 {most:.0f} ms")
+        print(
+            f"{name}: {len(every)} pages, {options.readers} readers, {options.cases} cases: median {half:.0f} ms, p95 {most:.0f} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ def test_passwords_and_sessions_are_kept_as_hashes(server):
     assert visitor(server.database, visit) is None
 
 
-@pytest.mark.parametrize(("name", "password"), [("ben", "wrong"), ("nobody", PASSWORD), ("ben", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("name", "password"), [("ben", "wrong"), ("nobody", PASSWORD), ("ben", ""), ("", "")]
+)
 def test_a_wrong_name_or_password_gives_no_session(server, name, password):
     assert sign_in(server.database, name, password, "here") is None
 
@@ -67,7 +69,8 @@ def test_a_change_of_an_account_ends_its_sessions(server):
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"), [("a b", {}), ("", {}), ("x" * 65, {}), ("ok", {"role": "root"}), ("ok", {"password": "short"})]
+    ("name", "wrong"),
+    [("a b", {}), ("", {}), ("x" * 65, {}), ("ok", {"role": "root"}), ("ok", {"password": "short"})],
 )
 def test_what_an_account_cannot_be(server, name, wrong):
     with pytest.raises(ConfigError):

@@ -14,7 +14,9 @@ from triage import PASSWORD, Live, Parts, nifti, send
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING or "there"),
-    pytest.mark.skipif(not (STATIC / VIEWER).is_file(), reason="the viewer is not installed (scripts/viewer)"),
+    pytest.mark.skipif(
+        not (STATIC / VIEWER).is_file(), reason="the viewer is not installed (scripts/viewer)"
+    ),
 ]
 
 

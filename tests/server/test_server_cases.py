@@ -84,7 +84,10 @@ def test_the_worklist_has_the_most_unusual_case_first(read):
 def test_the_worklist_is_filtered(read, tmp_path):
     client = read.client("ben")
     send(client, "late.nii.gz", nifti(tmp_path, 40))
-    names = lambda **wanted: [each["name"] for each in client.get("/api/cases", params=wanted).json()["cases"]]  # noqa: E731
+
+    def names(**wanted):
+        return [each["name"] for each in client.get("/api/cases", params=wanted).json()["cases"]]
+
     assert names(status="queued") == ["late"]
     assert len(names(status="done")) == 3
     assert names(text="CAN31") == ["scan31"]
@@ -141,11 +144,25 @@ def test_each_reader_has_a_reading_of_his_own(read):
 
 def test_every_change_of_a_reading_is_in_the_trail(read):
     ben = read.client("ben")
-    for said in ({"grade": "C1"}, {"grade": "C1"}, {"grade": "C2", "note": "a <b>"}, {"grade": "", "note": ""}):
+    for said in (
+        {"grade": "C1"},
+        {"grade": "C1"},
+        {"grade": "C2", "note": "a <b>"},
+        {"grade": "", "note": ""},
+    ):
         assert ben.put("/api/cases/2/readings/1", json=said).status_code == 200
-    trail = [each for each in read.client("ada").get("/api/audit", params={"case": 2}).json() if each["what"] == "reading"]
-    assert [(each["who"], each["region"]) for each in trail] == [("ben", 1)] * 3, "what changes nothing is no change"
-    told = [tuple(json.loads(each[key])["grade"] if each[key] else "" for key in ("before", "after")) for each in trail]
+    trail = [
+        each
+        for each in read.client("ada").get("/api/audit", params={"case": 2}).json()
+        if each["what"] == "reading"
+    ]
+    assert [(each["who"], each["region"]) for each in trail] == [("ben", 1)] * 3, (
+        "what changes nothing is no change"
+    )
+    told = [
+        tuple(json.loads(each[key])["grade"] if each[key] else "" for key in ("before", "after"))
+        for each in trail
+    ]
     assert told == [("C2", ""), ("C1", "C2"), ("", "C1")]
     assert ben.get("/api/cases/2").json()["readings"]["mine"] == {}
 
@@ -183,7 +200,9 @@ def test_all_grades_can_be_given_and_are_exported(read):
     for grade in GRADES:
         assert ben.put("/api/cases/2/readings/1", json={"grade": grade, "note": "=1+1"}).status_code == 200
     rows = list(csv.DictReader(StringIO(read.client("ada").get("/api/readings.csv").text)))
-    assert [(row["reader"], row["grade"], row["note"]) for row in rows] == [("ben", list(GRADES)[-1], "'=1+1")]
+    assert [(row["reader"], row["grade"], row["note"]) for row in rows] == [
+        ("ben", list(GRADES)[-1], "'=1+1")
+    ]
 
 
 def test_a_case_can_be_analysed_again_until_it_is_read(read):
@@ -203,9 +222,11 @@ def test_truth_is_shown_and_must_fit(read, tmp_path):
     mask = small_scans.scan(0)
     mask.with_(data=(mask.data > 1.05).astype(np.float32)).write(tmp_path / "mask.nii.gz")
     mask.with_(data=np.ones((1, 3, 3, 3), np.float32)).write(tmp_path / "small.nii.gz")
-    put = lambda client, name: client.put(  # noqa: E731
-        "/api/cases/1/truth", params={"name": name}, content=(tmp_path / name).read_bytes()
-    )
+
+    def put(client, name):
+        content = (tmp_path / name).read_bytes()
+        return client.put("/api/cases/1/truth", params={"name": name}, content=content)
+
     assert put(read.client("ben"), "mask.nii.gz").status_code == 403
     refused = put(ada, "small.nii.gz")
     assert refused.status_code == 422

@@ -41,7 +41,13 @@ def cluster(tmp_path_factory):
     as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 
     def run(tool, *arguments):
-        subprocess.run([*as_postgres, str(TOOLS[-1] / tool), *arguments], check=True, capture_output=True, timeout=120, cwd="/")
+        subprocess.run(
+            [*as_postgres, str(TOOLS[-1] / tool), *arguments],
+            check=True,
+            capture_output=True,
+            timeout=120,
+            cwd="/",
+        )
 
     run("initdb", "-D", f"{place}/data", "-U", "aberra", "--auth=trust", "--encoding=UTF8", "--no-sync")
     options = f"-c listen_addresses=127.0.0.1 -p {port} -k {place} -c fsync=off"

@@ -43,7 +43,9 @@ def test_what_is_open_tells_nothing(server):
 
 def test_every_change_needs_the_token_of_the_session(server):
     ada, ben = server.client("ada"), server.client("ben")
-    changes = [(method, path) for method, path in set(_routes(server.app)) - OPEN if method not in {"GET", "HEAD"}]
+    changes = [
+        (method, path) for method, path in set(_routes(server.app)) - OPEN if method not in {"GET", "HEAD"}
+    ]
     assert len(changes) >= 5
     for method, path in changes:
         for token in ("", "wrong", ben.headers["x-csrf-token"]):
@@ -53,7 +55,9 @@ def test_every_change_needs_the_token_of_the_session(server):
 
 
 @pytest.mark.parametrize(
-    "headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}], ids=str
+    "headers",
+    [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}],
+    ids=str,
 )
 def test_pages_of_other_sites_change_nothing(server, headers):
     assert server.client("ben").post("/api/logout", headers=headers).status_code == 403
@@ -128,7 +132,10 @@ def test_a_trusted_proxy_signs_in(behind):
 
 
 def test_the_header_of_anybody_else_counts_for_nothing(behind, server):
-    assert behind.stranger(client=("10.0.0.8", 1)).get("/api/me", headers={"x-remote-user": "ada"}).status_code == 401
+    assert (
+        behind.stranger(client=("10.0.0.8", 1)).get("/api/me", headers={"x-remote-user": "ada"}).status_code
+        == 401
+    )
     assert server.stranger().get("/api/me", headers={"x-remote-user": "ada"}).status_code == 401
 
 

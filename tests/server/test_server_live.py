@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from aberra.server.database import Database
 from aberra.server.settings import Settings
 from triage import PASSWORD, Live, nifti
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux' /proc")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux' /proc"),
+]
 
 PATIENCE = 240
 
@@ -52,7 +56,9 @@ def test_nothing_finished_is_lost_by_kills(live, tmp_path, detector):
     rng = np.random.default_rng(5)
     sent, said = [], {}
     for seed in range(9):
-        sent += live.ask("POST", f"/api/uploads?name=s{seed}.nii.gz", nifti(tmp_path, 50 + seed, 9.0))["cases"]
+        sent += live.ask("POST", f"/api/uploads?name=s{seed}.nii.gz", nifti(tmp_path, 50 + seed, 9.0))[
+            "cases"
+        ]
         if seed % 3 == 2:
             time.sleep(float(rng.uniform(0, 3)))
             if seed == 5:

@@ -62,7 +62,7 @@ def test_odd_files_are_refused_with_a_reason(server, tmp_path):
         assert answer.json()["error"], name
         assert str(tmp_path) not in answer.json()["error"], name
     _nothing_left(server)
-    assert not [path for path in tmp_path.rglob("*escaped*")]
+    assert not list(tmp_path.rglob("*escaped*"))
 
 
 def test_two_hundred_changed_files_leave_the_server_alive(server, tmp_path):
@@ -108,7 +108,13 @@ def test_limits_hold_whatever_the_file_says(small):
     lying = bytearray(bomb.getvalue())
     at = lying.rindex(b"PK\x01\x02") + 24
     lying[at : at + 4] = (10).to_bytes(4, "little")
-    for content in (bytes(30_000), gzip.compress(bytes(1_000_000)), zipped(slices), bomb.getvalue(), bytes(lying)):
+    for content in (
+        bytes(30_000),
+        gzip.compress(bytes(1_000_000)),
+        zipped(slices),
+        bomb.getvalue(),
+        bytes(lying),
+    ):
         answer = send(client, "a.nii.gz", content)
         assert answer.status_code in {413, 422}, answer.text
     assert send(client, "a.nii.gz", bytes(30_000)).status_code == 413

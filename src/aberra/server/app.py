@@ -230,7 +230,9 @@ def cases(app: FastAPI, settings: Settings, database: Database) -> None:
     @app.put("/api/cases/{case}/readings/{region}")
     def read(case: int, region: int, said: Said, person: Reader) -> dict[str, Any]:
         with database.writing() as session:
-            readings.put(session, person, _case(session, case), region, grade=said.grade, text=said.note.strip())
+            readings.put(
+                session, person, _case(session, case), region, grade=said.grade, text=said.note.strip()
+            )
             return readings.of_case(session, person, case)
 
     @app.post("/api/cases/{case}/analyse", status_code=202)

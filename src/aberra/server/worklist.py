@@ -65,9 +65,7 @@ def page(
         "total": total,
         "page": number,
         "pages": max(1, -(-total // PAGE)),
-        "counts": dict(
-            session.execute(select(Case.status, func.count()).group_by(Case.status)).all()
-        ),
+        "counts": dict(session.execute(select(Case.status, func.count()).group_by(Case.status)).all()),
     }
 
 

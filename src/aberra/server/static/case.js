@@ -22,7 +22,7 @@ async function draw() {
   const wanted = [{ name: "scan", colormap: "gray", opacity: 1 }];
   const scale = found.result?.scale ?? { low: 0, high: 1 };
   if (found.layers.includes("reconstruction")) wanted.push({ name: "reconstruction", colormap: "gray", opacity: 0 });
-  if (found.layers.includes("map")) wanted.push({ name: "map", colormap: "warm", opacity: 0.6, cal_min: scale.low, cal_max: scale.high });
+  if (found.layers.includes("map")) wanted.push({ name: "map", colormap: "warm", opacity: 0.4, cal_min: scale.low, cal_max: scale.high });
   if (found.layers.includes("truth")) wanted.push({ name: "truth", colormap: "green", opacity: 0, cal_min: 0.5, cal_max: 1.2 });
   wanted.forEach((each, index) => { layers[each.name] = index; });
   await viewer.loadVolumes(wanted.map((each) => ({ ...each, url: url(each.name), name: `${each.name}.nii.gz` })));
