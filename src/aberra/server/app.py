@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field
 
 from aberra.errors import AberraError, ConfigError, expect_known
 from aberra.failures import told
-from aberra.files import SCRATCH, atomic_path, read_json
+from aberra.files import SCRATCH, atomic_path, read_json, reading
 from aberra.grades import GRADES
 from aberra.server import accounts, audit, events, metrics, queue, readings, uploads, worklist
 from aberra.server.accounts import Person, TooManyTriesError
@@ -347,7 +347,9 @@ def _result(settings: Settings, case: Case) -> dict[str, Any] | None:
     """What the viewer needs of ``result.json``."""
     if case.status != "done":
         return None
-    found = read_json(settings.results / case.folder / "result.json")
+    source = settings.results / case.folder / "result.json"
+    with reading(source):
+        found = read_json(source)
     keys = ("components", "threshold", "scale", "score", "p", "warnings", "gate", "model", "probability")
     return {key: found.get(key) for key in keys}
 

@@ -39,7 +39,7 @@ class NotReadyError(AberraError):
 
 def put(
     session: Session, person: Person, case: Case, region: int, *, grade: str, text: str
-) -> dict[str, Any]:
+) -> None:
     """Say something of a region of a case, in the place of what the same reader has said before.
 
     Args:

@@ -61,7 +61,7 @@ def serve(
     with locked(settings.uploads, wait=False) as alone:
         if not alone:
             raise ConfigError(f"{settings.data}: another server is running on this folder")
-        sweep(settings, database)
+        sweep(settings)
         config = uvicorn.Config(
             create_app(settings, database), host=host, port=port, proxy_headers=False, server_header=False, log_level="warning",
             timeout_graceful_shutdown=WAIT, ssl_certfile=tls_cert, ssl_keyfile=tls_key, lifespan="off",

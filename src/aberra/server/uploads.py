@@ -141,13 +141,10 @@ def known(database: Database, sha: str, detector: str) -> list[int]:
         )
 
 
-def sweep(settings: Settings, database: Database) -> None:
-    """Remove what killed uploads have left; only for a server that has just started."""
-    with database.reading() as session:
-        kept = set(session.scalars(select(Case.place)))
-    for folder in settings.uploads.iterdir():
-        if folder.name.startswith(SCRATCH) or folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+def sweep(settings: Settings) -> None:
+    """Remove what killed uploads have left half; only for a server that has just started."""
+    for folder in settings.uploads.glob(f"{SCRATCH}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def new_place() -> str:
