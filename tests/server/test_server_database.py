@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,16 +29,14 @@ MISSING = "" if TOOLS and shutil.which("runuser") else "needs the Debian package
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A PostgreSQL of its own, on loopback; it does not run as root."""
+def cluster():
+    """A PostgreSQL of its own, on loopback; it does not run as root, nor in folders of root's."""
     if MISSING:
         pytest.skip(MISSING)
     pytest.importorskip("psycopg", reason="the extra 'postgresql' is not installed")
-    place, port = tmp_path_factory.mktemp("postgresql"), free_port()
-    for folder in (place, *place.parents):  # the user postgres has to get here
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    shutil.chown(place, "postgres")
+    place, port = Path(tempfile.mkdtemp(prefix="aberra-postgresql-")), free_port()
+    if os.geteuid() == 0:
+        shutil.chown(place, "postgres")
     as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 
     def run(tool, *arguments):
@@ -54,6 +53,7 @@ def cluster(tmp_path_factory):
     run("pg_ctl", "-D", f"{place}/data", "-w", "-o", options, "-l", f"{place}/log", "start")
     yield f"postgresql+psycopg://aberra@127.0.0.1:{port}/postgres"
     run("pg_ctl", "-D", f"{place}/data", "-w", "-m", "immediate", "stop")
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -25,9 +25,9 @@ pytestmark = [
 PATIENCE = 240
 
 
-@pytest.fixture
-def live(tmp_path, detector):
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def live(tmp_path_factory, detector):
+    data = tmp_path_factory.mktemp("live") / "data"
     settings = Settings(data=data)
     settings.claim()
     database = Database(settings.url)

@@ -37,9 +37,7 @@ class NotReadyError(AberraError):
     """A case has no result that could be read."""
 
 
-def put(
-    session: Session, person: Person, case: Case, region: int, *, grade: str, text: str
-) -> None:
+def put(session: Session, person: Person, case: Case, region: int, *, grade: str, text: str) -> None:
     """Say something of a region of a case, in the place of what the same reader has said before.
 
     Args:
