@@ -79,7 +79,7 @@ def fill(data: Path, count: int) -> None:
     with database.writing() as session:
         session.add_all(
             Case(
-                name=f"sub-{number:05}", place=f"{number:032}", number=0, source="x.nii.gz", detector="flair", model="flair",
+                name=f"sub-{number:05}", search=f"sub-{number:05} 900 mm³ at 12, -40, 20; 310 mm³ at -8, 22, 41; 95 mm³ at 30, 1, -3", place=f"{number:032}", number=0, source="x.nii.gz", detector="flair", model="flair",
                 sha256="", size=0, uploaded=0.0, uploaded_by="reader", changed=0.0, status="done", score=float(rng.random()),
                 p=float(rng.integers(1, 65)) / 65, regions=3, largest_mm3=900.0,
                 reason="900 mm³ at 12, -40, 20; 310 mm³ at -8, 22, 41; 95 mm³ at 30, 1, -3",

@@ -200,9 +200,11 @@ def cases(app: FastAPI, settings: Settings, database: Database) -> None:
         status: Annotated[str, Query(max_length=16)] = "",
         detector: Annotated[str, Query(max_length=200)] = "",
         text: Annotated[str, Query(max_length=200)] = "",
-    ) -> dict[str, Any]:
+    ) -> JSONResponse:
         with database.reading() as session:
-            return worklist.page(session, person.id, number=page, status=status, detector=detector, text=text)
+            return JSONResponse(  # as it is: FastAPI would look at every value
+                worklist.page(session, person.id, number=page, status=status, detector=detector, text=text)
+            )
 
     @app.get("/api/cases/{case}")
     def one(case: int, person: Reader) -> dict[str, Any]:

@@ -56,7 +56,8 @@ class Case(Base):
     """One scan and what was found in it.
 
     ``place`` is the upload's folder and ``number`` the scan in it; ``source`` is its path in the
-    folder ``files`` of that. ``detector`` is what was asked for, ``model`` what answered.
+    folder ``files`` of that. ``detector`` is what was asked for, ``model`` what answered,
+    and ``search`` the small letters of all that is searched.
     """
 
     __tablename__ = "cases"
@@ -96,6 +97,7 @@ class Case(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     warnings: Mapped[str] = mapped_column(Text, default="")
     error: Mapped[str] = mapped_column(Text, default="")
+    search: Mapped[str] = mapped_column(Text, default="")
 
 
 class Reading(Base):

@@ -119,7 +119,7 @@ def insert(
     with database.writing() as session:
         cases = [
             Case(
-                name=scan.name[:200], place=place, number=number, source=scan.source, detector=detector, sha256=sha, size=size,
+                name=scan.name[:200], search=scan.name[:200].casefold(), place=place, number=number, source=scan.source, detector=detector, sha256=sha, size=size,
                 uploaded=now, uploaded_by=by, changed=now,
             )
             for number, scan in enumerate(scans)

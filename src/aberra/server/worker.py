@@ -114,7 +114,9 @@ def _analyse(database: Database, settings: Settings, case: Case, worker: str) ->
     for reason in summary.failed.values():
         raise AberraError(reason)
     of_case = cohort[0].case
-    return {"folder": f"{folder.name}/{of_case}", **row(read_json(folder / of_case / "result.json"))}
+    found = row(read_json(folder / of_case / "result.json"))
+    words = " ".join([case.name, found["reason"], found["warnings"]])
+    return {"folder": f"{folder.name}/{of_case}", "search": words.casefold(), **found}
 
 
 @lru_cache(maxsize=1)

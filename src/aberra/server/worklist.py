@@ -24,6 +24,8 @@ FILTERS = (*STATES, UNREAD)
 ORDER = (Case.p.asc().nulls_last(), Case.score.desc().nulls_last(), Case.id.asc())
 """Most unlike healthy scans first; what is not finished comes last, in the order of arrival."""
 
+COUNTED = select(Case.status, func.count().label("cases")).group_by(Case.status)
+
 COLUMNS = (
     Case.id, Case.name, Case.detector, Case.model, Case.status, Case.p, Case.score, Case.regions, Case.largest_mm3, Case.reason,
     Case.warnings, Case.error, Case.windows_done, Case.windows, Case.uploaded, Case.uploaded_by,
@@ -51,21 +53,20 @@ def page(
     """
     wanted = _wanted(user, status, detector, text)
     total = session.scalar(select(func.count()).select_from(Case).where(*wanted)) or 0
+    listed = select(Case.id).where(*wanted).order_by(*ORDER).limit(PAGE).offset(PAGE * (number - 1))
     mine = and_(Reading.case_id == Case.id, Reading.user_id == user, Reading.region == 0)
     rows = session.execute(
         select(*COLUMNS, Reading.grade)
         .outerjoin(Reading, mine)
-        .where(*wanted)
+        .where(Case.id.in_(session.scalars(listed).all()))  # nothing is joined for what is not shown
         .order_by(*ORDER)
-        .limit(PAGE)
-        .offset(PAGE * (number - 1))
     ).mappings()
     return {
         "cases": [{**row, "grade": row["grade"] or "", "uploaded": iso(row["uploaded"])} for row in rows],
         "total": total,
         "page": number,
         "pages": max(1, -(-total // PAGE)),
-        "counts": dict(session.execute(select(Case.status, func.count()).group_by(Case.status)).all()),
+        "counts": {row.status: row.cases for row in session.execute(COUNTED)},
     }
 
 
@@ -102,6 +103,5 @@ def _wanted(user: int, status: str, detector: str, text: str) -> list[ColumnElem
     if detector:
         wanted.append(Case.detector == detector)
     if text:
-        columns = (Case.name, Case.reason, Case.warnings)
-        wanted.append(or_(*(column.icontains(text, autoescape=True) for column in columns)))
+        wanted.append(Case.search.contains(text.casefold(), autoescape=True))
     return wanted
