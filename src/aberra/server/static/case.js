@@ -22,11 +22,11 @@ async function draw() {
   const wanted = [{ name: "scan", colormap: "gray", opacity: 1 }];
   const scale = found.result?.scale ?? { low: 0, high: 1 };
   if (found.layers.includes("reconstruction")) wanted.push({ name: "reconstruction", colormap: "gray", opacity: 0 });
-  if (found.layers.includes("map")) wanted.push({ name: "map", colormap: "warm", opacity: 0.4, cal_min: scale.low, cal_max: scale.high });
+  if (found.layers.includes("map")) wanted.push({ name: "map", colormap: "warm", opacity: 0.6, cal_min: scale.low, cal_max: scale.high });
   if (found.layers.includes("truth")) wanted.push({ name: "truth", colormap: "green", opacity: 0, cal_min: 0.5, cal_max: 1.2 });
   wanted.forEach((each, index) => { layers[each.name] = index; });
   await viewer.loadVolumes(wanted.map((each) => ({ ...each, url: url(each.name), name: `${each.name}.nii.gz` })));
-  for (const name of ["map", "truth"]) if (name in layers) viewer.volumes[layers[name]].colormapType = 1; // nothing below the lower end is drawn
+  for (const name of ["map", "truth"]) if (name in layers) viewer.volumes[layers[name]].colormapType = 2; // nothing below the lower end is drawn
   viewer.onLocationChange = (where) => say(`${[...where.mm].slice(0, 3).map((value) => value.toFixed(0)).join(", ")} mm`);
   viewer.setSliceType(viewer.sliceTypeMultiplanar);
   say("");
