@@ -34,7 +34,12 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=10_000, help="in the database")
     parser.add_argument("--readers", type=int, default=8, help="who ask at once")
     parser.add_argument("--pages", type=int, default=40, help="that each reader asks for, of each kind")
-    parser.add_argument("--pause", type=float, default=1.0, help="mean seconds that a reader looks at a page; 0 is without end")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=1.0,
+        help="mean seconds that a reader looks at a page; 0 is without end",
+    )
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         data = Path(folder, "data")
