@@ -82,7 +82,7 @@ def test_accounts_queue_worklist_and_trail(database):
     with database.writing() as session:
         session.add_all(
             Case(
-                name=f"c{number}", place=f"{number:032}", number=0, source="x", detector="d", sha256="", size=3 * 10**9,
+                name=f"c{number}", search=f"c{number}", place=f"{number:032}", number=0, source="x", detector="d", sha256="", size=3 * 10**9,
                 uploaded=0.0, uploaded_by="x", changed=0.0,
             )
             for number in range(12)
