@@ -72,7 +72,11 @@ def test_nothing_finished_is_lost_by_kills(live, tmp_path, detector):
                 live.put(f"/api/cases/{case['id']}/readings/1", {"grade": "C2", "note": f"of {case['id']}"})
                 said[case["id"]] = f"of {case['id']}"
     _until(lambda: _counts(live) == {"done": len(sent)})
+    workers = live.workers()
     live.kill()
+    _until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers))
+    live.start()
+    live.kill()  # while its worker begins
     live.start()
     assert sent == list(range(1, 10))
     for case in sent:
@@ -84,6 +88,25 @@ def test_nothing_finished_is_lost_by_kills(live, tmp_path, detector):
         (case,) = [path for path in folder.iterdir() if path.is_dir() and path.name.startswith("s")]
         Result.load(case)
     assert len(list((live.data / "uploads").iterdir())) == len(sent), "leftovers of what was killed are swept"
+
+
+def test_no_worker_outlives_its_server(live):
+    mine = live.workers()
+    _until(lambda: [each for each in _orphans() if each not in mine] == [])
+
+
+def _orphans():
+    """Workers of servers of this session that are gone."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                command, stat = (process / "cmdline").read_bytes(), (process / "stat").read_text()
+            except OSError:
+                continue
+            if b"aberra.server.worker" in command and stat.rpartition(")")[2].split()[1] == "1":
+                found.append(int(process.name))
+    return found
 
 
 def test_progress_is_told(live, tmp_path):

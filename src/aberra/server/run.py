@@ -111,7 +111,12 @@ def _worker(settings: Settings, count: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         env={"OMP_NUM_THREADS": str(cores), **os.environ},
     )
-    told = {"data": str(settings.data), "database": settings.database, "device": settings.device}
+    told = {
+        "data": str(settings.data),
+        "database": settings.database,
+        "device": settings.device,
+        "parent": os.getpid(),
+    }
     assert process.stdin is not None  # noqa: S101 - asked for above
     process.stdin.write(json.dumps(told | {"detectors": dict(settings.detectors)}).encode())
     process.stdin.close()

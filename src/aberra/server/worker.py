@@ -42,15 +42,17 @@ SCAN = "scan-{}.nii.gz"
 """In an upload's folder: a scan as it was read, for the viewer, whatever it came as."""
 
 
-def work(settings: Settings, *, once: bool = False) -> None:
+def work(settings: Settings, *, parent: int | None = None, once: bool = False) -> None:
     """Take cases until the process that started this one is gone.
 
     Args:
         settings: of the server.
+        parent: that process; it may be gone before this one has begun to look.
         once: stop when the queue is empty.
     """
     database = Database(settings.url)
-    name, parent = f"{socket.gethostname()[:40]}-{os.getpid()}", os.getppid()
+    name = f"{socket.gethostname()[:40]}-{os.getpid()}"
+    parent = os.getppid() if parent is None else parent
     while os.getppid() == parent:
         case = queue.take(database, name)
         if case is not None:
@@ -153,7 +155,8 @@ def main() -> None:
     from aberra.server.settings import Settings
 
     given = load(sys.stdin)
-    work(Settings(data=Path(given.pop("data")), **given))
+    parent = given.pop("parent")
+    work(Settings(data=Path(given.pop("data")), **given), parent=parent)
 
 
 if __name__ == "__main__":
