@@ -21,6 +21,9 @@ KEYS = {
     "enter": "\ue007",
     "escape": "\ue00c",
 }
+WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""Options for pages that draw with WebGL, which without a graphics card is done by the processor."""
+
 PATIENCE = 60
 """Seconds until what is waited for is given up."""
 
@@ -28,12 +31,12 @@ PATIENCE = 60
 class Browser:
     """One window; closed by ``with``."""
 
-    def __init__(self, width=1280, height=800):
+    def __init__(self, width=1280, height=800, *, drawing=()):
         self.driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True)
         line = next(line for line in self.driver.stdout if "started successfully on port" in line)
         self.base = f"http://127.0.0.1:{line.split('port ')[1].strip().rstrip('.')}"
         options = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+            "--headless=new", "--no-sandbox", *(drawing or ["--disable-gpu"]), "--disable-dev-shm-usage", "--hide-scrollbars",
             f"--window-size={width},{height}",
         ]  # fmt: skip
         wanted = {"goog:chromeOptions": {"binary": CHROMIUM, "args": options}}

@@ -16,7 +16,7 @@ ROOMS = """
     nets diffusion densities models compare restore scores training metrics
     result detector dicom_out synthesis sequence report audit reader workflows arrays
     mood node
-    testing benchmark cli __main__
+    testing benchmark server cli __main__
 """.split()  # noqa: SIM905
 
 UP = {
@@ -85,7 +85,7 @@ def test_no_file_imports_in_a_circle():
 
 def test_only_whole_commands_use_workflows():
     users = {_room(here) for here, there in DOWN if _room(there) == "workflows"}
-    assert users == {"workflows", "node", "benchmark", "cli"}
+    assert users == {"workflows", "node", "benchmark", "server", "cli"}
 
 
 def test_conveniences_that_import_upwards_are_those_that_are_listed():

@@ -29,6 +29,7 @@ KINDS = {
     "evaluation": "an evaluation",
     "audit": "an audit",
     "site-bias": "a site bias",
+    "server": "a server's cases",
     "objects": "objects of cases",
     "findings": "a report of findings",
     "worklist": "a worklist",

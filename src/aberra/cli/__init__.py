@@ -31,6 +31,7 @@ from aberra.cli.objects import objects
 from aberra.cli.phantom import phantom
 from aberra.cli.read import read
 from aberra.cli.report import report
+from aberra.cli.serve import serve, serve_backup, serve_user
 from aberra.cli.site_bias import site_bias
 from aberra.cli.worklist import worklist
 
@@ -48,7 +49,7 @@ app = typer.Typer(
 )
 for command in (
     demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, node, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
-    worklist, read, methods, report,
+    worklist, read, methods, report, serve, serve_user, serve_backup,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(mood)

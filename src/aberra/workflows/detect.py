@@ -92,6 +92,7 @@ def detect_cohort(
     dicom: Dicom = "none",
     report: bool = True,
     progress: bool = False,
+    watch: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Write ``out/<case>/`` for every case, ``out/scores.csv``, ``out/calibration.json`` and
     ``out/report.html``.
@@ -115,6 +116,7 @@ def detect_cohort(
             these and colour pictures.
         report: write the HTML report.
         progress: show a progress bar.
+        watch: is told of windows done and windows in all of the case under way.
 
     Raises:
         OutputError: ``out`` holds other results and ``overwrite`` is off (or some of its cases are
@@ -146,7 +148,7 @@ def detect_cohort(
     about = {"model": detector.identity, "protocol": chosen}
     _claim(out, identity, cohort, keys, about=about, overwrite=overwrite)
     write_json(out / "calibration.json", detector.calibration.to_json())
-    with _watched(detector, len(cohort), progress=progress) as begin:
+    with _watched(detector, len(cohort), progress=progress, watch=watch) as begin:
         for case in cohort:
             begin(case.case)
             if case.case in summary.failed:
@@ -229,7 +231,9 @@ def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> Non
 
 
 @contextmanager
-def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Callable[[str], None]]:
+def _watched(
+    detector: Detector, cases: int, *, progress: bool, watch: Callable[[int, int], None] | None
+) -> Iterator[Callable[[str], None]]:
     """Show a bar for the cases and one for the slices or windows of the case under way; yields what
     a case begins with.
     """
@@ -243,7 +247,12 @@ def _watched(detector: Detector, cases: int, *, progress: bool) -> Iterator[Call
             bar.reset(part, description=name, total=None)
             begun += 1
 
-        with detector.runner.watched(lambda done, total: bar.update(part, completed=done, total=total)):
+        def tell(done: int, total: int) -> None:
+            bar.update(part, completed=done, total=total)
+            if watch is not None:
+                watch(done, total)
+
+        with detector.runner.watched(tell):
             yield begin
         bar.update(whole, completed=cases)
         bar.remove_task(part)
