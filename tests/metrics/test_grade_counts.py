@@ -73,7 +73,8 @@ def test_where_half_is_diseased_reading_is_475_permille_and_half_of_the_false_po
     assert (found["with"], found["without"]) == (100, 100)
 
 
-def test_without_a_finding_nothing_is_said_of_reading():
-    found = reading([1.0, 2.0], [False, False], ["a", "b"], 0.95, n_boot=10, seed=0)
+@pytest.mark.parametrize("positive", [False, True])
+def test_of_one_kind_of_scan_nothing_is_said_of_reading(positive):
+    found = reading([1.0, 2.0], [positive] * 2, ["a", "b"], 0.95, n_boot=10, seed=0)
     assert found["to_read"] is None
     assert found["saved"] is None

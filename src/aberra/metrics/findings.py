@@ -126,17 +126,20 @@ def reading(
 ) -> dict[str, Any]:
     """What is saved by reading only the cases that score highest, where so much of the cases with a
     finding are to be among them: ``false_positive_rate``, ``to_read`` and ``saved``, shares, with
-    95 % intervals over patients.
+    95 % intervals over patients; None where no case, or every case, has a finding.
     """
     values, marks = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
 
+    def share(drawn: NDArray[np.int64]) -> float | None:
+        return None if marks[drawn].all() else to_read(values[drawn], marks[drawn], sensitivity)
+
     def saved(drawn: NDArray[np.int64]) -> float | None:
-        share = to_read(values[drawn], marks[drawn], sensitivity)
-        return None if share is None else 1 - share
+        read = share(drawn)
+        return None if read is None else 1 - read
 
     statistics: dict[str, Callable[[NDArray[np.int64]], float | None]] = {
         "false_positive_rate": lambda drawn: fpr_at_tpr(values[drawn], marks[drawn], sensitivity),
-        "to_read": lambda drawn: to_read(values[drawn], marks[drawn], sensitivity),
+        "to_read": share,
         "saved": saved,
     }
     counts = {"sensitivity": sensitivity, "with": int(marks.sum()), "without": int((~marks).sum())}
