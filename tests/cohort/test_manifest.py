@@ -360,3 +360,17 @@ def test_scans_with_equal_headers_are_not_one(tmp_path, manifest):
     cohort = Cohort.read(manifest("case,t1", *rows))
     assert (tmp_path / "c0.hdr").read_bytes() == (tmp_path / "c1.hdr").read_bytes()
     assert len({case.content_hash() for case in cohort}) == 3
+
+
+def test_parts_are_all_cases_and_none_twice():
+    cohort = Cohort([Case(case=f"c{n}", patient="p", channels={}) for n in range(7)])
+    parts = [[case.case for case in cohort.part(f"{n}/3")] for n in (1, 2, 3)]
+    assert parts[1] == ["c1", "c4"]
+    assert sorted(sum(parts, [])) == [case.case for case in cohort]
+
+
+@pytest.mark.parametrize("which", ["", "1", "0/2", "3/2", "1/8", "-1/2", "1/2/3", "a/b", "1/0"])
+def test_what_is_no_part_is_refused(which):
+    cohort = Cohort([Case(case=f"c{n}", patient="p", channels={}) for n in range(7)])
+    with pytest.raises(MismatchError, match="as in 1/4, of at most 7 parts"):
+        cohort.part(which)

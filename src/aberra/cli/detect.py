@@ -37,6 +37,12 @@ def detect(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices or patches at once; chosen by memory without.")
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Only one of so many parts of the cases, as in 3/8: for several processes or machines, which may write into one DIR."
+        ),
+    ] = None,
     device: Device = "auto",
     gate: Annotated[
         str | None,
@@ -105,6 +111,7 @@ def detect(
     if model != AUTO:
         resolve_model(model)  # a wrong name is said before a long manifest is read
     cohort = Cohort.from_paths(given).select(split=split)
+    cohort = cohort.part(part) if part else cohort
     if objects != "none" and not any(map(has_series, cohort)):
         raise InputError(f"{cohort.source}: no DICOM series, which --dicom needs; leave it out")
     dataset = dataset_of(Path(str(cohort.source)))

@@ -84,6 +84,21 @@ class Cohort(Sequence[Case]):
         chosen = (case for case in cases if split is None or case.split == split)
         return Cohort(chosen, self.source, self.warnings)
 
+    def part(self, which: str) -> Cohort:
+        """Return one of several parts, for as many processes or machines: of ``2/8`` every eighth
+        case from the second on.
+
+        Raises:
+            MismatchError: this is no part, or one without a case.
+        """
+        number, slash, count = which.partition("/")
+        plain = slash and number.isdecimal() and count.isdecimal()
+        if not plain or not 1 <= int(number) <= int(count) <= len(self):
+            raise MismatchError(
+                f"{self.source}: no part '{which}' of {len(self)} case(s); expected as in 1/4, of at most {len(self)} parts"
+            )
+        return self[int(number) - 1 :: int(count)]
+
     def having(self, channels: Sequence[str]) -> Cohort:
         """Return the cases that have all of these channels; a warning names the others.
 
