@@ -123,7 +123,7 @@ def test_bad_manifest(kind, text, said, call, job, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fit", "dea"], "Did you mean 'dae'?"),
+        (["fit", "daee"], "Did you mean 'dae'?"),
         (["fit", "dae", "--set", "model.network.widht=8"], "width"),
         (["fit", "dae", "--set", "training.step=8"], "steps"),
         (["fit", "dae", "--set", "score.compare.mode=wrong"], "absolute"),
