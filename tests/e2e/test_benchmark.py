@@ -18,10 +18,11 @@ from aberra.method import catalogue
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow  # ten minutes; each method is trained by the conformance suite, too
+@pytest.mark.timeout(2400)
 def test_every_method_of_the_catalogue_trains_and_is_tabulated_on_the_smoke_suite(run, tmp_path):
     out = tmp_path / "smoke"
-    done = run("benchmark", "smoke", "--out", out, timeout=880)
+    done = run("benchmark", "smoke", "--out", out, timeout=2300)
     assert "0 row(s) failed, 0 task(s) skipped" in done.stdout
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     measured = {row["method"] for row in rows if row["metric"] == "AP" and row["cohort"] == "lesions"}
