@@ -121,7 +121,9 @@ def test_parts_of_a_cohort_make_one_folder(call, job, tmp_path):
     call(*detect, tmp_path / "whole")
     for part in ("2/2", "1/2"):
         call(*detect, tmp_path / "parts", "--part", part)
-    whole, parts = ({case: row["score"] for case, row in _rows(tmp_path / name).items()} for name in ("whole", "parts"))
+    whole, parts = (
+        {case: row["score"] for case, row in _rows(tmp_path / name).items()} for name in ("whole", "parts")
+    )
     assert parts == whole
     assert list(parts) == list(whole)  # most anomalous first, whoever did them
     assert "as in 1/4" in call(*detect, tmp_path / "parts", "--part", "9/8", check=False).stderr

@@ -79,6 +79,13 @@ def test_exceptions_have_a_reason_and_are_strict(method):
         check_method(path)
 
 
+def test_what_is_decided_by_chance_may_pass(method):
+    path = method("blind", more='[conformance.xfail]\ndegenerate-scans = "by chance: it rounds"\n')
+    assert "degenerate-scans" not in _failing(path)
+    (marks,) = [each.marks for each in parametrize_with_checks([path]).args[1] if "degenerate" in each.id]
+    assert [mark.kwargs["strict"] for mark in marks if mark.name == "xfail"] == [False]
+
+
 def test_parameters_are_marked_and_share_a_worker():
     (mark,) = parametrize_with_checks(["constant", "intensity"]).args[1:]
     marks = {
