@@ -366,7 +366,7 @@ def test_parts_are_all_cases_and_none_twice():
     cohort = Cohort([Case(case=f"c{n}", patient="p", channels={}) for n in range(7)])
     parts = [[case.case for case in cohort.part(f"{n}/3")] for n in (1, 2, 3)]
     assert parts[1] == ["c1", "c4"]
-    assert sorted(sum(parts, [])) == [case.case for case in cohort]
+    assert sorted(case for each in parts for case in each) == [case.case for case in cohort]
 
 
 @pytest.mark.parametrize("which", ["", "1", "0/2", "3/2", "1/8", "-1/2", "1/2/3", "a/b", "1/0"])
