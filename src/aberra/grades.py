@@ -68,6 +68,11 @@ class Grade:
         note: the reader's words.
         time: when, ISO 8601.
         x, y, z: place of a missed finding in mm, RAS+ of the scan; None for objects.
+
+    Examples:
+        >>> from aberra.grades import HITS, Grade
+        >>> Grade(reader="anna", case="s01", object=1, grade="C1").grade in HITS
+        True
     """
 
     reader: str

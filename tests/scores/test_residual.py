@@ -29,6 +29,13 @@ class Everything(KnownDenoiser):
         for draw in range(count):
             yield (self.mean + 0.01 * self.noise(draw, x)).expand_as(x)
 
+    def surprise(self, x):
+        return (x - self.mean).abs().flatten(1)
+
+    def resampled(self, x, threshold, count):
+        del threshold
+        return self.sample_reconstructions(x, count)
+
     def elbo_terms(self, x):
         error = (x - self.mean).abs().flatten(1).sum(dim=1)
         return error, torch.zeros_like(error)
@@ -64,6 +71,7 @@ RESTORES = {
     "guided": {"steps": 5, "start": 250, "scale": 5.0},
     "autoddpm": {"steps": 5, "inpaint_steps": 2, "resamples": 1, "threshold": 1e-3, "scale": 0.05},
     "thor": {"steps": 10, "scale": 1e-3},
+    "resampled-codes": {"draws": 3, "threshold": 5.0},
 }
 """Options that make each quick."""
 

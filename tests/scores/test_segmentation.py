@@ -104,5 +104,5 @@ def test_settings_that_cannot_work_are_refused():
         Segmentation(uncertainty="entropie")
     with pytest.raises(PairingError, match=r"SegmentsInSteps.*: ddpm-segmenter$"):
         check_pairing(SegNet, Segmentation(steps=5))
-    with pytest.raises(PairingError, match="ddpm-segmenter, segnet"):
+    with pytest.raises(PairingError, match="ddpm-segmenter, denoiser-segmenter, segnet"):
         check_pairing(DAE(channels=1, size=(8, 8), network={"depth": 1, "width": 4}), Segmentation())

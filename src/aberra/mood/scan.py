@@ -34,6 +34,16 @@ class Scan:
         inside: foreground without holes, shape (D, H, W): the scan's mask, where it has one.
         labels: file of its tissue map; None where there is none.
         range: intensities of the source that became 0 and 1; what was beyond is cut off.
+
+    Examples:
+        >>> import numpy as np
+        >>> from aberra import Volume
+        >>> from aberra.mood import Scan
+        >>> data = np.zeros((1, 9, 9, 9), np.float32)
+        >>> data[:, 2:7, 2:7, 2:7] = np.random.default_rng(0).random((5, 5, 5)) + 1
+        >>> scan = Scan.of(Volume(data=data, affine=np.eye(4)))
+        >>> float(scan.data.min()), float(scan.data.max()), int(scan.inside.sum())
+        (0.0, 1.0, 125)
     """
 
     volume: Volume

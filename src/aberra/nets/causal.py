@@ -58,6 +58,12 @@ class GatedBlock(nn.Module):
     convolution 1, added to what came in: (B, F, S) to (B, F, S).
 
     The gated PixelCNN of van den Oord et al. 2016 (arXiv 1606.05328).
+
+    Examples:
+        >>> import torch
+        >>> from aberra.nets.causal import GatedBlock
+        >>> GatedBlock(4, dims=2)(torch.rand(2, 4, 8, 8)).shape
+        torch.Size([2, 4, 8, 8])
     """
 
     def __init__(self, width: int, *, dims: int) -> None:
@@ -77,6 +83,13 @@ class CausalAttention(nn.Module):
     never see (their blind spot, and what lies far away), it does.
 
     One head. Chen, Mishra, Rohaninejad, Abbeel 2018 (PixelSNAIL, arXiv 1712.09763).
+
+    Examples:
+        >>> import torch
+        >>> from aberra.nets.causal import CausalAttention
+        >>> x = torch.rand(1, 4, 3, 3)
+        >>> CausalAttention(4, dims=2)(x, x).shape
+        torch.Size([1, 4, 3, 3])
     """
 
     def __init__(self, width: int, *, dims: int) -> None:
