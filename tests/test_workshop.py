@@ -25,12 +25,17 @@ def test_no_package_that_breaks_the_cpu_build_of_torch():
 
 
 def test_help_is_fast():
-    best = float("inf")
-    for _ in range(3):
-        started = perf_counter()
-        subprocess.run([sys.executable, "-m", "aberra", "--help"], capture_output=True, check=True)
-        best = min(best, perf_counter() - started)
-    assert best < 0.5
+    def best(*arguments):
+        times = []
+        for _ in range(3):
+            started = perf_counter()
+            subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+            times.append(perf_counter() - started)
+        return min(times)
+
+    took = best("-m", "aberra", "--help")
+    # or, on a slow machine, little more than the libraries that print it
+    assert took < 0.5 or took < 2.5 * best("-c", "import typer.rich_utils, rich.markdown, rich.traceback")
 
 
 def test_help_imports_nothing_heavy():
