@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 from aberra.cli import app
 from aberra.cohort import Case, Cohort
 from aberra.errors import InputError
-from aberra.files import file_hash, write_json
+from aberra.files import write_json
 from aberra.output import claim
 from aberra.result import Result
 from aberra.volume import Volume
+from aberra.workflows.detect import write_scores
 from aberra.workflows.findings import findings
 from aberra.workflows.objects import objects
+from aberra.workflows.worklist import worklist as make_worklist
 
 SHAPE = (12, 12, 12)
 
@@ -155,7 +157,8 @@ def test_grades_of_objects_that_are_not_there_are_left_out_and_said(read):
 
 def test_grades_of_a_worklist_are_of_its_objects(read, tmp_path):
     worklist = tmp_path / "worklist"
-    claim(worklist, "worklist", identity=file_hash(read / "objects.csv")[:16])
+    write_scores(read, Cohort([]), {})
+    make_worklist(read, out=worklist)
     _say(worklist, "carl", a_1="condition")
     assert findings(read, grades=worklist, n_boot=20).content["readers"] == {"carl": 1}
     (read / "grades").rename(tmp_path / "grades")

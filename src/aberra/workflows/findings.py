@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from aberra.cohort import Cohort
 from aberra.cohort.manifest import expect_cohort
 from aberra.errors import InputError, shortlist
-from aberra.files import csv_text, file_hash, read_json, read_mark, reading, write_json, write_text
+from aberra.files import csv_text, read_json, read_mark, reading, write_json, write_text
 from aberra.grades import (
     CONSENSUS,
     FOLDER,
@@ -31,7 +31,7 @@ from aberra.report.findings_page import render_findings
 from aberra.versions import versions
 from aberra.workflows.detect import FINDINGS
 from aberra.workflows.object_threshold import expect_others
-from aberra.workflows.objects import read_records
+from aberra.workflows.objects import cut_identity, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -178,7 +178,7 @@ def findings(
 def _read(results: Path, folder: Path, final: str) -> _Read:
     """The records and grades of a folder of results, and a line for everything that is graded."""
     records = {record["case"]: record for record in read_records(results)}
-    _expect_of(folder, results)
+    _expect_of(folder, results, records)
     grades, lost = dict[str, dict[Key, Grade]](), list[str]()
     for reader, own in read_grades(folder / FOLDER).items():
         there = {key: grade for key, grade in own.items() if _is_there(key, records)}
@@ -191,18 +191,17 @@ def _read(results: Path, folder: Path, final: str) -> _Read:
     return _Read(records=records, grades=grades, rows=rows, notes=notes)
 
 
-def _expect_of(folder: Path, results: Path) -> None:
+def _expect_of(folder: Path, results: Path, records: Mapping[str, dict[str, Any]]) -> None:
     """Refuse a worklist of other objects.
 
     Raises:
-        InputError: it was made of another ``objects.csv``.
+        InputError: it was made of other results, or of maps that were cut otherwise.
     """
     mark = read_mark(folder)
-    if (
-        mark is not None
-        and mark["kind"] == "worklist"
-        and mark["identity"] != file_hash(results / "objects.csv")[:16]
-    ):
+    if mark is None or mark["kind"] != "worklist":
+        return
+    rows = (row for record in records.values() for row in record["objects"])
+    if mark["identity"] != cut_identity(results, rows):
         raise InputError(
             f"{folder}: a worklist of other objects than {results / 'objects.csv'}; cut them as before with `aberra objects`"
         )

@@ -36,7 +36,7 @@ from aberra.workflows.object_threshold import Threshold, threshold_of
 from aberra.workflows.tally import CASE_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aberra.cohort import Case
 
@@ -246,6 +246,18 @@ def _walk(
         except Exception as error:  # noqa: BLE001 - one case never ends a cohort
             failed[name] = told(error, results, name)
     return found, kept
+
+
+def cut_identity(results: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+    """What grades of objects are of: the results, and where their maps were cut; cases that are
+    added since do not change it.
+
+    Args:
+        results: the folder.
+        rows: lines of ``objects.csv``, or the objects of records.
+    """
+    cuts = sorted({(float(row["threshold"]), row["protocol"]) for row in rows})
+    return config_hash([(read_mark(results) or {}).get("identity"), cuts])
 
 
 def read_records(results: Path) -> list[dict[str, Any]]:

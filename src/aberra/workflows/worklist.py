@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aberra.cohort.inputs import keep_out
 from aberra.errors import InputError, OutputError, shortlist
 from aberra.failures import told
-from aberra.files import config_hash, csv_text, file_hash, read_mark, reading, write_json, write_text
+from aberra.files import config_hash, csv_text, file_hash, reading, write_json, write_text
 from aberra.grades import FOLDER
 from aberra.options import configured
 from aberra.output import claim, expect_results
@@ -19,6 +19,7 @@ from aberra.reader.page import render_reader
 from aberra.reader.session import DATA, identify, worklist_cases
 from aberra.reader.stacks import VERSION, stacks_key, write_stacks
 from aberra.result import Result
+from aberra.workflows.objects import cut_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,8 +87,7 @@ def worklist(
     expect_results(results, (row["case"] for row in rows))
     keep_out(out, [results / "objects.csv", *scans])
     cases = _ranked(results, rows, scores)
-    cut = sorted({(case["threshold"], case["protocol"]) for case in cases})
-    identity = config_hash([(read_mark(results) or {}).get("identity"), cut])
+    identity = cut_identity(results, rows)
     claim(out, "worklist", identity=identity, other=OTHER)
     _expect_same(out, cases)
     kept = 0
