@@ -304,6 +304,19 @@ def write_text(target: Path | str, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file another name: a hard link, or a copy where the disk has no such.
+
+    Raises:
+        OutputError: as of :func:`atomic_path`.
+    """
+    with atomic_path(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def append_line(target: Path, line: str = "") -> None:
     """Add a line of text to a file, durably: when this returns, it is on the disk.
 

@@ -67,7 +67,11 @@ def nonzero(data: NDArray[np.float32]) -> NDArray[np.bool]:
 
 def shown(data: NDArray[np.float32]) -> tuple[float, float]:
     """What a picture of a scan's first channel shows as black and as white; ``data`` (C, D, H, W)."""
-    seen = data[0][nonzero(data)]
+    return greys(data[0][nonzero(data)])
+
+
+def greys(seen: NDArray[np.float32]) -> tuple[float, float]:
+    """Black and white of a picture in which these intensities are to be seen."""
     low, high = (float(end) for end in np.percentile(seen, [0.5, 99.7])) if seen.size else (0.0, 1.0)
     low = min(low, 0.0) if low > 0 else low
     return low, max(high, low + 1e-6)

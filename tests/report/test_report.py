@@ -11,7 +11,7 @@ from PIL import Image
 
 from aberra.errors import InputError
 from aberra.report import write_report
-from aberra.report.panels import PLANES, _cut, _spl
+from aberra.report.panels import PLANES, _cut, upright
 from aberra.result import Component, Result
 from aberra.volume import Volume
 from reorient import reorient
@@ -168,7 +168,7 @@ def test_letters_are_right_for_flipped_affines(flip):
     data = np.zeros((1, 6, 8, 10), np.float32)
     affine = np.diag([2.0 * flip, 2.0 * flip, 2.0 * flip, 1])
     data[(0, *((-1, -1, -1) if flip > 0 else (0, 0, 0)))] = 1
-    shown = _spl(Volume(data=data, affine=affine), None)
+    shown = upright(Volume(data=data, affine=affine), None)
     for plane in PLANES:
         centre = tuple(int(index) for index in np.unravel_index(shown.data[0].argmax(), shown.shape))
         row, column = np.unravel_index(

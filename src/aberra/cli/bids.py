@@ -40,7 +40,7 @@ def bids(
     from aberra.cohort.bids import dataset_of, labelled
     from aberra.console import screen
     from aberra.errors import InputError
-    from aberra.output import kind_of
+    from aberra.output import claim, kind_of
     from aberra.report import write_report
     from aberra.workflows.derivatives import RESULTS, write_derivatives
     from aberra.workflows.detect import detect_cohort, write_scores
@@ -55,7 +55,7 @@ def bids(
     failed: dict[str, str] = {}
     if level == "participant":
         model, cohort, channels = detector_for(detector, cohort, channel, device=device)
-        write_derivatives(out / RESULTS, root, out)  # takes the folder, or refuses it, before hours of work
+        claim(out, "derivatives", about={"dataset": str(root)})  # or refuse it, before hours of work
         failed = detect_cohort(
             model, cohort, out=out / RESULTS, channels=channels, protocol=threshold, progress=True
         ).failed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from aberra import __version__
 from aberra.cohort import Case
 from aberra.cohort.inputs import inputs_of
 from aberra.errors import InputError, OutputError, shortlist
-from aberra.files import atomic_path, read_json, reading, write_json, write_text
+from aberra.files import link, read_json, reading, write_json, write_text
 from aberra.mood.anomaly import Anomaly, draw
 from aberra.mood.apply import apply
 from aberra.mood.scan import Scan
@@ -222,9 +220,9 @@ def write_challenge(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
     for record in records:
         name = f"{record['case']}.nii.gz"
         scan = folder / record["files"][record["channel"]]
-        _linked(scan, places["toy"] / name)
+        link(scan, places["toy"] / name)
         if "lesion" in record["files"]:
-            _linked(folder / record["files"]["lesion"], places[PIXEL] / name)
+            link(folder / record["files"]["lesion"], places[PIXEL] / name)
         else:
             _empty_like(scan, places[PIXEL] / name)
         write_text(places[SAMPLE] / f"{name}.txt", f"{int(record['anomaly'] is not None)}\n")
@@ -235,14 +233,6 @@ def _refuse_others(place: Path, names: Collection[str]) -> None:
     others = sorted({each.name for each in place.iterdir()} - {*names}) if place.is_dir() else []
     if others:
         raise OutputError(f"{place}: holds {shortlist(others)}, which aberra did not write; move them away")
-
-
-def _linked(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
 
 
 def _empty_like(scan: Path, target: Path) -> None:

@@ -16,9 +16,8 @@ import numpy as np
 
 from aberra.errors import InputError
 from aberra.files import atomic_path, write_text
-from aberra.foreground import EVERYWHERE, box_of, nonzero
-from aberra.prepare.orient import Orient
-from aberra.report.panels import PLANES, VIEWS
+from aberra.foreground import EVERYWHERE, box_of, greys, nonzero, shown
+from aberra.report.panels import PLANES, VIEWS, upright
 from aberra.result import SCANS_OWN
 
 if TYPE_CHECKING:
@@ -52,9 +51,6 @@ LEVEL = 8
 
 UNITS = 4096
 """An outline's coordinates are whole numbers of this part of a slice's edge."""
-
-DARKEST, BRIGHTEST = 0.5, 99.7
-"""Percentiles of the foreground that are black and white."""
 
 PICTURES = ("scan.webp", "healthy.webp", "map.webp")
 SAID = "case.js"
@@ -99,17 +95,17 @@ def write_stacks(
     Raises:
         InputError: the scan is gone or has changed.
     """
-    map_ = _upright(result.map)
-    scan = _upright(_scan(result))
+    map_ = upright(result.map)
+    scan = upright(_scan(result))
     box = _box(scan, map_)
     grid = map_.with_(data=map_.data[:, *box], affine=_shifted(map_.affine, box))
     tiles = _layout(
         grid, [replace(PLANES[0], name=VIEWS[result.map.standard[0]])] if map_.is_image else PLANES
     )
-    window = _window(scan.data[0][nonzero(scan.data)])
+    window = shown(scan.data)
     layers = {"scan.webp": _grey(scan.data[0][box], window, tiles)}
     if result.reconstruction is not None:
-        healthy = _upright(result.reconstruction)
+        healthy = upright(result.reconstruction)
         own = result.input.get(SCANS_OWN)
         of_healthy = window if own else _alike(window, scan.data[0], healthy.data[0], map_.data[0] > 0)
         there = healthy.data[0][box]  # 0 where there is none, which prepared may be any grey
@@ -154,13 +150,6 @@ def _scan(result: Result) -> Volume:
     return scan
 
 
-def _upright(volume: Volume) -> Volume:
-    """As it is shown: the first channel, axial slices from the feet up."""
-    return Orient(to="SPL")(
-        volume.with_(data=volume.data[:1], channels=volume.channels[:1], mask=None, lesion=None, kinds=None)
-    )
-
-
 def _box(scan: Volume, map_: Volume) -> tuple[slice, slice, slice]:
     """What is shown: all that is not background, and a margin."""
     seen = nonzero(scan.data) | (map_.data[0] > 0)
@@ -194,11 +183,6 @@ def _layout(grid: Volume, planes: Any) -> list[_Tiles]:
     return tiles
 
 
-def _cut(array: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
-    slab: NDArray[Any] = array.take(index, axis=plane.axis)
-    return slab[::-1] if plane.flip else slab
-
-
 def _tiled(values: NDArray[np.uint8], tiles: list[_Tiles]) -> NDArray[np.uint8]:
     """All slices of a volume (D, H, W) in one picture (rows, columns)."""
     from PIL import Image
@@ -208,17 +192,12 @@ def _tiled(values: NDArray[np.uint8], tiles: list[_Tiles]) -> NDArray[np.uint8]:
         width, height = each.size
         for number, index in enumerate(each.slices):
             row, column = divmod(number, each.columns)
-            tile = np.ascontiguousarray(_cut(values, each.plane, index))
+            tile = np.ascontiguousarray(each.plane.cut(values, index))
             if tile.shape != (height, width):
                 tile = np.asarray(Image.fromarray(tile).resize((width, height), Image.Resampling.BILINEAR))
             y, x = each.top + row * height, column * width
             canvas[y : y + height, x : x + width] = tile
     return canvas
-
-
-def _window(seen: NDArray[np.float32]) -> tuple[float, float]:
-    low, high = np.percentile(seen, [DARKEST, BRIGHTEST]) if seen.size else (0.0, 1.0)
-    return min(float(low), 0.0) if low > 0 else float(low), float(high)
 
 
 def _alike(
@@ -231,10 +210,10 @@ def _alike(
     is not 0.
     """
     if not inside.any():
-        return _window(healthy[healthy != 0])
+        return greys(healthy[healthy != 0])
     (low, high), (low_after, high_after) = (np.percentile(each[inside], [25, 75]) for each in (scan, healthy))
     if high <= low or high_after <= low_after:
-        return _window(healthy[healthy != 0])
+        return greys(healthy[healthy != 0])
     slope = (high_after - low_after) / (high - low)
     return float(low_after + slope * (window[0] - low)), float(low_after + slope * (window[1] - low))
 
@@ -313,7 +292,7 @@ def _lines(region: NDArray[np.bool], tiles: _Tiles) -> dict[int, list[list[int]]
 
     lines = dict[int, list[list[int]]]()
     for number, index in enumerate(tiles.slices):
-        cut = np.pad(_cut(region, tiles.plane, index).astype(np.float32), 1)
+        cut = np.pad(tiles.plane.cut(region, index).astype(np.float32), 1)
         if not cut.any():
             continue
         rows, columns = cut.shape[0] - 2, cut.shape[1] - 2

@@ -44,6 +44,11 @@ class Plane:
     flip: bool
     edges: tuple[str, str, str, str]
 
+    def cut(self, array: NDArray[Any], index: int) -> NDArray[Any]:
+        """A slice of an array (D, H, W), with row 0 on top."""
+        slab: NDArray[Any] = array.take(index, axis=self.axis)
+        return slab[::-1] if self.flip else slab
+
 
 PLANES = (
     Plane("axial", 0, flip=False, edges=("R", "L", "A", "P")),
@@ -68,13 +73,13 @@ def case_picture(result: Result, scan: Volume | None, truth: NDArray[np.bool] | 
     """
     from matplotlib.figure import Figure
 
-    found = _spl(result.map, result.mask)
+    found = upright(result.map, result.mask)
     centre = _centre(result, found)
-    columns: list[tuple[str, Volume | None]] = [("input", None if scan is None else _spl(scan, truth))]
+    columns: list[tuple[str, Volume | None]] = [("input", None if scan is None else upright(scan, truth))]
     if result.reconstruction is not None:
-        columns.append(("healthy version", _spl(result.reconstruction, None)))
+        columns.append(("healthy version", upright(result.reconstruction, None)))
     columns.append(("anomaly map", None))
-    unsure = None if result.uncertainty is None else _spl(result.uncertainty, result.mask)
+    unsure = None if result.uncertainty is None else upright(result.uncertainty, result.mask)
     if unsure is not None:
         columns.append((f"uncertainty, 0 to {float(unsure.data.max()):.2g}", unsure))
     image = found.is_image
@@ -118,7 +123,7 @@ def scan_picture(volume: Volume) -> tuple[str, str]:
     """
     from matplotlib.figure import Figure
 
-    scan, truth = _spl(volume, volume.mask), _spl(volume, volume.lesion)
+    scan, truth = upright(volume, volume.mask), upright(volume, volume.lesion)
     inside = np.argwhere(scan.mask if scan.mask is not None and scan.mask.any() else nonzero(scan.data))
     d, h, w = (inside.min(axis=0) + inside.max(axis=0)) // 2 if len(inside) else np.array(scan.shape) // 2
     planes = list(PLANES[:1] if scan.is_image else PLANES)
@@ -140,7 +145,7 @@ def thumbnail(result: Result, scan: Volume | None) -> str:
     """The slice with the highest score, map over scan, as a small JPEG data URI."""
     from matplotlib.figure import Figure
 
-    found = _spl(result.map, None)
+    found = upright(result.map, None)
     plane = PLANES[0]
     centre = _centre(result, found)
     down, across = _extent(found, plane)
@@ -148,12 +153,12 @@ def thumbnail(result: Result, scan: Volume | None) -> str:
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     if scan is not None:
-        _grey(axes, _spl(scan, None), plane, centre)
+        _grey(axes, upright(scan, None), plane, centre)
     _overlay(axes, found, plane, centre, result.scale)
     return _jpeg(figure)
 
 
-def _spl(volume: Volume, mask: NDArray[np.bool] | None) -> Volume:
+def upright(volume: Volume, mask: NDArray[np.bool] | None = None) -> Volume:
     """Reorient for display, with a mask to outline."""
     return Orient(to="SPL")(
         volume.with_(data=volume.data[:1], channels=volume.channels[:1], mask=mask, lesion=None)
@@ -175,8 +180,7 @@ def _centre(result: Result, found: Volume) -> tuple[int, int, int]:
 
 
 def _cut(array: NDArray[Any], plane: Plane, centre: tuple[int, int, int]) -> NDArray[Any]:
-    slab: NDArray[Any] = array.take(centre[plane.axis], axis=plane.axis)
-    return slab[::-1] if plane.flip else slab
+    return plane.cut(array, centre[plane.axis])
 
 
 def _extent(volume: Volume, plane: Plane) -> tuple[float, float]:

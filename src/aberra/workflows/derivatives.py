@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from aberra import __version__
 from aberra.cohort.bids import DESCRIPTION, BidsName
-from aberra.files import atomic_path, read_json, write_json, write_text
+from aberra.files import link, read_json, write_json, write_text
 from aberra.output import claim
 from aberra.workflows.detect import finished_cases
 
@@ -119,8 +118,7 @@ def _write_scan(folder: Path, said: dict[str, Any], name: BidsName, source: Path
             continue
         if sidecar.is_file() and read_json(sidecar).get("AberraResult") == key:
             continue
-        with atomic_path(home / f"{stem}.nii.gz") as temporary:
-            _linked(file, temporary)
+        link(file, home / f"{stem}.nii.gz")
         write_json(
             sidecar,
             {
@@ -135,14 +133,6 @@ def _write_scan(folder: Path, said: dict[str, Any], name: BidsName, source: Path
                 **({"Type": "Lesion", "AberraThreshold": said["threshold"]} if suffix == "mask" else {}),
             },
         )
-
-
-def _linked(file: Path, target: Path) -> None:
-    """Make a hard link, or a copy where the disk has no such."""
-    try:
-        os.link(file, target)
-    except OSError:
-        shutil.copyfile(file, target)
 
 
 def _row(name: BidsName, said: dict[str, Any]) -> dict[str, Any]:
