@@ -100,6 +100,12 @@ def test_parameters_are_marked_and_share_a_worker():
     assert marks["intensity-orientation"]["xdist_group"].args
 
 
+def test_only_checks_of_what_is_learnt_are_slow():
+    (cases,) = parametrize_with_checks(["ae", "vae"], slow=["ae"]).args[1:]
+    slow = {each.id for each in cases if "slow" in {mark.name for mark in each.marks}}
+    assert slow == {"ae-lesion-is-local", "ae-lesion-changes-its-slices", "ae-case-score-rises"}
+
+
 def test_a_check_that_there_is_not_and_one_without_a_reason_are_refused(method):
     for more, message in (
         ('orientaton = "because"', "Did you mean 'orientation'"),

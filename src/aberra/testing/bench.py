@@ -59,7 +59,6 @@ class Bench:
         self.own = cohort
         self._folder = Path(mkdtemp(prefix="aberra-testing-"))
         finalize(self, rmtree, self._folder, ignore_errors=True)
-        self._fitted: dict[str, Path] = {}
         if cohort is not None and len(cohort.select(healthy=True)) < 2 * UNSEEN:
             raise InputError(
                 f"{cohort.source}: {len(cohort.select(healthy=True))} healthy cases; the checks need {2 * UNSEEN} or more"
@@ -116,18 +115,11 @@ class Bench:
         """A detector that has learnt as the method says, calibrated to its question; methods that
         learn the same share weights.
         """
-        learnt, asked = config_hash(method.learnt), config_hash([method.name, method.settings])
-        if asked in self._fitted:
-            return Detector.load(self._fitted[asked])
-        out, lessons = self.place(asked), self.lessons(method)
-        if learnt in self._fitted:
-            detector = Detector.load(self._fitted[learnt])
-            detector = detector.calibrate(lessons, method=method, out=out)
-        else:
-            detector = Detector.fit(method, lessons, out=out, cache=self.place("prepared"), workers=1)
-            self._fitted[learnt] = out
-        self._fitted[asked] = out
-        return detector
+        out = self.place(config_hash([method.name, method.settings]))
+        if not out.exists():
+            learnt = self.asked(method, "first")
+            learnt.calibrate(self.lessons(method), method=method, out=out)
+        return Detector.load(out)
 
     def asked(self, method: Method, label: str, cohort: Cohort | None = None) -> Detector:
         """A detector that has learnt as the method says and asks its question, not calibrated.
@@ -137,8 +129,7 @@ class Bench:
             label: another one is another fit.
             cohort: to learn from; :meth:`lessons` without.
         """
-        learnt = f"{label}-{config_hash(method.learnt)}"
-        out = self._fitted.setdefault(learnt, self.place(learnt))
+        out = self.place(f"{label}-{config_hash(method.learnt)}")
         if not out.exists():
             lessons = self.lessons(method) if cohort is None else cohort
             cache = self.place(f"prepared-{label}")  # methods share it, two fits that are compared do not
@@ -182,7 +173,6 @@ class Subject:
         self.method = method.at_test_size()
         self.bench = bench
         self.conformance = Conformance(**method.conformance)
-        self._analyses: dict[int, Analysis] = {}
         self._detected: dict[Grid, Result] = {}
 
     @property
@@ -202,7 +192,12 @@ class Subject:
 
     @cached_property
     def detector(self) -> Detector:
-        """Fitted at test size."""
+        """After :data:`QUICK` steps, calibrated: for what holds of any weights."""
+        return self.bench.fitted(self._after(QUICK))
+
+    @cached_property
+    def trained(self) -> Detector:
+        """Trained as long as the method asks for at test size: for what has to be learnt."""
         return self.bench.fitted(self.method)
 
     @property
@@ -213,18 +208,20 @@ class Subject:
             raise AssertionError(f"{self.method.name}: a detector that was fitted has no folder")
         return folder
 
+    def _after(self, steps: int, **settings: Any) -> Method:
+        few = {"training.steps": steps} if self.method.training else {}
+        return self.method.overridden(few | settings)
+
     def after(self, steps: int, label: str, cohort: Cohort | None = None, **settings: Any) -> Detector:
         """Fitted for a few steps only, with further settings and not calibrated; each label is a
         fit of its own.
         """
-        few = {"training.steps": steps} if self.method.training else {}
-        return self.bench.asked(self.method.overridden(few | settings), label, cohort)
+        return self.bench.asked(self._after(steps, **settings), label, cohort)
 
-    def analysis(self, index: int = 0) -> Analysis:
-        """What the detector sees in an unseen healthy scan."""
-        if index not in self._analyses:
-            self._analyses[index] = self.detector.analyse(self.bench.unseen[index])
-        return self._analyses[index]
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What :attr:`detector` sees in the first unseen scan."""
+        return self.detector.analyse(self.scan)
 
     @cached_property
     def analysis_one_by_one(self) -> Analysis:
@@ -244,15 +241,17 @@ class Subject:
 
     @cached_property
     def sick(self) -> list[Sick]:
-        """Every unseen scan without and with a lesion of the kind that the method looks for."""
+        """What :attr:`trained` sees in every unseen scan, without and with a lesion of the kind that
+        the method looks for.
+        """
         pairs = []
-        for index, scan in enumerate(self.bench.unseen):
+        for scan in self.bench.unseen:
             planted, lesion = with_lesion(scan, self.conformance.lesion)
-            after = self.detector.analyse(planted)
+            before, after = self.trained.analyse(scan), self.trained.analyse(planted)
             axial = next(axis for axis, letter in enumerate(scan.orientation) if letter in "SI")
             others = tuple(axis for axis in range(3) if axis != axial)
             slices = np.broadcast_to(lesion.any(axis=others, keepdims=True), lesion.shape)
-            pairs.append(Sick(self.analysis(index), after, lesion & after.inside, slices))
+            pairs.append(Sick(before, after, lesion & after.inside, slices))
         return pairs
 
 

@@ -55,7 +55,7 @@ def same_seed_same_map(subject: Subject) -> None:
 def saved_is_loaded(subject: Subject) -> None:
     """A saved detector gives the same map, identity and p-value when it is loaded."""
     loaded = Detector.load(subject.folder)
-    expected, found = subject.analysis(), loaded.analyse(subject.scan)
+    expected, found = subject.analysis, loaded.analyse(subject.scan)
     _alive(expected.map)
     np.testing.assert_array_equal(found.map, expected.map)
     _that(loaded.identity == subject.detector.identity, "another identity after loading")
@@ -81,7 +81,7 @@ def map_on_the_scans_grid(subject: Subject) -> None:
 
 def orientation(subject: Subject) -> None:
     """The same scan with its axes turned round gives the same map."""
-    expected = subject.analysis().map
+    expected = subject.analysis.map
     found = subject.detected("flipped").map.data[0, ::-1, :, ::-1]
     _close(found, expected, EXACT)
 
@@ -103,7 +103,7 @@ def _batches(subject: Subject) -> tuple[NDArray[np.float32], NDArray[np.float32]
     """Maps of one slice at a time and of as many as usual."""
     one = subject.analysis_one_by_one.map
     _alive(one)
-    return one, subject.analysis().map
+    return one, subject.analysis.map
 
 
 def degenerate_scans(subject: Subject) -> None:
@@ -300,6 +300,9 @@ APPLIES: dict[Callable[[Subject], None], Callable[[Subject], bool]] = {
     tuning_is_idempotent: lambda subject: bool(_tuned(subject)),
 }
 """Checks that are of some methods only."""
+
+LEARNT = (lesion_is_local, lesion_changes_its_slices, case_score_rises)
+"""Checks of what a training has to bring about; the others hold of any weights."""
 
 ALL: tuple[Callable[[Subject], None], ...] = (
     same_seed_same_map, saved_is_loaded, map_on_the_scans_grid, orientation, batch_size, batch_size_exact,

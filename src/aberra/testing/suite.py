@@ -11,10 +11,10 @@ from aberra.errors import AberraError, ConfigError, unknown
 from aberra.files import config_hash
 from aberra.method import Method
 from aberra.testing.bench import Bench, Subject, phantom_bench
-from aberra.testing.checks import ALL, APPLIES
+from aberra.testing.checks import ALL, APPLIES, LEARNT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
     from pathlib import Path
 
     from aberra.cohort import Cohort
@@ -46,6 +46,11 @@ class Check:
     def summary(self) -> str:
         """What has to hold."""
         return " ".join((self.function.__doc__ or "").split("\n\n")[0].split())
+
+    @property
+    def trains(self) -> bool:
+        """Whether it needs a whole training at test size, where there is one."""
+        return self.function in LEARNT
 
     def applies(self, subject: Subject) -> bool:
         """Whether it is of this method at all."""
@@ -118,12 +123,14 @@ def check_method(path_or_name: str | Path, cohort: Cohort | None = None) -> dict
     return outcome
 
 
-def parametrize_with_checks(methods: Iterable[str | Path]) -> Any:
+def parametrize_with_checks(methods: Iterable[str | Path], *, slow: Container[str] = ()) -> Any:
     """Parametrise a pytest test ``(method, check)`` with all checks of all methods, exceptions as
     xfails, strict but for those by :data:`CHANCE`.
 
     Args:
         methods: names or paths.
+        slow: names of methods whose training at test size is too long for every run: the checks that
+            need it are marked ``slow``.
 
     Raises:
         ConfigError: a method's file.
@@ -140,8 +147,9 @@ def parametrize_with_checks(methods: Iterable[str | Path]) -> Any:
             expected = (AssertionError, AberraError)
             strict = not reason.startswith(CHANCE)
             xfail = [pytest.mark.xfail(reason=reason, strict=strict, raises=expected)] if reason else []
+            long = [pytest.mark.slow] if check.trains and subject.full.name in slow else []
             name = f"{subject.full.name}-{check.name}"
-            cases.append(pytest.param(str(method), check, marks=[*marks, *xfail], id=name))
+            cases.append(pytest.param(str(method), check, marks=[*marks, *xfail, *long], id=name))
     return pytest.mark.parametrize(("method", "check"), cases)
 
 
