@@ -64,6 +64,10 @@ def read(path: Path | str, *, channel: str = "image") -> Volume:
             from aberra.io.dicom import read_dicom
 
             return read_dicom(path, channel)
+        if kind == "minc":
+            from aberra.io.minc import read_minc
+
+            return read_minc(path, channel)
         from aberra.io.image import read_image
 
         return read_image(path, channel)

@@ -22,15 +22,23 @@ if TYPE_CHECKING:
     from os import stat_result
 
 T = TypeVar("T")
-Format = Literal["nifti", "dicom", "image"]
+Format = Literal["nifti", "dicom", "image", "minc"]
+
+GZIP = b"\x1f\x8b"
 
 IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+MINC_MAGIC = (b"CDF\x01", b"CDF\x02")
+"""NetCDF, in which MINC 1 is written."""
+
 SUFFIXES = (
-    ".nii.gz", ".nii", ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".hdr.gz", ".hdr", ".img.gz", ".img",
+    ".nii.gz", ".nii", ".mnc.gz", ".mnc", ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".hdr.gz", ".hdr", ".img.gz", ".img",
 )  # fmt: skip
 
-ZIPPED = (".nii.gz", ".hdr.gz")
+ZIPPED: dict[str, Format] = {".nii.gz": "nifti", ".hdr.gz": "nifti", ".mnc.gz": "minc"}
+"""Formats that are read gzipped, by name."""
 
 FRESH = 2.0
 """Seconds in which a file may change again without another time stamp: file systems keep it that
@@ -56,7 +64,7 @@ def sniff(path: Path | str) -> Format:
         )
     kind = sniff_file(path)
     if kind is None:
-        raise InputError(f"{path}: not a NIfTI, DICOM, PNG, JPEG or TIFF file; convert it first")
+        raise InputError(f"{path}: not a NIfTI, MINC, DICOM, PNG, JPEG or TIFF file; convert it first")
     return kind
 
 
@@ -77,17 +85,14 @@ def sniff_file(path: Path) -> Format | None:
     if header != path and not is_there(header):
         header = path
     head = _first_bytes(header)
-    if head[:2] == b"\x1f\x8b":
-        inner = _inside(header)
-        if _is_nifti(inner) or header.name.lower().endswith(ZIPPED):  # the reader says what is wrong with it
-            return "nifti"
-        return None
-    if is_dicom(head):  # before images: a preamble may look like a TIFF's
-        return "dicom"
-    if _is_nifti(head):
-        return "nifti"
-    if head.startswith(IMAGE_MAGIC):
-        return "image"
+    zipped = head.startswith(GZIP)
+    kind = _zipped(header) if zipped else _kind(head)
+    if zipped or kind is not None:
+        return kind
+    if head.startswith(HDF5) and header.suffix.lower() == ".mnc":
+        raise InputError(
+            f"{path}: MINC 2 is not read; convert it (mincconvert {path.name} minc1.mnc, or mnc2nii)"
+        )
     if header.suffix.lower() == ".hdr" and 348 in {
         int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"),
     }:  # fmt: skip
@@ -215,6 +220,27 @@ def _inside(path: Path) -> bytes:
             return stream.read(HEAD)
     except (OSError, EOFError, zlib.error):
         return b""
+
+
+def _kind(head: bytes) -> Format | None:
+    """The format of a file that begins so."""
+    if is_dicom(head):  # before images: a preamble may look like a TIFF's
+        return "dicom"
+    if _is_nifti(head):
+        return "nifti"
+    if head.startswith(MINC_MAGIC):
+        return "minc"
+    return "image" if head.startswith(IMAGE_MAGIC) else None
+
+
+def _zipped(path: Path) -> Format | None:
+    """The format of what is gzipped in a file; what its name says if the content is damaged, so that
+    the reader says what is wrong with it.
+    """
+    found = _kind(_inside(path))
+    if found in set(ZIPPED.values()):
+        return found
+    return next((kind for end, kind in ZIPPED.items() if path.name.lower().endswith(end)), None)
 
 
 def _is_nifti(head: bytes) -> bool:

@@ -192,6 +192,20 @@ def _content(path: Path, limit: int) -> tuple[NDArray[np.uint8], int]:
         raise _damaged(path, error) from error
 
 
+def unpacked(path: Path) -> bytes:
+    """All bytes of a plain or gzipped file.
+
+    Raises:
+        InputError: it cannot be read or unpacked.
+    """
+    try:
+        with _opened(path) as stream:
+            content: bytes = stream.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from error
+    return content
+
+
 def _opened(path: Path) -> Any:
     """A binary stream of a plain or gzipped file."""
     with path.open("rb") as file:

@@ -194,11 +194,11 @@ def _affine(path: Path, header: Any, grid: tuple[int, int, int]) -> tuple[NDArra
             f"{path.name}: sform and qform disagree by up to {apart:.1f} mm; the sform is used. Export it again, or copy the "
             "right transform over the other"
         )
-    _check_size(path, affine, own, unit)
+    check_size(path, affine, own, unit)
     return affine, warnings
 
 
-def _check_size(path: Path, affine: NDArray[np.float64], own: NDArray[np.bool], unit: str) -> None:
+def check_size(path: Path, affine: NDArray[np.float64], own: NDArray[np.bool], unit: str) -> None:
     """Refuse voxels that are no scan's, and places where none lies; ``own`` are the axes longer
     than 1.
     """
