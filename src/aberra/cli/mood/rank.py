@@ -27,7 +27,7 @@ def rank(
         ),
     ] = None,
     bootstrap: Annotated[int, typer.Option(min=10, help="Draws behind the rank frequencies.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
 ) -> None:
     """Rank submissions over data sets: by the mean of their ranks, each data set weighing the same."""
     from rich.table import Table

@@ -34,7 +34,7 @@ def score(
     ] = 0.5,
     bootstrap: Annotated[int, typer.Option(min=10, help="Bootstrap replicates over patients.")] = 500,
     batch: Annotated[int, typer.Option(min=1, help="Scans pooled for one pixel AP.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of batches and bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of batches and bootstrap.")] = 0,
 ) -> None:
     """Score predictions as the MOOD challenge does, and say beside it what its numbers leave out."""
     from rich.table import Table
