@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aberra.cli.shared import SLURM, Channel, Device, Jobs, On, Split, detector_for, end, print_array_job
+from aberra.cli.shared import (
+    SLURM,
+    Channel,
+    Device,
+    Jobs,
+    On,
+    Part,
+    Split,
+    check_device,
+    detector_for,
+    end,
+    print_array_job,
+)
 
 if TYPE_CHECKING:
     from aberra.workflows.detect import Dicom, Summary
@@ -41,12 +53,7 @@ def detect(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices or patches at once; chosen by memory without.")
     ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(
-            help="Only one of so many parts of the cases, as in 3/8: for several processes or machines, which may write into one DIR."
-        ),
-    ] = None,
+    part: Part = None,
     on: On = None,
     jobs: Jobs = None,
     device: Device = "auto",
@@ -97,7 +104,6 @@ def detect(
     from aberra.console import screen
     from aberra.detector import Detector
     from aberra.detector.folder import is_detector, resolve_model
-    from aberra.devices import choose_device
     from aberra.errors import InputError
     from aberra.jobs import engine
     from aberra.sequence import AUTO
@@ -107,8 +113,7 @@ def detect(
     from aberra.workflows.refine import check_refine
     from aberra.workflows.refine import refine as refined
 
-    if on != SLURM:
-        choose_device(device)
+    check_device(device, on)
     console = screen()
     objects: Dicom = "overlay" if dicom_overlay else "objects" if dicom else "none"
     given = list(paths or [])
@@ -144,15 +149,19 @@ def detect(
         _tell_objects(summary, objects)
         if specialist is not None:
             more = refined(out, specialist, cohort, level=refine_level, **common)
-            console.print(
-                f"{more.done + more.kept} case(s) with p at most {refine_level:g} refined by {refine}: {out / 'refined'}"
-            )
+            _tell_refined(more, f"p at most {refine_level:g} refined by {refine}: {out / 'refined'}")
             _tell_objects(more, objects)
             summary.failed |= {f"{case} (refined)": reason for case, reason in more.failed.items()}
     if dataset is not None:
         write_derivatives(out, dataset, out / BIDS)
         console.print(f"BIDS derivative: {out / BIDS}")
     end(summary.failed, f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")
+
+
+def _tell_refined(summary: Summary, how: str) -> None:
+    from aberra.console import screen
+
+    screen().print(f"{summary.done + summary.kept} case(s) with {how}")
 
 
 def _tell_objects(summary: Summary, asked: Dicom) -> None:

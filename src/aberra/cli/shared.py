@@ -34,6 +34,12 @@ Jobs = Annotated[
         "--jobs", min=1, help="Of --on, how many at a time; of slurm, parts. As many as cores without."
     ),
 ]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        help="Only one of so many parts of the work, as in 3/8: for several processes or machines, which write into one DIR."
+    ),
+]
 Split = Annotated[str | None, typer.Option(help="Only this split of the manifest.")]
 
 
@@ -77,11 +83,20 @@ def detector_for(
     return detector, chosen, names
 
 
+def check_device(device: str, on: str | None) -> None:
+    """Refuse a device that is not there, before data are read; a Slurm job's is elsewhere."""
+    from aberra.devices import choose_device
+
+    if on != SLURM:
+        choose_device(device)
+
+
 def print_array_job(context: typer.Context, parts: int, *, what: str, device: str) -> None:
     """Print a Slurm job that does what the command line asks for, in parts.
 
     Args:
         context: of the command; what was given goes on, all but ``--on``, ``--jobs`` and ``--part``.
+            A command that can resume does.
         parts: tasks of the array.
         what: the parts are of.
         device: as asked for.

@@ -20,6 +20,7 @@ from aberra.capabilities import (
     Trains,
 )
 from aberra.errors import ModelError
+from aberra.jobs import HERE
 from aberra.kinds import GUESSED, UNDECIDED
 from aberra.output import check_held, claim
 from aberra.training.config import LESION_FREE
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Cohort
     from aberra.detector import Detector
+    from aberra.jobs import Engine
     from aberra.synthesis.planted import Planted
     from aberra.synthesis.simulated import Simulated
     from aberra.training import TrainingConfig
@@ -54,6 +56,8 @@ def taught(
     out: Path,
     identity: str,
     trained: Path | None,
+    on: Engine = HERE,
+    part: str = "",
     **learning: Any,
 ) -> dict[str, Any] | None:
     """Train or fit the model of a detector that is not used yet, whichever it can, or the members of
@@ -68,11 +72,13 @@ def taught(
         out: the detector's folder.
         identity: of the fit.
         trained: a detector of the same training, whose encoder is taken.
+        on: who fits the members.
+        part: only some of them.
         learning: ``seed``, ``device``, ``workers`` and ``progress`` of the fit.
 
     Returns:
-        The facts of a training; None in the further processes of one on several devices, which have
-        nothing left to do.
+        The facts of a training; None in the further processes of one on several devices, and where
+        other parts of an ensemble are missing: then there is nothing left to do.
 
     Raises:
         TrainingError: there is nothing to learn from, or the training fails.
@@ -81,7 +87,7 @@ def taught(
     if not isinstance(detector.model, HasMembers):
         return _learn(detector, *chosen, prepared, out, identity=identity, trained=trained, **learning)
     claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
-    return learn_members(fit, detector, cohort, out / "run", cache=prepared, **learning)
+    return learn_members(fit, detector, cohort, out / "run", cache=prepared, on=on, part=part, **learning)
 
 
 def _learn(
