@@ -1,4 +1,4 @@
-"""Where models run: the CPU, or one GPU; how many cores there are."""
+"""Where models run: the CPU, or one GPU; how many cores and processes there are."""
 
 from __future__ import annotations
 
@@ -43,3 +43,12 @@ def choose_device(wish: str = "auto") -> torch.device:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ranks() -> tuple[int, int]:
+    """This process's number among those that ``torchrun`` has started for one training, and how many
+    these are; (0, 1) without ``torchrun``.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

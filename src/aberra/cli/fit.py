@@ -55,7 +55,7 @@ def fit(
     from aberra.cohort import Cohort
     from aberra.console import screen
     from aberra.detector import Detector
-    from aberra.devices import choose_device
+    from aberra.devices import choose_device, ranks
     from aberra.jobs import engine
     from aberra.method import Method, parse_settings
     from aberra.workflows.members import members_of
@@ -66,13 +66,14 @@ def fit(
         print_array_job(context, min(jobs or count, count), what=f"{count} members", device=device)
         return
     choose_device(device)  # before the data are read
+    first = ranks()[0] == 0
     cohort = Cohort.read(manifest)
     with engine(on, jobs, gpus=device.startswith("cuda")) as where:
         detector = Detector.fit(
             chosen, cohort, out=out, channels=channel, seed=seed, resume=resume, device=device, cache=cache,
-            workers=workers, progress=True, on=where, part=part or "",
+            workers=workers, progress=first, on=where, part=part or "",
         )  # fmt: skip
-    console = screen()
+    console = screen(quiet=not first)
     console.print(f"detector: {out}")
     if taken := detector.facts.get("start_tensors"):
         console.print(f"start:    {taken} tensors from {chosen.training['start']}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.capabilities import LearnsInTurns
-from aberra.devices import choose_device
+from aberra.capabilities import AnchorsClasses, FitsDensity, LearnsInTurns, Trains
+from aberra.devices import choose_device, ranks
 from aberra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,30 +22,70 @@ COMPILING_PAYS = 1000
 """Steps; compiling takes about as long as some hundred of them."""
 
 
-def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
-    """Devices and precision; starts the other processes where there are several devices.
+def expect_together(model: nn.Module, config: TrainingConfig) -> None:
+    """Refuse several processes for a model that they cannot train as one process would.
 
     Raises:
-        ConfigError: several devices for a model that learns in turns, or a device that is not
-            there.
+        ConfigError: says why.
+    """
+    count = processes(config)
+    how = f"torchrun with {count} processes" if ranks()[1] > 1 else f"training.devices={count}"
+    if count == 1:
+        return
+    if isinstance(model, LearnsInTurns):
+        raise ConfigError(f"{how}: a model that learns in turns (a GAN) trains on one device")
+    if not isinstance(model, Trains):
+        raise ConfigError(
+            f"{how}: this model has no training by gradient descent to share; run it in one process (members of an ensemble: --on)"
+        )
+    if isinstance(model, AnchorsClasses) and model.anchor:
+        raise ConfigError(
+            f"{how}: a model that sees samples of {model.anchor} behind every batch trains on one device"
+        )
+    if config.batch_size % count:
+        raise ConfigError(
+            f"{how}: training.batch_size={config.batch_size} cannot be shared by {count}; choose a multiple of {count}"
+        )
+
+
+def processes(config: TrainingConfig) -> int:
+    """How many processes train one model, each on a device of its own."""
+    count = ranks()[1]
+    return count if count > 1 else config.devices
+
+
+def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
+    """Devices and precision; where several devices are asked for starts the other processes, and
+    where ``torchrun`` has started them joins them.
+
+    Raises:
+        ConfigError: several processes for a model that cannot (:func:`expect_together`), or a device
+            that is not there.
     """
     from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
 
     chosen = choose_device(device)
     precision: Any = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if chosen.type == "cuda" else "32-true"
-    if isinstance(model, LearnsInTurns) and config.devices > 1:
-        raise ConfigError(
-            f"training.devices={config.devices}: a model that learns in turns (a GAN) trains on one device"
-        )
-    one = chosen.index is not None and config.devices == 1
-    devices: Any = [chosen.index] if one else config.devices
+    expect_together(model, config)
     if chosen.type == "cuda":  # matrix products outside bf16, too
         torch.set_float32_matmul_precision("high")
-    made = Fabric(accelerator=chosen.type, devices=devices, precision=precision)
-    if config.devices > 1:
-        made.launch()
+    count = processes(config)
+    if count == 1:
+        devices: Any = [chosen.index] if chosen.index is not None else 1
+        return Fabric(accelerator=chosen.type, devices=devices, precision=precision)
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks()[1] > 1 else count
+    strategy = DDPStrategy(find_unused_parameters=isinstance(model, FitsDensity))  # a density learns later
+    made = Fabric(
+        accelerator=chosen.type,
+        devices=here,
+        num_nodes=count // here,
+        precision=precision,
+        strategy=strategy,
+    )
+    made.launch()
     return made
 
 
