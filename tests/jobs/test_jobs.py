@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import odd_jobs
 import pytest
 
+import odd_jobs
 from aberra.errors import ConfigError, JobError, ManifestError, MismatchError
 from aberra.jobs import HERE, Job, engine, share, spread
 from aberra.jobs import ray as room
@@ -25,7 +25,9 @@ def _jobs(count=2, **options):
 def importable():
     """Processes that are started find this test's functions, too."""
     with pytest.MonkeyPatch.context() as patch:
-        here = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+        here = os.pathsep.join(
+            filter(None, (str(Path(odd_jobs.__file__).parent), os.environ.get("PYTHONPATH")))
+        )
         patch.setenv("PYTHONPATH", here)
         yield
 

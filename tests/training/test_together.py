@@ -6,21 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from aberra.devices import ranks
 from aberra.errors import ConfigError
 from aberra.models.ae import AE
 from aberra.models.fanogan import FAnoGAN
 from aberra.models.intensity import Intensity
-from aberra.training import TrainingConfig, hardware, metrics, train
+from aberra.training import TrainingConfig, metrics, together, train
 from small_scans import cohort, scan
 
 QUICK = {
-    "prepare.size": 16, "model.network.width": 4, "model.latent": 4, "training.steps": 12, "training.batch_size": 4,
+    "prepare.size": 16, "model.network.width": 4, "model.network.dropout": 0, "model.latent": 4, "training.steps": 12, "training.batch_size": 4,
     "training.log_every": 1, "training.validate_every": 4, "training.checkpoint_every": 4, "training.learning_rate": 1e-3,
 }  # fmt: skip
 
@@ -84,7 +87,7 @@ def _train(folder, **options):
     """Twelve steps of a tiny autoencoder; what a script may do, too."""
     volumes = [scan(seed) for seed in range(3)]
     torch.manual_seed(0)
-    model = AE(channels=1, size=(16, 16), network={"width": 4}, latent=4)
+    model = AE(channels=1, size=(16, 16), network={"width": 4, "dropout": 0.0}, latent=4)
     config = TrainingConfig(steps=12, batch_size=4, log_every=1, validate_every=4, **options)
     return train(model, volumes, config, folder, validation=volumes[:1], dims=2, size=(16, 16), device="cpu")
 
@@ -108,6 +111,29 @@ def test_one_goes_on_where_two_were_stopped(tmp_path):
         assert other == pytest.approx(one, rel=1e-4)
 
 
+def test_of_one_process_a_shared_batch_norm_is_batch_norm(monkeypatch):
+    """Torch's own layers are the reference: output, gradients and moments."""
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total)
+    for layer, shape in ((nn.BatchNorm2d(3), (4, 3, 5, 6)), (nn.BatchNorm3d(3, momentum=None), (4, 3, 5, 6, 2)), (nn.BatchNorm1d(3, affine=False), (8, 3))):  # fmt: skip
+        other = deepcopy(layer)
+        assert together.share_batch_norms(other) == 1
+        for step in range(2):
+            x = (5 + 3 * torch.randn(shape, generator=torch.Generator().manual_seed(step))).requires_grad_()
+            y = x.detach().clone().requires_grad_()
+            out, expected = other(y), layer(x)
+            torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+            (out**3).sum().backward()
+            (expected**3).sum().backward()
+            torch.testing.assert_close(y.grad, x.grad, rtol=1e-3, atol=1e-4)
+        assert other.state_dict().keys() == layer.state_dict().keys()
+        for name, value in layer.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+        together.forget_shared(other)
+        assert torch.equal(other.eval()(x), type(other).forward(other, x))
+        assert "forward" not in vars(other)
+
+
 def test_ranks_are_torchruns(monkeypatch):
     for name in ("TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
@@ -123,15 +149,15 @@ def test_ranks_are_torchruns(monkeypatch):
     ("model", "options", "why"),
     [
         (lambda: FAnoGAN(channels=1, size=(16, 16), network={"width": 4}, latent=4), {}, "learns in turns"),
-        (lambda: Intensity(channels=1, size=(16, 16)), {}, "no training by gradient descent"),
+        (Intensity, {}, "no training by gradient descent"),
         (lambda: AE(channels=1, size=(16, 16), network={"width": 4}, latent=4), {"batch_size": 5}, "multiple of 2"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_shared_is_refused(model, options, why, monkeypatch):
     with pytest.raises(ConfigError, match=f"^training.devices=2: .*{why}"):
-        hardware.expect_together(model(), TrainingConfig(devices=2, **options))
-    monkeypatch.setattr(hardware, "ranks", lambda: (0, 2))
+        together.expect_together(model(), TrainingConfig(devices=2, **options))
+    monkeypatch.setattr(together, "ranks", lambda: (0, 2))
     with pytest.raises(ConfigError, match=f"^torchrun with 2 processes: .*{why}"):
-        hardware.expect_together(model(), TrainingConfig(**options))
-    monkeypatch.setattr(hardware, "ranks", lambda: (0, 1))
-    hardware.expect_together(model(), TrainingConfig(**options))
+        together.expect_together(model(), TrainingConfig(**options))
+    monkeypatch.setattr(together, "ranks", lambda: (0, 1))
+    together.expect_together(model(), TrainingConfig(**options))

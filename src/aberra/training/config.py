@@ -82,7 +82,8 @@ class TrainingConfig:
         compile: ``on`` compiles the networks by ``torch.compile``, which takes about a minute;
             ``auto`` does on CUDA for 1,000 steps or more, except for models that learn in turns;
             ``off`` never does.
-        precision: ``auto`` (bf16 on CUDA, else 32 bit), ``32-true`` or ``bf16-mixed``.
+        precision: ``auto`` (bf16 on GPUs that compute in it, else 32 bit), ``32-true`` or
+            ``bf16-mixed``.
         devices: how many devices (DDP above 1); ``torchrun`` says itself.
 
     Raises:

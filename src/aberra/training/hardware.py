@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.capabilities import AnchorsClasses, FitsDensity, LearnsInTurns, Trains
-from aberra.devices import choose_device, ranks
-from aberra.errors import ConfigError
+from aberra.capabilities import FitsDensity, LearnsInTurns
+from aberra.devices import TRITON, capability, choose_device, ranks, takes_bf16
+from aberra.training.together import expect_together, processes
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -22,44 +22,12 @@ COMPILING_PAYS = 1000
 """Steps; compiling takes about as long as some hundred of them."""
 
 
-def expect_together(model: nn.Module, config: TrainingConfig) -> None:
-    """Refuse several processes for a model that they cannot train as one process would.
-
-    Raises:
-        ConfigError: says why.
-    """
-    count = processes(config)
-    how = f"torchrun with {count} processes" if ranks()[1] > 1 else f"training.devices={count}"
-    if count == 1:
-        return
-    if isinstance(model, LearnsInTurns):
-        raise ConfigError(f"{how}: a model that learns in turns (a GAN) trains on one device")
-    if not isinstance(model, Trains):
-        raise ConfigError(
-            f"{how}: this model has no training by gradient descent to share; run it in one process (members of an ensemble: --on)"
-        )
-    if isinstance(model, AnchorsClasses) and model.anchor:
-        raise ConfigError(
-            f"{how}: a model that sees samples of {model.anchor} behind every batch trains on one device"
-        )
-    if config.batch_size % count:
-        raise ConfigError(
-            f"{how}: training.batch_size={config.batch_size} cannot be shared by {count}; choose a multiple of {count}"
-        )
-
-
-def processes(config: TrainingConfig) -> int:
-    """How many processes train one model, each on a device of its own."""
-    count = ranks()[1]
-    return count if count > 1 else config.devices
-
-
 def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
     """Devices and precision; where several devices are asked for starts the other processes, and
     where ``torchrun`` has started them joins them.
 
     Raises:
-        ConfigError: several processes for a model that cannot (:func:`expect_together`), or a device
+        ConfigError: several processes for a model that cannot (:func:`aberra.training.together.expect_together`), or a device
             that is not there.
     """
     from lightning.fabric import Fabric
@@ -68,7 +36,7 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
     chosen = choose_device(device)
     precision: Any = config.precision
     if precision == "auto":
-        precision = "bf16-mixed" if chosen.type == "cuda" else "32-true"
+        precision = "bf16-mixed" if takes_bf16(chosen) else "32-true"
     expect_together(model, config)
     if chosen.type == "cuda":  # matrix products outside bf16, too
         torch.set_float32_matmul_precision("high")
@@ -102,7 +70,7 @@ def compiles(model: nn.Module, config: TrainingConfig, device: torch.device) -> 
     """
     if config.compile != "auto":
         return config.compile == "on"
-    there = device.type == "cuda" and find_spec("triton") is not None
+    there = capability(device) >= TRITON and find_spec("triton") is not None
     return there and config.steps >= COMPILING_PAYS and not isinstance(model, LearnsInTurns)
 
 

@@ -12,7 +12,7 @@ import torch
 from aberra.batch import Batch
 from aberra.capabilities import LearnsFromSimulated, LearnsInTurns, Reconstructs, TakesConditions
 from aberra.errors import TrainingError
-from aberra.training import checkpoint, hardware, metrics, plots
+from aberra.training import checkpoint, hardware, metrics, plots, together
 from aberra.training.adams import Adams
 from aberra.training.ahead import ahead
 from aberra.training.interrupt import held_back
@@ -79,7 +79,7 @@ def train(
         TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart,
             or loss or weights are not finite (the last good checkpoint is kept).
         ConfigError: several devices or processes for a model that cannot
-            (:func:`aberra.training.hardware.expect_together`).
+            (:func:`aberra.training.together.expect_together`).
     """
     run = Run(
         model,
@@ -132,7 +132,8 @@ class Run:
         self.metrics = folder / "metrics.jsonl"
         self.state, self.shadows = self._resumed()
         self.kept = self.state.step
-        if hardware.compiles(self.inner, config, self.fabric.device):
+        shared = together.share_batch_norms(self.inner) if self.fabric.world_size > 1 else 0
+        if not shared and hardware.compiles(self.inner, config, self.fabric.device):
             hardware.compile_networks(self.inner)
         self.model: Any
         self.model, *wrapped = self.fabric.setup(self.inner, *self.adams.each.values())
@@ -393,6 +394,7 @@ class Run:
     def _finish(self) -> dict[str, Any]:
         """Put the chosen weights into the model; the first process draws the pictures and sums up."""
         hardware.forget_compiled(self.inner)
+        together.forget_shared(self.inner)
         chosen = self.shadows.get("best") or self.shadows.get("ema")
         if chosen:
             self.inner.load_state_dict(chosen)

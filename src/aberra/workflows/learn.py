@@ -27,7 +27,7 @@ from aberra.jobs import HERE
 from aberra.kinds import GUESSED, UNDECIDED
 from aberra.output import check_held, claim
 from aberra.training.config import LESION_FREE, TrainingConfig
-from aberra.training.hardware import expect_together
+from aberra.training.together import expect_together
 from aberra.workflows.members import learn_members
 
 if TYPE_CHECKING:

@@ -35,3 +35,19 @@ def refused(number):
 
 def unforeseen(number):
     return 1 // (number - number)
+
+
+def killed_midway(mark, function, options):
+    """The first process that does this is killed as soon as it has saved one result."""
+    from aberra.result import Result
+
+    save = Result.save
+
+    def deadly(self, *arguments, **more):
+        save(self, *arguments, **more)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not mark.exists():
+        mark.touch()
+        Result.save = deadly
+    return function(**options)
