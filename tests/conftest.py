@@ -17,3 +17,24 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if hasattr(config, "workerinput"):  # of a worker
         items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
+@pytest.fixture
+def fake_gpus(monkeypatch):
+    """Torch says that so many GPUs of a capability are there; what is put on one is on the CPU."""
+    import torch
+
+    zeros = torch.zeros
+
+    def on_the_cpu(*shape, device=None, **more):
+        del device
+        return zeros(*shape, **more)
+
+    monkeypatch.setattr(torch, "zeros", on_the_cpu)
+
+    def there(count, capability=(9, 0)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+    return there

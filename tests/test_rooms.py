@@ -12,7 +12,7 @@ import aberra
 
 ROOMS = """
     __init__ errors versions pretrained console foreground options memory files output failures
-    devices kinds grades covariates batch capabilities registry former method measured volume io cohort prepare
+    devices jobs kinds grades covariates batch capabilities registry former method measured volume io cohort prepare
     nets diffusion densities models compare restore scores training metrics
     result detector dicom_out synthesis sequence report audit reader workflows arrays
     mood node

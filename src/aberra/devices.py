@@ -1,4 +1,4 @@
-"""Where models run: the CPU, or one GPU; how many cores there are."""
+"""Where models run: the CPU, or one GPU; how many cores and processes there are."""
 
 from __future__ import annotations
 
@@ -40,6 +40,29 @@ def choose_device(wish: str = "auto") -> torch.device:
     return device
 
 
+BF16, TRITON = (8, 0), (7, 0)
+"""CUDA capabilities from which a GPU computes in bf16 itself, and Triton compiles for it."""
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """What a GPU can do, as CUDA counts it; (0, 0) of a CPU."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
+
+
+def takes_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bf16 itself; older GPUs only imitate it, slower than 32 bit."""
+    return capability(device) >= BF16
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ranks() -> tuple[int, int]:
+    """This process's number among those that ``torchrun`` has started for one training, and how many
+    these are; (0, 1) without ``torchrun``.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

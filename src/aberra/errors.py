@@ -82,6 +82,10 @@ class TrainingError(AberraError):
     """Training cannot start or go on (no usable samples, loss not finite)."""
 
 
+class JobError(AberraError):
+    """The process of a job that runs elsewhere could not go on."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     """Build the error for an unknown name, with the nearest valid one and the whole list.
 

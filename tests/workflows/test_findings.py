@@ -16,9 +16,9 @@ from aberra.files import write_json
 from aberra.output import claim
 from aberra.result import Result
 from aberra.volume import Volume
-from aberra.workflows.detect import write_scores
 from aberra.workflows.findings import findings
 from aberra.workflows.objects import objects
+from aberra.workflows.scores import write_scores
 from aberra.workflows.worklist import worklist as make_worklist
 
 SHAPE = (12, 12, 12)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,8 @@ import torch
 from aberra.cohort import Cohort
 from aberra.cohort.splits import split_by_patient
 from aberra.detector import Detector
-from aberra.errors import TrainingError
+from aberra.errors import ConfigError, MismatchError, TrainingError
+from aberra.jobs.processes import Processes
 from aberra.method import Method
 from aberra.workflows import members
 from aberra.workflows.fit import fit
@@ -97,14 +97,32 @@ def test_what_is_finished_is_kept_after_an_interruption(scans, tmp_path, monkeyp
     assert detector.facts["members"] == 3
 
 
-def test_a_process_that_fails_says_why(scans, tmp_path):
-    method = Method.load("vae", {"prepare.size": 16})
+def test_a_member_that_fails_says_which_and_why(scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(members, "at_once", lambda *_: 2)
     nobody = split_by_patient(scans, {"train": 0.5, "val": 0.5}).select(split="val")
-    job = {"method": method, "cohort": nobody, "out": tmp_path / "model", "workers": 1}
-    with pytest.raises(TrainingError, match=r"member 0: .*no healthy case in split 'train'"):
-        members.apart(fit, [job], 1)
-    with pytest.raises(TrainingError, match=r"member 0: its process ended with 1: TypeError"):
-        members.apart(time.sleep, [{}], 1)
+    with pytest.raises(TrainingError, match=r"no healthy case in split 'train'"):
+        Detector.fit(Method.load("waic", QUICK), nobody, out=tmp_path / "model", workers=1)
+
+
+def test_parts_in_any_order_are_the_whole(ensemble, scans, tmp_path, capfd):
+    method, out = Method.load("waic", QUICK), tmp_path / "model"
+    with pytest.raises(SystemExit) as ended:
+        Detector.fit(method, scans, out=out, seed=1, workers=1, part="2/2")
+    assert not ended.value.code  # a part is no failure
+    assert "2 of 3 members are not yet" in capfd.readouterr().err
+    assert not (out / "detector.toml").exists()
+    whole = Detector.fit(method, scans, out=out, seed=1, workers=1, part="1/2")
+    assert _same(whole.model.state_dict(), ensemble.model.state_dict())
+    assert whole.calibration.to_json() == ensemble.calibration.to_json()
+
+
+def test_what_is_one_job_is_not_shared_out(scans, tmp_path):
+    for options in ({"part": "1/2"}, {"on": Processes(2)}):
+        with pytest.raises(ConfigError, match=r"vae: one model is one job.*torchrun"):
+            Detector.fit("vae", scans, out=tmp_path / "model", **options)
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(MismatchError, match=r"no part '4/4' of 3 member"):
+        Detector.fit(Method.load("waic", QUICK), scans, out=tmp_path / "other", workers=1, part="4/4")
 
 
 def test_an_ensembles_training_is_that_of_all_its_members():

@@ -7,25 +7,26 @@ measured with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aberra.benchmark.cohorts import MissingDataError, share_of, task_cohorts
 from aberra.benchmark.machine import commit, machine, peak_memory
+from aberra.benchmark.plan import Planned, planned, shared_out, trained_apart
 from aberra.benchmark.rows import file_name, read_cells, results_csv, rows_of_cell, short
-from aberra.capabilities import FitsDensity, HasUnit
+from aberra.capabilities import HasUnit
 from aberra.cohort.splits import split_hash
 from aberra.console import screen, styled
 from aberra.covariates import learnt
-from aberra.errors import AberraError, OutputError, expect_known
+from aberra.errors import AberraError, OutputError
 from aberra.failures import told
-from aberra.files import config_hash, discard, file_hash, read_json, read_mark, write_json, write_text
+from aberra.files import config_hash, discard, file_hash, locked, read_json, read_mark, write_json, write_text
+from aberra.jobs import HERE, Job, share
 from aberra.output import claim
-from aberra.registry import lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from aberra.benchmark.suite import Entry, Suite, Task
     from aberra.cohort import Cohort
     from aberra.detector import Detector
+    from aberra.jobs import Engine
     from aberra.method import Method
 
 
@@ -54,6 +56,12 @@ class Summary:
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Summary) -> None:
+        """Add what was done elsewhere."""
+        for each in fields(self):
+            own, theirs = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, own | theirs if isinstance(own, dict) else own + theirs)
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -64,8 +72,12 @@ class _Run:
     data: Path | None
     device: str
     keep_maps: bool
-    console: Console
     progress: bool
+
+    @property
+    def console(self) -> Console:
+        """Says on standard error what is being done."""
+        return screen(stderr=True, quiet=not self.progress)
 
 
 def run(
@@ -80,6 +92,8 @@ def run(
     device: str = "auto",
     keep_maps: bool = False,
     progress: bool = True,
+    on: Engine = HERE,
+    part: str = "",
 ) -> Summary:
     """Run a suite and write ``results.csv``, ``tables/`` and ``figures/``.
 
@@ -100,40 +114,71 @@ def run(
         device: ``auto``, ``cpu`` or ``cuda``.
         keep_maps: keep maps and masks of every case (gigabytes).
         progress: show progress.
+        on: who measures the rows (:func:`aberra.jobs.engine`); those that share trained weights are
+            one job.
+        part: only one of several parts of these jobs, as in ``2/8``.
 
     Raises:
         OutputError: ``out`` holds results and ``resume`` is off, or results of another suite.
         ConfigError: an unknown method, task or setting.
+        MismatchError: no such part.
+        JobError: a process that ``on`` started could not go on.
     """
     from aberra.devices import choose_device
 
     choose_device(device)
-    expect_known("task of this suite", tasks, [task.name for task in suite.tasks])
+    rows = planned(suite, only=only, tasks=tasks, seeds=seeds)
+    if part:
+        rows = [row for job in share(shared_out(suite, rows), part, "job(s)") for row in job]
     _claim(out, suite, resume=resume)
-    shared = _Run(suite, out, data, device, keep_maps, screen(stderr=True, quiet=not progress), progress)
-    numbers = suite.seeds if seeds is None else tuple(range(seeds))
+    shared = _Run(suite, out, data, device, keep_maps, progress)
     summary = Summary()
-    for task in suite.tasks:
-        if tasks and task.name not in tasks:
+    if on is HERE:
+        for row, tested in _with_data(shared, rows, summary):
+            _run_row(shared, row, tested, summary)
+    else:
+        known = dict(_with_data(shared, rows, summary))
+        away = replace(shared, progress=False)
+        jobs = [
+            Job(str(job[0]), {"shared": away, "rows": [(row, known[row]) for row in job]})
+            for job in shared_out(suite, list(known))
+        ]
+        for found in on.do(_run_rows, jobs, progress=progress):
+            summary.add(found)
+    with locked(out):  # of two processes the last one tabulates what both have done
+        report(suite, out)
+    return summary
+
+
+def _with_data(
+    shared: _Run, rows: Sequence[Planned], summary: Summary
+) -> Iterator[tuple[_Row, dict[str, _Data]]]:
+    """Rows with what they learn from and are tested on, as it becomes their turn; a task without
+    its data is skipped.
+    """
+    # every file is read for its hash: once a task, not once a row
+    known: dict[tuple[str, int | None], tuple[dict[float, _Data], dict[str, _Data]]] = {}
+    for row in rows:
+        order = row.seed if shared.suite.resplit else None
+        if row.task.name in summary.skipped:
             continue
-        entries = suite.entries(task, only)
-        for entry in entries:  # a typo must not cost the rows before it
-            if entry.name:
-                suite.method(task, entry)
-        # every file is read for its hash: once a task, not once a row
-        of_all: tuple[dict[float, _Data], dict[str, _Data]] | None = None
-        for seed in numbers:
-            try:
-                if of_all is None or suite.resplit:
-                    of_all = _cohorts(shared, task, entries, seed if suite.resplit else None)
-            except MissingDataError as error:
-                summary.skipped[task.name] = str(error)
-                shared.console.print(styled(("skipped", "yellow"), f" task {task.name}: {error}"))
-                break
-            shares, held = of_all
-            for entry in entries:
-                _run_row(shared, _Row(task, entry, seed, shares[entry.subjects]), held, summary)
-    report(suite, out)
+        try:
+            if (row.task.name, order) not in known:
+                entries = [each.entry for each in rows if each.task is row.task]
+                known[row.task.name, order] = _cohorts(shared, row.task, entries, order)
+        except MissingDataError as error:
+            summary.skipped[row.task.name] = str(error)
+            shared.console.print(styled(("skipped", "yellow"), f" task {row.task.name}: {error}"))
+            continue
+        shares, tested = known[row.task.name, order]
+        yield _Row(row.task, row.entry, row.seed, shares[row.entry.subjects]), tested
+
+
+def _run_rows(shared: _Run, rows: Sequence[tuple[_Row, dict[str, _Data]]]) -> Summary:
+    """Measure rows in a process of its own."""
+    summary = Summary()
+    for row, tested in rows:
+        _run_row(shared, row, tested, summary)
     return summary
 
 
@@ -187,25 +232,22 @@ def _cohorts(
     """What the rows of a task learn from, by the share of patients, and what they are tested on, by
     name.
     """
-    learn, tested = task_cohorts(
-        shared.suite, task, shared.out / "cohorts", shared.data, device=shared.device,
-        progress=shared.progress, order=order,
-    )  # fmt: skip
+    folder = shared.out / "cohorts"
+    folder.mkdir(exist_ok=True)
+    with locked(folder):  # of several processes the first one draws them
+        learn, tested = task_cohorts(
+            shared.suite, task, folder, shared.data, device=shared.device, progress=shared.progress,
+            order=order,
+        )  # fmt: skip
     shares = {share: _Data.of(share_of(learn, share)) for share in {entry.subjects for entry in entries}}
     return shares, {name: _Data.of(cohort) for name, cohort in tested.items()}
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One method in one task with one seed."""
+@dataclass(frozen=True, eq=False)
+class _Row(Planned):
+    """A row and what it learns from."""
 
-    task: Task
-    entry: Entry
-    seed: int
     learn: _Data
-
-    def __str__(self) -> str:
-        return f"{self.task.name} / {self.entry.label} / seed {self.seed}"
 
     @property
     def slug(self) -> str:
@@ -317,11 +359,7 @@ def _model(shared: _Run, row: _Row, method: Method) -> tuple[Path, Path | None]:
     """Where a row's model is or will be, and a finished one of the same training that another density
     was learnt on; None without.
     """
-    name, learns = method.model["name"], method.learnt
-    density: dict[str, Any] = {}
-    if issubclass(lookup("models", name), FitsDensity):
-        density = {key: value for key, value in method.model.items() if key == "density"}
-        learns |= {"model": {key: value for key, value in method.model.items() if key != "density"}}
+    name, density, learns = trained_apart(method)
     of = config_hash([method.learns_from, learns, row.seed, row.learn.known(learnt(method.model))])
     models = shared.out / "models"
     if not density:

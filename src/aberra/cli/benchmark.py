@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from aberra.cli.shared import Device, end
+from aberra.cli.shared import SLURM, Device, Jobs, On, Part, end, print_array_job
 
 SUITES = ", ".join(sorted(path.stem for path in Path(__file__).parents[1].glob("benchmark/suites/*.toml")))
 
 
 def benchmark(
+    context: typer.Context,
     suite: Annotated[
         str,
         typer.Argument(help=f"A shipped suite ({SUITES}) or a TOML file."),
@@ -46,6 +47,9 @@ def benchmark(
             help="Folder that manifests and lesion masks of the suite lie in.",
         ),
     ] = None,
+    on: On = None,
+    jobs: Jobs = None,
+    part: Part = None,
     device: Device = "auto",
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep map and mask of every case; takes gigabytes.")
@@ -56,13 +60,21 @@ def benchmark(
     Interrupt and resume at will.
     """
     from aberra.benchmark import Suite, run
+    from aberra.benchmark.plan import planned, shared_out
     from aberra.console import screen, styled
+    from aberra.jobs import engine
     from aberra.method import parse_settings
 
-    summary = run(
-        Suite.load(suite, parse_settings(settings or [])), out, resume=resume, only=only or (),
-        tasks=task or (), seeds=seeds, data=data, device=device, keep_maps=keep_maps,
-    )  # fmt: skip
+    asked = Suite.load(suite, parse_settings(settings or []))
+    chosen: dict[str, Any] = {"only": only or (), "tasks": task or (), "seeds": seeds}
+    if on == SLURM:
+        count = len(shared_out(asked, planned(asked, **chosen)))
+        print_array_job(context, min(jobs or count, count), what=f"{count} job(s)", device=device)
+        return
+    with engine(on, jobs, gpus=device.startswith("cuda")) as where:
+        summary = run(
+            asked, out, resume=resume, **chosen, data=data, device=device, keep_maps=keep_maps, on=where, part=part or ""
+        )  # fmt: skip
     console = screen()
     again = f" ({summary.again} again: their method or data have changed)" if summary.again else ""
     console.print(

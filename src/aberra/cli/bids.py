@@ -43,7 +43,8 @@ def bids(
     from aberra.output import claim, kind_of
     from aberra.report import write_report
     from aberra.workflows.derivatives import RESULTS, write_derivatives
-    from aberra.workflows.detect import detect_cohort, write_scores
+    from aberra.workflows.detect import detect_cohort
+    from aberra.workflows.scores import write_scores
 
     root = dataset_of(dataset)
     if root is None:

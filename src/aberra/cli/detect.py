@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from os.path import lexists
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aberra.cli.shared import Channel, Device, Split, detector_for, end
+from aberra.cli.shared import (
+    SLURM,
+    Channel,
+    Device,
+    Jobs,
+    On,
+    Part,
+    Split,
+    check_device,
+    detector_for,
+    end,
+    print_array_job,
+)
 
 if TYPE_CHECKING:
     from aberra.workflows.detect import Dicom, Summary
 
+ARRAY = 100
+"""Tasks of a Slurm array, where nothing else is asked for and there are as many cases."""
+
 
 def detect(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -37,12 +53,9 @@ def detect(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices or patches at once; chosen by memory without.")
     ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(
-            help="Only one of so many parts of the cases, as in 3/8: for several processes or machines, which may write into one DIR."
-        ),
-    ] = None,
+    part: Part = None,
+    on: On = None,
+    jobs: Jobs = None,
     device: Device = "auto",
     gate: Annotated[
         str | None,
@@ -91,8 +104,8 @@ def detect(
     from aberra.console import screen
     from aberra.detector import Detector
     from aberra.detector.folder import is_detector, resolve_model
-    from aberra.devices import choose_device
     from aberra.errors import InputError
+    from aberra.jobs import engine
     from aberra.sequence import AUTO
     from aberra.workflows.derivatives import write_derivatives
     from aberra.workflows.detect import BIDS, detect_cohort, has_series
@@ -100,7 +113,7 @@ def detect(
     from aberra.workflows.refine import check_refine
     from aberra.workflows.refine import refine as refined
 
-    choose_device(device)
+    check_device(device, on)
     console = screen()
     objects: Dicom = "overlay" if dicom_overlay else "objects" if dicom else "none"
     given = list(paths or [])
@@ -111,6 +124,11 @@ def detect(
     if model != AUTO:
         resolve_model(model)  # a wrong name is said before a long manifest is read
     cohort = Cohort.from_paths(given).select(split=split)
+    if on == SLURM:
+        print_array_job(
+            context, min(jobs or ARRAY, len(cohort)), what=f"{len(cohort)} case(s)", device=device
+        )
+        return
     cohort = cohort.part(part) if part else cohort
     if objects != "none" and not any(map(has_series, cohort)):
         raise InputError(f"{cohort.source}: no DICOM series, which --dicom needs; leave it out")
@@ -120,28 +138,30 @@ def detect(
     if specialist is not None:
         check_refine(detector, refine_level)
     second = Gate(detector=Detector.load(gate, device=device), level=gate_level) if gate else None
-    summary = detect_cohort(
-        detector, cohort, out=out, channels=channel, protocol=threshold, overwrite=overwrite, gate=second,
-        dicom=objects, progress=True,
-    )  # fmt: skip
-    console.print(
-        f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
-    )
-    _tell_objects(summary, objects)
-    if specialist is not None:
-        more = refined(
-            out, specialist, cohort, level=refine_level, channels=channel, overwrite=overwrite, dicom=objects,
-            progress=True,
-        )  # fmt: skip
+    with engine(on, jobs, gpus=device.startswith("cuda")) as where:
+        common: dict[str, Any] = {
+            "channels": channel, "overwrite": overwrite, "dicom": objects, "progress": True, "on": where
+        }  # fmt: skip
+        summary = detect_cohort(detector, cohort, out=out, protocol=threshold, gate=second, **common)
         console.print(
-            f"{more.done + more.kept} case(s) with p at most {refine_level:g} refined by {refine}: {out / 'refined'}"
+            f"{summary.done} case(s) scored, {summary.kept} kept from before, {len(summary.failed)} failed"
         )
-        _tell_objects(more, objects)
-        summary.failed |= {f"{case} (refined)": reason for case, reason in more.failed.items()}
+        _tell_objects(summary, objects)
+        if specialist is not None:
+            more = refined(out, specialist, cohort, level=refine_level, **common)
+            _tell_refined(more, f"p at most {refine_level:g} refined by {refine}: {out / 'refined'}")
+            _tell_objects(more, objects)
+            summary.failed |= {f"{case} (refined)": reason for case, reason in more.failed.items()}
     if dataset is not None:
         write_derivatives(out, dataset, out / BIDS)
         console.print(f"BIDS derivative: {out / BIDS}")
     end(summary.failed, f"scores: {out / 'scores.csv'}\nreport: {out / 'report.html'}")
+
+
+def _tell_refined(summary: Summary, how: str) -> None:
+    from aberra.console import screen
+
+    screen().print(f"{summary.done + summary.kept} case(s) with {how}")
 
 
 def _tell_objects(summary: Summary, asked: Dicom) -> None:

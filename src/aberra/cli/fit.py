@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from aberra.cli.shared import Device
+from aberra.cli.shared import SLURM, Device, Jobs, On, Part, print_array_job
 
 
 def fit(
+    context: typer.Context,
     method: Annotated[
         str, typer.Argument(help="A catalogue name (`aberra methods`) or a method's TOML file.")
     ],
@@ -35,6 +36,9 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run of the same settings stopped.")
     ] = False,
+    on: On = None,
+    jobs: Jobs = None,
+    part: Part = None,
     device: Device = "auto",
     cache: Annotated[
         Path | None,
@@ -51,17 +55,25 @@ def fit(
     from aberra.cohort import Cohort
     from aberra.console import screen
     from aberra.detector import Detector
-    from aberra.devices import choose_device
+    from aberra.devices import choose_device, ranks
+    from aberra.jobs import engine
     from aberra.method import Method, parse_settings
+    from aberra.workflows.members import members_of
 
     chosen = Method.load(method, parse_settings(settings or []))
+    if on == SLURM:
+        count = members_of(chosen)
+        print_array_job(context, min(jobs or count, count), what=f"{count} members", device=device)
+        return
     choose_device(device)  # before the data are read
+    first = ranks()[0] == 0
     cohort = Cohort.read(manifest)
-    detector = Detector.fit(
-        chosen, cohort, out=out, channels=channel, seed=seed, resume=resume, device=device, cache=cache,
-        workers=workers, progress=True,
-    )  # fmt: skip
-    console = screen()
+    with engine(on, jobs, gpus=device.startswith("cuda")) as where:
+        detector = Detector.fit(
+            chosen, cohort, out=out, channels=channel, seed=seed, resume=resume, device=device, cache=cache,
+            workers=workers, progress=first, on=where, part=part or "",
+        )  # fmt: skip
+    console = screen(quiet=not first)
     console.print(f"detector: {out}")
     if taken := detector.facts.get("start_tensors"):
         console.print(f"start:    {taken} tensors from {chosen.training['start']}")

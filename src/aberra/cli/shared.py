@@ -16,7 +16,30 @@ Channel = Annotated[
     list[str] | None,
     typer.Option("--channel", help="Manifest column to read, in the model's order. Repeatable."),
 ]
+SLURM = "slurm"
+"""Of ``--on``: what is printed instead of done."""
+
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        help="Share the work out: processes; ray, on this machine; ray://HOST:PORT, a cluster; slurm, which prints an array job. "
+        "Without, all is done in this process.",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", min=1, help="Of --on, how many at a time; of slurm, parts. As many as cores without."
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        help="Only one of so many parts of the work, as in 3/8: for several processes or machines, which write into one DIR."
+    ),
+]
 Split = Annotated[str | None, typer.Option(help="Only this split of the manifest.")]
 
 
@@ -58,6 +81,63 @@ def detector_for(
     chosen = cohort.having(names or detector.channels)
     warn(chosen.warnings[len(cohort.warnings) :])
     return detector, chosen, names
+
+
+def check_device(device: str, on: str | None) -> None:
+    """Refuse a device that is not there, before data are read; a Slurm job's is elsewhere."""
+    from aberra.devices import choose_device
+
+    if on != SLURM:
+        choose_device(device)
+
+
+def print_array_job(context: typer.Context, parts: int, *, what: str, device: str) -> None:
+    """Print a Slurm job that does what the command line asks for, in parts.
+
+    Args:
+        context: of the command; what was given goes on, all but ``--on``, ``--jobs`` and ``--part``.
+            A command that can resume does.
+        parts: tasks of the array.
+        what: the parts are of.
+        device: as asked for.
+    """
+    import sys
+
+    from aberra.jobs.slurm import array_job
+
+    command = [
+        sys.executable,
+        "-m",
+        "aberra",
+        str(context.info_name),
+        *_given(context, without=("on", "jobs", "part")),
+    ]
+    typer.echo(
+        array_job(
+            command, parts, name=f"aberra-{context.info_name}", what=what, gpu=device.startswith("cuda")
+        ),
+        nl=False,
+    )
+
+
+def _given(context: typer.Context, without: Sequence[str]) -> list[str]:
+    """The options and arguments that the command line had."""
+    options: list[str] = []
+    arguments: list[str] = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if name in without or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        values = [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
+        if parameter.param_type_name == "argument":
+            arguments += values
+        elif value is True:
+            options.append(parameter.opts[0])
+        else:
+            options += [text for each in values for text in (parameter.opts[0], each)]
+    return [*options, *["--"] * any(each.startswith("-") for each in arguments), *arguments]
 
 
 def end(failed: Mapping[str, str], last: str) -> None:

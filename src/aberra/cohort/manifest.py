@@ -13,6 +13,7 @@ from aberra.cohort.table import SUFFIXES as TABLES
 from aberra.cohort.table import read_table
 from aberra.errors import InputError, ManifestError, MismatchError, shortlist
 from aberra.files import config_hash
+from aberra.jobs import share
 from aberra.volume import described, expect_path
 
 if TYPE_CHECKING:
@@ -91,13 +92,7 @@ class Cohort(Sequence[Case]):
         Raises:
             MismatchError: this is no part, or one without a case.
         """
-        number, slash, count = which.partition("/")
-        plain = slash and number.isdecimal() and count.isdecimal()
-        if not plain or not 1 <= int(number) <= int(count) <= len(self):
-            raise MismatchError(
-                f"{self.source}: no part '{which}' of {len(self)} case(s); expected as in 1/4, of at most {len(self)} parts"
-            )
-        return self[int(number) - 1 :: int(count)]
+        return Cohort(share(self, which, f"{self.source}: case(s)"), self.source, self.warnings)
 
     def having(self, channels: Sequence[str]) -> Cohort:
         """Return the cases that have all of these channels; a warning names the others.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from aberra.devices import choose_device
+from aberra.devices import choose_device, takes_bf16
 from aberra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -257,12 +257,11 @@ class Runner:
                 self._watch(done, len(corners))
 
     def _apply(self, function: Callable[[Tensor], Tensor], x: Tensor, *, grad: bool) -> Tensor:
-        cuda = self.device.type == "cuda"
         if self.dims == 2:
             x = x.contiguous(memory_format=torch.channels_last)
         # gradients stay in float32: bf16 leaves two to three digits, too few for a difference
         # of losses
-        autocast = torch.autocast("cuda", torch.bfloat16, enabled=cuda and not grad)
+        autocast = torch.autocast("cuda", torch.bfloat16, enabled=takes_bf16(self.device) and not grad)
         with torch.set_grad_enabled(grad), torch.inference_mode(not grad), autocast:
             return function(x).detach().float().cpu()
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aberra.covariates import Covariate
+from aberra.devices import takes_bf16
 from aberra.diffusion.noise import NoiseKind, draw, shared
 from aberra.diffusion.schedule import Kind, Predicts, Schedule
 from aberra.errors import ConfigError
@@ -137,11 +138,11 @@ class DDPM(nn.Module):
         """Estimate image and noise in x_t, shape (B, C, S), beside a noise-free context (B, C', S)
         where there is one.
 
-        One call of the network, in bf16 on CUDA.
+        One call of the network, in bf16 on GPUs that compute in it.
         """
         steps = torch.full((len(noisy),), t, device=noisy.device)
         labels = torch.full_like(steps, label) if isinstance(label, int) else label
-        with torch.autocast("cuda", torch.bfloat16, enabled=noisy.is_cuda):
+        with torch.autocast("cuda", torch.bfloat16, enabled=takes_bf16(noisy.device)):
             output = self.net(_beside(context, noisy).float(), steps, labels, self._of_person(noisy))
         told, spread = self._parts(output.float())
         found = self.schedule.estimate(told, noisy, t, self.predicts)

@@ -44,7 +44,7 @@ class TrainingConfig:
         steps: most optimiser steps.
         minutes: stop after so much training time, 0 is off; a run with it cannot be repeated bit
             for bit.
-        batch_size: slices or patches that a device sees at once.
+        batch_size: slices or patches that are seen at once, by all devices together.
         accumulate: batches whose mean gradient makes a step, where a batch of that many samples
             does not fit into memory.
         learning_rate: of Adam, at its peak.
@@ -82,8 +82,9 @@ class TrainingConfig:
         compile: ``on`` compiles the networks by ``torch.compile``, which takes about a minute;
             ``auto`` does on CUDA for 1,000 steps or more, except for models that learn in turns;
             ``off`` never does.
-        precision: ``auto`` (bf16 on CUDA, else 32 bit), ``32-true`` or ``bf16-mixed``.
-        devices: how many devices (DDP above 1).
+        precision: ``auto`` (bf16 on GPUs that compute in it, else 32 bit), ``32-true`` or
+            ``bf16-mixed``.
+        devices: how many devices (DDP above 1); ``torchrun`` says itself.
 
     Raises:
         ConfigError: a value is out of range.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aberra.capabilities import LearnsInTurns
-from aberra.devices import choose_device
-from aberra.errors import ConfigError
+from aberra.capabilities import FitsDensity, LearnsInTurns
+from aberra.devices import TRITON, capability, choose_device, ranks, takes_bf16
+from aberra.training.together import expect_together, processes
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -22,29 +23,37 @@ COMPILING_PAYS = 1000
 
 
 def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
-    """Devices and precision; starts the other processes where there are several devices.
+    """Devices and precision; where several devices are asked for starts the other processes, and
+    where ``torchrun`` has started them joins them.
 
     Raises:
-        ConfigError: several devices for a model that learns in turns, or a device that is not
-            there.
+        ConfigError: several processes for a model that cannot (:func:`aberra.training.together.expect_together`), or a device
+            that is not there.
     """
     from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
 
     chosen = choose_device(device)
     precision: Any = config.precision
     if precision == "auto":
-        precision = "bf16-mixed" if chosen.type == "cuda" else "32-true"
-    if isinstance(model, LearnsInTurns) and config.devices > 1:
-        raise ConfigError(
-            f"training.devices={config.devices}: a model that learns in turns (a GAN) trains on one device"
-        )
-    one = chosen.index is not None and config.devices == 1
-    devices: Any = [chosen.index] if one else config.devices
+        precision = "bf16-mixed" if takes_bf16(chosen) else "32-true"
+    expect_together(model, config)
     if chosen.type == "cuda":  # matrix products outside bf16, too
         torch.set_float32_matmul_precision("high")
-    made = Fabric(accelerator=chosen.type, devices=devices, precision=precision)
-    if config.devices > 1:
-        made.launch()
+    count = processes(config)
+    if count == 1:
+        devices: Any = [chosen.index] if chosen.index is not None else 1
+        return Fabric(accelerator=chosen.type, devices=devices, precision=precision)
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks()[1] > 1 else count
+    strategy = DDPStrategy(find_unused_parameters=isinstance(model, FitsDensity))  # a density learns later
+    made = Fabric(
+        accelerator=chosen.type,
+        devices=here,
+        num_nodes=count // here,
+        precision=precision,
+        strategy=strategy,
+    )
+    made.launch()
     return made
 
 
@@ -61,7 +70,7 @@ def compiles(model: nn.Module, config: TrainingConfig, device: torch.device) -> 
     """
     if config.compile != "auto":
         return config.compile == "on"
-    there = device.type == "cuda" and find_spec("triton") is not None
+    there = capability(device) >= TRITON and find_spec("triton") is not None
     return there and config.steps >= COMPILING_PAYS and not isinstance(model, LearnsInTurns)
 
 

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], bool]]:
+def held_back(*, alone: bool = True) -> Iterator[Callable[[], bool]]:
     """Hold back the first Ctrl-C and yield a function that tells whether it came; a second one
     raises at once.
 
     Where the caller has an interrupt handler of its own, or outside the main thread, nothing is
-    changed.
+    changed; nor where the process is not ``alone`` in its training: others would wait for the step
+    that it does not take.
     """
     came = False
 
@@ -31,7 +32,7 @@ def held_back() -> Iterator[Callable[[], bool]]:
         came = True
 
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if not alone or not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield lambda: False
         return
     signal.signal(signal.SIGINT, note)

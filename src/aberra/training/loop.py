@@ -12,7 +12,7 @@ import torch
 from aberra.batch import Batch
 from aberra.capabilities import LearnsFromSimulated, LearnsInTurns, Reconstructs, TakesConditions
 from aberra.errors import TrainingError
-from aberra.training import checkpoint, hardware, metrics, plots
+from aberra.training import checkpoint, hardware, metrics, plots, together
 from aberra.training.adams import Adams
 from aberra.training.ahead import ahead
 from aberra.training.interrupt import held_back
@@ -78,7 +78,8 @@ def train(
     Raises:
         TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart,
             or loss or weights are not finite (the last good checkpoint is kept).
-        ConfigError: several devices for a model that learns in turns.
+        ConfigError: several devices or processes for a model that cannot
+            (:func:`aberra.training.together.expect_together`).
     """
     run = Run(
         model,
@@ -92,7 +93,11 @@ def train(
         seed=seed,
         workers=workers,
     )
-    summary = run.go(progress=progress)
+    try:
+        summary = run.go(progress=progress)
+    finally:
+        if torch.distributed.is_initialized():  # what comes now is done by the first process alone
+            torch.distributed.destroy_process_group()
     return None if run.fabric.global_rank else summary
 
 
@@ -127,7 +132,8 @@ class Run:
         self.metrics = folder / "metrics.jsonl"
         self.state, self.shadows = self._resumed()
         self.kept = self.state.step
-        if hardware.compiles(self.inner, config, self.fabric.device):
+        shared = together.share_batch_norms(self.inner) if self.fabric.world_size > 1 else 0
+        if not shared and hardware.compiles(self.inner, config, self.fabric.device):
             hardware.compile_networks(self.inner)
         self.model: Any
         self.model, *wrapped = self.fabric.setup(self.inner, *self.adams.each.values())
@@ -169,13 +175,15 @@ class Run:
         started, before = perf_counter(), self.state.seconds
         with (
             Progress(*columns, disable=not progress or bool(self.fabric.global_rank)) as bar,
-            held_back() as interrupted,
+            held_back(alone=self.fabric.world_size == 1) as interrupted,
             closing(self.batches()) as batches,
         ):
             task = bar.add_task("", total=self.config.steps, completed=first, speed="", loss="")
             while self.state.step < self.config.steps and not self._stopped():
                 loss = self._step(batches)
                 self.state.seconds = before + perf_counter() - started
+                if self.config.minutes:  # or processes would stop apart
+                    self.state.seconds = self.fabric.broadcast(self.state.seconds)
                 if self.state.step % self.every == 0 or self.state.step == self.config.steps:
                     self._validate()
                 if self.state.step % self.config.checkpoint_every == 0:
@@ -199,22 +207,27 @@ class Run:
         return ahead(self._drawn, self._seeds(), self.workers)
 
     def _drawn(self, seed: Sequence[int]) -> tuple[Tensor, ...]:
-        """A batch; for CUDA in pinned memory, from where it is sent while the GPU computes."""
+        """This process's share of a batch, which all draw alike; for CUDA in pinned memory, from
+        where it is sent while the GPU computes.
+        """
         batch, device = self.sampler.draw(seed, self.config.batch_size), self.fabric.device
+        each = self.config.batch_size // self.fabric.world_size
+        if self.fabric.world_size > 1:
+            batch = tuple(part[self.fabric.global_rank * each :][:each] for part in batch)
         if device.type != "cuda":
             return batch
         with torch.cuda.device(device):  # a new thread's is the first
             return tuple(part.pin_memory() for part in batch)
 
     def _seeds(self) -> Iterator[Sequence[int]]:
-        """Of the batches: seed of the run, step, rank, and where there is more than one batch a
-        step its number.
+        """Of the batches: seed of the run, step, 0, and where there is more than one batch a step its
+        number.
         """
         for step in range(self.state.step, self.config.steps):
             for turn in range(len(self._turns(step))):
                 for part in range(self.config.accumulate):
                     numbers = [turn, part] if part else [turn] if turn else []
-                    yield [self.seed, step, self.fabric.global_rank, *numbers]
+                    yield [self.seed, step, 0, *numbers]
 
     def _step(self, batches: Batches) -> float | None:
         """Take one step (every player's turn of it, for models that learn in turns); return the
@@ -236,6 +249,7 @@ class Run:
             losses = self._turn(index, turn, batches)
             prefix = f"{turn}_" if turn else ""
             if looked:
+                losses = self._of_all(losses)
                 values |= {f"{prefix}{name}": float(value) for name, value in losses.items()}
                 values["loss"] = float(losses["loss"])
             if any(not math.isfinite(value) for value in values.values()):
@@ -249,6 +263,13 @@ class Run:
             self._log({"step": self.state.step, "rate": rate, **values})
             return values["loss"]
         return None
+
+    def _of_all(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Mean losses of all processes: those of the whole batch."""
+        if self.fabric.world_size == 1:
+            return losses
+        means: dict[str, Tensor] = self.fabric.all_reduce(losses, reduce_op="mean")
+        return means
 
     def _turns(self, step: int) -> Sequence[str]:
         """Whose turns a step has; one nameless turn for models with one loss."""
@@ -303,9 +324,8 @@ class Run:
         return torch.Generator(self.fabric.device).manual_seed(number)
 
     def _images(self, steps: int) -> int:
-        """Samples that all devices see in so many steps."""
-        config = self.config
-        return steps * config.batch_size * config.accumulate * config.devices
+        """Samples that all processes see in so many steps."""
+        return steps * self.config.batch_size * self.config.accumulate
 
     def _spent(self) -> float:
         """Share of the training time that is over; 0 where it has no limit."""
@@ -372,18 +392,20 @@ class Run:
 
     @torch.no_grad()
     def _finish(self) -> dict[str, Any]:
-        """Put the chosen weights into the model, draw the pictures and sum up."""
+        """Put the chosen weights into the model; the first process draws the pictures and sums up."""
         hardware.forget_compiled(self.inner)
+        together.forget_shared(self.inner)
         chosen = self.shadows.get("best") or self.shadows.get("ema")
         if chosen:
             self.inner.load_state_dict(chosen)
         self.inner.eval().requires_grad_(requires_grad=True)
-        if self.fabric.global_rank == 0:
-            plots.loss_curve(self.folder)
-            if isinstance(self.inner, Reconstructs):
-                x, *_ = (self.watched or self.sampler).fixed(8, self.seed)
-                restored = self.inner.reconstruct(x.to(self.fabric.device))
-                plots.reconstruction_grid(self.folder, x, restored.float().cpu())
+        if self.fabric.global_rank:
+            return {}
+        plots.loss_curve(self.folder)
+        if isinstance(self.inner, Reconstructs):
+            x, *_ = (self.watched or self.sampler).fixed(8, self.seed)
+            restored = self.inner.reconstruct(x.to(self.fabric.device))
+            plots.reconstruction_grid(self.folder, x, restored.float().cpu())
         state = self.state
         images = self._images(state.step)
         return {

@@ -1,6 +1,6 @@
 """Draws batches from prepared volumes.
 
-A batch depends on (seed, step, rank) alone, so resuming needs no state.
+A batch depends on (seed, step) alone, so resuming needs no state.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Draws(Protocol):
         """Random samples that depend on ``seed`` alone.
 
         Args:
-            seed: of the run, then step, rank and what tells apart several batches of a step.
+            seed: of the run, then step, 0 and what tells apart several batches of a step.
             count: B.
 
         Several threads may ask at a time, and not quite in order.

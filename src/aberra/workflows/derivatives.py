@@ -11,7 +11,7 @@ from aberra import __version__
 from aberra.cohort.bids import DESCRIPTION, BidsName
 from aberra.files import link, read_json, write_json, write_text
 from aberra.output import claim
-from aberra.workflows.detect import finished_cases
+from aberra.workflows.scores import finished_cases
 
 VERSION = "1.10.0"
 """Of BIDS."""

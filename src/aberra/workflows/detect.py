@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from aberra.cohort import Cohort
@@ -12,11 +12,10 @@ from aberra.console import bars
 from aberra.dicom_out import FOLDER as DICOM
 from aberra.dicom_out import is_dicom_series, write_objects
 from aberra.dicom_out.source import highdicom
-from aberra.errors import AberraError, OutputError, shortlist
+from aberra.errors import AberraError, ConfigError, OutputError, shortlist
 from aberra.failures import told
 from aberra.files import (
     config_hash,
-    csv_text,
     discard,
     locked,
     read_json,
@@ -24,12 +23,13 @@ from aberra.files import (
     recorded,
     refuse_foreign,
     write_json,
-    write_text,
     writing,
 )
 from aberra.grades import FOLDER as GRADES_FOLDER
-from aberra.output import check_held, check_names, claim, kind_of
+from aberra.jobs import HERE, Job, spread
+from aberra.output import check_held, check_names, claim
 from aberra.result import Result
+from aberra.workflows.scores import finished_cases, write_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Case
     from aberra.detector import Detector
+    from aberra.jobs import Engine
     from aberra.workflows.gate import Gate
 
 REFINED = "refined"
@@ -58,8 +59,6 @@ OTHER = "results of another model, calibration or threshold are there; choose an
 
 Dicom = Literal["none", "objects", "overlay"]
 
-COLUMNS = ("case", "path", "score", "p", "n_components", "largest_mm3", "seconds", "warnings")
-
 
 @dataclass
 class Summary:
@@ -79,6 +78,12 @@ class Summary:
     with_objects: int = 0
     without_objects: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Summary) -> None:
+        """Add what another run did with other cases."""
+        for each in fields(self):
+            own, theirs = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, own | theirs if isinstance(own, dict) else own + theirs)
+
 
 def detect_cohort(
     detector: Detector,
@@ -93,6 +98,7 @@ def detect_cohort(
     report: bool = True,
     progress: bool = False,
     watch: Callable[[int, int], None] | None = None,
+    on: Engine = HERE,
 ) -> Summary:
     """Write ``out/<case>/`` for every case, ``out/scores.csv``, ``out/calibration.json`` and
     ``out/report.html``.
@@ -117,12 +123,15 @@ def detect_cohort(
         report: write the HTML report.
         progress: show a progress bar.
         watch: is told of windows done and windows in all of the case under way.
+        on: who does it (:func:`aberra.jobs.engine`); other processes load the detectors from their
+            folders, and ``watch`` is not told.
 
     Raises:
         OutputError: ``out`` holds other results and ``overwrite`` is off (or some of its cases are
             not given), holds something else, or a scan; or a case cannot be called so.
         CalibrationError: the detector is not calibrated.
         ConfigError: unknown protocol, or highdicom is not installed.
+        JobError: a process that ``on`` started could not go on.
     """
     from aberra.errors import CalibrationError
 
@@ -135,49 +144,148 @@ def detect_cohort(
     chosen, _ = detector.calibration.threshold(protocol)
     check_names((case.case for case in cohort), FILES)
     keep_out(out, inputs_of(cohort))
-    summary = Summary()
-    keys: dict[str, str] = {}
-    for case in cohort:
-        try:
-            keys[case.case] = _key(detector, case, chosen, channels, gate)
-        except Exception as error:  # noqa: BLE001 - one case never ends a cohort
-            summary.failed[case.case] = told(error)
-    identity = config_hash(
-        [detector.identity["fingerprint"], detector.calibration.to_json(), chosen, *_of_gate(gate)]
-    )
-    about = {"model": detector.identity, "protocol": chosen}
-    _claim(out, identity, cohort, keys, about=about, overwrite=overwrite)
-    write_json(out / "calibration.json", detector.calibration.to_json())
-    with _watched(detector, len(cohort), progress=progress, watch=watch) as begin:
-        for case in cohort:
-            begin(case.case)
-            if case.case in summary.failed:
-                continue
-            key = keys[case.case]
-            try:
-                if _finished(out / case.case) == key:
-                    summary.kept += 1
-                else:
-                    _detect_case(
-                        detector,
-                        case,
-                        out,
-                        channels=channels,
-                        protocol=chosen,
-                        key=key,
-                        identity=identity,
-                        gate=gate,
-                    )
-                    summary.done += 1
-                _add_objects(out, case, summary, dicom)
-            except Exception as error:  # noqa: BLE001 - one case never ends a cohort
-                summary.failed[case.case] = told(error, out, case.case)
+    cases = _Cases(detector, out, channels, chosen, gate, dicom)
+    if on is HERE:
+        summary = cases.done(cohort, overwrite=overwrite, progress=progress, watch=watch)
+    else:
+        if overwrite:  # which no part may alone
+            cases.begin(cohort, Summary(), overwrite=True)
+        jobs = [
+            Job(f"part {part}", cases.order(cohort.part(part))) for part in spread(len(cohort), on.at_once)
+        ]
+        summary = Summary()
+        for found in on.do(_part, jobs, progress=progress):
+            summary.add(found)
     try:
         _finish(out, cohort, summary, report=report)
     except OutputError as error:  # the disk may be full: what is known is told all the same
         told_of = [f"failed {case}: {reason}" for case, reason in summary.failed.items()]
         raise OutputError("\n".join([str(error), *told_of])) from error
     return summary
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """How each case of a folder of results is done."""
+
+    detector: Detector
+    out: Path
+    channels: Sequence[str] | None
+    protocol: str
+    gate: Gate | None
+    dicom: Dicom
+
+    @property
+    def identity(self) -> str:
+        """Of all results in the folder."""
+        assert self.detector.calibration is not None  # noqa: S101 - refused before
+        calibration = self.detector.calibration.to_json()
+        return config_hash(
+            [self.detector.identity["fingerprint"], calibration, self.protocol, *_of_gate(self.gate)]
+        )
+
+    def order(self, cohort: Cohort) -> dict[str, Any]:
+        """What another process needs to do the same with some cases: :func:`_part`."""
+        gate = self.gate and (_folder(self.gate.detector), self.gate.level)
+        return {
+            "model": _folder(self.detector), "batch_size": self.detector.batch_size, "device": self.detector.device, "cohort": cohort, "out": self.out,
+            "channels": self.channels, "protocol": self.protocol, "gate": gate, "dicom": self.dicom,
+        }  # fmt: skip
+
+    def begin(self, cohort: Cohort, summary: Summary, *, overwrite: bool) -> dict[str, str]:
+        """Take the folder; returns the keys of the cases, ``summary`` gets those that have none."""
+        keys: dict[str, str] = {}
+        for case in cohort:
+            try:
+                keys[case.case] = _key(self.detector, case, self.protocol, self.channels, self.gate)
+            except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+                summary.failed[case.case] = told(error)
+        about = {"model": self.detector.identity, "protocol": self.protocol}
+        _claim(self.out, self.identity, cohort, keys, about=about, overwrite=overwrite)
+        assert self.detector.calibration is not None  # noqa: S101 - refused before
+        write_json(self.out / "calibration.json", self.detector.calibration.to_json())
+        return keys
+
+    def done(
+        self,
+        cohort: Cohort,
+        *,
+        overwrite: bool = False,
+        progress: bool = False,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> Summary:
+        """Do what is not finished, case by case."""
+        summary, identity = Summary(), self.identity
+        keys = self.begin(cohort, summary, overwrite=overwrite)
+        with _watched(self.detector, len(cohort), progress=progress, watch=watch) as begin:
+            for case in cohort:
+                begin(case.case)
+                if case.case in summary.failed:
+                    continue
+                key = keys[case.case]
+                try:
+                    if _finished(self.out / case.case) == key:
+                        summary.kept += 1
+                    else:
+                        self._detect(case, key, identity)
+                        summary.done += 1
+                    _add_objects(self.out, case, summary, self.dicom)
+                except Exception as error:  # noqa: BLE001 - one case never ends a cohort
+                    summary.failed[case.case] = told(error, self.out, case.case)
+        return summary
+
+    def _detect(self, case: Case, key: str, identity: str) -> None:
+        """Detect in one case and save it."""
+        folder = self.out / case.case
+        refuse_foreign(folder)
+        volume = self.detector.read(case, self.channels)
+        by = self.detector.calibration.group_by if self.detector.calibration else ""
+        result = self.detector.detect(
+            volume,
+            case=case.case,
+            paths={name: str(case.channels[name]) for name in volume.channels},
+            group=case.group(by) if by else None,
+            protocol=self.protocol,
+        )
+        if self.gate is not None:
+            result = self.gate.asked(result, case, self.channels)
+        content = case.content_hash(volume.channels)
+        check_held(self.out, identity)
+        discard(folder / DICOM)  # of an older result
+        # another process may have been faster at the same case
+        replace(result, input=result.input | {"sha256": content, "key": key}).save(
+            folder, unless=lambda: _finished(folder) == key
+        )
+
+
+def _folder(detector: Detector) -> Path:
+    """Where another process finds a detector."""
+    if detector.folder is None:
+        raise ConfigError(
+            f"{detector.method.name}: not saved; other processes need its folder, as `detector.save(folder)` gives it"
+        )
+    return detector.folder
+
+
+def _part(
+    *,
+    model: Path,
+    device: str,
+    batch_size: int | None,
+    cohort: Cohort,
+    out: Path,
+    channels: Sequence[str] | None,
+    protocol: str,
+    gate: tuple[Path, float] | None,
+    dicom: Dicom,
+) -> Summary:
+    """Do a part of the cases, in a process of its own."""
+    from aberra.detector import Detector
+    from aberra.workflows.gate import Gate
+
+    detector = Detector.load(model, device=device, batch_size=batch_size)
+    second = Gate(detector=Detector.load(gate[0], device=device), level=gate[1]) if gate else None
+    return _Cases(detector, out, channels, protocol, second, dicom).done(cohort)
 
 
 def _claim(
@@ -209,11 +317,6 @@ def _claim(
                 discard(out / name)
             for name in recorded(out).intersection(MADE):
                 (out / name).unlink(missing_ok=True)
-
-
-def finished_cases(out: Path) -> list[str]:
-    """Folders of finished cases in a folder of results."""
-    return sorted(path.parent.name for path in out.glob("*/result.json") if kind_of(path.parent) == "case")
 
 
 def _finish(out: Path, cohort: Cohort, summary: Summary, *, report: bool) -> None:
@@ -258,40 +361,6 @@ def _watched(
         bar.remove_task(part)
 
 
-def _detect_case(
-    detector: Detector,
-    case: Case,
-    out: Path,
-    *,
-    channels: Sequence[str] | None,
-    protocol: str,
-    key: str,
-    identity: str,
-    gate: Gate | None = None,
-) -> None:
-    """Detect in one case and save it."""
-    folder = out / case.case
-    refuse_foreign(folder)
-    volume = detector.read(case, channels)
-    by = detector.calibration.group_by if detector.calibration else ""
-    result = detector.detect(
-        volume,
-        case=case.case,
-        paths={name: str(case.channels[name]) for name in volume.channels},
-        group=case.group(by) if by else None,
-        protocol=protocol,
-    )
-    if gate is not None:
-        result = gate.asked(result, case, channels)
-    content = case.content_hash(volume.channels)
-    check_held(out, identity)
-    discard(folder / DICOM)  # of an older result
-    # another process may have been faster at the same case
-    replace(result, input=result.input | {"sha256": content, "key": key}).save(
-        folder, unless=lambda: _finished(folder) == key
-    )
-
-
 def has_series(case: Case) -> bool:
     """Whether a scan of a case is a DICOM series."""
     return any(is_dicom_series(path) for path in case.channels.values())
@@ -331,41 +400,3 @@ def _finished(folder: Path) -> str | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass
     return None
-
-
-def _row(folder: Path) -> dict[str, Any]:
-    """A case's line of scores.csv."""
-    try:
-        saved = read_json(folder / "result.json")
-        return {
-            "case": saved["case"],
-            "path": ";".join(saved["paths"].values()),
-            "score": saved["score"],
-            "p": "" if saved["p"] is None else saved["p"],
-            "n_components": len(saved["components"]),
-            "largest_mm3": saved["components"][0]["volume_mm3"] if saved["components"] else 0.0,
-            "seconds": saved["seconds"],
-            "warnings": "; ".join(saved["warnings"]),
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        reason = "failed: result.json is damaged; delete the folder and detect again"
-        return {"case": folder.name, "score": "", "warnings": reason}
-
-
-def write_scores(out: Path, cohort: Cohort, failed: dict[str, str]) -> None:
-    """Write scores.csv for every finished case in ``out`` (of this and earlier runs), most
-    anomalous first.
-    """
-    rows: list[dict[str, Any]] = []
-    for name in finished_cases(out):
-        if name in failed:
-            continue
-        with suppress(FileNotFoundError):  # another process is at it
-            rows.append(_row(out / name))
-    rows.sort(key=lambda row: (row["score"] == "", -float(row["score"] or 0), row["case"]))
-    paths = {case.case: ";".join(str(path) for path in case.channels.values()) for case in cohort}
-    rows += [
-        {"case": case, "path": paths[case], "warnings": f"failed: {reason}"}
-        for case, reason in failed.items()
-    ]
-    write_text(out / "scores.csv", csv_text(COLUMNS, rows))

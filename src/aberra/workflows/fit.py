@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aberra.capabilities import (
-    LearnsFromSimulated,
-)
+from aberra.capabilities import LearnsFromSimulated
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
@@ -18,6 +16,7 @@ from aberra.detector import Detector
 from aberra.detector.folder import refuse_finished
 from aberra.errors import ConfigError, OutputError
 from aberra.files import MARK, config_hash, discard, locked, read_mark
+from aberra.jobs import HERE, Engine
 from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
 from aberra.output import check_held, claim
@@ -26,6 +25,7 @@ from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
 from aberra.workflows.cases import channels_of, chosen
 from aberra.workflows.learn import taught
+from aberra.workflows.members import members_of
 from aberra.workflows.start import Start, check_start
 from aberra.workflows.teacher import Teacher, check_teacher
 
@@ -49,6 +49,8 @@ def fit(
     calibrated: bool = True,
     trained: Path | None = None,
     progress: bool = False,
+    on: Engine = HERE,
+    part: str = "",
 ) -> Detector:
     """Fit a method to the healthy training cases of a cohort and save the detector.
 
@@ -79,6 +81,8 @@ def fit(
         trained: a detector that was fitted to the same cases with the same seed and differs in its
             density only: its encoder is taken instead of trained again.
         progress: show progress bars.
+        on: who fits the members of an ensemble (:func:`aberra.jobs.engine`).
+        part: only some members of an ensemble, as in ``2/5``; the last part puts them together.
 
     Raises:
         OutputError: ``out`` holds another detector or another unfinished fit.
@@ -86,8 +90,8 @@ def fit(
         ConfigError: the method's settings cannot work.
         ModelError: the model to start from, or the trained one, is not there, or has no weight that
             fits.
-        SystemExit: this is a further process of a training on several devices; the first one goes
-            on and saves.
+        SystemExit: this is a further process of a training on several devices, of which the first
+            one goes on and saves; or other parts of an ensemble are missing.
     """
     from aberra.cohort.fingerprint import fingerprint as measure
     from aberra.cohort.splits import split_by_patient, split_hash
@@ -97,7 +101,8 @@ def fit(
 
     expect_cohort(cohort)
     choose_device(device)
-    _check_options(method)  # a typo must not cost the preparation of a whole cohort
+    # a typo must not cost the preparation of a whole cohort
+    _check_options(method, shared=on is not HERE or bool(part))
     names = channels_of(cohort, channels)
     if not any(case.split for case in cohort):
         cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
@@ -153,7 +158,7 @@ def fit(
         )  # fmt: skip
         training = taught(
             fit, detector, cohort, (told.train, told.validation), prepared=prepared, out=out,
-            identity=identity, seed=seed, device=device, workers=workers, trained=trained, progress=progress,
+            identity=identity, seed=seed, device=device, workers=workers, trained=trained, progress=progress, on=on, part=part,
         )  # fmt: skip
     if training is None:
         raise SystemExit
@@ -229,12 +234,16 @@ def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
     return recipe.view
 
 
-def _check_options(method: Method) -> None:
-    """Refuse a method whose options cannot be, before anything is read or written."""
+def _check_options(method: Method, *, shared: bool) -> None:
+    """Refuse a method whose options cannot be, or which cannot be shared out, before anything is
+    read or written.
+    """
     from aberra.detector import Question
     from aberra.prepare import checked_wishes
     from aberra.training import TrainingConfig
 
+    if shared:
+        members_of(method)
     TrainingConfig.from_dict(method.training)
     checked_wishes(method.prepare)
     model, _ = named("models", method.model)

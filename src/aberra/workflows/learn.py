@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -19,10 +20,14 @@ from aberra.capabilities import (
     MayBeFrozen,
     Trains,
 )
+from aberra.devices import ranks
 from aberra.errors import ModelError
+from aberra.files import locked
+from aberra.jobs import HERE
 from aberra.kinds import GUESSED, UNDECIDED
 from aberra.output import check_held, claim
-from aberra.training.config import LESION_FREE
+from aberra.training.config import LESION_FREE, TrainingConfig
+from aberra.training.together import expect_together
 from aberra.workflows.members import learn_members
 
 if TYPE_CHECKING:
@@ -32,9 +37,9 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Cohort
     from aberra.detector import Detector
+    from aberra.jobs import Engine
     from aberra.synthesis.planted import Planted
     from aberra.synthesis.simulated import Simulated
-    from aberra.training import TrainingConfig
     from aberra.volume import Volume
 
 ENCODER = "encoder."
@@ -54,6 +59,8 @@ def taught(
     out: Path,
     identity: str,
     trained: Path | None,
+    on: Engine = HERE,
+    part: str = "",
     **learning: Any,
 ) -> dict[str, Any] | None:
     """Train or fit the model of a detector that is not used yet, whichever it can, or the members of
@@ -68,20 +75,23 @@ def taught(
         out: the detector's folder.
         identity: of the fit.
         trained: a detector of the same training, whose encoder is taken.
+        on: who fits the members.
+        part: only some of them.
         learning: ``seed``, ``device``, ``workers`` and ``progress`` of the fit.
 
     Returns:
-        The facts of a training; None in the further processes of one on several devices, which have
-        nothing left to do.
+        The facts of a training; None in the further processes of one on several devices, and where
+        other parts of an ensemble are missing: then there is nothing left to do.
 
     Raises:
         TrainingError: there is nothing to learn from, or the training fails.
         ModelError: ``trained`` is not there, or its encoder is another one.
     """
+    expect_together(detector.model, TrainingConfig.from_dict(detector.method.training))
     if not isinstance(detector.model, HasMembers):
         return _learn(detector, *chosen, prepared, out, identity=identity, trained=trained, **learning)
     claim(out / "run", "run", identity=identity, other="another fit trains here; choose another --out")
-    return learn_members(fit, detector, cohort, out / "run", cache=prepared, **learning)
+    return learn_members(fit, detector, cohort, out / "run", cache=prepared, on=on, part=part, **learning)
 
 
 def _learn(
@@ -100,14 +110,15 @@ def _learn(
 ) -> dict[str, Any] | None:
     """As :func:`taught`; nothing for models that learn nothing."""
     from aberra.prepare import prepare_cohort
-    from aberra.training import Sampler, TrainingConfig, train
+    from aberra.training import Sampler, train
 
     if not isinstance(detector.model, Trains | Fits | FitsSamples):
         return {}
     options: dict[str, Any] = {
         "channels": list(detector.channels), "workers": workers, "progress": progress, "logs": out
     }  # fmt: skip
-    training: Sequence[Volume] = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
+    with _one_by_one(prepared):
+        training: Sequence[Volume] = prepare_cohort(list(train_cases), detector.recipe, prepared, **options)
     config = TrainingConfig.from_dict(detector.method.training)
     if isinstance(detector.model, Fits):
         detector.model.fit(map(_lesion_free_part, training) if config.slices == LESION_FREE else training)
@@ -117,7 +128,8 @@ def _learn(
         x, mask = sampler.fixed(config.samples, seed)
         detector.model.fit_samples(x, mask, seed)
         return {}
-    validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
+    with _one_by_one(prepared):
+        validation: Sequence[Volume] = prepare_cohort(list(val_cases), detector.recipe, prepared, **options)
     if isinstance(detector.model, LearnsFromLesions):
         unlabelled = isinstance(detector.model, LearnsFromUnlabelled)
         training = _Labelled(training, train_cases, unlabelled=unlabelled)
@@ -159,6 +171,11 @@ def _learn(
         chosen = detector.model.fit_density(x, held_out, seed)
         known |= {f"density_{key}": value for key, value in chosen.items()}
     return known
+
+
+def _one_by_one(folder: Path) -> AbstractContextManager[Any]:
+    """Of the processes of one training the first prepares, and the others find what it has made."""
+    return locked(folder) if ranks()[1] > 1 else nullcontext()
 
 
 class _Labelled(Sequence["Volume"]):

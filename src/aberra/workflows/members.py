@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pickle  # between a process and the ones that it starts; no file is one
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from aberra.capabilities import HasMembers
+from aberra.console import screen
 from aberra.devices import choose_device, cores
-from aberra.errors import AberraError, TrainingError
+from aberra.errors import ConfigError
+from aberra.jobs import HERE, Job, share
+from aberra.registry import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 
     from aberra.cohort import Cohort
     from aberra.detector import Detector
+    from aberra.jobs import Engine
+    from aberra.method import Method
 
 EACH = 2
 """Cores for a member: a small network gains little from more."""
-
-REFUSED = 3
-"""Exit code of a process whose last line says what was wrong."""
-
-CHILD = "from aberra.workflows.members import answer; answer()"
 
 
 def learn_members(
@@ -40,7 +37,9 @@ def learn_members(
     cache: Path,
     workers: int,
     progress: bool,
-) -> dict[str, Any]:
+    on: Engine = HERE,
+    part: str = "",
+) -> dict[str, Any] | None:
     """Fit every member of an ensemble and put the weights together.
 
     What is finished is kept, and what was interrupted goes on, as of any fit.
@@ -55,12 +54,16 @@ def learn_members(
         cache: of prepared cases, which the members share.
         workers: threads that prepare cases.
         progress: show progress bars, where members learn one after the other.
+        on: who fits the members; this process chooses by its cores.
+        part: only some members, as in ``2/5``; who finds all of them fitted then puts them together.
 
     Returns:
-        The facts of the training, as of any fit (:func:`together`).
+        The facts of the training, as of any fit (:func:`together`); None where members of another
+        part are missing.
 
     Raises:
-        TrainingError: a member could not be fitted.
+        MismatchError: no such part.
+        AberraError: a member could not be fitted; the message names it.
     """
     ensemble = detector.model
     assert isinstance(ensemble, HasMembers)  # noqa: S101 - asked for such only
@@ -68,24 +71,57 @@ def learn_members(
     method = replace(
         detector.method, model=ensemble.member_config(), score={"name": "residual"}, case={}, postprocess={}
     )
-    jobs = [
+    options: list[dict[str, Any]] = [
         {
             "method": method, "cohort": cohort, "out": run / f"member-{index}",
             "channels": list(detector.channels), "seed": count * seed + index, "resume": True,
-            "device": device, "cache": cache, "workers": workers, "calibrated": False, "progress": progress,
+            "device": device, "cache": cache, "workers": workers, "calibrated": False,
         }
         for index in range(count)
     ]  # fmt: skip
-    beside = at_once(count, cores()) if choose_device(device).type == "cpu" else 1
-    if beside > 1:
-        apart(fit, jobs, beside)
+    jobs = [Job(f"member {index}", each) for index, each in enumerate(options)]
+    if part:
+        for job in share(jobs, part, "member(s)"):
+            fit(**job.options, progress=progress)
+        missing = [each for each in options if not (each["out"] / "detector.toml").is_file()]
+        if missing:
+            screen(stderr=True).print(
+                f"part {part} is fitted, {len(missing)} of {count} members are not yet; the last part puts them together"
+            )
+            return None
+    elif on is HERE and choose_device(device).type == "cpu" and (beside := at_once(count, cores())) > 1:
+        from aberra.jobs.processes import Processes
+
+        on = Processes(beside)
+    if on is not HERE:
+        on.do(_saved, [Job(job.name, {"fit": fit, **job.options}) for job in jobs], progress=progress)
     facts: list[Mapping[str, Any]] = []
-    for member, job in zip(ensemble.members(), jobs, strict=True):
-        learnt = fit(**job)  # what was learnt apart is only loaded
+    for member, each in zip(ensemble.members(), options, strict=True):
+        learnt = fit(**each, progress=progress)  # what was learnt elsewhere is only loaded
         member.load_state_dict(learnt.model.state_dict())
         facts.append(learnt.facts)
-    found = {"members": count, "member_seeds": [job["seed"] for job in jobs]}
+    found = {"members": count, "member_seeds": [each["seed"] for each in options]}
     return found | together(facts)
+
+
+def _saved(fit: Callable[..., Detector], **options: Any) -> None:
+    """Fit in another process; the detector is in its folder."""
+    fit(**options)
+
+
+def members_of(method: Method) -> int:
+    """How many members the ensemble of a method has.
+
+    Raises:
+        ConfigError: it is no ensemble.
+    """
+    model, options = named("models", method.model)
+    if not issubclass(model, HasMembers):
+        raise ConfigError(
+            f"{method.name}: one model is one job; --on and --part share out the members of an ensemble, as `waic` is one. "
+            "Leave them out; `torchrun` trains one model in several processes"
+        )
+    return int(options.get("members", signature(model).parameters["members"].default))
 
 
 WHOLE: dict[str, Callable[[list[Any]], Any]] = {
@@ -114,49 +150,3 @@ def at_once(members: int, cores: int) -> int:
         [1, 1, 2, 5]
     """
     return max(1, min(members, cores // EACH))
-
-
-def apart(function: Callable[..., Any], jobs: Sequence[dict[str, Any]], beside: int) -> None:
-    """Call a function of a module with each of some sets of arguments, in processes of their own.
-
-    Raises:
-        TrainingError: says which job failed, and why.
-        KeyboardInterrupt: after Ctrl-C, which the processes get, too.
-    """
-    threads = max(1, cores() // beside)
-
-    def one(job: dict[str, Any]) -> subprocess.CompletedProcess[bytes]:
-        order = pickle.dumps((function, {**job, "progress": False}, threads))
-        command = [sys.executable, "-c", CHILD]
-        return subprocess.run(command, input=order, capture_output=True, check=False)  # noqa: S603 - our own
-
-    pool = ThreadPoolExecutor(beside, thread_name_prefix="aberra-member")
-    try:
-        ended = list(pool.map(one, jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    for index, process in enumerate(ended):
-        if process.returncode == REFUSED:
-            raise TrainingError(f"member {index}: {_last_line(process.stdout)}")
-        if process.returncode:
-            raise TrainingError(
-                f"member {index}: its process ended with {process.returncode}: {_last_line(process.stderr)}"
-            )
-
-
-def answer() -> None:
-    """Do what another process asks on standard input, and end."""
-    import torch
-
-    function, options, threads = pickle.load(sys.stdin.buffer)  # noqa: S301 - of the process that started it
-    torch.set_num_threads(threads)
-    try:
-        function(**options)
-    except AberraError as error:
-        sys.stdout.write(str(error))
-        raise SystemExit(REFUSED) from error
-
-
-def _last_line(text: bytes) -> str:
-    lines = text.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

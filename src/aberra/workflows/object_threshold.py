@@ -13,8 +13,8 @@ from aberra.files import read_json, read_mark, reading
 from aberra.metrics.objects import last_threshold
 from aberra.metrics.voxel import VoxelHistogram
 from aberra.result import Result
-from aberra.workflows.detect import finished_cases
 from aberra.workflows.evaluate import truth_of
+from aberra.workflows.scores import finished_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

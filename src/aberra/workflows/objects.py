@@ -30,9 +30,10 @@ from aberra.options import Between, NotNegative, Within, configured
 from aberra.output import claim, expect_results
 from aberra.result import Result
 from aberra.versions import versions
-from aberra.workflows.detect import OBJECTS, finished_cases
+from aberra.workflows.detect import OBJECTS
 from aberra.workflows.evaluate import truth_of
 from aberra.workflows.object_threshold import Threshold, threshold_of
+from aberra.workflows.scores import finished_cases
 from aberra.workflows.tally import CASE_BITS
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from aberra.files import atomic_path, config_hash, is_empty, write_json
 from aberra.foreground import region
 from aberra.output import check_names, claim
 from aberra.result import Result, grid_facts
-from aberra.workflows.detect import FILES, write_scores
+from aberra.workflows.detect import FILES
+from aberra.workflows.scores import write_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

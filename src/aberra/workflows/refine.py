@@ -54,9 +54,9 @@ def refine(
     """
     chosen = [case for case in cohort if _unusual(out / case.case, level)]
     kept = {case.case for case in chosen}
-    for file in (out / REFINED).glob("*/result.json"):
-        if file.parent.name not in kept:  # of an earlier run at a higher level
-            discard(file.parent)
+    for case in cohort:
+        if case.case not in kept:  # of an earlier run at a higher level
+            discard(out / REFINED / case.case)
     if not chosen:
         return Summary()
     return detect_cohort(specialist, Cohort(chosen, cohort.source), out=out / REFINED, **options)
