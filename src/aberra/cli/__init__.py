@@ -21,6 +21,8 @@ from aberra.cli.doctor import doctor
 from aberra.cli.edit import edit
 from aberra.cli.ellipses import ellipses
 from aberra.cli.evaluate import evaluate
+from aberra.cli.export import export
+from aberra.cli.export_scores import export_scores
 from aberra.cli.findings import findings
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
@@ -49,7 +51,7 @@ app = typer.Typer(
 )
 for command in (
     demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, node, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
-    worklist, read, methods, report, serve, serve_user, serve_backup,
+    worklist, read, methods, report, export, export_scores, serve, serve_user, serve_backup,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(mood)
