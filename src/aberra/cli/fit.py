@@ -44,6 +44,13 @@ def fit(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Threads that prepare cases.", min=1)] = 2,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write losses and pictures for TensorBoard, too: `tensorboard --logdir OUT/run`.",
+        ),
+    ] = False,
 ) -> None:
     """Learn what healthy looks like: prepare the cohort, train, calibrate on held-out healthy
     cases.
@@ -59,7 +66,7 @@ def fit(
     cohort = Cohort.read(manifest)
     detector = Detector.fit(
         chosen, cohort, out=out, channels=channel, seed=seed, resume=resume, device=device, cache=cache,
-        workers=workers, progress=True,
+        workers=workers, tensorboard=tensorboard, progress=True,
     )  # fmt: skip
     console = screen()
     console.print(f"detector: {out}")

@@ -68,7 +68,7 @@ def taught(
         out: the detector's folder.
         identity: of the fit.
         trained: a detector of the same training, whose encoder is taken.
-        learning: ``seed``, ``device``, ``workers`` and ``progress`` of the fit.
+        learning: ``seed``, ``device``, ``workers``, ``tensorboard`` and ``progress`` of the fit.
 
     Returns:
         The facts of a training; None in the further processes of one on several devices, which have
@@ -96,6 +96,7 @@ def _learn(
     device: str,
     workers: int,
     trained: Path | None,
+    tensorboard: bool,
     progress: bool,
 ) -> dict[str, Any] | None:
     """As :func:`taught`; nothing for models that learn nothing."""
@@ -148,6 +149,7 @@ def _learn(
             size=detector.size,
             device=device,
             seed=seed,
+            tensorboard=tensorboard,
             progress=progress,
         )
     )

@@ -39,6 +39,7 @@ def learn_members(
     device: str,
     cache: Path,
     workers: int,
+    tensorboard: bool,
     progress: bool,
 ) -> dict[str, Any]:
     """Fit every member of an ensemble and put the weights together.
@@ -54,6 +55,7 @@ def learn_members(
         device: as of a fit. On a CPU of 4 cores or more members learn beside each other.
         cache: of prepared cases, which the members share.
         workers: threads that prepare cases.
+        tensorboard: each member writes events for TensorBoard.
         progress: show progress bars, where members learn one after the other.
 
     Returns:
@@ -72,7 +74,8 @@ def learn_members(
         {
             "method": method, "cohort": cohort, "out": run / f"member-{index}",
             "channels": list(detector.channels), "seed": count * seed + index, "resume": True,
-            "device": device, "cache": cache, "workers": workers, "calibrated": False, "progress": progress,
+            "device": device, "cache": cache, "workers": workers, "calibrated": False, "tensorboard": tensorboard,
+            "progress": progress,
         }
         for index in range(count)
     ]  # fmt: skip
