@@ -88,7 +88,8 @@ def _windows(dims: int, multiple: int) -> str:
     if dims == 2:
         return (
             "each slice (d) of the prepared scan is a sample; a slice smaller than the size is padded with zeros "
-            "on both sides, a larger one is cut into overlapping windows, blended with a raised cosine"
+            "on both sides, a larger one is cut into windows that overlap by half, blended with a raised cosine (of a "
+            "reconstruction aberra puts the whole slice together first, and compares then; so only slices of the size are equal)"
         )
     if multiple:
         return (
