@@ -14,7 +14,7 @@ ROOMS = """
     __init__ errors versions pretrained console foreground options memory files output failures
     devices jobs kinds grades covariates batch capabilities registry former method measured volume io cohort prepare
     nets diffusion densities models compare restore scores training metrics
-    result detector dicom_out synthesis sequence report audit reader workflows arrays
+    result detector dicom_out synthesis sequence report audit reader exchange workflows arrays
     mood node
     testing benchmark server cli __main__
 """.split()  # noqa: SIM905

@@ -643,6 +643,18 @@ class MapsProbability(Protocol):
 
 
 @runtime_checkable
+class AsksOnce(Protocol):
+    """A score or restoration that may be a plain function of what the model is shown: what it says
+    of a slice or patch comes from that slice or patch alone, in one pass, without gradients.
+
+    Attributes:
+        once: whether it is.
+    """
+
+    once: bool
+
+
+@runtime_checkable
 class HasUnit(Protocol):
     """A score that says what its map is measured in.
 

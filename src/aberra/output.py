@@ -38,6 +38,7 @@ KINDS = {
     "submission": "a submission",
     "submission-run": "a run of a submission",
     "node": "the state of a node",
+    "export": "an exported network",
     "run": "a training run",
     "logs": "logs",
     "case": "the files of one case",

@@ -17,10 +17,13 @@ from aberra.cli.brats import brats
 from aberra.cli.calibrate import calibrate
 from aberra.cli.demo import demo
 from aberra.cli.detect import detect
+from aberra.cli.detectors import detectors
 from aberra.cli.doctor import doctor
 from aberra.cli.edit import edit
 from aberra.cli.ellipses import ellipses
 from aberra.cli.evaluate import evaluate
+from aberra.cli.export import export
+from aberra.cli.export_scores import export_scores
 from aberra.cli.findings import findings
 from aberra.cli.fit import fit
 from aberra.cli.import_predictions import import_predictions
@@ -49,7 +52,7 @@ app = typer.Typer(
 )
 for command in (
     demo, phantom, ellipses, brats, doctor, site_bias, fit, calibrate, adapt, detect, bids, node, audit, edit, evaluate, objects, findings, import_predictions, benchmark,
-    worklist, read, methods, report, serve, serve_user, serve_backup,
+    worklist, read, methods, detectors, report, export, export_scores, serve, serve_user, serve_backup,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(mood)

@@ -48,6 +48,13 @@ def fit(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Threads that prepare cases.", min=1)] = 2,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write losses and pictures for TensorBoard, too: `tensorboard --logdir OUT/run`.",
+        ),
+    ] = False,
 ) -> None:
     """Learn what healthy looks like: prepare the cohort, train, calibrate on held-out healthy
     cases.
@@ -71,7 +78,7 @@ def fit(
     with engine(on, jobs, gpus=device.startswith("cuda")) as where:
         detector = Detector.fit(
             chosen, cohort, out=out, channels=channel, seed=seed, resume=resume, device=device, cache=cache,
-            workers=workers, progress=first, on=where, part=part or "",
+            workers=workers, tensorboard=tensorboard, progress=first, on=where, part=part or "",
         )  # fmt: skip
     console = screen(quiet=not first)
     console.print(f"detector: {out}")

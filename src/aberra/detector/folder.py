@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -13,7 +14,7 @@ from aberra.detector.card import card
 from aberra.detector.detector import Detector
 from aberra.detector.weights import WEIGHTS, state_of
 from aberra.devices import choose_device
-from aberra.errors import AberraError, ModelError, OutputError
+from aberra.errors import AberraError, ConfigError, ModelError, OutputError
 from aberra.files import atomic_path, file_hash, read_json, read_toml, write_json, write_text
 from aberra.former import present_weights, without_idle
 from aberra.method import Method
@@ -34,12 +35,16 @@ FORMAT = 4
 """Version of the folder's layout and of what its numbers mean; 1 filtered by voxels, so that its
 thresholds are of other maps."""
 
+PLACES = "ABERRA_DETECTORS"
+"""Environment variable that says where else detectors are found by name: folders, separated as in
+PATH."""
+
 READ = (2, 3, 4)
 """Versions that can be read; 2 and 3 have methods of forms that :mod:`aberra.former` knows."""
 
 
 def load(model: Path | str, *, device: str = "auto", batch_size: int | None = None) -> Detector:
-    """Load a saved detector by folder, or a shipped one by name.
+    """Load a saved detector by folder or by name (:func:`named_detectors`).
 
     Args:
         model: folder or name.
@@ -172,6 +177,20 @@ def load_recipe(folder: Path) -> Recipe:
         return _recipe(_contents(source))
 
 
+def facts_of(folder: Path) -> tuple[str, str, str]:
+    """What a saved detector reads, its method, and how many healthy cases it is calibrated on, for
+    people.
+
+    Raises:
+        ModelError: damaged or of another format version.
+    """
+    with damage_is_told(folder / "detector.toml"):
+        saved = _contents(folder / "detector.toml")
+    calibration = _part(folder / "calibration.json", Calibration.from_json)
+    healthy = "not calibrated" if calibration is None else str(calibration.n_cases)
+    return ", ".join(saved["channels"]), str(saved["method"].get("name", "")), healthy
+
+
 def _recipe(saved: Mapping[str, Any]) -> Recipe:
     from aberra.prepare import Recipe
 
@@ -219,10 +238,11 @@ def save(detector: Detector, folder: Path) -> Detector:
 
 
 def resolve_model(model: Path | str) -> Path:
-    """Return the folder of a saved detector, by path or by the name of a shipped one.
+    """Return the folder of a saved detector, by path or by name (:func:`named_detectors`).
 
     Raises:
         ModelError: there is none; says if a fit was left unfinished.
+        ConfigError: :data:`PLACES` cannot be used.
     """
     if not isinstance(model, str | PathLike):
         raise ModelError(
@@ -231,9 +251,9 @@ def resolve_model(model: Path | str) -> Path:
     folder = Path(model)
     if _is_file(folder / "detector.toml"):
         return folder
-    shipped = shipped_detectors()
-    if str(model) in shipped:
-        return shipped[str(model)]
+    named = named_detectors()
+    if str(model) in named:
+        return named[str(model)]
     if _is_file(folder):
         raise ModelError(f"{model}: a file; give the folder that holds detector.toml")
     if kind_of(folder) == "detector":
@@ -241,17 +261,40 @@ def resolve_model(model: Path | str) -> Path:
             f"{folder}: its fit is not finished; run the same `aberra fit` command again with --resume"
         )
     raise ModelError(
-        f"{model}: no detector here (no detector.toml), and none of that name is shipped ({', '.join(shipped) or 'none'})"
+        f"{model}: no detector here (no detector.toml), and none of that name is known ({', '.join(named) or 'none'}); give its folder, or name the folder that holds it in {PLACES}"
     )
 
 
+def named_detectors() -> dict[str, Path]:
+    """Name to folder of the detectors that a name finds: those that come with aberra, then those in
+    the folders of :data:`PLACES`, where a detector's folder is its name.
+
+    Raises:
+        ConfigError: a place is no folder, or a name is taken.
+    """
+    found = shipped_detectors()
+    for place in filter(None, os.environ.get(PLACES, "").split(os.pathsep)):
+        root = Path(place)
+        if not root.is_dir():
+            raise ConfigError(f"{PLACES}: {place}: no such folder; set it to folders that hold detectors")
+        for source in sorted(root.glob("*/detector.toml")):
+            name = source.parent.name
+            if name in found or name == "auto":
+                other = found.get(name, "has a shipped one chosen")
+                raise ConfigError(
+                    f"{PLACES}: {source.parent}: the name '{name}' is taken ({other}); rename the folder"
+                )
+            found[name] = source.parent
+    return found
+
+
 def is_detector(model: Path | str) -> bool:
-    """Whether this is a saved detector, finished or not, or the name of a shipped one."""
+    """Whether this is a saved detector, finished or not, or the name of one."""
     folder = Path(model)
     return (
-        str(model) in shipped_detectors()
-        or _is_file(folder / "detector.toml")
+        _is_file(folder / "detector.toml")
         or kind_of(folder) == "detector"
+        or str(model) in named_detectors()
     )
 
 

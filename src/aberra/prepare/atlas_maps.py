@@ -36,6 +36,7 @@ class AtlasMaps:
 
     name = "atlas-maps"
     version = 1
+    appends = NAMES
 
     @configured("atlas-maps")
     def __init__(self) -> None:

@@ -62,15 +62,22 @@ class Recipe:
         """16 hex digits over configuration with defaults, learnt state and each step's code
         version.
         """
-        parts = []
-        for entry, step in zip(self.config, self.steps, strict=True):
-            defaults = {
+        versions = [getattr(step, "version", 0) for step in self.steps]
+        parts = [list(pair) for pair in zip(self.complete, versions, strict=True)]
+        return config_hash([parts, self.state()])
+
+    @property
+    def complete(self) -> list[dict[str, Any]]:
+        """The configuration with what it leaves to defaults."""
+        return [
+            {
                 name: parameter.default
                 for name, parameter in inspect.signature(type(step)).parameters.items()
                 if parameter.default is not parameter.empty
             }
-            parts.append([defaults | entry, getattr(step, "version", 0)])
-        return config_hash([parts, self.state()])
+            | entry
+            for entry, step in zip(self.config, self.steps, strict=True)
+        ]
 
     def __call__(self, volume: Volume) -> Volume:
         """Prepare a scan.
@@ -96,6 +103,11 @@ class Recipe:
         rest = [entry for entry in self.config if entry["name"] not in KEEPING]
         plain = {"name": "normalise", "method": "none"}
         return all({key: value for key, value in entry.items() if value} == plain for entry in rest)
+
+    @property
+    def appends(self) -> tuple[str, ...]:
+        """Channels that a prepared scan has behind its own."""
+        return tuple(name for step in self.steps for name in getattr(step, "appends", ()))
 
     def place(self, device: str) -> None:
         """Tell the steps that run a network where: ``auto``, ``cpu`` or ``cuda``."""

@@ -47,11 +47,13 @@ class Restores(Protocol):
         grad: asks the model for gradients.
         several: yields more than one version.
         has_evidence: its versions have evidence.
+        once: asks the model once (:class:`aberra.capabilities.AsksOnce`).
     """
 
     needs: tuple[type, ...]
     grad: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = False
+    once: ClassVar[bool] = False
     several: bool = False
 
     def __call__(self, model: Any, x: Tensor) -> Iterator[Restored]:

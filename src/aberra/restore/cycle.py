@@ -27,6 +27,7 @@ class Cycle(Restores):
 
     name = "cycle"
     needs = (Cycles,)
+    once = True
 
     @configured("score.restore")
     def __init__(self, *, inhibited: bool = True) -> None:

@@ -18,6 +18,7 @@ class Reconstruct(Restores):
 
     name = "reconstruct"
     needs = (Reconstructs,)
+    once = True
 
     def __call__(self, model: Reconstructs, x: Tensor) -> Iterator[Restored]:
         """Yield one healthy version of a batch (B, C, S)."""

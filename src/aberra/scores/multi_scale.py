@@ -37,6 +37,7 @@ class MultiScale:
     name = "multi-scale"
     needs = (ReconstructsLevels,)
     unit = "intensity"
+    once = True
 
     @configured("score")
     def __init__(self, *, aggregate: Literal["mean", "max"] = "mean", mode: Sign = "absolute") -> None:

@@ -18,6 +18,7 @@ class Pixels:
 
     name = "pixels"
     needs = (ScoresPixels,)
+    once = True
 
     def __call__(self, model: ScoresPixels, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

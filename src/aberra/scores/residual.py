@@ -61,6 +61,7 @@ class Residual:
             )
         self.needs = tuple(dict.fromkeys(self.restore.needs + self.compare.needs))
         self.unit = self.compare.unit
+        self.once = self.restore.once and not self.compare.centre  # which looks at the whole scan
 
     def __call__(self, model: Any, x: Tensor, mask: Tensor, run: Runner) -> Scored:
         """Score a prepared volume: ``x`` (C, D, H, W), ``mask`` (D, H, W)."""

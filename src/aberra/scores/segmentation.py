@@ -81,6 +81,7 @@ class Segmentation:
         self.probability = probability and not intensity
         given = {"steps": steps, "sampler": sampler}
         self.sampling = {key: value for key, value in given.items() if value is not None}
+        self.once = not self.sampling
         self.needs = (SegmentsInSteps if self.sampling else Segments,)
         if uncertainty == "aleatoric":
             self.needs += (PredictsVariance,)

@@ -15,6 +15,7 @@ from aberra.errors import TrainingError
 from aberra.training import checkpoint, hardware, metrics, plots, together
 from aberra.training.adams import Adams
 from aberra.training.ahead import ahead
+from aberra.training.board import Board
 from aberra.training.interrupt import held_back
 from aberra.training.sampling import samplers
 
@@ -47,6 +48,7 @@ def train(
     device: str = "auto",
     seed: int = 0,
     workers: int | None = None,
+    tensorboard: bool = False,
     progress: bool = False,
 ) -> dict[str, Any] | None:
     """Train a model that has a ``loss``; leaves the chosen weights in it.
@@ -68,6 +70,7 @@ def train(
         seed: of sampling and noise.
         workers: threads that draw batches ahead; None chooses
             (:func:`aberra.training.ahead.enough`). What is learnt does not depend on it.
+        tensorboard: write events for TensorBoard, too (:class:`aberra.training.board.Board`).
         progress: show a progress bar.
 
     Returns:
@@ -79,7 +82,7 @@ def train(
         TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart,
             or loss or weights are not finite (the last good checkpoint is kept).
         ConfigError: several devices or processes for a model that cannot
-            (:func:`aberra.training.together.expect_together`).
+            (:func:`aberra.training.together.expect_together`), or no TensorBoard.
     """
     run = Run(
         model,
@@ -92,6 +95,7 @@ def train(
         device=device,
         seed=seed,
         workers=workers,
+        tensorboard=tensorboard,
     )
     try:
         summary = run.go(progress=progress)
@@ -117,6 +121,7 @@ class Run:
         device: str,
         seed: int,
         workers: int | None = None,
+        tensorboard: bool = False,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -132,6 +137,7 @@ class Run:
         self.metrics = folder / "metrics.jsonl"
         self.state, self.shadows = self._resumed()
         self.kept = self.state.step
+        self.board = Board(folder, self.kept) if tensorboard and self.fabric.global_rank == 0 else None
         shared = together.share_batch_norms(self.inner) if self.fabric.world_size > 1 else 0
         if not shared and hardware.compiles(self.inner, config, self.fabric.device):
             hardware.compile_networks(self.inner)
@@ -406,6 +412,8 @@ class Run:
             x, *_ = (self.watched or self.sampler).fixed(8, self.seed)
             restored = self.inner.reconstruct(x.to(self.fabric.device))
             plots.reconstruction_grid(self.folder, x, restored.float().cpu())
+        if self.board is not None:
+            self.board.finish(self.state.step)
         state = self.state
         images = self._images(state.step)
         return {
@@ -450,3 +458,5 @@ class Run:
     def _log(self, row: dict[str, Any]) -> None:
         if self.fabric.global_rank == 0:
             metrics.add(self.metrics, row)
+        if self.board is not None:
+            self.board.add(row)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aberra.capabilities import LearnsFromSimulated
+from aberra.capabilities import HasMembers, LearnsFromSimulated, Trains
 from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.cohort.manifest import expect_cohort
@@ -21,6 +21,7 @@ from aberra.method import SUPERVISED, Method
 from aberra.options import Count, configured
 from aberra.output import check_held, claim
 from aberra.registry import build, named
+from aberra.training.board import expect_tensorboard
 from aberra.training.config import LESION_FREE
 from aberra.workflows.calibrate import measure_calibration, tuned
 from aberra.workflows.cases import channels_of, chosen
@@ -48,6 +49,7 @@ def fit(
     workers: Count = 2,
     calibrated: bool = True,
     trained: Path | None = None,
+    tensorboard: bool = False,
     progress: bool = False,
     on: Engine = HERE,
     part: str = "",
@@ -80,6 +82,8 @@ def fit(
             same fit.
         trained: a detector that was fitted to the same cases with the same seed and differs in its
             density only: its encoder is taken instead of trained again.
+        tensorboard: write events for TensorBoard to ``out/run/tensorboard``, too; of an ensemble to
+            each member's.
         progress: show progress bars.
         on: who fits the members of an ensemble (:func:`aberra.jobs.engine`).
         part: only some members of an ensemble, as in ``2/5``; the last part puts them together.
@@ -87,7 +91,7 @@ def fit(
     Raises:
         OutputError: ``out`` holds another detector or another unfinished fit.
         TrainingError: no case to learn from, or truth is missing that the method learns from.
-        ConfigError: the method's settings cannot work.
+        ConfigError: the method's settings cannot work, or there is no TensorBoard.
         ModelError: the model to start from, or the trained one, is not there, or has no weight that
             fits.
         SystemExit: this is a further process of a training on several devices, of which the first
@@ -101,6 +105,8 @@ def fit(
 
     expect_cohort(cohort)
     choose_device(device)
+    if tensorboard:
+        _check_tensorboard(method)
     # a typo must not cost the preparation of a whole cohort
     _check_options(method, shared=on is not HERE or bool(part))
     names = channels_of(cohort, channels)
@@ -158,7 +164,8 @@ def fit(
         )  # fmt: skip
         training = taught(
             fit, detector, cohort, (told.train, told.validation), prepared=prepared, out=out,
-            identity=identity, seed=seed, device=device, workers=workers, trained=trained, progress=progress, on=on, part=part,
+            identity=identity, seed=seed, device=device, workers=workers, trained=trained, tensorboard=tensorboard,
+            progress=progress, on=on, part=part,
         )  # fmt: skip
     if training is None:
         raise SystemExit
@@ -250,6 +257,15 @@ def _check_options(method: Method, *, shared: bool) -> None:
     check_start(method)
     check_teacher(method)
     Question.of(method, model)
+
+
+def _check_tensorboard(method: Method) -> None:
+    """Refuse where there would be nothing to show, or nothing to show it with."""
+    expect_tensorboard()
+    if not issubclass(named("models", method.model)[0], Trains | HasMembers):
+        raise ConfigError(
+            f"--tensorboard: the model '{method.model['name']}' is not trained step by step; leave it out"
+        )
 
 
 def _claim(out: Path, cache: Path | None, identity: str, *, resume: bool, look: bool = False) -> bool:

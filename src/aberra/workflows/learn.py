@@ -77,7 +77,7 @@ def taught(
         trained: a detector of the same training, whose encoder is taken.
         on: who fits the members.
         part: only some of them.
-        learning: ``seed``, ``device``, ``workers`` and ``progress`` of the fit.
+        learning: ``seed``, ``device``, ``workers``, ``tensorboard`` and ``progress`` of the fit.
 
     Returns:
         The facts of a training; None in the further processes of one on several devices, and where
@@ -106,6 +106,7 @@ def _learn(
     device: str,
     workers: int,
     trained: Path | None,
+    tensorboard: bool,
     progress: bool,
 ) -> dict[str, Any] | None:
     """As :func:`taught`; nothing for models that learn nothing."""
@@ -160,6 +161,7 @@ def _learn(
             size=detector.size,
             device=device,
             seed=seed,
+            tensorboard=tensorboard,
             progress=progress,
         )
     )

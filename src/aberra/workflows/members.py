@@ -36,6 +36,7 @@ def learn_members(
     device: str,
     cache: Path,
     workers: int,
+    tensorboard: bool,
     progress: bool,
     on: Engine = HERE,
     part: str = "",
@@ -53,6 +54,7 @@ def learn_members(
         device: as of a fit. On a CPU of 4 cores or more members learn beside each other.
         cache: of prepared cases, which the members share.
         workers: threads that prepare cases.
+        tensorboard: each member writes events for TensorBoard.
         progress: show progress bars, where members learn one after the other.
         on: who fits the members; this process chooses by its cores.
         part: only some members, as in ``2/5``; who finds all of them fitted then puts them together.
@@ -75,7 +77,7 @@ def learn_members(
         {
             "method": method, "cohort": cohort, "out": run / f"member-{index}",
             "channels": list(detector.channels), "seed": count * seed + index, "resume": True,
-            "device": device, "cache": cache, "workers": workers, "calibrated": False,
+            "device": device, "cache": cache, "workers": workers, "calibrated": False, "tensorboard": tensorboard,
         }
         for index in range(count)
     ]  # fmt: skip
