@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from aberra.errors import expect_known
-from aberra.server.tables import STATES, Case, Reading
+from aberra.server.tables import STATES, WHOLE, Case, Reading
 from aberra.server.times import iso
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def page(
     wanted = _wanted(user, status, detector, text)
     total = session.scalar(select(func.count()).select_from(Case).where(*wanted)) or 0
     listed = select(Case.id).where(*wanted).order_by(*ORDER).limit(PAGE).offset(PAGE * (number - 1))
-    mine = and_(Reading.case_id == Case.id, Reading.user_id == user, Reading.region == 0)
+    mine = and_(Reading.case_id == Case.id, Reading.user_id == user, Reading.region == WHOLE)
     rows = session.execute(
         select(*COLUMNS, Reading.grade)
         .outerjoin(Reading, mine)
@@ -98,7 +98,7 @@ def _wanted(user: int, status: str, detector: str, text: str) -> list[ColumnElem
         expect_known("status", [status], FILTERS)
         wanted.append(Case.status == ("done" if status == UNREAD else status))
     if status == UNREAD:
-        read = select(Reading.case_id).where(Reading.user_id == user, Reading.region == 0)
+        read = select(Reading.case_id).where(Reading.user_id == user, Reading.region == WHOLE)
         wanted.append(Case.id.not_in(read))
     if detector:
         wanted.append(Case.detector == detector)
