@@ -32,7 +32,7 @@ def summary(session: Session) -> dict[str, Any]:
     decided = {key: grade for key, given in said.items() if (grade := consensus(given)) is not None}
     counted = [(case, number, grade) for (case, number, _), grade in decided.items()]
     hits = [number != MISSED for _, number, grade in counted if grade in HITS]
-    names = dict(session.execute(select(Case.id, Case.name)).tuples())
+    names = dict(session.execute(select(Case.id, Case.name)).all())
     done = select(func.count()).select_from(Case).where(Case.status == "done")
     read = select(func.count(Reading.case_id.distinct())).where(Reading.region == WHOLE)
     return {
