@@ -125,7 +125,11 @@ def sign_in(address: str) -> str:
 def measure(address: str, options: argparse.Namespace) -> None:
     """Ask, and print percentiles."""
     cookies = [sign_in(address) for _ in range(options.readers)]
-    kinds = {"plain": "page={page}", "unread, text": "page={page}&status=unread&text=sub-0{page:02}"}
+    kinds = {
+        "plain": "page={page}",
+        "unread, text": "page={page}&status=unread&text=sub-0{page:02}",
+        "done, text of all": "page={page}&status=done&text=900",
+    }
     for name, query in kinds.items():
 
         def reader(index: int, query: str = query) -> list[float]:

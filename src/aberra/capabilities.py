@@ -168,6 +168,17 @@ class LearnsFromSimulated(Protocol):
 
 
 @runtime_checkable
+class ComparesSamples(Protocol):
+    """Has a loss that is no mean over the samples of a batch, but depends on which are in it together.
+
+    Attributes:
+        compares_samples: whether this one does.
+    """
+
+    compares_samples: bool
+
+
+@runtime_checkable
 class Fits(Protocol):
     """Learns in one pass over prepared volumes, without gradients."""
 

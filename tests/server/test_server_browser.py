@@ -45,6 +45,14 @@ def _sign_in(window, address, name):
     window.wait("document.querySelector('td.name a')")
 
 
+def _sign_out_and_in(window, address, name):
+    window.open(address)
+    window.wait("document.querySelector('td.name a')")
+    window.click("#out")
+    window.wait("document.querySelector('form')")
+    _sign_in(window, address, name)
+
+
 def test_a_reader_grades_by_key(live, tmp_path):
     server, parts = live
     address = f"http://127.0.0.1:{server.port}/"
@@ -75,4 +83,36 @@ def test_a_reader_grades_by_key(live, tmp_path):
     trail = parts.client("ada").get("/api/audit", params={"case": 1}).json()
     said = [(each["who"], each["region"], each["after"]) for each in trail if each["what"] == "reading"]
     assert ("ben", 1, '{"grade": "C1", "note": ""}') in said
-    assert ("ben", 0, '{"grade": "accept", "note": ""}') in said
+    assert ("ben", None, '{"grade": "accept", "note": ""}') in said
+
+
+def test_a_reader_marks_what_was_missed_and_an_admin_deletes(live, tmp_path):
+    server, parts = live
+    address = f"http://127.0.0.1:{server.port}/"
+    with Browser(1280, 800, drawing=WEBGL) as window:
+        _sign_in(window, address, "ben")
+        window.run("document.querySelector('td.name a').click()")
+        window.wait("window.ready")
+        window.run("viewer.scene.crosshairPos = viewer.mm2frac(new Float32Array([1, -2, 3]))")
+        window.press("m")
+        window.wait(
+            "document.querySelector('#regions [aria-current=true]').textContent.includes('missed, at')"
+        )
+        assert window.run("return [...document.querySelectorAll('#grades button')].map((each) => each.disabled)") == [False] * 4 + [True] * 4  # fmt: skip
+        window.press("6", "2")
+        window.wait("document.querySelector('#saved').textContent.startsWith('saved')")
+        window.screenshot(tmp_path / "missed.png")
+        assert not window.run("return document.querySelector('#delete').checkVisibility()"), "of admins"
+        _sign_out_and_in(window, address, "ada")
+        window.open(f"{address}report")
+        window.wait("document.querySelector('#missed td.name a')")
+        window.screenshot(tmp_path / "report.png")
+        assert "1, -2, 3C2ben: C2" in window.text("#missed")
+        window.run("document.querySelector('#missed td.name a').click()")
+        window.wait("window.ready")
+        window.click("#delete")
+        window.wait("document.querySelector('#sure').open")
+        window.screenshot(tmp_path / "sure.png")
+        window.click("#sure-yes")
+        window.wait("document.querySelectorAll('td.name a').length === 1")
+    assert parts.client("ben").get("/api/cases/1").status_code == 404

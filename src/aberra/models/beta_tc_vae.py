@@ -56,6 +56,7 @@ class BetaTCVAE(VAE):
     """
 
     name = "beta-tc-vae"
+    compares_samples = True
 
     @configured("model", extends=VAE)
     def __init__(

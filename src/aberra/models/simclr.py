@@ -66,6 +66,7 @@ class SimCLR(nn.Module):
     """
 
     name = "simclr"
+    compares_samples = True
     NETWORK: ClassVar = {"name": "cradl"}
 
     @configured("model")

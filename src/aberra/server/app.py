@@ -27,14 +27,25 @@ from pydantic import BaseModel, Field
 from aberra.errors import AberraError, ConfigError, expect_known
 from aberra.failures import told
 from aberra.files import SCRATCH, atomic_path, read_json, reading
-from aberra.grades import GRADES
-from aberra.server import accounts, audit, events, metrics, queue, readings, uploads, worklist
+from aberra.grades import GRADES, MEDICAL
+from aberra.server import (
+    accounts,
+    audit,
+    events,
+    metrics,
+    queue,
+    readings,
+    removal,
+    report,
+    uploads,
+    worklist,
+)
 from aberra.server.accounts import Person, TooManyTriesError
 from aberra.server.gate import Gate, cookie, is_secure
 from aberra.server.tables import Case
 from aberra.server.times import iso
 from aberra.server.truth import put_truth
-from aberra.server.worker import SCAN
+from aberra.server.worker import SCAN, TRUTH
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -104,6 +115,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     pages(app)
     signing_in(app, settings, database)
     cases(app, settings, database)
+    saying(app, settings, database)
     sending(app, settings, database)
     watching(app, database, requests)
     return app
@@ -127,6 +139,10 @@ def pages(app: FastAPI) -> None:
     @app.get("/audit")
     def trail(_: Admin) -> FileResponse:
         return page("audit.html")
+
+    @app.get("/report")
+    def numbers(_: Admin) -> FileResponse:
+        return page("report.html")
 
     @app.get("/static/{name:path}")
     def static(name: str, _: Reader) -> FileResponse:
@@ -186,12 +202,13 @@ def signing_in(app: FastAPI, settings: Settings, database: Database) -> None:
             "filters": worklist.FILTERS,
             "decisions": readings.DECISIONS,
             "grades": GRADES,
+            "missed": MEDICAL,
             "viewer": (STATIC / VIEWER).is_file(),
         }
 
 
 def cases(app: FastAPI, settings: Settings, database: Database) -> None:
-    """Worklist, one case, its files, and what is said of it."""
+    """Worklist, one case and its files."""
 
     @app.get("/api/cases")
     def listed(
@@ -229,13 +246,29 @@ def cases(app: FastAPI, settings: Settings, database: Database) -> None:
             raise HTTPException(404, f"case {case} has no {layer}")
         return FileResponse(path, media_type="application/gzip")
 
-    @app.put("/api/cases/{case}/readings/{region}")
-    def read(case: int, region: int, said: Said, person: Reader) -> dict[str, Any]:
+
+def saying(app: FastAPI, settings: Settings, database: Database) -> None:
+    """What readers say of a case, and what admins have done with it."""
+
+    @app.put("/api/cases/{case}/readings/{target}")
+    def read(case: int, target: str, said: Said, person: Reader) -> dict[str, Any]:
         with database.writing() as session:
             readings.put(
-                session, person, _case(session, case), region, grade=said.grade, text=said.note.strip()
+                session,
+                person,
+                _case(session, case, change=True),
+                target,
+                grade=said.grade,
+                text=said.note.strip(),
             )
             return readings.of_case(session, person, case)
+
+    @app.delete("/api/cases/{case}", status_code=204)
+    def delete(case: int, person: Admin) -> Response:
+        with database.writing() as session:
+            removal.delete_case(session, _case(session, case, change=True), person.name)
+        removal.remove_files(settings, database)
+        return Response(status_code=204)
 
     @app.post("/api/cases/{case}/analyse", status_code=202)
     def analyse(case: int, asked: Asked, person: Admin) -> dict[str, Any]:
@@ -328,6 +361,11 @@ def watching(app: FastAPI, database: Database, requests: metrics.Requests) -> No
         with database.reading() as session:
             return audit.entries(session, case=case, before=before)
 
+    @app.get("/api/report")
+    def told(_: Admin) -> dict[str, Any]:
+        with database.reading() as session:
+            return report.summary(session)
+
     @app.get("/metrics")
     def numbers(request: Request) -> PlainTextResponse:
         if request.state.person is not None:
@@ -338,8 +376,8 @@ def watching(app: FastAPI, database: Database, requests: metrics.Requests) -> No
             )
 
 
-def _case(session: Session, case: int) -> Case:
-    found = session.get(Case, case)
+def _case(session: Session, case: int, *, change: bool = False) -> Case:
+    found = session.get(Case, case, with_for_update=change or None)
     if found is None:
         raise HTTPException(404, f"no case {case}")
     return found
@@ -361,7 +399,7 @@ def _layer(settings: Settings, case: Case, name: str) -> Path:
     if name == "scan":
         return place / SCAN.format(case.number)
     if name == "truth":
-        return place / f"truth-{case.number}.nii.gz"
+        return place / TRUTH.format(case.number)
     return settings.results / (case.folder or "-") / f"{name}.nii.gz"
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BUSY = 20.0
 """Seconds that SQLite waits for another writer."""
 
+MAPPED = 1 << 28
+"""Bytes of the file that SQLite reads without copying: a search in texts looks at all of an index."""
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -111,6 +114,7 @@ def _prepare_sqlite(engine: Engine) -> None:
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={BUSY * 1000:.0f}",
+            f"mmap_size={MAPPED}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

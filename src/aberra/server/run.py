@@ -15,6 +15,7 @@ from aberra.errors import ConfigError
 from aberra.files import locked
 from aberra.server.app import create_app
 from aberra.server.database import Database
+from aberra.server.removal import remove_files
 from aberra.server.uploads import sweep
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def serve(
         if not alone:
             raise ConfigError(f"{settings.data}: another server is running on this folder")
         sweep(settings)
+        remove_files(settings, database)
         config = uvicorn.Config(
             create_app(settings, database), host=host, port=port, proxy_headers=False, server_header=False, log_level="warning",
             timeout_graceful_shutdown=WAIT, ssl_certfile=tls_cert, ssl_keyfile=tls_key, lifespan="off",

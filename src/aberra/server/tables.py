@@ -14,6 +14,12 @@ Status = Literal["queued", "running", "done", "failed"]
 STATES: tuple[Status, ...] = ("queued", "running", "done", "failed")
 ROLES = ("reader", "admin")
 
+WHOLE = -1
+"""Region number of the case as a whole."""
+
+SEARCHED = 500
+"""Characters of a case that are searched; an entry of PostgreSQL's index has 2,700 bytes at most."""
+
 
 class Base(DeclarativeBase):
     """What all tables share."""
@@ -57,13 +63,17 @@ class Case(Base):
 
     ``place`` is the upload's folder and ``number`` the scan in it; ``source`` is its path in the
     folder ``files`` of that. ``detector`` is what was asked for, ``model`` what answered,
-    and ``search`` the small letters of all that is searched.
+    and ``search`` the small letters of all that is searched, at most :data:`SEARCHED` of them.
+
+    ``cases_ranked`` and ``cases_filtered`` hold all that a page of the worklist is chosen by: no case
+    is looked up that is not on it.
     """
 
     __tablename__ = "cases"
     __table_args__ = (
         UniqueConstraint("place", "number"),
-        Index("cases_ranked", "p", "score", "id"),
+        Index("cases_ranked", "p", "score", "id", "status", "detector", "search"),
+        Index("cases_filtered", "status", "p", "score", "id", "detector", "search"),
         Index("cases_queue", "status", "lease", "id"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -77,7 +87,7 @@ class Case(Base):
     uploaded_by: Mapped[str] = mapped_column(String(64))
     truth: Mapped[bool] = mapped_column(default=False)
 
-    detector: Mapped[str] = mapped_column(String(200), index=True)
+    detector: Mapped[str] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(16), default="queued")
     worker: Mapped[str | None] = mapped_column(String(64))
     lease: Mapped[float | None]
@@ -101,17 +111,33 @@ class Case(Base):
 
 
 class Reading(Base):
-    """What one reader says of one region of a case; region 0 is the case as a whole."""
+    """What one reader says of one region of a case, of a finding that no region lies on
+    (:data:`aberra.grades.MISSED`, with its ``place``), or of the case as a whole (:data:`WHOLE`).
+    """
 
     __tablename__ = "readings"
-    __table_args__ = (UniqueConstraint("case_id", "user_id", "region"),)
+    __table_args__ = (
+        UniqueConstraint("case_id", "user_id", "region", "place"),
+        Index("readings_of_reader", "user_id", "region", "case_id"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     region: Mapped[int]
+    place: Mapped[str] = mapped_column(String(64), default="")
     grade: Mapped[str] = mapped_column(String(32))
     note: Mapped[str] = mapped_column(Text, default="")
     time: Mapped[float]
+
+
+class Removal(Base):
+    """Files of a case that has been deleted, until they are gone; ``source`` as the case had it."""
+
+    __tablename__ = "removals"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    place: Mapped[str] = mapped_column(String(32))
+    number: Mapped[int]
+    source: Mapped[str] = mapped_column(Text)
 
 
 class Entry(Base):

@@ -13,7 +13,7 @@ from aberra.io import read, read_mask
 from aberra.server.audit import note
 from aberra.server.readings import NotReadyError
 from aberra.server.tables import Case
-from aberra.server.worker import SCAN
+from aberra.server.worker import SCAN, TRUTH
 
 if TYPE_CHECKING:
     from aberra.server.accounts import Person
@@ -53,7 +53,7 @@ def put_truth(
     like = read(scan)
     mask = read_mask(target, like)
     like.with_(data=mask[None].astype(np.float32), channels=("truth",)).write(
-        place / f"truth-{found.number}.nii.gz"
+        place / TRUTH.format(found.number)
     )
     with database.writing() as session:
         session.merge(Case(id=case, truth=True))

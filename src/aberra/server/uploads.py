@@ -18,13 +18,13 @@ from time import time
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from aberra.errors import AberraError, InputError, shortlist
 from aberra.files import SCRATCH, writing
 from aberra.io import case_name, find_scans, read, sniff
 from aberra.server.audit import note
-from aberra.server.tables import Case
+from aberra.server.tables import Case, Entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,12 +114,17 @@ def unpack(sent: Path, name: str, files: Path, limits: Limits) -> list[Scan]:
 def insert(
     database: Database, scans: list[Scan], *, place: str, by: str, detector: str, sha: str, size: int
 ) -> list[int]:
-    """Queue the scans of an upload; returns the cases' numbers."""
+    """Queue the scans of an upload; returns the cases' numbers.
+
+    They go on behind the last of the audit trail, too: SQLite would give the number of a deleted case
+    again, and the trail would tell of two.
+    """
     now = time()
     with database.writing() as session:
+        used = [session.scalar(select(func.max(each))) or 0 for each in (Case.id, Entry.case_id)]
         cases = [
             Case(
-                name=scan.name[:200], search=scan.name[:200].casefold(), place=place, number=number, source=scan.source, detector=detector, sha256=sha, size=size,
+                id=max(used) + 1 + number, name=scan.name[:200], search=scan.name[:200].casefold(), place=place, number=number, source=scan.source, detector=detector, sha256=sha, size=size,
                 uploaded=now, uploaded_by=by, changed=now,
             )
             for number, scan in enumerate(scans)

@@ -25,6 +25,7 @@ from aberra.io import read
 from aberra.sequence import AUTO, choose
 from aberra.server import queue
 from aberra.server.database import Database
+from aberra.server.tables import SEARCHED
 from aberra.server.uploads import FILES
 from aberra.workflows.detect import detect_cohort
 
@@ -40,6 +41,9 @@ STEP = 1.0
 
 SCAN = "scan-{}.nii.gz"
 """In an upload's folder: a scan as it was read, for the viewer, whatever it came as."""
+
+TRUTH = "truth-{}.nii.gz"
+"""Beside it: the lesion mask that an admin has given."""
 
 
 def work(settings: Settings, *, parent: int | None = None, once: bool = False) -> None:
@@ -118,7 +122,7 @@ def _analyse(database: Database, settings: Settings, case: Case, worker: str) ->
     of_case = cohort[0].case
     found = row(read_json(folder / of_case / "result.json"))
     words = " ".join([case.name, found["reason"], found["warnings"]])
-    return {"folder": f"{folder.name}/{of_case}", "search": words.casefold(), **found}
+    return {"folder": f"{folder.name}/{of_case}", "search": words.casefold()[:SEARCHED], **found}
 
 
 @lru_cache(maxsize=1)

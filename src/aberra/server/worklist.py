@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from aberra.errors import expect_known
-from aberra.server.tables import STATES, Case, Reading
+from aberra.server.tables import STATES, WHOLE, Case, Reading
 from aberra.server.times import iso
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
+SHOWN = (*(column.key for column in COLUMNS), "grade")
+
+
 def page(
     session: Session, user: int, *, number: int = 1, status: str = "", detector: str = "", text: str = ""
 ) -> dict[str, Any]:
@@ -51,18 +54,17 @@ def page(
     Raises:
         ConfigError: an unknown status.
     """
-    wanted = _wanted(user, status, detector, text)
-    total = session.scalar(select(func.count()).select_from(Case).where(*wanted)) or 0
-    listed = select(Case.id).where(*wanted).order_by(*ORDER).limit(PAGE).offset(PAGE * (number - 1))
-    mine = and_(Reading.case_id == Case.id, Reading.user_id == user, Reading.region == 0)
+    total, listed = _listed(session, _wanted(user, status, detector, text), number)
+    mine = and_(Reading.case_id == Case.id, Reading.user_id == user, Reading.region == WHOLE)
     rows = session.execute(
         select(*COLUMNS, Reading.grade)
         .outerjoin(Reading, mine)
-        .where(Case.id.in_(session.scalars(listed).all()))  # nothing is joined for what is not shown
+        .where(Case.id.in_(listed))  # nothing is joined for what is not shown
         .order_by(*ORDER)
-    ).mappings()
+    )
+    shown = [dict(zip(SHOWN, row, strict=True)) for row in rows]
     return {
-        "cases": [{**row, "grade": row["grade"] or "", "uploaded": iso(row["uploaded"])} for row in rows],
+        "cases": [row | {"grade": row["grade"] or "", "uploaded": iso(row["uploaded"])} for row in shown],
         "total": total,
         "page": number,
         "pages": max(1, -(-total // PAGE)),
@@ -92,13 +94,25 @@ def neighbours(session: Session, case: Case) -> dict[str, int | None]:
     }
 
 
+def _listed(session: Session, wanted: list[ColumnElement[bool]], number: int) -> tuple[int, list[int]]:
+    """How many cases are wanted, and the numbers of those on a page; counted only where the page does
+    not say it, since few that match a text are found by looking at all.
+    """
+    start = PAGE * (number - 1)
+    ranked = select(Case.id).where(*wanted).order_by(*ORDER).limit(PAGE).offset(start)
+    listed = list(session.scalars(ranked))
+    if len(listed) < PAGE and (listed or number == 1):
+        return start + len(listed), listed
+    return session.scalar(select(func.count()).select_from(Case).where(*wanted)) or 0, listed
+
+
 def _wanted(user: int, status: str, detector: str, text: str) -> list[ColumnElement[bool]]:
     wanted: list[ColumnElement[bool]] = []
     if status:
         expect_known("status", [status], FILTERS)
         wanted.append(Case.status == ("done" if status == UNREAD else status))
     if status == UNREAD:
-        read = select(Reading.case_id).where(Reading.user_id == user, Reading.region == 0)
+        read = select(Reading.case_id).where(Reading.user_id == user, Reading.region == WHOLE)
         wanted.append(Case.id.not_in(read))
     if detector:
         wanted.append(Case.detector == detector)

@@ -59,6 +59,12 @@ class TrainingConfig:
         ema: decay of the exponential moving average of the weights, below 1; 0 is off. Early on it
             is at most t / (t + 9).
         clip: largest gradient norm; 0 is off.
+        trim: share of a batch, rounded down, that is left out of a step because its samples have the
+            highest losses of it (:mod:`aberra.training.trimming`): for training sets of which a
+            smaller share is not healthy. Refused for models whose samples have no loss of their own.
+            0 is off.
+        trim_after: share of the steps after which that begins; before, nothing is learnt that could
+            tell what does not belong.
         patience: stop after so many evaluations without improvement of the validation loss; 0 is
             off. The study stops after 5 epochs (Baur et al. 2021).
         min_delta: what counts as improvement; the study's 1e-9.
@@ -115,6 +121,8 @@ class TrainingConfig:
     warmup: Maybe = 0
     ema: ShareBelowOne = 0.0
     clip: NotNegative = 0.0
+    trim: ShareBelowOne = 0.0
+    trim_after: ShareBelowOne = 0.1
     patience: Maybe = 0
     min_delta: NotNegative = 1e-9
     validate_every: Maybe = 0

@@ -18,6 +18,7 @@ from aberra.training.ahead import ahead
 from aberra.training.board import Board
 from aberra.training.interrupt import held_back
 from aberra.training.sampling import samplers
+from aberra.training.trimming import expect_trimmable, kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +83,8 @@ def train(
         TrainingError: nothing to learn from, no lesion of a kind that the model is to tell apart,
             or loss or weights are not finite (the last good checkpoint is kept).
         ConfigError: several devices or processes for a model that cannot
-            (:func:`aberra.training.together.expect_together`), or no TensorBoard.
+            (:func:`aberra.training.together.expect_together`), ``trim`` for one whose samples have no
+            loss of their own, or no TensorBoard.
     """
     run = Run(
         model,
@@ -127,6 +129,7 @@ class Run:
         self.folder = folder
         self.seed = seed
         self.workers = workers
+        expect_trimmable(model, config)
         self.sampler, self.watched = samplers(model, data, validation, config, dims=dims, size=size)
         self.told = isinstance(model, TakesConditions) and bool(model.covariates)
         self.beside = isinstance(model, LearnsFromSimulated)
@@ -295,7 +298,7 @@ class Run:
                 parameter.requires_grad_(id(parameter) in moving)
         means: dict[str, Tensor] = {}
         for part in range(parts):
-            batch = next(batches)
+            batch = self._trimmed(next(batches))
             generator = self._generator(self.state.step, self.fabric.global_rank, index, part)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < parts):
                 losses = self._losses(batch, generator, turn)
@@ -307,6 +310,22 @@ class Run:
         if self.config.clip:
             self.fabric.clip_gradients(self.model, optimizer, max_norm=self.config.clip)
         return means
+
+    @torch.no_grad()
+    def _trimmed(self, batch: Sequence[Tensor]) -> Sequence[Tensor]:
+        """A batch without the samples that are learnt worst; each is asked alone, without dropout and
+        with the same noise, so that a loss is the sample's and not chance's.
+        """
+        config, step = self.config, self.state.step
+        if not config.trim or step < config.trim_after * config.steps:
+            return batch
+        self.model.eval()
+        alone = ([part[index : index + 1] for part in batch] for index in range(len(batch[0])))
+        rank = self.fabric.global_rank
+        losses = [self._losses(sample, self._generator(step, rank))["loss"] for sample in alone]
+        self.model.train()
+        chosen = kept(torch.stack(losses).float().cpu(), config.trim)
+        return [part[chosen] for part in batch]
 
     def _losses(self, samples: Sequence[Tensor], generator: Generator, turn: str = "") -> dict[str, Tensor]:
         """The model's losses of samples, on its device."""

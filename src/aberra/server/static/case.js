@@ -3,8 +3,8 @@
 
 const number = Number(location.pathname.split("/").pop());
 const layers = {}; // name to index in NiiVue
-const WHOLE = 0;
-let found = null, viewer = null, view = 0, region = 0, shows = { healthy: false, map: true, truth: false }, waiting = null;
+const CASE = "case";
+let found = null, viewer = null, view = 0, target = CASE, shows = { healthy: false, map: true, truth: false }, waiting = null;
 
 // -- the picture ----------------------------------------------------------------------------------
 
@@ -72,58 +72,80 @@ function turn() {
   viewer.setSliceType(kinds[view]);
 }
 
-// -- regions --------------------------------------------------------------------------------------
+// -- regions, and findings that no region lies on ---------------------------------------------------
+
+const isPlace = (name) => name.includes(",");
+
+function targets() { // regions by number, then missed findings by place; one that has just been marked is not saved yet
+  const regions = (found.result?.components ?? []).map((_, index) => String(index + 1));
+  return [...regions, ...new Set([...Object.keys(found.readings.mine), target].filter(isPlace))];
+}
+
+const placeOf = (name) => isPlace(name) ? name.split(",").map(Number) : found.result.components[name - 1].centre_mm;
 
 function go(to) {
-  const regions = found.result?.components ?? [];
-  if (!regions.length) return;
-  region = Math.min(Math.max(to, 1), regions.length);
+  const every = targets();
+  if (!every.length) return;
+  target = every[Math.min(Math.max(to, 0), every.length - 1)];
   fill();
   if (!viewer) return;
-  viewer.scene.crosshairPos = viewer.mm2frac(new Float32Array(regions[region - 1].centre_mm));
+  viewer.scene.crosshairPos = viewer.mm2frac(new Float32Array(placeOf(target)));
   viewer.createOnLocationChange();
   viewer.drawScene();
 }
 
+function miss() {
+  if (!viewer || found.status !== "done") return;
+  noted();
+  target = [...viewer.frac2mm(viewer.scene.crosshairPos)].slice(0, 3).map((value) => (Math.round(10 * value) / 10 + 0).toFixed(1)).join(",");
+  fill();
+}
+
+function line(name) {
+  const said = found.readings.mine[name]?.grade ?? "", each = isPlace(name) ? null : found.result.components[name - 1];
+  return [each ? name : "0", each ? `${Math.round(each.volume_mm3).toLocaleString("en")} mm³, peak ${short(each.peak)}` : `missed, at ${placeOf(name).map((value) => value.toFixed(0)).join(", ")} mm`, said];
+}
+
 function fill() {
-  const mine = found.readings.mine, regions = found.result?.components ?? [];
-  $("regions").replaceChildren(...regions.map((each, index) => {
-    const button = element("button", { onclick: () => go(index + 1) },
-      element("span", { className: "soft", textContent: index + 1 }),
-      element("span", { textContent: `${Math.round(each.volume_mm3).toLocaleString("en")} mm³, peak ${short(each.peak)}` }),
-      element("span", { className: "warm", textContent: mine[index + 1]?.grade ?? "" }));
-    button.setAttribute("aria-current", index + 1 === region);
+  const mine = found.readings.mine, every = targets();
+  $("regions").replaceChildren(...every.map((name, index) => {
+    const [shown, told, said] = line(name);
+    const button = element("button", { onclick: () => go(index) },
+      element("span", { className: "soft", textContent: shown }), element("span", { textContent: told }), element("span", { className: "warm", textContent: said }));
+    button.setAttribute("aria-current", name === target);
     return element("li", {}, button);
   }));
-  if (!regions.length) $("regions").append(element("li", { className: "soft", textContent: found.status === "done" ? "none above the threshold" : found.error || found.status }));
+  if (!every.length) $("regions").append(element("li", { className: "soft", textContent: found.status === "done" ? "none above the threshold" : found.error || found.status }));
   $("regions").querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
-  $("grading").textContent = region ? `Grade of region ${region}` : "Note on the case";
-  $("grades").replaceChildren(...(region ? Object.entries(me.grades) : []).map(([name, meaning], index) => pressed(name, meaning, index + 1, region)));
-  $("decisions").replaceChildren(...Object.entries(me.decisions).map(([name, meaning]) => pressed(name, meaning, name[0], WHOLE)));
-  $("note").value = mine[region]?.note ?? "";
-  $("note").disabled = found.status !== "done";
+  $("grading").textContent = target === CASE ? "Note on the case" : isPlace(target) ? "Grade of the missed finding" : `Grade of region ${target}`;
+  $("grades").replaceChildren(...(target === CASE ? [] : Object.entries(me.grades)).map(([name, meaning], index) => pressed(name, meaning, index + 1, target)));
+  $("decisions").replaceChildren(...Object.entries(me.decisions).map(([name, meaning]) => pressed(name, meaning, name[0], CASE)));
+  $("note").value = mine[target]?.note ?? "";
+  $("note").disabled = $("miss").disabled = found.status !== "done";
   showAll();
 }
 
 function pressed(name, meaning, key, of) {
-  const button = element("button", { title: meaning, onclick: () => grade(name, of), disabled: found.status !== "done" }, element("kbd", { textContent: key }), name);
+  const button = element("button", { title: meaning, onclick: () => grade(name, of), disabled: found.status !== "done" || !may(name, of) }, element("kbd", { textContent: key }), name);
   button.setAttribute("aria-pressed", found.readings.mine[of]?.grade === name);
   return button;
 }
 
+const may = (name, of) => !isPlace(of) || me.missed.includes(name); // of nothing nobody says that it was missed
+
 function showAll() {
   const others = found.readings.all ?? [];
   if (!others.length) return $("all").replaceChildren();
-  const line = (each) => element("tr", {}, ...[each.reader, each.region || "case", each.grade, each.note].map((text) => element("td", { textContent: text })));
+  const line = (each) => element("tr", {}, ...[each.reader, isPlace(each.target) ? `missed at ${each.target.replaceAll(",", ", ")}` : each.target, each.grade, each.note].map((text) => element("td", { textContent: text })));
   $("all").replaceChildren(element("h2", { textContent: "All readers" }), element("table", { className: "all" }, element("tbody", {}, ...others.map(line))));
 }
 
 // -- what the reader says -------------------------------------------------------------------------
 
-function grade(name, of = region) {
-  if (found.status !== "done" || (of === region && !region && of !== WHOLE)) return;
+function grade(name, of = target) {
+  if (found.status !== "done" || !may(name, of)) return;
   const now = found.readings.mine[of] ?? { grade: "", note: "" };
-  save(of, now.grade === name ? "" : name, of === region ? $("note").value : now.note);
+  save(of, now.grade === name ? "" : name, of === target ? $("note").value : now.note);
 }
 
 async function save(of, name, note) {
@@ -145,23 +167,32 @@ async function save(of, name, note) {
 
 function noted() {
   clearTimeout(waiting);
-  const of = region, text = $("note").value;
+  const of = target, text = $("note").value;
   if ((found.readings.mine[of]?.note ?? "") !== text) return save(of, found.readings.mine[of]?.grade ?? "", text);
 }
 
+async function remove() {
+  try {
+    await ask(`/api/cases/${number}`, { method: "DELETE" });
+    location.href = "/";
+  } catch (error) { $("sure-not").textContent = `NOT deleted: ${error.message}`; }
+}
+
 const KEYS = {
-  n: () => go(region + 1), p: () => go(region - 1), ArrowDown: () => go(region + 1), ArrowUp: () => go(region - 1), h: () => toggle("healthy"), o: () => toggle("map"),
-  t: () => toggle("truth"), v: turn, a: () => grade("accept", WHOLE), r: () => grade("reject", WHOLE), w: () => { location.href = "/"; },
+  n: () => walk(1), p: () => walk(-1), ArrowDown: () => walk(1), ArrowUp: () => walk(-1), m: miss, h: () => toggle("healthy"), o: () => toggle("map"),
+  t: () => toggle("truth"), v: turn, a: () => grade("accept", CASE), r: () => grade("reject", CASE), w: () => { location.href = "/"; },
   ".": () => $("next").click(), ",": () => $("previous").click(), "+": () => step(20), "-": () => step(-20),
 };
+
+function walk(by) { go(targets().indexOf(target) + by); }
 
 function step(by) { $("threshold").value = Number($("threshold").value) + by; apply(); }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !found || ["TEXTAREA", "SELECT"].includes(event.target.tagName)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !found || ["TEXTAREA", "SELECT"].includes(event.target.tagName) || $("sure").open) return;
   if (event.target.type === "range" && event.key.startsWith("Arrow")) return;
   const name = Object.keys(me.grades)[Number(event.key) - 1];
-  const act = KEYS[event.key] ?? (name && region ? () => grade(name) : null);
+  const act = KEYS[event.key] ?? (name && target !== CASE ? () => grade(name) : null);
   if (!act) return;
   event.preventDefault();
   event.stopPropagation(); // NiiVue has keys of its own
@@ -195,12 +226,16 @@ async function begin() {
   if (found.result) $("threshold").value = 1000 * Math.sqrt(found.result.threshold.value / peak());
   $("threshold").oninput = $("opacity").oninput = apply;
   $("note").onchange = noted;
+  $("miss").onclick = miss;
+  $("delete").hidden = me.role !== "admin";
+  $("delete").onclick = () => { $("sure-name").textContent = found.name; $("sure-not").textContent = ""; $("sure").showModal(); };
+  $("sure-yes").onclick = remove;
   window.addEventListener("pagehide", noted);
   $("note").oninput = () => { clearTimeout(waiting); waiting = setTimeout(noted, 1500); };
   fill();
   apply();
   await draw();
-  if (found.regions) go(1);
+  go(0);
 }
 
 begin().catch((error) => say(error.message));

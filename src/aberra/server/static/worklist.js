@@ -69,7 +69,7 @@ async function begin() {
   $("status").append(...me.filters.map(option));
   $("detector").append(...me.detectors.map(option));
   $("ask").append(...me.detectors.map(option));
-  $("audit").hidden = $("table").hidden = me.role !== "admin";
+  $("audit").hidden = $("report").hidden = $("table").hidden = me.role !== "admin";
   const first = () => { page = 1; load(); };
   $("status").onchange = $("detector").onchange = first;
   $("text").oninput = later(first, 250);
