@@ -151,6 +151,7 @@ def test_ranks_are_torchruns(monkeypatch):
         (lambda: FAnoGAN(channels=1, size=(16, 16), network={"width": 4}, latent=4), {}, "learns in turns"),
         (Intensity, {}, "no training by gradient descent"),
         (lambda: AE(channels=1, size=(16, 16), network={"width": 4}, latent=4), {"batch_size": 5}, "multiple of 2"),
+        (lambda: AE(channels=1, size=(16, 16), network={"width": 4}, latent=4), {"trim": 0.1}, "of a whole batch"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_shared_is_refused(model, options, why, monkeypatch):

@@ -40,7 +40,7 @@ def expect_together(model: nn.Module, config: TrainingConfig) -> None:
             f"{how}: a model that sees samples of {model.anchor} behind every batch trains on one device"
         )
     if config.trim:
-        raise ConfigError(f"{how}: training.trim compares the losses of a whole batch; leave one of the two out")
+        raise ConfigError(f"{how}: training.trim is of a whole batch; leave one of the two out")
     if config.batch_size % count:
         raise ConfigError(
             f"{how}: training.batch_size={config.batch_size} cannot be shared by {count}; choose a multiple of {count}"

@@ -12,7 +12,7 @@ from aberra.failures import refuse
 from aberra.files import csv_text, read_json, write_text
 from aberra.options import ShareAboveZero, configured
 from aberra.output import expect_results
-from aberra.workflows.detect import finished_cases
+from aberra.workflows.scores import finished_cases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
