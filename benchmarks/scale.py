@@ -2,12 +2,14 @@
 
     python benchmarks/scale.py throughput --out benchmarks/results/scale-throughput.csv
     python benchmarks/scale.py memory --out benchmarks/results/scale-memory.csv
+    python benchmarks/scale.py finish --out benchmarks/results/scale-finish.csv
     python benchmarks/scale.py killed
 
 ``throughput``: ``aberra detect`` on drawn brains by the number of workers and the engine, its start
 included. ``memory``: highest resident memory of the process that shares the work out and of the
 workers, by the number of cases, which are links to a few tiny scans: what is measured is what a
-case costs that is not its voxels. ``killed``: a worker is killed in the middle of a run on Ray;
+case costs that is not its voxels. ``finish``: seconds and memory of what lies beside the cases,
+``scores.csv`` and ``report.html``, of that many links to one result. ``killed``: a worker is killed in the middle of a run on Ray;
 prints how many cases are lost (none may be). The load average stands in every row.
 """
 
@@ -32,7 +34,9 @@ from table import commit, save, show
 from aberra.benchmark.machine import machine
 from aberra.cohort import Cohort
 from aberra.detector import Detector
+from aberra.files import read_mark
 from aberra.method import Method
+from aberra.output import claim
 from aberra.synthesis import write_cohort
 from aberra.volume import Volume
 
@@ -171,6 +175,51 @@ def memory(folder: Path, counts: list[int], on: str, limit: float) -> list[dict[
     return rows
 
 
+FINISH = """
+import sys
+from pathlib import Path
+from time import perf_counter
+from aberra.cohort import Cohort
+from aberra.report import write_report
+from aberra.workflows.scores import write_scores
+
+out, started = Path(sys.argv[1]), perf_counter()
+write_scores(out, Cohort([]), {})
+scores = perf_counter()
+write_report(out)
+print(scores - started, perf_counter() - scores)
+"""
+
+
+def finish(folder: Path, counts: list[int]) -> list[dict[str, object]]:
+    """What is done once when all cases are there, by their number."""
+    tiny = many(folder / "healthy", KINDS)
+    model = fitted(folder, tiny)
+    first = folder / "first"
+    detect(model, tiny, first, "here", 1).wait()
+    made = sorted((first / "c0").iterdir())
+    rows = []
+    for cases in counts:
+        out = folder / f"finish{cases}"
+        claim(out, "results", identity=read_mark(first)["identity"])
+        for index in range(cases):
+            (out / f"c{index}").mkdir()
+            for path in made:
+                os.link(path, out / f"c{index}" / path.name)
+        process = subprocess.Popen([sys.executable, "-c", FINISH, str(out)], stdout=subprocess.PIPE)
+        peak, _ = watched(process)
+        scores, report = map(float, process.communicate()[0].split())
+        size = {name: (out / name).stat().st_size for name in ("scores.csv", "report.html")}
+        rows.append(
+            row(
+                "finish", "here", 1, cases, scores_seconds=round(scores, 1), report_seconds=round(report, 1), peak_mb=round(peak),
+                scores_kb=round(size["scores.csv"] / 1e3), report_kb=round(size["report.html"] / 1e3), files_of_a_case=len(made),
+            )
+        )  # fmt: skip
+        show(rows[-1])
+    return rows
+
+
 def killed(folder: Path, cases: int) -> list[dict[str, object]]:
     """Kill a worker of Ray's when the first results are there."""
     model = fitted(folder, many(folder / "healthy", 10))
@@ -198,8 +247,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("throughput", "memory", "killed"))
-    parser.add_argument("--cases", type=int, nargs="+", help="24; of memory 100 1000 10000; of killed 60")
+    parser.add_argument("what", choices=("throughput", "memory", "finish", "killed"))
+    parser.add_argument(
+        "--cases", type=int, nargs="+", help="24; of memory and finish 100 1000 10000; of killed 60"
+    )
     parser.add_argument("--on", default="processes", help="of memory")
     parser.add_argument("--limit", type=float, default=600, help="most seconds of a run of memory")
     parser.add_argument("--out", type=Path, help="CSV")
@@ -210,6 +261,8 @@ def main() -> None:
             rows = throughput(folder, (options.cases or [24])[0])
         elif options.what == "memory":
             rows = memory(folder, options.cases or [100, 1000, 10_000], options.on, options.limit)
+        elif options.what == "finish":
+            rows = finish(folder, options.cases or [100, 1000, 10_000])
         else:
             rows = killed(folder, (options.cases or [60])[0])
     save(rows, options.out)

@@ -27,8 +27,8 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
     where ``torchrun`` has started them joins them.
 
     Raises:
-        ConfigError: several processes for a model that cannot (:func:`aberra.training.together.expect_together`), or a device
-            that is not there.
+        ConfigError: a device that is not there, or several processes for a model that cannot
+            (:func:`aberra.training.together.expect_together`).
     """
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import DDPStrategy

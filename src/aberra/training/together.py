@@ -57,8 +57,8 @@ def share_batch_norms(model: nn.Module) -> int:
     """Let batch norms take mean and variance of the whole batch, not of the process's own share;
     returns how many there are.
 
-    As ``torch.nn.SyncBatchNorm``, on CPUs, too, and without other modules, so that the weights keep their
-    names.
+    As ``torch.nn.SyncBatchNorm``, on CPUs, too, and without other modules, so that the weights keep
+    their names.
     """
     found = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for module in found:
@@ -82,9 +82,9 @@ def _normed(module: Any, x: Tensor) -> Tensor:
         return normed
     count = torch.distributed.get_world_size()
     axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
-    mean = _Sum.apply(x.float().mean(axes)) / count
+    mean = _of_all(x.float().mean(axes)) / count
     centred = x.float() - mean.reshape(shape)
-    variance = _Sum.apply(centred.square().mean(axes)) / count
+    variance = _of_all(centred.square().mean(axes)) / count
     if module.track_running_stats:
         with torch.no_grad():
             module.num_batches_tracked += 1
@@ -98,16 +98,21 @@ def _normed(module: Any, x: Tensor) -> Tensor:
     return normed.to(x.dtype)
 
 
+def _of_all(x: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
 class _Sum(torch.autograd.Function):
     """The sum over all processes; so is its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         del ctx
         return _summed(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         del ctx
         return _summed(gradient)
 

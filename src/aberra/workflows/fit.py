@@ -241,7 +241,7 @@ def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
     return recipe.view
 
 
-def _check_options(method: Method, *, shared: bool) -> None:
+def _check_options(method: Method, *, shared: bool = False) -> None:
     """Refuse a method whose options cannot be, or which cannot be shared out, before anything is
     read or written.
     """
