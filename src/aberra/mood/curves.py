@@ -94,6 +94,7 @@ def slopes(folder: Path, rows: Sequence[Mapping[str, Any]], told: str) -> str:
         axes.plot([0, 1], [row["rank"], row["rank_against"]], color=colour, marker="o", ms=4, lw=1.2)
     axes.set_xlabel(told, color=INK, fontsize=9)
     axes.set_xticks([0, 1], ["here", "against"])
+    axes.set_yticks([1, *range(5, len(rows) + 1, 5)])
     return finished(figure, axes, folder / "against.png", xlim=(-0.7, 1.7), ylim=(len(rows) + 0.6, 0.4))
 
 
