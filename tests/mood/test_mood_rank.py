@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mood_cases import PIXEL, SAMPLE, challenge
 
-from aberra.errors import InputError, ManifestError, OutputError
+from aberra.errors import ConfigError, InputError, ManifestError, OutputError
 from aberra.mood.rank import rank
 from aberra.mood.scorer import score
 
@@ -35,6 +35,42 @@ def test_a_table_is_ranked_and_compared(tmp_path, column):
         "| 1 | FPI | 0.962 (1) | 0.874 (2) | 1.5 | 1.75 (1) |"
         in (tmp_path / "out" / "ranking.md").read_text()
     )
+
+
+def test_generated_anomalies_and_real_lesions_of_a_benchmark(tmp_path):
+    head = "suite,task,cohort,label,seed,sweep,metric,protocol,value"
+    rows = [
+        f"s,brain,{cohort},{label},{seed},,{metric},{protocol},{value}"
+        for cohort, values in (("test", (0.9, 0.6, 0.3)), ("lesions", (0.1, 0.2, 0.3)))
+        for label, value in zip(("fpi", "vae, trimmed", "vae"), values, strict=True)
+        for seed in (0, 1)
+        for metric, protocol in (("AP", ""), ("Dice", "oracle"), ("Dice", "healthy-fpr-1"))
+    ]
+    path = tmp_path / "results.csv"
+    path.write_text(
+        "\n".join([head, *(row.replace("vae, trimmed", '"vae, trimmed"') for row in rows)]) + "\n"
+    )
+    found = rank(
+        [path],
+        out=tmp_path / "out",
+        against=[path],
+        datasets=["brain/test"],
+        datasets_against=["brain/lesions"],
+    )
+    assert [place.team for place in found.places] == ["fpi", "vae, trimmed", "vae"]
+    assert found.agreement["overall"] == pytest.approx((-1, 3))
+    assert found.interval == pytest.approx((-1, -1))
+    with (tmp_path / "out" / "against.csv").open(newline="") as file:
+        assert [tuple(row.values()) for row in csv.DictReader(file)] == [
+            ("fpi", "1", "3", "2"), ("vae, trimmed", "2", "2", "0"), ("vae", "3", "1", "-2"),
+        ]  # fmt: skip
+    assert (tmp_path / "out" / "against.png").stat().st_size > 5000
+    assert "95 % over teams -1.000 to -1.000" in (tmp_path / "out" / "ranking.md").read_text()
+    assert len(rank([path], metric="Dice").places[0].values) == 2
+    with pytest.raises(ManifestError, match="no metric 'AUROC'; there are AP, Dice"):
+        rank([path], metric="AUROC")
+    with pytest.raises(ConfigError, match="brain/test"):
+        rank([path], datasets=["brain/tset"])
 
 
 def test_nothing_is_written_without_a_folder(tmp_path):

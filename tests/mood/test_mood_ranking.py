@@ -8,7 +8,16 @@ from mood_cases import PIXEL, SAMPLE, TEAMS
 
 from aberra.errors import InputError
 from aberra.metrics.ranks import kendall
-from aberra.mood.ranking import OVERALL, Evidence, agreement, by_subclass, ranking, stability
+from aberra.mood.ranking import (
+    OVERALL,
+    Evidence,
+    agreement,
+    agreement_interval,
+    by_subclass,
+    opposed,
+    ranking,
+    stability,
+)
 
 
 def test_the_sample_table_of_the_thesis():
@@ -90,8 +99,25 @@ def test_the_taus_of_the_thesis_are_those_of_eight_teams(tau, swaps):
 def test_tables_without_teams_in_common_are_refused():
     with pytest.raises(InputError, match="in common"):
         agreement(SAMPLE, {"brain": {"x": 1.0, "y": 2.0, "z": 0.0}})
-    with pytest.raises(InputError, match="in common"):
-        agreement(SAMPLE, {"heart": SAMPLE["brain"]})
+    assert list(agreement(SAMPLE, {"heart": SAMPLE["brain"]})) == [OVERALL], "other data sets, the same teams"
+
+
+def test_places_in_two_tables_and_the_interval_of_their_tau():
+    first = {"generated": dict(zip("abcdex", (0.9, 0.8, 0.7, 0.6, 0.5, 1.0), strict=True))}
+    turned = {"real": dict(zip("abcdey", (0.1, 0.2, 0.3, 0.4, 0.5, 0.0), strict=True))}
+    rows = opposed(first, turned)
+    assert [(row["team"], row["rank"], row["rank_against"], row["falls"]) for row in rows] == [
+        ("a", 1, 5, 4), ("b", 2, 4, 2), ("c", 3, 3, 0), ("d", 4, 2, -2), ("e", 5, 1, -4),
+    ]  # fmt: skip
+    assert agreement_interval(rows) == pytest.approx((-1, -1)), "all pairs are turned, whichever are drawn"
+    same = opposed(first, {"real": first["generated"]})
+    assert agreement_interval(same) == pytest.approx((1, 1))
+    mixed = opposed(first, {"real": dict(zip("abcde", (5, 3, 4, 1, 2), strict=True))})
+    low, high = agreement_interval(mixed, replicates=400)
+    assert agreement_interval(mixed, replicates=400) == (low, high)
+    tau = agreement(first, {"real": dict(zip("abcde", (5, 3, 4, 1, 2), strict=True))})[OVERALL][0]
+    assert tau == pytest.approx(1 - 2 * 2 / 10)
+    assert -1 <= low < tau < high <= 1
 
 
 def test_a_clear_order_is_stable_and_a_close_one_is_not():

@@ -130,6 +130,112 @@ def test_the_pictures_answer_to_keys_mouse_and_wheel(folder, browser):
         assert "p 0.12" in browser.text("#facts")
 
 
+GREYS = """const {canvas} = figures[0], ink = canvas.getContext('2d'), found = [];
+    const pixels = ink.getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let n = 0; n < pixels.length; n += 4) if (pixels[n] === pixels[n + 1] && pixels[n] === pixels[n + 2]) found.push(pixels[n]);
+    found.sort((a, b) => a - b); return [found[Math.floor(found.length / 2)], found.at(-1)]"""
+
+
+def _drag(browser, buttons, dx, dy):
+    browser.run(f"""const {{canvas}} = figures[0], at = (type, x, y, buttons) => canvas.dispatchEvent(new PointerEvent(type, {{clientX: canvas.getBoundingClientRect().left + x,
+        clientY: canvas.getBoundingClientRect().top + y, pointerId: 1, button: {0 if buttons == 1 else 2}, buttons, bubbles: true}}));
+        canvas.setPointerCapture = () => {{}};
+        at('pointerdown', 100, 100, {buttons}); at('pointermove', {100 + dx}, {100 + dy}, {buttons}); at('pointerup', {100 + dx}, {100 + dy}, 0)""")
+
+
+def test_the_grey_window_is_chosen_by_keys_and_by_dragging(folder, browser):
+    with _serving(folder, "--reader", "anna") as (_, address):
+        _open(browser, address)
+        browser.wait("shown && figures.length === 3")
+        browser.press("o", "o")
+        whole = browser.run(GREYS)
+        browser.press("w")
+        assert "dark half" in browser.text("#layer")
+        dark = browser.run(GREYS)
+        assert dark[0] == pytest.approx(min(255, 2 * whole[0]), abs=4), "0 to .5 is 0 to 1 now"
+        browser.press("w", "w")
+        assert "bright half" in browser.text("#layer")
+        assert browser.run(GREYS)[0] == pytest.approx(max(0, 2 * whole[0] - 255), abs=4)
+        browser.press("w")
+        assert browser.run(GREYS) == whole
+        browser.press("[")
+        assert "grey 5 to 105 %" in browser.text("#layer")
+        assert browser.run(GREYS)[0] < whole[0]
+        browser.press("]", ",")
+        assert "grey 5 to 95 %" in browser.text("#layer")
+        browser.press("z")
+        at = browser.run("return at")
+        _drag(browser, 2, 60, 0)
+        assert browser.run("return high - low") == pytest.approx(1.2)
+        _drag(browser, 2, 0, -60)
+        assert browser.run("return (high + low) / 2") == pytest.approx(0.4)
+        assert browser.run("return at") == at, "a right drag moves no cross"
+        browser.press("z")
+        assert browser.run(GREYS) == whole
+
+
+def test_nearer_and_further_about_the_mouse_and_the_cross(folder, browser):
+    with _serving(folder, "--reader", "anna") as (_, address):
+        _open(browser, address)
+        browser.wait("shown && figures.length === 3")
+        spot = "return spot(shown.planes[{0}], frame({0}), at)"
+        before = browser.run("return [frame(0), frame(1)]")
+        browser.press("+")
+        assert browser.run("return frame(0).width") == pytest.approx(1.25 * before[0]["width"])
+        assert browser.run("return frame(1).width") == pytest.approx(1.25 * before[1]["width"]), "all planes"
+        assert "1.3×" in browser.text("#layer")
+        browser.press("-")
+        assert browser.run("return [frame(0), frame(1)]") == before
+        under = "const place = frame(0); return [(150 - place.left) / place.width, (200 - place.top) / place.height]"
+        there = browser.run(under)
+        for _ in range(2):
+            browser.run("const {canvas} = figures[0], box = canvas.getBoundingClientRect(); canvas.dispatchEvent(new WheelEvent('wheel', {deltaY: -100, ctrlKey: true, clientX: box.left + 150, clientY: box.top + 200, cancelable: true}))")  # fmt: skip
+        assert browser.run("return zoom") == pytest.approx(1.25**2)
+        assert browser.run(under) == pytest.approx(there, abs=0.01), "what is under the mouse stays there"
+        at, place = browser.run("return at"), browser.run("return frame(0)")
+        _drag(browser, 1, 20, -10)
+        moved = browser.run("return frame(0)")
+        assert [moved["left"] - place["left"], moved["top"] - place["top"]] == pytest.approx(
+            [20, -10], abs=0.5
+        )
+        assert browser.run("return at") == at, "a drag is no click"
+        browser.press(*"++++++++++++")
+        assert browser.run("return zoom") == 8
+        browser.press("n")
+        browser.wait("document.body.dataset.ready === items[current].id")
+        for view in range(3):
+            x, y = browser.run(spot.format(view))
+            wide, high = browser.run(f"return [figures[{view}].canvas.clientWidth, figures[{view}].canvas.clientHeight]")  # fmt: skip
+            assert 0 <= x <= wide, "the next finding is in sight"
+            assert 0 <= y <= high
+        browser.click("canvas", x=20, y=30)
+        assert browser.run(spot.format(0)) == pytest.approx(browser.run("const c = figures[0].canvas; return [c.clientWidth / 2 + 20, c.clientHeight / 2 + 30]"), abs=2)  # fmt: skip
+        browser.press("z")
+        assert browser.run("return [frame(0), frame(1)]") == before
+
+
+def test_a_case_without_objects_is_looked_at_and_not_graded(tmp_path, browser):
+    worklist(
+        small_results(tmp_path / "results", SCORES | {"calm": (0.2, 0.9)}, without=["calm"]),
+        out=tmp_path / "w",
+    )
+    with _serving(tmp_path / "w", "--reader", "anna") as (_, address):
+        _open(browser, address)
+        assert browser.text("#progress") == "0 of 4 graded by anna, 1 cases without"
+        browser.press("p", *"nnnn")
+        browser.wait("document.querySelector('#name').textContent === 'calm' && shown")
+        assert "no object above the threshold" in browser.text("#facts")
+        browser.press("1")
+        assert browser.run("return waiting.size") == 0
+        browser.press("u")
+        assert browser.text("#place") == "1 / 5"
+        browser.press(*"nnnn", "m", "2")
+        browser.wait(SAVED)
+        assert _grades(tmp_path / "w") == {("calm", 0): ("C2", "")}
+    _open(browser, (tmp_path / "w" / "index.html").as_uri())
+    browser.wait("document.querySelector('#progress').textContent === '4 findings, 1 cases without'")
+
+
 def test_a_missed_finding_is_where_the_cross_is(folder, browser):
     with _serving(folder, "--reader", "anna") as (_, address):
         _open(browser, address)

@@ -93,6 +93,27 @@ def test_missed_findings_are_told_apart_by_place(folder):
     }  # fmt: skip
 
 
+def test_a_case_without_objects_is_shown_last_and_only_what_was_missed_is_graded(tmp_path):
+    made = worklist(small_results(tmp_path / "results", SCORES, without=["case-1"]), out=tmp_path / "w")
+    assert made.without == 1
+    session = Session(tmp_path / "w", "anna")
+    item = session.content()["items"][-1]
+    assert (item["nothing"], item["saved"]) == ("no object above the threshold", None)
+    with pytest.raises(ConfigError, match="no finding"):
+        session.save({"id": item["id"], "grade": "C1", "note": ""})
+    session.save({"id": f"{item['id']}@1,2,3", "grade": "C1", "note": ""})
+    content = Session(tmp_path / "w", "anna").content()
+    assert [each.get("missed", False) for each in content["items"][-2:]] == [False, True]
+    assert {each["case"] for each in content["items"][-2:]} == {len(content["cases"]) - 1}
+    assert not set(Session(tmp_path / "w", "ben", blinded=True).content()["items"][0]) & set(TELLING)
+    Session(tmp_path / "w", "ben").save(
+        {"id": session.content()["items"][0]["id"], "grade": "C2", "note": ""}
+    )
+    session.save({"id": session.content()["items"][0]["id"], "grade": "C3", "note": ""})
+    judged = Session(tmp_path / "w", "consensus", judges=["anna", "ben"]).content()["items"]
+    assert not [each for each in judged if "nothing" in each]
+
+
 def test_what_is_no_grade_is_refused_and_not_written(folder):
     session = Session(folder, "anna")
     case, item = session.content()["cases"][0]["id"], session.content()["items"][0]["id"]

@@ -31,6 +31,30 @@ def test_the_sheet_has_cases_by_p_then_score_and_objects_by_number(tmp_path):
     assert {row["grade"] + row["note"] for row in rows} == {""}
 
 
+def test_cases_without_objects_are_at_the_end_and_say_why(tmp_path):
+    scores = SCORES | {"calm": (0.5, 0.9), "odd": (7.0, 0.05), "late": (1.0, 0.2)}
+    results = small_results(tmp_path / "results", scores, without=["calm", "odd", "late"])
+    with (results / "scores.csv").open("a") as file:
+        file.write("gone,,,,failed: no such file\n")
+    (results / "objects.json").write_text(json.dumps({"failed": {"odd": "the map is damaged"}}))
+    (results / "objects" / "late.json").unlink()
+    made = worklist(results, out=tmp_path / "w")
+    assert (made.cases, made.objects, made.without) == (8, 8, 4)
+    rows = _sheet(tmp_path / "w")[8:]
+    assert [(row["rank"], row["case"], row["object"], row["score"], row["reason"]) for row in rows] == [
+        ("5", "odd", "", "7.0", "objects cannot be told"), ("6", "late", "", "1.0", "not cut into objects yet"),
+        ("7", "calm", "", "0.5", "no object above the threshold"), ("8", "gone", "", "", "no result"),
+    ]  # fmt: skip
+    cases = json.loads((tmp_path / "w" / "worklist.json").read_text())["cases"][4:]
+    assert [case["problem"] for case in cases] == [
+        "the map is damaged", f"run `aberra objects {results}` again", "", "failed: no such file",
+    ]  # fmt: skip
+    drawn = {path.parent.name for path in (tmp_path / "w" / "pictures").glob("*/case.js")}
+    assert [case["id"] in drawn for case in cases] == [False, False, True, False]
+    done = CliRunner().invoke(app, ["worklist", str(results), "--out", str(tmp_path / "w")])
+    assert "8 objects in 8 cases, 4 of them without any (5 from before)" in " ".join(done.output.split())
+
+
 def test_an_interrupted_run_goes_on_and_a_changed_result_is_drawn_again(tmp_path):
     results = small_results(tmp_path / "results", SCORES)
     worklist(results, out=tmp_path / "w")
@@ -60,7 +84,7 @@ def test_objects_that_may_be_graded_are_not_changed_and_cases_are_added(tmp_path
     table = (results / "objects.csv").read_text().splitlines()
     few = "\n".join(line for line in table if not line.startswith("mild")) + "\n"
     (results / "objects.csv").write_text(few)
-    assert worklist(results, out=tmp_path / "w").cases == 3
+    assert worklist(results, out=tmp_path / "w").without == 1, "mild, which has not been cut"
     (tmp_path / "w" / "grades").mkdir()
     (tmp_path / "w" / "grades" / "anna.jsonl").write_text("")
     (results / "objects.csv").write_text("\n".join(table) + "\n")

@@ -29,4 +29,5 @@ def worklist(
     failed: dict[str, str] = {}
     made = run(results, out=out, progress=True, failed=failed)
     before = f" ({made.kept} from before)" if made.kept else ""
-    end(failed, f"{made.objects} objects in {made.cases} cases{before}: {out / 'index.html'}\ngrade them: aberra read {out} --reader NAME")  # fmt: skip
+    none = f", {made.without} of them without any" if made.without else ""
+    end(failed, f"{made.objects} objects in {made.cases} cases{none}{before}: {out / 'index.html'}\ngrade them: aberra read {out} --reader NAME")  # fmt: skip

@@ -79,6 +79,25 @@ def ranking_figures(
     return made
 
 
+def slopes(folder: Path, rows: Sequence[Mapping[str, Any]], told: str) -> str:
+    """Draw each team's rank in two tables, joined by a line: level ones agree, what falls is warm."""
+    figure, axes = blank("Rank here and in the table against it", "", "rank")
+    figure.set_size_inches(6.4, 1.6 + 0.24 * len(rows))
+    for side, at, align in (("rank", 0, "right"), ("rank_against", 1, "left")):
+        for place in sorted({row[side] for row in rows}):
+            names = ", ".join(row["team"] for row in rows if row[side] == place)
+            axes.text(
+                at + (0.03 if at else -0.03), place, names, ha=align, va="center", fontsize=8, color=INK
+            )
+    for row in rows:
+        colour = WARM if row["falls"] > 0 else ACCENT
+        axes.plot([0, 1], [row["rank"], row["rank_against"]], color=colour, marker="o", ms=4, lw=1.2)
+    axes.set_xlabel(told, color=INK, fontsize=9)
+    axes.set_xticks([0, 1], ["here", "against"])
+    axes.set_yticks([1, *range(5, len(rows) + 1, 5)])
+    return finished(figure, axes, folder / "against.png", xlim=(-0.7, 1.7), ylim=(len(rows) + 0.6, 0.4))
+
+
 def _plain(name: str) -> str:
     """A data set's name as part of a file's."""
     return "".join(each if each.isalnum() or each in "-_." else "-" for each in name)

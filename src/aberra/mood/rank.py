@@ -6,21 +6,39 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 
 from aberra.cohort.table import SUFFIXES as TABLES
 from aberra.cohort.table import read_table
-from aberra.errors import InputError, ManifestError, shortlist
+from aberra.errors import InputError, ManifestError, expect_known, shortlist
 from aberra.files import config_hash, csv_text, read_json, reading, write_json, write_text
-from aberra.mood.ranking import Evidence, Place, agreement, by_subclass, ranking, stability
+from aberra.mood.ranking import (
+    Evidence,
+    Place,
+    agreement,
+    agreement_interval,
+    by_subclass,
+    opposed,
+    ranking,
+    stability,
+)
 from aberra.options import Within, configured
 from aberra.output import claim
 from aberra.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+BENCHMARK = ("task", "cohort", "label", "sweep", "metric", "protocol", "value")
+"""Columns by which the table of a benchmark is known."""
+
+T = TypeVar("T")
+
+Values = dict[str, dict[str, float]]
+"""Data set to team to value."""
 
 Saved = dict[str, dict[str, dict[str, Any]]]
 """Data set to team to what ``score.json`` holds."""
@@ -33,6 +51,8 @@ class Ranked:
     Attributes:
         places: the teams, best first.
         agreement: data set to τ-b with the second table and the number of teams; empty without.
+        interval: 95 % interval of the τ-b of the final rankings; None without.
+        opposed: rows of :func:`aberra.mood.ranking.opposed`; empty without.
         stability: team to how often it had each rank in the bootstrap; empty of a table of values.
         replicates: of the bootstrap.
         subclasses: data set to rows of :func:`aberra.mood.ranking.by_subclass`.
@@ -41,6 +61,8 @@ class Ranked:
 
     places: list[Place]
     agreement: dict[str, tuple[float, int]] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    opposed: list[dict[str, Any]] = field(default_factory=list)
     stability: dict[str, list[int]] = field(default_factory=dict)
     replicates: int = 0
     subclasses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -53,16 +75,23 @@ def rank(
     *,
     out: Path | None = None,
     against: Sequence[Path] = (),
+    datasets: Sequence[str] = (),
+    datasets_against: Sequence[str] = (),
+    metric: str = "AP",
     replicates: Annotated[int, Within(1, 1_000_000)] = 1000,
     seed: int = 0,
 ) -> Ranked:
     """Rank submissions.
 
     Args:
-        paths: a table with the columns ``team``, ``dataset`` (or ``task``) and ``value``, or folders
-            of ``aberra mood score``, all of one task.
+        paths: a table with the columns ``team``, ``dataset`` (or ``task``) and ``value``, the
+            ``results.csv`` of ``aberra benchmark``, or folders of ``aberra mood score``, all of one
+            task.
         out: folder of what is written; None writes nothing.
         against: another table, or other folders, whose order is compared with this one.
+        datasets: only these; empty takes all. Of a benchmark they are called ``TASK/COHORT``.
+        datasets_against: the same of ``against``.
+        metric: of a benchmark's table, one of which more is better.
         replicates: of the bootstrap, which folders of scores have units for.
         seed: of the bootstrap.
 
@@ -71,11 +100,12 @@ def rank(
         ManifestError: a table has problems.
         OutputError: ``out`` holds something else.
     """
-    table, saved = _read(paths)
+    table, saved = _read(paths, metric)
+    table, saved = _chosen(table, datasets), _chosen(saved, datasets)
     places = ranking(table)
     found = Ranked(places=places, notes=_missing(table))
     if against:
-        found.agreement.update(agreement(table, _read(against)[0]))
+        found = Ranked(**vars(found) | _compared(table, _chosen(_read(against, metric)[0], datasets_against), replicates, seed))  # fmt: skip
     if saved:
         evidence, subclasses = _details(saved, places[0].team)
         teams = [place.team for place in places]
@@ -83,17 +113,36 @@ def rank(
         found.subclasses.update(subclasses)
         found = Ranked(**vars(found) | {"replicates": replicates})
     if out is not None:
-        everything = [*map(str, paths), *map(str, against), replicates, seed]
+        chosen = (
+            [*datasets, *datasets_against, metric] if datasets or datasets_against or metric != "AP" else []
+        )
+        everything = [*map(str, paths), *map(str, against), replicates, seed, *chosen]
         other = "a ranking of something else is there; choose another --out"
         claim(out, "ranking", identity=config_hash(everything), other=other)
         _write(found, out)
     return found
 
 
-def _read(paths: Sequence[Path]) -> tuple[dict[str, dict[str, float]], Saved]:
+def _compared(table: Values, other: Values, replicates: int, seed: int) -> dict[str, Any]:
+    """What is known of two tables' orders."""
+    rows = opposed(table, other)
+    taus = agreement(table, other)
+    interval = agreement_interval(rows, replicates=replicates, seed=seed)
+    return {"agreement": taus, "opposed": rows, "interval": interval}
+
+
+def _chosen(table: dict[str, T], wanted: Sequence[str]) -> dict[str, T]:
+    """The data sets that are asked for; all where none is named, or there are none."""
+    if not wanted or not table:
+        return table
+    expect_known("data set", wanted, table)
+    return {name: table[name] for name in wanted}
+
+
+def _read(paths: Sequence[Path], metric: str) -> tuple[Values, Saved]:
     """Data set to team to value; and the saved scores that they are from, if they are."""
     if len(paths) == 1 and paths[0].suffix.lower() in TABLES:
-        return _table(paths[0]), {}
+        return _table(paths[0], metric), {}
     contents = [_saved(folder) for folder in paths]
     tasks = sorted({content["task"] for content in contents})
     if len(tasks) > 1:
@@ -123,13 +172,44 @@ def _saved(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _table(path: Path) -> dict[str, dict[str, float]]:
+def _of_benchmark(path: Path, metric: str) -> Values:
+    """``results.csv`` of a benchmark: the mean over seeds of each row of the suite.
+
+    Raises:
+        ManifestError: the metric is not in it.
+    """
     problems: list[str] = []
+    _, rows = read_table(path, "label", problems)
+    found: dict[str, dict[str, list[float]]] = {}
+    for number, row in rows:
+        if row["metric"] != metric or row["protocol"] not in {"", "oracle"} or not row["value"]:
+            continue
+        try:
+            value = float(row["value"])
+        except ValueError:
+            problems.append(f"row {number}: value '{row['value'][:40]}' is not a number")
+            continue
+        team = " ".join(part for part in (row["label"], row["sweep"]) if part)
+        found.setdefault(f"{row['task']}/{row['cohort']}", {}).setdefault(team, []).append(value)
+    if not found and not problems:
+        names = sorted({row["metric"] for _, row in rows})
+        problems.append(f"no metric '{metric}'; there are {shortlist(names)}")
+    if problems:
+        raise ManifestError(path, problems)
+    return {name: {team: fmean(values) for team, values in teams.items()} for name, teams in found.items()}
+
+
+def _table(path: Path, metric: str) -> Values:
+    problems: list[str] = []
+    with reading(path), path.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline()
+    if set(BENCHMARK) <= set(head.strip().split(",")):
+        return _of_benchmark(path, metric)
     columns, rows = read_table(path, "team", problems)
     over = next((name for name in ("dataset", "task") if name in columns), None)
     if over is None or "value" not in columns:
         raise ManifestError(path, ["row 1: expected the columns team, dataset and value"])
-    found: dict[str, dict[str, float]] = {}
+    found: Values = {}
     for number, row in rows:
         team, name, text = row.get("team", ""), row.get(over, ""), row.get("value", "")
         try:
@@ -212,8 +292,8 @@ def _subclasses(saved: Saved, best: str) -> dict[str, list[dict[str, Any]]]:
 
 def _write(found: Ranked, out: Path) -> None:
     """Tables, figures and, last, ``ranking.json``."""
-    from aberra.mood.curves import ranking_figures
-    from aberra.mood.tables import ranking_markdown
+    from aberra.mood.curves import ranking_figures, slopes
+    from aberra.mood.tables import agreement_lines, ranking_markdown
 
     rows = [row for place in found.places for row in place_rows(place)]
     write_text(out / "ranking.csv", csv_text(list(rows[0]), rows))
@@ -226,7 +306,11 @@ def _write(found: Ranked, out: Path) -> None:
     several = [{"dataset": name} | row for name, rows in found.subclasses.items() for row in rows]
     if several:
         write_text(out / "subclasses.csv", csv_text(list(several[0]), several))
+    if found.opposed:
+        write_text(out / "against.csv", csv_text(list(found.opposed[0]), found.opposed))
     ranking_figures(out, found.stability, found.subclasses)
+    if found.opposed:
+        slopes(out, found.opposed, agreement_lines(found)[-1])
     write_text(out / "ranking.md", ranking_markdown(found))
     write_json(out / "ranking.json", asdict(found) | {"versions": versions()})
 

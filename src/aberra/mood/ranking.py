@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aberra.errors import InputError
+from aberra.metrics.bootstrap import bootstrap
 from aberra.metrics.case import average_precision
 from aberra.metrics.ranks import kendall, ranks
 
@@ -105,18 +106,60 @@ def agreement(first: Table, second: Table) -> dict[str, tuple[float, int]]:
     and of their final rankings; only teams that both have count.
 
     Raises:
-        InputError: fewer than three teams, or no data set, in common.
+        InputError: fewer than three teams in common.
     """
     both = [name for name in first if name in second]
     found = {name: kendall(first[name], second[name]) for name in both}
-    overall = [{place.team: -float(place.rank) for place in ranking(table)} for table in (first, second)]
-    found[OVERALL] = kendall(*overall)
+    found[OVERALL] = kendall(_order(first), _order(second))
     told = {name: (each[0], each[2]) for name, each in found.items() if each is not None}
-    if not both or OVERALL not in told:
-        raise InputError(
-            "the tables have no data set, or fewer than three teams, in common; expected the same names"
-        )
+    if OVERALL not in told:
+        raise InputError("the tables have fewer than three teams in common; expected the same names")
     return told
+
+
+def opposed(first: Table, second: Table) -> list[dict[str, Any]]:
+    """Each team's place in two tables, of which the second may be of other data sets: generated
+    anomalies and real lesions, say.
+
+    Returns:
+        A row a team that both have, in the order of the first table: ``team``, its final ``rank``
+        among these teams, ``rank_against`` in the second table, and ``falls``, the places that lie
+        between.
+    """
+    orders = {side: _order(table) for side, table in (("rank", first), ("rank_against", second))}
+    teams = sorted(orders["rank"].keys() & orders["rank_against"].keys())
+    places = ranks(orders, teams)
+    rows = [
+        {"team": team, "rank": own, "rank_against": other, "falls": other - own}
+        for team, (own, other) in places.items()
+    ]
+    return sorted(rows, key=lambda row: (row["rank"], row["team"]))
+
+
+def agreement_interval(
+    rows: Sequence[Mapping[str, Any]], *, replicates: int = 1000, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of the τ-b of two final rankings, over teams drawn again with repetition: how far
+    it depends on which ones were compared.
+
+    Args:
+        rows: of :func:`opposed`.
+        replicates: how many draws.
+        seed: of the draws.
+    """
+    one, other = (np.array([row[side] for row in rows], float) for side in ("rank", "rank_against"))
+
+    def tau(drawn: NDArray[np.int64]) -> float | None:
+        first, second = ({str(n): value for n, value in enumerate(each[drawn])} for each in (one, other))
+        found = kendall(first, second)
+        return None if found is None or np.isnan(found[0]) else found[0]
+
+    return bootstrap(tau, [row["team"] for row in rows], replicates=replicates, seed=seed)
+
+
+def _order(table: Table) -> dict[str, float]:
+    """Team to a number that is higher the better its final rank."""
+    return {place.team: -float(place.rank) for place in ranking(table)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,10 +77,14 @@ def ranking_cells(found: Ranked, place: Place) -> tuple[str, ...]:
 
 
 def agreement_lines(found: Ranked) -> list[str]:
-    """τ-b with the other table."""
-    return [
+    """τ-b with the other table; of the final rankings last, with its interval."""
+    lines = [
         f"Kendall's τ-b, {name}: {tau:.3f} ({teams} teams)" for name, (tau, teams) in found.agreement.items()
     ]
+    if found.interval is not None:
+        low, high = found.interval
+        lines[-1] = lines[-1].removesuffix(")") + f"; 95 % over teams {low:.3f} to {high:.3f})"
+    return lines
 
 
 def ranking_markdown(found: Ranked) -> str:
@@ -95,6 +99,9 @@ def ranking_markdown(found: Ranked) -> str:
             "",
             *markdown((name, "median", f"best ({found.places[0].team})", "oracle", "oracle's team"), cells),
         ]
+    if found.opposed:
+        head = ("team", "rank", "rank against", "falls by")
+        lines += ["", *markdown(head, [tuple(map(str, row.values())) for row in found.opposed])]
     return "\n".join([*lines, *(f"\n{line}" for line in (*agreement_lines(found), *found.notes))]) + "\n"
 
 

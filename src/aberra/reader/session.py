@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DATA = "worklist.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_NOTE = 4000
+NOTHING = -1
+"""Number that no object has."""
+
 BLIND = ("id", "volume_mm3", "centre", "region")
 """What a blinded reader is told of an object."""
 
@@ -96,6 +99,8 @@ class Session:
                     key[2] for key in missed if key[:2] == (case["case"], MISSED) and key[2] is not None
                 )
             ]
+            if not case["objects"] and not self.judges:
+                found.insert(0, nothing_of(case) | self._graded((case["case"], NOTHING, None)))
             items += [item | {"case": len(cases)} for item in found]
             shown = ("id", "case", "problem") if self.blinded else tuple(set(case) - {"objects"})
             if found:
@@ -184,6 +189,11 @@ class Session:
                 for each in self.given.get(key, ())
             ],
         }
+
+
+def nothing_of(case: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page has of a case without objects: a place in the list, and nothing to grade."""
+    return {"id": case["id"], "nothing": case["reason"]}
 
 
 def worklist_cases(folder: Path) -> list[dict[str, Any]]:

@@ -59,14 +59,16 @@ def _grades(session: Session) -> dict[str, dict[Key, Grade]]:
         select(Reading, User.name).join(User).where(Reading.region != WHOLE, Reading.grade != "")
     )
     for reading, reader in rows:
-        place = zip("xyz", map(float, reading.place.split(",")), strict=True) if reading.place else ()
+        x, y, z = map(float, reading.place.split(",")) if reading.place else (None, None, None)
         grade = Grade(
             reader=reader,
             case=str(reading.case_id),
             object=reading.region,
             grade=reading.grade,
             note=reading.note,
-            **dict(place),
+            x=x,
+            y=y,
+            z=z,
         )
         found.setdefault(reader, {})[grade.key] = grade
     return found

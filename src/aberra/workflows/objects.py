@@ -51,7 +51,7 @@ LESIONS = ("case", "lesion", "volume_mm3", "centre_x", "centre_y", "centre_z", "
 RECORD = ("case", "patient", "score", "p", "objects", "lesions", "ap", "auroc")
 """What of a case's record other commands may read."""
 
-VERSION = 1
+VERSION = 2
 """Of what is kept of a case; another one is made again."""
 
 
@@ -96,7 +96,7 @@ def objects(
     failed: MutableMapping[str, str] | None = None,
 ) -> Objects:
     """Write ``objects.csv`` and ``objects.json`` into a folder of results: the connected regions of
-    every map above a threshold that are large enough, strongest first.
+    every map above a threshold that are large enough, largest first as in a result.
 
     Thresholds: a protocol of the results' calibration (as in ``healthy-fpr-1``; the one of the masks
     where none is named), a number, ``toy`` (the best pooled Dice on lesions that were planted into
@@ -299,7 +299,6 @@ def _cut(results: Path, name: str, case: Case | None, settings: dict[str, Any]) 
     mask, regions = PostProcess(min_mm3=settings["least_volume_mm3"]).segment(
         values, result.map, settings["threshold"]
     )
-    regions.sort(key=lambda each: (-each.peak, -each.voxels, each.centre_index))
     places, why = _places(result, [each.centre_mm for each in regions]) if settings["regions"] else ([], "")
     rows = []
     for number, each in enumerate(regions, start=1):

@@ -5,20 +5,22 @@ from __future__ import annotations
 import csv
 from collections.abc import MutableMapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aberra.cohort.inputs import keep_out
 from aberra.errors import InputError, OutputError, shortlist
 from aberra.failures import told
-from aberra.files import config_hash, csv_text, file_hash, reading, write_json, write_text
+from aberra.files import config_hash, csv_text, file_hash, read_json, reading, write_json, write_text
 from aberra.grades import FOLDER
 from aberra.options import configured
 from aberra.output import claim, expect_results
 from aberra.reader.page import render_reader
-from aberra.reader.session import DATA, identify, worklist_cases
+from aberra.reader.session import DATA, identify, nothing_of, worklist_cases
 from aberra.reader.stacks import VERSION, stacks_key, write_stacks
 from aberra.result import Result
+from aberra.workflows.detect import OBJECTS
 from aberra.workflows.objects import cut_identity
 
 if TYPE_CHECKING:
@@ -28,8 +30,11 @@ PICTURES = "pictures"
 NUMBERS = ("volume_mm3", "peak", "mean")
 CENTRE = ("centre_x", "centre_y", "centre_z")
 SHEET = (
-    "rank", "case", "object", "p", "score", "volume_mm3", *CENTRE, "region", "peak", "mean", "grade", "note",
+    "rank", "case", "object", "p", "score", "volume_mm3", *CENTRE, "region", "peak", "mean", "reason", "grade", "note",
 )  # fmt: skip
+OF_OBJECT = ("object", "centre", "region", *NUMBERS)
+"""What a line of the sheet has of an object."""
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
@@ -43,14 +48,16 @@ class Worklist:
     """What was made.
 
     Attributes:
-        cases: cases with objects.
+        cases: cases on the list.
         objects: their objects.
+        without: cases that have none.
         kept: cases whose pictures were there from before.
         folder: of the sheet and the page.
     """
 
     cases: int
     objects: int
+    without: int
     kept: int
     folder: Path
 
@@ -60,7 +67,9 @@ def worklist(
     results: Path, *, out: Path, progress: bool = False, failed: MutableMapping[str, str] | None = None
 ) -> Worklist:
     """Write ``worklist.csv``, ``index.html`` and pictures of the objects that ``aberra objects`` has
-    found, those of the case with the smallest p first, then with the highest score.
+    found, those of the case with the smallest p first, then with the highest score. Cases without
+    objects are at the end, in the same order, with the reason: a reader may look at them, and add what
+    was missed.
 
     Case by case; a case whose pictures are there is kept, so that an interrupted run is completed by
     running it again, and cases that have come since are added.
@@ -86,12 +95,14 @@ def worklist(
     scans = [Path(path) for row in scores for path in row["path"].split(";") if path]
     expect_results(results, (row["case"] for row in rows))
     keep_out(out, [results / "objects.csv", *scans])
-    cases = _ranked(results, rows, scores)
+    cases = [*_ranked(results, rows, scores), *_without(results, rows, scores)]
     identity = cut_identity(results, rows)
     claim(out, "worklist", identity=identity, other=OTHER)
     _expect_same(out, cases)
     kept = 0
     for case in track(cases, description="pictures", disable=not progress):
+        if case["problem"]:
+            continue
         try:
             kept += _draw(results / case["case"], out / PICTURES / case["id"], case)
         except Exception as error:  # noqa: BLE001 - one case never ends a cohort
@@ -99,7 +110,8 @@ def worklist(
     write_text(out / "worklist.csv", "\ufeff" + csv_text(SHEET, _sheet(cases)))
     write_json(out / DATA, {"identity": identity, "cases": cases})
     write_text(out / "index.html", _page(cases, identity))
-    return Worklist(cases=len(cases), objects=len(rows), kept=kept, folder=out)
+    without = sum(not case["objects"] for case in cases)
+    return Worklist(cases=len(cases), objects=len(rows), without=without, kept=kept, folder=out)
 
 
 def _expect_same(out: Path, cases: list[dict[str, Any]]) -> None:
@@ -111,7 +123,8 @@ def _expect_same(out: Path, cases: list[dict[str, Any]]) -> None:
     if not any((out / FOLDER).glob("*.jsonl")):
         return
     now = {case["case"]: case["objects"] for case in cases}
-    changed = [case["case"] for case in worklist_cases(out) if now.get(case["case"]) != case["objects"]]
+    shown = [case for case in worklist_cases(out) if case["objects"] or not case["problem"]]
+    changed = [case["case"] for case in shown if now.get(case["case"]) != case["objects"]]
     if changed:
         raise OutputError(
             f"{out / FOLDER}: holds grades, and {shortlist(changed)} has other objects now; choose another --out"
@@ -147,12 +160,8 @@ def _ranked(results: Path, rows: list[dict[str, str]], scores: list[dict[str, st
             name, of_case = row["case"], known[row["case"]]
             case = cases.setdefault(
                 name,
-                {
-                    "id": identify(name), "case": name, "p": float(of_case["p"]) if of_case["p"] else None,
-                    "score": float(of_case["score"]), "warnings": of_case["warnings"], "problem": "",
-                    "threshold": float(row["threshold"]), "protocol": row["protocol"], "objects": [],
-                },
-            )  # fmt: skip
+                _case(of_case) | {"threshold": float(row["threshold"]), "protocol": row["protocol"]},
+            )
             found = {
                 "id": identify(name, int(row["object"])),
                 "object": int(row["object"]),
@@ -164,13 +173,67 @@ def _ranked(results: Path, rows: list[dict[str, str]], scores: list[dict[str, st
             raise InputError(
                 f"{results / 'objects.csv'}, line {number}: no object of a case of scores.csv ({error}); run `aberra objects {results}` again"
             ) from error
-    ranked = sorted(
-        cases.values(),
-        key=lambda case: (1.0 if case["p"] is None else case["p"], -case["score"], case["case"]),
-    )
-    for case in ranked:
+    for case in cases.values():
         case["objects"].sort(key=lambda found: found["object"])
-    return ranked
+    return sorted(cases.values(), key=_rank)
+
+
+def _without(results: Path, rows: list[dict[str, str]], scores: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Cases without objects, most anomalous first, and why they have none.
+
+    Raises:
+        InputError: a score is no number.
+    """
+    listed, cut = {row["case"] for row in rows}, rows[0]
+    failed = _failed(results)
+    cases = []
+    for row in scores:
+        name = row["case"]
+        if name in listed:
+            continue
+        try:
+            case = _case(row) | {"threshold": float(cut["threshold"]), "protocol": cut["protocol"]}
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{results / 'scores.csv'}: no score of {name} ({error}); run the same `aberra detect` again"
+            ) from error
+        if case["score"] is None:
+            reason, problem = "no result", row["warnings"]
+        elif name in failed:
+            reason, problem = "objects cannot be told", failed[name]
+        elif (results / OBJECTS / f"{name}.json").is_file():
+            reason, problem = "no object above the threshold", ""
+        else:
+            reason, problem = "not cut into objects yet", f"run `aberra objects {results}` again"
+        cases.append(case | {"reason": reason, "problem": problem})
+    return sorted(cases, key=_rank)
+
+
+def _failed(results: Path) -> dict[str, str]:
+    """Case to why ``aberra objects`` could not cut it."""
+    path = results / "objects.json"
+    if not path.is_file():
+        return {}
+    with reading(path):
+        try:
+            return dict(read_json(path)["failed"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged ({error}); run `aberra objects` again") from error
+
+
+def _case(row: dict[str, str]) -> dict[str, Any]:
+    """A case as ``scores.csv`` has it."""
+    return {
+        "id": identify(row["case"]), "case": row["case"], "p": float(row["p"]) if row["p"] else None,
+        "score": float(row["score"]) if row["score"] else None, "warnings": row["warnings"], "problem": "", "reason": "",
+        "objects": [],
+    }  # fmt: skip
+
+
+def _rank(case: dict[str, Any]) -> tuple[float, float, str]:
+    """By p, then by score; what has no result comes last."""
+    p, score = case["p"], case["score"]
+    return (1.0 if p is None else p, inf if score is None else -score, case["case"])
 
 
 def _draw(source: Path, folder: Path, case: dict[str, Any]) -> bool:
@@ -187,11 +250,12 @@ def _draw(source: Path, folder: Path, case: dict[str, Any]) -> bool:
 def _sheet(cases: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Lines of ``worklist.csv``; no name in it can be taken for a formula."""
     for rank, case in enumerate(cases, start=1):
-        for found in case["objects"]:
-            row = {"rank": rank} | case | found | dict(zip(CENTRE, found["centre"], strict=True))
+        for found in case["objects"] or [dict.fromkeys(OF_OBJECT, "")]:
+            row = {"rank": rank} | case | found | dict(zip(CENTRE, found["centre"] or [""] * 3, strict=True))
             for name in ("case", "region"):
                 row[name] = f"'{row[name]}" if row[name].startswith(FORMULA) else row[name]
-            yield row | {"p": "" if row["p"] is None else row["p"], "grade": "", "note": ""}
+            blank = {name: "" for name in ("p", "score") if row[name] is None}
+            yield row | blank | {"grade": "", "note": ""}
 
 
 def _page(cases: list[dict[str, Any]], identity: str) -> str:
@@ -199,7 +263,7 @@ def _page(cases: list[dict[str, Any]], identity: str) -> str:
     items = [
         found | {"case": index, "saved": None, "given": []}
         for index, case in enumerate(cases)
-        for found in case["objects"]
+        for found in case["objects"] or [nothing_of(case)]
     ]
     shown = [{name: case[name] for name in case if name != "objects"} for case in cases]
     return render_reader(

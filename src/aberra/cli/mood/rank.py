@@ -13,7 +13,7 @@ def rank(
         list[Path],
         typer.Argument(
             readable=False,
-            help="A CSV with team, dataset and value, or folders of `aberra mood score` of one task.",
+            help="A CSV with team, dataset and value, results.csv of a benchmark, or folders of `aberra mood score` of one task.",
         ),
     ],
     out: Annotated[
@@ -26,7 +26,17 @@ def rank(
             help="Another table, or folders of scores: Kendall's τ-b of both orders. Repeatable.",
         ),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(min=10, help="Draws behind the rank frequencies.")] = 1000,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this data set, of a benchmark TASK/COHORT. Repeatable.", metavar="NAME"),
+    ] = None,
+    dataset_against: Annotated[
+        list[str] | None, typer.Option(help="The same of --against.", metavar="NAME")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Of a benchmark; more is better.")] = "AP",
+    bootstrap: Annotated[
+        int, typer.Option(min=10, help="Draws behind rank frequencies and interval.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
 ) -> None:
     """Rank submissions over data sets: by the mean of their ranks, each data set weighing the same."""
@@ -36,12 +46,20 @@ def rank(
     from aberra.mood.rank import rank as run
     from aberra.mood.tables import agreement_lines, ranking_cells, ranking_head
 
-    found = run(paths, out=out, against=against or (), replicates=bootstrap, seed=seed)
+    found = run(
+        paths, out=out, against=against or (), datasets=dataset or (), datasets_against=dataset_against or (), metric=metric,
+        replicates=bootstrap, seed=seed,
+    )  # fmt: skip
     console = screen(wrap=True)
     table = Table(*ranking_head(found))
     for place in found.places:
         table.add_row(*ranking_cells(found, place))
     console.print(table)
+    if found.opposed:
+        opposed = Table("team", "rank", "rank against", "falls by")
+        for row in found.opposed:
+            opposed.add_row(*map(str, row.values()))
+        console.print(opposed)
     for line in agreement_lines(found):
         console.print(line)
     warn(found.notes)

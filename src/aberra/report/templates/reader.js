@@ -77,8 +77,8 @@ function tell() {
   const unsent = [...waiting.values()].filter((said) => !said.drafted).length;
   $("saved").textContent = !reads ? "" : unsent ? `not saved: ${unsent}` : waiting.size ? "a note waits for its grade" : "saved";
   $("saved").classList.toggle("unsaved", waiting.size > 0);
-  const done = items.filter((item) => own(item).grade).length;
-  $("progress").textContent = reads ? `${done} of ${items.length} graded by ${data.reader}` : `${items.length} findings`;
+  const asked = items.filter((item) => !item.nothing), done = asked.filter((item) => own(item).grade).length, rest = items.length - asked.length;
+  $("progress").textContent = (reads ? `${done} of ${asked.length} graded by ${data.reader}` : `${asked.length} findings`) + (rest ? `, ${rest} cases without` : "");
   problem();
   controls();
   rows();
@@ -118,7 +118,7 @@ function rows() {
     row.setAttribute("aria-posinset", String(index + 1));
     row.setAttribute("aria-setsize", String(items.length));
     row.style.top = `${index * ROW}px`;
-    const label = item.missed ? "missed finding" : [item.region, volume(item)].filter(Boolean).join(" · ");
+    const label = item.nothing || (item.missed ? "missed finding" : "") || [item.region, volume(item)].filter(Boolean).join(" · ");
     const name = make("div"), facts = make("div", undefined, "soft");
     name.append(make("span", data.cases[item.case].case), make("b", said.grade, waiting.has(item.id) ? "unsaved" : ""));
     facts.append(make("span", label), make("b", scores ? scored(item, true) : ""));
@@ -134,9 +134,10 @@ const number = (value, digits = 3) => Number(value.toPrecision(digits)).toLocale
 const volume = (item) => item.volume_mm3 === undefined ? "" : `${number(item.volume_mm3 / 1000)} ml`;
 
 function scored(item, short = false) {
-  if (item.peak === undefined) return "";
+  if (data.blinded || item.missed) return "";
   const of = data.cases[item.case], p = of.p === null ? "–" : number(of.p);
-  return short ? `p ${p}` : `p ${p} · score ${number(of.score)} · peak ${number(item.peak)} · mean ${number(item.mean)} · threshold ${number(of.threshold)}`;
+  if (short || item.nothing) return of.score === null ? "" : [`p ${p}`, short ? "" : `score ${number(of.score)}`].filter(Boolean).join(" · ");
+  return `p ${p} · score ${number(of.score)} · peak ${number(item.peak)} · mean ${number(item.mean)} · threshold ${number(of.threshold)}`;
 }
 
 // -- pictures ---------------------------------------------------------------------------------------
@@ -176,6 +177,66 @@ function load(of) {
 const times = (matrix, point) => matrix.map((row) => row[0] * point[0] + row[1] * point[1] + row[2] * point[2] + row[3]);
 const mm = (index) => times(shown.toMm, index);
 
+// -- grey window, zoom and place of a view ------------------------------------------------------------
+const WINDOWS = [["whole", 0, 1], ["dark half", 0, 0.5], ["middle", 0.25, 0.75], ["bright half", 0.5, 1]];
+const NEAREST = 8, STEPS = 1.25, SLIGHT = 4;  // a click that moves by so few pixels is no drag
+let preset = 0, low = 0, high = 1, zoom = 1;
+
+function grey(from, to) {  // parts of the range that the pictures have
+  const width = Math.min(2, Math.max(0.05, to - from)), middle = Math.min(1, Math.max(0, (from + to) / 2));
+  low = Math.max(middle - width / 2, -0.49 * width);
+  high = low + width;
+  draw();
+}
+
+function choose(index) { preset = index % WINDOWS.length; grey(WINDOWS[preset][1], WINDOWS[preset][2]); }
+const level = (by) => { preset = -1; grey(low + by, high + by); };
+const width = (by) => { preset = -1; grey(low - by / 2, high + by / 2); };
+
+function filter() {  // (x - low) / (high - low) as what a canvas can do: pixels of a page that is a file cannot be read
+  const slope = 1 / (high - low), contrast = 1 + 2 * low * slope;
+  return low === 0 && high === 1 ? "none" : `brightness(${slope / contrast}) contrast(${contrast})`;
+}
+
+function nearer(by, view, x, y) {  // about a point of a canvas that stays where it is, else about the cross
+  if (!shown) return;
+  const before = figures.map((_, each) => frame(each));
+  zoom = Math.min(NEAREST, Math.max(1, zoom * by));
+  figures.forEach((figure, each) => {
+    const {canvas} = figure, was = before[each], now = frame(each);
+    const [px, py] = each === view ? [x, y] : spot(shown.planes[each], was, at);
+    const fx = (px - was.left) / was.width, fy = (py - was.top) / was.height;
+    look(figure, fx + (canvas.clientWidth / 2 - px) / now.width, fy + (canvas.clientHeight / 2 - py) / now.height);
+  });
+  draw();
+}
+
+function look(figure, x, y) { figure.look = zoom === 1 ? [0.5, 0.5] : [x, y].map((part) => Math.min(1, Math.max(0, part))); }
+
+function follow() {  // what is zoomed in shows the cross
+  figures.forEach((figure, view) => {
+    const place = frame(view), [x, y] = spot(shown.planes[view], place, at);
+    look(figure, (x - place.left) / place.width, (y - place.top) / place.height);
+  });
+}
+
+function drags(view, canvas) {
+  let from = null;
+  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  canvas.addEventListener("pointerdown", (event) => { from = {x: event.offsetX, y: event.offsetY, far: false}; canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!from || !event.buttons) return;
+    const dx = event.offsetX - from.x, dy = event.offsetY - from.y;
+    if (!from.far && Math.hypot(dx, dy) < SLIGHT) return;
+    from = {x: event.offsetX, y: event.offsetY, far: true};
+    if (event.buttons & 2) { preset = -1; const wide = (high - low) * (1 + dx / 300), middle = (low + high) / 2 + dy / 600; grey(middle - wide / 2, middle + wide / 2); return; }
+    const figure = figures[view], place = frame(view);
+    look(figure, figure.look[0] - dx / place.width, figure.look[1] - dy / place.height);
+    draw();
+  });
+  canvas.addEventListener("pointerup", (event) => { if (from && !from.far && event.button === 0) point(view, event); from = null; });
+}
+
 let figures = [];
 function views() {
   $("views").replaceChildren();
@@ -188,12 +249,15 @@ function views() {
     slider.hidden = plane.count < 2;
     slider.setAttribute("aria-label", `${plane.name} slice`);
     slider.addEventListener("input", () => go(view, Number(slider.value)));
-    canvas.addEventListener("wheel", (event) => { event.preventDefault(); scroll(view, Math.sign(event.deltaY)); }, {passive: false});
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      if (event.ctrlKey) nearer(STEPS ** -Math.sign(event.deltaY), view, event.offsetX, event.offsetY); else scroll(view, Math.sign(event.deltaY));
+    }, {passive: false});
     canvas.addEventListener("pointerenter", () => { hovered = view; });
-    canvas.addEventListener("click", (event) => point(view, event));
+    drags(view, canvas);
     figure.append(canvas, slider, caption);
     $("views").append(figure);
-    return {canvas, slider, caption};
+    return {canvas, slider, caption, look: [0.5, 0.5]};
   });
 }
 
@@ -205,11 +269,12 @@ function go(view, index) {
 }
 const scroll = (view, steps) => shown?.planes[view] && go(view, slice(shown.planes[view]) + steps);
 
-function frame(plane, canvas) {  // where a slice lies on its canvas, in CSS pixels
+function frame(view) {  // where a slice lies on its canvas, in CSS pixels
+  const plane = shown.planes[view], {canvas, look: [x, y]} = figures[view];
   const [down, across] = [0, 1, 2].filter((axis) => axis !== plane.axis);
   const wide = shown.shape[across] * shown.spacing[across], tall = shown.shape[down] * shown.spacing[down];
-  const scale = Math.min(canvas.clientWidth / wide, canvas.clientHeight / tall);
-  return {down, across, width: wide * scale, height: tall * scale, left: (canvas.clientWidth - wide * scale) / 2, top: (canvas.clientHeight - tall * scale) / 2};
+  const scale = zoom * Math.min(canvas.clientWidth / wide, canvas.clientHeight / tall);
+  return {down, across, width: wide * scale, height: tall * scale, left: canvas.clientWidth / 2 - x * wide * scale, top: canvas.clientHeight / 2 - y * tall * scale};
 }
 
 function spot(plane, place, index) {  // an index of the scan as a point of the canvas
@@ -218,7 +283,7 @@ function spot(plane, place, index) {  // an index of the scan as a point of the 
 }
 
 function point(view, event) {
-  const plane = shown.planes[view], {canvas} = figures[view], place = frame(plane, canvas);
+  const plane = shown.planes[view], place = frame(view);
   const x = (event.offsetX - place.left) / place.width, y = (event.offsetY - place.top) / place.height;
   if (x < 0 || x > 1 || y < 0 || y > 1) return;
   at[place.across] = Math.min(x * shown.shape[place.across], shown.shape[place.across] - 1e-6) - 0.5;
@@ -226,24 +291,28 @@ function point(view, event) {
   draw();
 }
 
+const told = () => preset === 0 ? "" : preset > 0 ? WINDOWS[preset][0] : `grey ${Math.round(100 * low)} to ${Math.round(100 * high)} %`;
+
 function draw() {
-  $("layer").textContent = shown ? [layer === "healthy" ? (shown.images.healthy ? "HEALTHY VERSION" : "no healthy version") : "scan", LINES[overlay === 1 && !shown.images.map ? 0 : overlay]].join(" · ") : "";
+  $("layer").textContent = shown ? [layer === "healthy" ? (shown.images.healthy ? "HEALTHY VERSION" : "no healthy version") : "scan", LINES[overlay === 1 && !shown.images.map ? 0 : overlay], told(), zoom > 1 && `${number(zoom, 2)}×`].filter(Boolean).join(" · ") : "";
   if (!shown) return;
   shown.planes.forEach((plane, view) => {
     const {canvas, slider, caption} = figures[view], ratio = window.devicePixelRatio || 1;
     canvas.width = Math.round(canvas.clientWidth * ratio);
     canvas.height = Math.round(canvas.clientHeight * ratio);
-    const ink = canvas.getContext("2d"), place = frame(plane, canvas), index = slice(plane), [width, height] = plane.size;
+    const ink = canvas.getContext("2d"), place = frame(view), index = slice(plane), [width, height] = plane.size;
     ink.scale(ratio, ratio);
     ink.imageSmoothingQuality = "high";
     const tile = (image) => image && ink.drawImage(image, (index % plane.columns) * width, plane.top + Math.floor(index / plane.columns) * height, width, height, place.left, place.top, place.width, place.height);
+    ink.filter = filter();
     tile(shown.images[layer] || shown.images.scan);
+    ink.filter = "none";
     ink.globalAlpha = 0.7;
     if (overlay === 1) tile(shown.images.map);
     ink.globalAlpha = 1;
     if (overlay < 2) outlines(ink, view, index, place);
     cross(ink, plane, place, canvas);
-    letters(ink, plane, place);
+    letters(ink, plane, place, canvas);
     slider.value = index;
     caption.textContent = plane.count < 2 ? plane.name : `${plane.name} ${index + 1}/${plane.count}`;
     canvas.setAttribute("aria-label", `${plane.name} slice ${index + 1} of ${plane.count}, ${layer}`);
@@ -276,13 +345,14 @@ function cross(ink, plane, place, canvas) {
   }
 }
 
-function letters(ink, plane, place) {
+function letters(ink, plane, place, canvas) {  // at the edges of what is seen
   ink.fillStyle = "#93a1ad";
   ink.font = "12px system-ui, sans-serif";
   ink.textBaseline = "middle";
-  const [left, right, top, bottom] = plane.edges, middle = [place.left + place.width / 2, place.top + place.height / 2];
+  const [left, right, top, bottom] = plane.edges, ends = [Math.max(0, place.left), Math.min(canvas.clientWidth, place.left + place.width), Math.max(0, place.top), Math.min(canvas.clientHeight, place.top + place.height)];
+  const middle = [(ends[0] + ends[1]) / 2, (ends[2] + ends[3]) / 2];
   ink.textAlign = "center";
-  for (const [letter, x, y] of [[left, place.left + 8, middle[1]], [right, place.left + place.width - 8, middle[1]], [top, middle[0], place.top + 10], [bottom, middle[0], place.top + place.height - 9]]) {
+  for (const [letter, x, y] of [[left, ends[0] + 8, middle[1]], [right, ends[1] - 8, middle[1]], [top, middle[0], ends[2] + 10], [bottom, middle[0], ends[3] - 9]]) {
     if (letter) ink.fillText(letter, x, y);
   }
 }
@@ -290,7 +360,9 @@ function letters(ink, plane, place) {
 // -- from finding to finding ------------------------------------------------------------------------
 function centre() {
   if (!shown) return;
-  at = times(shown.toIndex, items[current].centre).map((value, axis) => Math.min(shown.shape[axis] - 1, Math.max(0, value)));
+  const item = items[current];
+  at = item.nothing ? shown.shape.map((length) => (length - 1) / 2) : times(shown.toIndex, item.centre).map((value, axis) => Math.min(shown.shape[axis] - 1, Math.max(0, value)));
+  follow();
   draw();
 }
 
@@ -321,8 +393,8 @@ async function walk(index) {
 
 function about() {
   const item = items[current], of = data.cases[item.case];
-  const place = item.centre.map((value) => value.toFixed(0)).join(", ");
-  $("facts").textContent = [item.missed ? "missed finding" : item.region, volume(item), `at ${place} mm`, scores && scored(item), scores && of.warnings].filter(Boolean).join(" · ");
+  const place = item.nothing ? "" : `at ${item.centre.map((value) => value.toFixed(0)).join(", ")} mm`;
+  $("facts").textContent = [item.nothing || (item.missed ? "missed finding" : item.region), volume(item), place, scores && scored(item), scores && of.warnings].filter(Boolean).join(" · ");
   $("facts").title = $("facts").textContent;
 }
 
@@ -340,29 +412,32 @@ const buttons = data.grades.map(({name, meaning}, index) => {
 
 function controls() {
   const item = items[current];
+  $("note").disabled = Boolean(item?.nothing);
   buttons.forEach((button, index) => {
     const {name, missed} = data.grades[index];
     button.setAttribute("aria-pressed", String(Boolean(item) && own(item).grade === name));
-    button.disabled = !item || Boolean(item.missed && !missed);
+    button.disabled = !item || Boolean(item.nothing) || Boolean(item.missed && !missed);
   });
 }
 
 function grade(index) {
   const item = items[current];
-  if (!reads || !item || buttons[index]?.disabled) return;
+  if (!reads || !item || item.nothing || buttons[index]?.disabled) return;
   put(item, index < 0 ? "" : data.grades[index].name, $("note").value);
 }
-function note() { if (reads && items[current]) put(items[current], own(items[current]).grade, $("note").value); }
+function note() { if (reads && items[current] && !items[current].nothing) put(items[current], own(items[current]).grade, $("note").value); }
 
 // -- keys -----------------------------------------------------------------------------------------------
 const open = () => $("keys").showModal();
 const KEYS = {
   n: () => walk(current + 1), ArrowRight: () => walk(current + 1), p: () => walk(current - 1), ArrowLeft: () => walk(current - 1),
-  u: () => { const next = [...items.keys()].map((step) => (current + 1 + step) % items.length).find((index) => !own(items[index]).grade); if (next !== undefined) walk(next); },
+  u: () => { const next = [...items.keys()].map((step) => (current + 1 + step) % items.length).find((index) => !items[index].nothing && !own(items[index]).grade); if (next !== undefined) walk(next); },
   ArrowUp: () => scroll(hovered, 1), ArrowDown: () => scroll(hovered, -1), c: centre, m: miss,
   h: () => { layer = layer === "scan" ? "healthy" : "scan"; draw(); },
   o: () => { overlay = (overlay + 1) % 3; if (overlay === 1 && !shown?.images.map) overlay = 2; draw(); },
   s: () => { if (!data.blinded) { scores = !scores; about(); rows(); } },
+  w: () => choose(preset + 1), "[": () => level(0.05), "]": () => level(-0.05), ",": () => width(-0.1), ".": () => width(0.1),
+  "+": () => nearer(STEPS), "=": () => nearer(STEPS), "-": () => nearer(1 / STEPS), z: () => { zoom = 1; follow(); choose(0); },
   Enter: () => reads && $("note").focus(), "?": open, 0: () => grade(-1),
 };
 data.grades.forEach((_, index) => { KEYS[index + 1] = () => grade(index); });
@@ -389,5 +464,5 @@ document.body.classList.toggle("looking", !reads);
 if (reads) restore();
 tell();
 send();
-const first = items.findIndex((item) => !own(item).grade);
+const first = items.findIndex((item) => !item.nothing && !own(item).grade);
 if (items.length) walk(reads && first > 0 ? first : 0); else $("name").textContent = "nothing to read";
