@@ -99,9 +99,7 @@ def fit(
 
     expect_cohort(cohort)
     choose_device(device)
-    if tensorboard:
-        _check_tensorboard(method)
-    _check_options(method)  # a typo must not cost the preparation of a whole cohort
+    _check_options(method, tensorboard=tensorboard)  # a typo must not cost the preparation of a whole cohort
     names = channels_of(cohort, channels)
     if not any(case.split for case in cohort):
         cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
@@ -234,7 +232,7 @@ def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
     return recipe.view
 
 
-def _check_options(method: Method) -> None:
+def _check_options(method: Method, *, tensorboard: bool = False) -> None:
     """Refuse a method whose options cannot be, before anything is read or written."""
     from aberra.detector import Question
     from aberra.prepare import checked_wishes
@@ -246,12 +244,10 @@ def _check_options(method: Method) -> None:
     check_start(method)
     check_teacher(method)
     Question.of(method, model)
-
-
-def _check_tensorboard(method: Method) -> None:
-    """Refuse where there would be nothing to show, or nothing to show it with."""
+    if not tensorboard:
+        return
     expect_tensorboard()
-    if not issubclass(named("models", method.model)[0], Trains | HasMembers):
+    if not issubclass(model, Trains | HasMembers):
         raise ConfigError(
             f"--tensorboard: the model '{method.model['name']}' is not trained step by step; leave it out"
         )
