@@ -96,7 +96,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(autoencoder, tmp_path, monkey
     with pytest.raises(ModelError, match=r"differs from the network by 0\.1"):
         export(autoencoder, "torch", out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(module, "read_torch", lambda path: lambda x: x)
+    monkeypatch.setattr(module, "read_torch", lambda _: lambda x: x)
     with pytest.raises(ModelError, match=r"answers \(1, 2, 16, 16\), the network itself \(1, 1, 16, 16\)"):
         export(autoencoder, "torch", out=tmp_path / "out")
 

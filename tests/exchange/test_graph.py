@@ -87,7 +87,9 @@ def test_who_has_no_such_function_is_refused(name, why):
 
 
 def test_a_tissue_model_is_refused_though_it_is_shipped():
-    with pytest.raises(PairingError, match="any-contrast: cannot be exported: the model 'tissue' has no network"):
+    with pytest.raises(
+        PairingError, match="any-contrast: cannot be exported: the model 'tissue' has no network"
+    ):
         graph_of(Detector.load("any-contrast", device="cpu"))
 
 

@@ -80,7 +80,7 @@ def test_what_is_learnt_does_not_depend_on_it_and_without_nothing_is_written(tmp
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(board, "find_spec", lambda name: None)
+    monkeypatch.setattr(board, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'aberra\[tensorboard\]'"):
         fit(Method.load("ae"), Cohort.read(cohort(tmp_path)), out=tmp_path / "out", tensorboard=True)
     assert not (tmp_path / "out").exists()

@@ -20,9 +20,7 @@ def export_scores(
         Path | None, typer.Option(readable=False, help="CSV with the truth: `label`, or `lesion` masks.")
     ] = None,
     split: Split = None,
-    level: Annotated[
-        float, typer.Option(help="Share of healthy cases that may be called anomalous.")
-    ] = 0.05,
+    level: Annotated[float, typer.Option(help="Share of healthy cases that may be called anomalous.")] = 0.05,
 ) -> None:
     """Write the scores of cases as a table that other tools for anomaly detection have."""
     from aberra.console import screen, warn

@@ -292,9 +292,7 @@ def is_detector(model: Path | str) -> bool:
     """Whether this is a saved detector, finished or not, or the name of one."""
     folder = Path(model)
     return (
-        _is_file(folder / "detector.toml")
-        or kind_of(folder) == "detector"
-        or str(model) in named_detectors()
+        _is_file(folder / "detector.toml") or kind_of(folder) == "detector" or str(model) in named_detectors()
     )
 
 

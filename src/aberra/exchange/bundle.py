@@ -169,6 +169,7 @@ def _inference(detector: Detector) -> dict[str, Any]:
 def _readme(detector: Detector, about: dict[str, Any]) -> str:
     """``README.md``: how it is run, what is not inside, and the detector's card."""
     name = about["detector"]["name"]
+    own = card(detector).partition("\n")[2].replace("\n## ", "\n### ").strip()
     return f"""# {name}, a MONAI bundle
 
 What aberra's detector `{name}` computes of a **prepared** scan: {about["output"]["means"]}.
@@ -182,14 +183,17 @@ What aberra's detector `{name}` computes of a **prepared** scan: {about["output"
    Detector.load("{name}").recipe(scan).write("prepared/scan.nii.gz")
    ```
 
-2. `python -m monai.bundle run --config_file configs/inference.json --bundle_root .` (needs pytorch-ignite)
-   writes what the network gives of each to `eval`.
+2. In the folder of this bundle, `python -m monai.bundle run --config_file configs/inference.json --bundle_root .`
+   (needs pytorch-ignite and fire) writes what the network gives of each to `eval`.
 
 `configs/metadata.json` says under `aberra` what the input is (orientation, spacing, channels, every step of
 the preparation), how a scan is cut, and what of the detector is not inside: preparation, smoothing,
 post-processing, thresholds and p-values. {about["why_not_the_map"] or ""}
 
-{card(detector)}"""
+## The detector
+
+{own}
+"""
 
 
 def _licence(about: dict[str, Any]) -> str:

@@ -89,7 +89,7 @@ def graph_of(detector: Detector) -> Graph:
     why = (
         "takes noise out in many steps, each a call of its network"
         if steps
-        else "has no network that makes an image of an image: it judges a scan as a whole"
+        else "has no network that makes an image of an image (it is fitted to each scan, classifies, or knows a density only)"
     )
     raise PairingError(
         f"{detector.identity['name']}: cannot be exported: the model '{name}' {why}. Use it by `aberra detect`, "

@@ -105,10 +105,8 @@ def fit(
 
     expect_cohort(cohort)
     choose_device(device)
-    if tensorboard:
-        _check_tensorboard(method)
     # a typo must not cost the preparation of a whole cohort
-    _check_options(method, shared=on is not HERE or bool(part))
+    _check_options(method, shared=on is not HERE or bool(part), tensorboard=tensorboard)
     names = channels_of(cohort, channels)
     if not any(case.split for case in cohort):
         cohort = split_by_patient(cohort, {"train": 0.8, "val": 0.2}, seed=seed)
@@ -241,7 +239,7 @@ def _view(method: Method, device: str) -> Callable[[Volume], Volume]:
     return recipe.view
 
 
-def _check_options(method: Method, *, shared: bool = False) -> None:
+def _check_options(method: Method, *, shared: bool = False, tensorboard: bool = False) -> None:
     """Refuse a method whose options cannot be, or which cannot be shared out, before anything is
     read or written.
     """
@@ -257,12 +255,10 @@ def _check_options(method: Method, *, shared: bool = False) -> None:
     check_start(method)
     check_teacher(method)
     Question.of(method, model)
-
-
-def _check_tensorboard(method: Method) -> None:
-    """Refuse where there would be nothing to show, or nothing to show it with."""
+    if not tensorboard:
+        return
     expect_tensorboard()
-    if not issubclass(named("models", method.model)[0], Trains | HasMembers):
+    if not issubclass(model, Trains | HasMembers):
         raise ConfigError(
             f"--tensorboard: the model '{method.model['name']}' is not trained step by step; leave it out"
         )
