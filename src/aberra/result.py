@@ -25,6 +25,11 @@ ARRAYS = ("map", "mask", "reconstruction", "uncertainty", "kinds")
 SCANS_OWN = "intensities_kept"
 """What the input says where the reconstruction is in the scan's own intensities."""
 
+LEARNT_FROM = (
+    "the detector has learnt from this scan: its map and score say nothing of how it does on new ones"
+)
+"""Among the warnings of a result where that is so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Component:

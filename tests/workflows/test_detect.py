@@ -16,9 +16,10 @@ from aberra.cohort import Case, Cohort
 from aberra.detector import Detector
 from aberra.errors import InputError, OutputError
 from aberra.files import file_hash, read_mark
+from aberra.method import Method
 from aberra.output import kind_of
 from aberra.report import write_report
-from aberra.result import Result
+from aberra.result import LEARNT_FROM, Result
 from aberra.workflows.detect import detect_cohort
 from aberra.workflows.evaluate import evaluate
 from aberra.workflows.findings import findings
@@ -64,6 +65,17 @@ def test_finished_cases_are_kept_and_new_ones_added(models, scans, tmp_path):
     assert kind_of(out) == "results"
     assert kind_of(out / "c0") == "case"
     assert read_mark(out)["model"]["method"] == "random"
+
+
+def test_a_scan_that_the_detector_has_learnt_from_is_told(tmp_path):
+    learnt = Cohort.read(cohort(tmp_path, split=True))
+    quick = {"prepare.size": 16, "model.network.width": 4, "model.latent": 4, "training.steps": 2}
+    model = Detector.fit(Method.load("ae", quick), learnt, out=tmp_path / "model", workers=1)
+    detect_cohort(model, learnt, out=tmp_path / "out", report=False)
+    told = {case for case, row in rows(tmp_path / "out").items() if LEARNT_FROM in row["warnings"]}
+    assert told == {case.case for case in learnt if case.split == "train"}
+    content = evaluate(tmp_path / "out", learnt, n_boot=1, progress=False)
+    assert {case for case, notes in content["warnings"].items() if LEARNT_FROM in notes} == told
 
 
 def test_one_folder_is_of_one_model_whatever_the_cases_are_called(models, scans, tmp_path):

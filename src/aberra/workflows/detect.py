@@ -28,7 +28,7 @@ from aberra.files import (
 from aberra.grades import FOLDER as GRADES_FOLDER
 from aberra.jobs import HERE, Job, spread
 from aberra.output import check_held, check_names, claim
-from aberra.result import Result
+from aberra.result import LEARNT_FROM, Result
 from aberra.workflows.scores import finished_cases, write_scores
 
 if TYPE_CHECKING:
@@ -234,6 +234,11 @@ class _Cases:
                     summary.failed[case.case] = told(error, self.out, case.case)
         return summary
 
+    def _learnt(self, content: str) -> bool:
+        """Whether the model has learnt from a scan of that content."""
+        known = self.detector.facts.get("learnt", ())
+        return self.detector.method.learns_from != "nothing" and content in known
+
     def _detect(self, case: Case, key: str, identity: str) -> None:
         """Detect in one case and save it."""
         folder = self.out / case.case
@@ -250,6 +255,8 @@ class _Cases:
         if self.gate is not None:
             result = self.gate.asked(result, case, self.channels)
         content = case.content_hash(volume.channels)
+        if self._learnt(content):
+            result = replace(result, warnings=[*result.warnings, LEARNT_FROM])
         check_held(self.out, identity)
         discard(folder / DICOM)  # of an older result
         # another process may have been faster at the same case

@@ -21,7 +21,7 @@ from aberra.metrics.paired import compare
 from aberra.metrics.tables import COLUMNS, as_markdown, rows_of, show
 from aberra.options import Share, Within, configured, conforming
 from aberra.output import claim, expect_results
-from aberra.result import SCANS_OWN
+from aberra.result import LEARNT_FROM, SCANS_OWN
 from aberra.workflows.tally import OTSU, Compared, Tally, pathology_of
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def _read_case(
             raise InputError(
                 f"{folder / 'result.json'}: damaged ({error}); delete the folder and detect again"
             ) from error
+    if LEARNT_FROM in saved.get("warnings", ()):
+        warnings.setdefault(case.case, []).append(LEARNT_FROM)
     if case.lesion is None and not case.healthy:
         return method, row, None
     found = Volume.read(folder / "map.nii.gz")
@@ -277,7 +279,7 @@ def truth_of(
         )
     labels = np.zeros(found.shape, np.uint8) if scan.labels is None else scan.labels
     if scan.provenance["warnings"]:
-        warnings[case.case] = scan.provenance["warnings"]
+        warnings.setdefault(case.case, []).extend(scan.provenance["warnings"])
     return labels, region(scan) | (labels > 0)
 
 
