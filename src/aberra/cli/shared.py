@@ -105,13 +105,11 @@ def print_array_job(context: typer.Context, parts: int, *, what: str, device: st
 
     from aberra.jobs.slurm import array_job
 
+    given = _given(context, without=("on", "jobs", "part", "resume"))
+    resumes = any(parameter.name == "resume" for parameter in context.command.params)
     command = [
-        sys.executable,
-        "-m",
-        "aberra",
-        str(context.info_name),
-        *_given(context, without=("on", "jobs", "part")),
-    ]
+        sys.executable, "-m", "aberra", str(context.info_name), *["--resume"] * resumes, *given
+    ]  # fmt: skip
     typer.echo(
         array_job(
             command, parts, name=f"aberra-{context.info_name}", what=what, gpu=device.startswith("cuda")
