@@ -25,7 +25,7 @@ from aberra.io.dicom.series import missing_slices, read_series
 from aberra.io.dicom.stack import stack_of
 from aberra.node.archive import Archive, Listed
 from aberra.node.receiver import Receiver
-from aberra.node.state import Known, State
+from aberra.node.state import Known, RefusedError, State
 from aberra.output import claim
 from aberra.sequence import AUTO, WORDS, choose, sequence_of
 from aberra.workflows.detect import Dicom, detect_cohort
@@ -46,19 +46,6 @@ LONGEST = 600.0
 
 DERIVED = {"SEG", "SR", "OT"}
 """Modalities of what aberra sends."""
-
-
-class RefusedError(AberraError):
-    """A series is not for this node.
-
-    Args:
-        why: for people.
-        final: whatever more comes of it.
-    """
-
-    def __init__(self, why: str, *, final: bool = False) -> None:
-        super().__init__(why)
-        self.final = final
 
 
 @dataclass(kw_only=True)

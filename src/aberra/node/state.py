@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aberra.errors import AberraError
 from aberra.files import record
 from aberra.node.archive import Listed
 
@@ -46,6 +47,19 @@ class Known:
     status: Status
     note: str
     begun: int
+
+
+class RefusedError(AberraError):
+    """A series is not for this node.
+
+    Args:
+        why: for people.
+        final: whatever more comes of it.
+    """
+
+    def __init__(self, why: str, *, final: bool = False) -> None:
+        super().__init__(why)
+        self.final = final
 
 
 class State:
