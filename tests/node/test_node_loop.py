@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 import dicom_series
-from aberra.errors import NetworkError, OutputError
-from aberra.files import locked
+from aberra.cohort import Cohort
+from aberra.detector import Detector
+from aberra.errors import ConfigError, NetworkError, OutputError
+from aberra.files import locked, read_json
+from aberra.method import Method
 from aberra.node.loop import Node
 from aberra.node.state import State
 from archives import Memory, study
-from small_scans import cohort, detector
+from small_scans import cohort, detector, scan
 
 pytest.importorskip("highdicom", reason="pip install 'aberra[dicom]'")
 
@@ -252,3 +255,124 @@ def test_two_nodes_do_not_share_a_folder(setting):
     setting.turn()
     with locked(setting.folder, wait=False), pytest.raises(OutputError, match="another node"):
         setting.turn()
+
+
+def _of_several(folder, names):
+    """A detector of scans of several channels, which are copies of one."""
+    folder.mkdir()
+    rows = [f"case,patient,label,split,{','.join(names)}"]
+    for index in range(2):
+        scan(index).write(folder / f"s{index}.nii.gz")
+        rows.append(f"c{index},p{index},0,{'train' if index else 'val'}" + f",s{index}.nii.gz" * len(names))
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    method = Method.load("intensity", {"prepare.size": 16})
+    Detector.fit(method, Cohort.read(folder / "manifest.csv"), out=folder / "B", channels=names, workers=1)
+    return str(folder / "B")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return _of_several(tmp_path_factory.mktemp("pair") / "scans", ["flair", "t1"])
+
+
+SAME = {"FrameOfReferenceUID": "1.2.826.0.1.99.9"}
+
+
+@pytest.mark.parametrize("last", ["flair", "t1"])
+def test_series_that_are_read_at_once_wait_for_each_other(tmp_path, pair, last):
+    setting = Setting(tmp_path / "state", pair, keep=True)
+    parts = {"flair": study(**SAME), "t1": study(SeriesDescription="AX T1 MPRAGE", **SAME)}
+    early, late = parts.pop("t1" if last == "flair" else "flair"), parts[last]
+    setting.archive.put(early)
+    setting.turn()
+    setting.turn()
+    assert setting.archive.stored == []
+    assert setting.status(early)[0] == "channel"
+    assert f"waits for {last} of its study" in setting.status(early)[1]
+    for _ in range(2):
+        setting.turn()
+    assert len([line for line in setting.lines if "waits for" in line]) == 1
+    setting.archive.put(late)
+    setting.turn()
+    setting.turn()
+    assert sorted(setting.modalities()) == sorted(["MR", "MR", *SENT]), setting.lines
+    assert {setting.status(each)[0] for each in (early, late)} == {"done"}
+    flair = late if last == "flair" else early
+    (result,) = setting.folder.glob("work/*/results/*/result.json")
+    assert result.parent.name == str(flair[0].SeriesInstanceUID)
+    assert list(read_json(result)["paths"]) == ["flair", "t1"]
+    setting.turn()
+    assert len(setting.archive.stored) == 4
+
+
+def test_a_channel_that_grows_is_read_again_with_the_others(tmp_path, pair):
+    setting = Setting(tmp_path / "state", pair)
+    flair, t1 = study(**SAME), study(SeriesDescription="T1w", **SAME)
+    setting.archive.put(flair[:5] + t1[:5])
+    setting.turn()
+    setting.turn()
+    assert len(setting.archive.stored) == 4
+    assert not list(setting.folder.rglob("*.dcm"))
+    setting.archive.put(flair + t1)
+    setting.turn()
+    setting.turn()
+    assert len(setting.archive.stored) == 8
+    assert {setting.status(each)[0] for each in (flair, t1)} == {"done"}
+
+
+def test_of_other_sequences_other_studies_and_twins_nothing_is_made(tmp_path, pair):
+    setting = Setting(tmp_path / "state", pair)
+    flair, twin, other = study(**SAME), study(seed=2, **SAME), study(2, SeriesDescription="T1")
+    t2 = study(seed=3, SeriesDescription="AX T2", **SAME)
+    for each in (flair, twin, other, t2):
+        setting.archive.put(each)
+    setting.turn()
+    setting.turn()
+    assert setting.archive.stored == []
+    assert sorted(setting.status(each)[0] for each in (flair, twin)) == ["channel", "refused"]
+    assert setting.status(other)[1] == "t1: waits for flair of its study"
+    assert "the detector reads flair, t1" in setting.status(t2)[1]
+    assert any("another series of its study, which came first" in line for line in setting.lines)
+
+
+def test_channels_on_different_voxels_fail_with_the_reason(tmp_path, pair):
+    setting = Setting(tmp_path / "state", pair)
+    setting.archive.put(study(**SAME))
+    t1 = study(SeriesDescription="T1", **SAME)[:5]
+    setting.archive.put(t1)
+    setting.turn()
+    assert setting.turn() == 1
+    assert any("resample the channels onto one grid" in line for line in setting.lines)
+
+
+@pytest.mark.parametrize("where", ["_fetched", "_gathered", "_analysed", "_send", "_tidy"])
+def test_killed_anywhere_series_that_are_read_at_once_are_sent_once(tmp_path, pair, where, monkeypatch):
+    setting = Setting(tmp_path / "state", pair)
+    parts = [study(**SAME), study(SeriesDescription="T1", **SAME)]
+    setting.archive.put(parts[0])
+    setting.turn()
+    setting.turn()
+    setting.archive.put(parts[1])
+    setting.turn()
+    real = getattr(Node, where)
+
+    def kill(self, *arguments, **options):
+        real(self, *arguments, **options)
+        raise Killed
+
+    monkeypatch.setattr(Node, where, kill)
+    with pytest.raises(Killed):
+        setting.turn()
+    monkeypatch.undo()
+    setting.turn()
+    setting.turn()
+    assert len(setting.archive.stored) == 4
+    assert {setting.status(each)[0] for each in parts} == {"done"}
+    assert not list(setting.folder.rglob("*.dcm"))
+
+
+def test_channels_that_no_header_tells_are_refused_at_once(tmp_path):
+    setting = Setting(tmp_path / "state", _of_several(tmp_path / "scans", ["flair", "adc"]))
+    with pytest.raises(ConfigError, match="which series of a study is adc cannot be told"):
+        setting.turn()
+    assert not setting.folder.exists()

@@ -16,21 +16,22 @@ from aberra.cohort import Case, Cohort
 from aberra.dicom_out import FOLDER as OBJECTS
 from aberra.dicom_out import listed as objects_in
 from aberra.dicom_out.source import MAKER, highdicom
-from aberra.errors import AberraError, InputError, MismatchError, NetworkError, OutputError
+from aberra.errors import AberraError, ConfigError, InputError, MismatchError, NetworkError, OutputError
 from aberra.failures import told
 from aberra.files import discard, locked, read_json
+from aberra.io import read
 from aberra.io.dicom.header import Header, parse
 from aberra.io.dicom.series import missing_slices, read_series
 from aberra.io.dicom.stack import stack_of
 from aberra.node.archive import Archive, Listed
 from aberra.node.receiver import Receiver
-from aberra.node.state import Known, State
+from aberra.node.state import Known, RefusedError, State
 from aberra.output import claim
-from aberra.sequence import AUTO, choose
+from aberra.sequence import AUTO, WORDS, choose, sequence_of
 from aberra.workflows.detect import Dicom, detect_cohort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from aberra.detector import Detector
@@ -45,19 +46,6 @@ LONGEST = 600.0
 
 DERIVED = {"SEG", "SR", "OT"}
 """Modalities of what aberra sends."""
-
-
-class RefusedError(AberraError):
-    """A series is not for this node.
-
-    Args:
-        why: for people.
-        final: whatever more comes of it.
-    """
-
-    def __init__(self, why: str, *, final: bool = False) -> None:
-        super().__init__(why)
-        self.final = final
 
 
 @dataclass(kw_only=True)
@@ -79,6 +67,9 @@ class Node:
         receive: take series that are sent instead of looking for them at the archive.
         log: says what happens, a line each.
         clock: seconds since 1970.
+
+    Attributes:
+        channels: sequences of a study that the detector reads at once; empty where it reads one.
     """
 
     folder: Path
@@ -95,6 +86,7 @@ class Node:
     receive: bool = False
     log: Callable[[str], None] = print
     clock: Callable[[], float] = time.time
+    channels: tuple[str, ...] = field(default=(), init=False)
     _detectors: dict[str, Detector] = field(default_factory=dict, init=False)
 
     def run(
@@ -118,10 +110,12 @@ class Node:
 
         Raises:
             OutputError: the folder is another's, or another node is at work in it.
-            ConfigError: a library is not installed.
+            ConfigError: a library is not installed, or the detector reads several channels that no
+                header tells.
             NetworkError: the port cannot be had; with ``once``, the archive does not answer.
         """
         highdicom()
+        self.channels = self._expected()
         claim(self.folder, "node")
         with locked(self.folder, wait=False) as held:
             if not held:
@@ -141,6 +135,17 @@ class Node:
             finally:
                 self.state.close()
         return 0
+
+    def _expected(self) -> tuple[str, ...]:
+        """Channels of a detector that reads several, else none."""
+        names = () if self.detector == AUTO else tuple(self._loaded(self.detector).channels)
+        if len(names) < 2:
+            return ()
+        if unknown := [name for name in names if name not in WORDS]:
+            raise ConfigError(
+                f"{self.detector}: reads {', '.join(names)}; which series of a study is {unknown[0]} cannot be told, only {', '.join(WORDS)}"
+            )
+        return names
 
     def _go_on(self, every: float) -> None:
         """Turn after turn; while the archive is down, at growing intervals."""
@@ -199,8 +204,12 @@ class Node:
             if scan is None:
                 self.state.rest(series)
                 return False
-            result = self._analysed(listed, scan, work)
-            self._send(listed, work / "results" / series / OBJECTS)
+            gathered = self._gathered(listed, scan)
+            if gathered is None:
+                return False
+            first, *others = (each for each, _ in gathered.values())
+            result = self._analysed(first, {name: place for name, (_, place) in gathered.items()})
+            self._send(first, self.folder / WORK / first.series / "results" / first.series / OBJECTS)
         except NetworkError:
             self.state.rest(series)
             raise
@@ -214,9 +223,11 @@ class Node:
             self.state.settle(series, "failed", note)
             self.log(f"{listed}: failed: {note}")
             return True
-        self.state.settle(series, "done", result)
-        self._tidy(series)
-        self.log(f"{listed}: sent: {result}")
+        for channel, (each, _) in gathered.items():
+            note = result if each is first else f"read with {first}"
+            self.state.settle(each.series, "done", f"{channel}: {note}" if others else note)
+            self._tidy(each.series)
+        self.log(f"{first}: sent: {result}")
         return False
 
     def _check(self, listed: Listed) -> None:
@@ -240,7 +251,11 @@ class Node:
             self.state.see(now or listed, self.clock())
             self.log(f"{listed}: {expected} instances now; waits")
             return None
-        if self.receiver is not None and listed.count >= expected:
+        if (
+            self.receiver is not None
+            and listed.count >= expected
+            and (self.receiver.folder / listed.series).is_dir()
+        ):
             scan = self.receiver.folder / listed.series
         else:
             scan = work / "series"
@@ -276,15 +291,57 @@ class Node:
         if not self.gaps and (missing := missing_slices(series.slices)):
             raise RefusedError(f"half a series, until more of it comes: {missing[0]}")
 
-    def _analysed(self, listed: Listed, scan: Path, work: Path) -> str:
-        """Detect in a series, or find that it was done before; returns a line for the log.
+    def _gathered(self, listed: Listed, scan: Path) -> dict[str, tuple[Listed, Path]] | None:
+        """Series and folder of every channel, in the detector's order; None where the study has not
+        all of them yet, which the last one finds.
+
+        Raises:
+            RefusedError: the series is none of the channels, or another one is the same.
+        """
+        if not self.channels:
+            return {"image": (listed, scan)}
+        guess = sequence_of(read(scan))
+        own, why = (guess.name, f" ({guess.why})") if guess else ("of an unknown sequence", "")
+        if own not in self.channels:
+            raise RefusedError(f"is {own}{why}; the detector reads {', '.join(self.channels)}")
+        held = {**self.state.channels(listed.study)}
+        if held.setdefault(own, listed).series != listed.series:
+            raise RefusedError(f"is {own}{why}, as another series of its study, which came first")
+        found = {own: (listed, scan)}
+        for name in self.channels:
+            if name != own and name in held and (place := self._fetched_again(held[name])) is not None:
+                found[name] = (held[name], place)
+        if missing := [name for name in self.channels if name not in found]:
+            note = f"waits for {' and '.join(missing)} of its study"
+            self.state.settle(listed.series, "channel", f"{own}: {note}")
+            self._tidy(listed.series, incoming=False)
+            self.log(f"{listed}: is {own}{why}; {note}")
+            return None
+        return {name: found[name] for name in self.channels}
+
+    def _fetched_again(self, listed: Listed) -> Path | None:
+        """The folder of a series that was looked at before; None where it has changed, or is not for
+        this node any more.
+        """
+        work = self.folder / WORK / listed.series
+        claim(work, "node")
+        try:
+            return self._fetched(listed, work)
+        except RefusedError as error:
+            self.state.settle(listed.series, "refused", str(error))
+            self.log(f"{listed}: refused: {error}")
+            return None
+
+    def _analysed(self, listed: Listed, channels: Mapping[str, Path]) -> str:
+        """Detect in a series, or in several of a study, or find that it was done before; returns a
+        line for the log.
 
         Raises:
             RefusedError: the scan is of a kind that no detector reads.
             InputError: it cannot be analysed, or no objects can be made of it.
         """
-        series = listed.series
-        cohort = Cohort([Case(case=series, patient=series, channels={"image": scan})], scan)
+        series, scan = listed.series, next(iter(channels.values()))
+        cohort = Cohort([Case(case=series, patient=series, channels=dict(channels))], scan)
         try:
             name = choose(cohort).detector if self.detector == AUTO else self.detector
         except (InputError, MismatchError) as error:
@@ -292,7 +349,7 @@ class Node:
         detector = self._loaded(name)
         told_as = detector.identity["name"]
         self.log(f"{listed}: {told_as} begins")
-        out = work / "results"
+        out = self.folder / WORK / series / "results"
         summary = detect_cohort(detector, cohort, out=out, overwrite=True, dicom=self.dicom, report=False)
         if problem := (summary.failed | summary.without_objects).get(series):
             raise InputError(problem)

@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aberra.errors import AberraError
 from aberra.files import record
 from aberra.node.archive import Listed
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-Status = Literal["waiting", "done", "refused", "failed", "own"]
+Status = Literal["waiting", "channel", "done", "refused", "failed", "own"]
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS series (
@@ -34,8 +35,9 @@ class Known:
     Attributes:
         listed: as the archive has it.
         changed: when its number of instances last did, in seconds since 1970.
-        status: ``waiting``, ``done``, ``refused`` (not for this node), ``failed``, or ``own`` (made
-            by a node).
+        status: ``waiting``, ``channel`` (whole, one of several that are read at once; its study lacks
+            others), ``done``, ``refused`` (not for this node), ``failed``, or ``own`` (made by a
+            node).
         note: why, or with what result.
         begun: how often its analysis was begun without an end.
     """
@@ -45,6 +47,19 @@ class Known:
     status: Status
     note: str
     begun: int
+
+
+class RefusedError(AberraError):
+    """A series is not for this node.
+
+    Args:
+        why: for people.
+        final: whatever more comes of it.
+    """
+
+    def __init__(self, why: str, *, final: bool = False) -> None:
+        super().__init__(why)
+        self.final = final
 
 
 class State:
@@ -87,6 +102,11 @@ class State:
     def all(self) -> list[Known]:
         """Every series, in the order of its last change."""
         return self._known("ORDER BY changed, series")
+
+    def channels(self, study: str) -> dict[str, Listed]:
+        """Channel to series of a study, of a node whose detector reads several."""
+        known = self._known("WHERE study = ? AND status IN ('channel', 'done')", study)
+        return {each.note.partition(":")[0]: each.listed for each in known}
 
     def ready(self, now: float, quiet: float) -> list[Known]:
         """Series that wait and have not changed for ``quiet`` seconds, the oldest first."""
