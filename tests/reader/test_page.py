@@ -221,7 +221,7 @@ def test_a_case_without_objects_is_looked_at_and_not_graded(tmp_path, browser):
     )
     with _serving(tmp_path / "w", "--reader", "anna") as (_, address):
         _open(browser, address)
-        assert browser.text("#progress") == "0 of 4 graded by anna, 1 cases without"
+        assert browser.text("#progress") == "0 of 4 graded by anna, cases without: 1"
         browser.press("p", *"nnnn")
         browser.wait("document.querySelector('#name').textContent === 'calm' && shown")
         assert "no object above the threshold" in browser.text("#facts")
@@ -233,7 +233,7 @@ def test_a_case_without_objects_is_looked_at_and_not_graded(tmp_path, browser):
         browser.wait(SAVED)
         assert _grades(tmp_path / "w") == {("calm", 0): ("C2", "")}
     _open(browser, (tmp_path / "w" / "index.html").as_uri())
-    browser.wait("document.querySelector('#progress').textContent === '4 findings, 1 cases without'")
+    browser.wait("document.querySelector('#progress').textContent === '4 findings, cases without: 1'")
 
 
 def test_a_missed_finding_is_where_the_cross_is(folder, browser):

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 MIDDLE_MM = 5.0
 """Distance from the mid-sagittal plane up to which a place is on neither side."""
 
-STRUCTURES = (
-    "cerebral cortex", "cerebral white matter", "ventricles", "fluid outside the ventricles", "cerebellum", "brainstem", "thalamus",
-    "caudate", "putamen", "pallidum", "hippocampus or amygdala", "basal forebrain",
-)  # fmt: skip
-"""What ``places.npz`` tells apart, from 1 in this order; 0 is where most heads do not agree."""
-
 TISSUES = {"csf": "fluid", "gm": "grey matter", "wm": "white matter"}
 
 

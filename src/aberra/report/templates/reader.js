@@ -78,7 +78,7 @@ function tell() {
   $("saved").textContent = !reads ? "" : unsent ? `not saved: ${unsent}` : waiting.size ? "a note waits for its grade" : "saved";
   $("saved").classList.toggle("unsaved", waiting.size > 0);
   const asked = items.filter((item) => !item.nothing), done = asked.filter((item) => own(item).grade).length, rest = items.length - asked.length;
-  $("progress").textContent = (reads ? `${done} of ${asked.length} graded by ${data.reader}` : `${asked.length} findings`) + (rest ? `, ${rest} cases without` : "");
+  $("progress").textContent = (reads ? `${done} of ${asked.length} graded by ${data.reader}` : `${asked.length} findings`) + (rest ? `, cases without: ${rest}` : "");
   problem();
   controls();
   rows();
@@ -347,6 +347,8 @@ function cross(ink, plane, place, canvas) {
 
 function letters(ink, plane, place, canvas) {  // at the edges of what is seen
   ink.fillStyle = "#93a1ad";
+  ink.shadowColor = "#000";
+  ink.shadowBlur = 4;
   ink.font = "12px system-ui, sans-serif";
   ink.textBaseline = "middle";
   const [left, right, top, bottom] = plane.edges, ends = [Math.max(0, place.left), Math.min(canvas.clientWidth, place.left + place.width), Math.max(0, place.top), Math.min(canvas.clientHeight, place.top + place.height)];
