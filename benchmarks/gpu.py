@@ -13,8 +13,8 @@ It asks for, a row each:
 - ``diffusion``: calls of the denoiser a second, times images.
 - ``halving``: the batch that is left of one that does not fit: memory is limited to ``--memory`` MiB
   for it.
-- ``bf16``: largest difference between the reconstruction on the GPU and the CPU's in 32 bit, as a share
-  of the latter's range.
+- ``bf16``: largest difference between the reconstruction on the GPU and the CPU's in 32 bit, as a
+  share of the latter's range.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def diffusion(asked: Asked, batch: int, device: torch.device, *, rounds: int, ti
     model = hardware.place(network(asked, tiny=tiny), device, len(asked.size)).eval()
     x = torch.rand(batch, asked.channels, *asked.size, device=device)
     with torch.inference_mode(), in_precision(device):
-        return seconds_of(lambda: model.denoise(x, min(TIMESTEP, model.process.steps)), device, rounds)
+        return seconds_of(lambda: model.denoise(x, min(TIMESTEP, model.process().steps)), device, rounds)
 
 
 def halving(asked: Asked, device: torch.device, memory: int, *, tiny: bool) -> int:

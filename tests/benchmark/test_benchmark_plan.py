@@ -12,8 +12,17 @@ from aberra.benchmark.rows import read_cells
 from aberra.errors import ConfigError, MismatchError
 from aberra.jobs.processes import Processes
 
-ONLY = ("random", "intensity-unfiltered", "zmap")
-MEASURED = {"seconds_per_case", "peak_mb", "fit_peak_mb", "training_seconds"}
+ONLY = ("random", "zmap")
+MEASURED = {"seconds_per_case", "peak_mb", "training_seconds", "commit", "date"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def numbers_only():
+    """Tables and figures are made of ``results.csv``, whoever measured it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aberra.benchmark.figures.write_figures", lambda *_, **__: None)
+        patch.setattr("aberra.benchmark.tables.write_tables", lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +66,11 @@ def test_other_processes_measure_the_same(suite, here, tmp_path):
 def test_parts_are_the_whole(suite, here, tmp_path):
     out, done = here
     parts = [
-        run(suite, tmp_path / "out", resume=True, only=ONLY, part=f"{number}/3", progress=False)
-        for number in (3, 1, 2)
+        run(suite, tmp_path / "out", resume=True, only=ONLY, part=f"{number}/2", progress=False)
+        for number in (2, 1)
     ]
     assert sum(part.done for part in parts) == done.done
-    assert all(part.done for part in parts[:2])
+    assert all(part.done for part in parts)
     assert _rows(tmp_path / "out") == _rows(out)
     assert len(read_cells(tmp_path / "out").rows) == len(read_cells(out).rows)
     with pytest.raises(MismatchError, match=r"no part '9/9' of \d job"):

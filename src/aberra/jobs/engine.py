@@ -76,6 +76,7 @@ def engine(on: str | None, at_once: int | None = None, *, gpus: bool = False) ->
 
     Raises:
         ConfigError: an unknown name, or Ray is not installed.
+        JobError: Ray does not start here.
         NetworkError: there is no cluster at that address.
     """
     if not on:

@@ -79,6 +79,7 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
 
     Raises:
         ConfigError: Ray is not installed.
+        JobError: Ray does not start here.
         NetworkError: there is no cluster at that address.
     """
     for name, value in SETTINGS.items():
@@ -96,8 +97,13 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
         try:
             ray.init(where, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
+            told = str(error).splitlines()[0]
+            if not address:
+                raise JobError(
+                    f"--on ray: Ray does not start here ({told}); try again, or --on processes"
+                ) from error
             raise NetworkError(
-                f"--on ray: no cluster answers at {where} ({str(error).splitlines()[0]}); start it with `ray start --head`"
+                f"--on ray: no cluster answers at {where} ({told}); start it with `ray start --head`"
             ) from error
     try:
         count = at_once or int(ray.cluster_resources().get("CPU", 1))
