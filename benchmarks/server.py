@@ -127,7 +127,7 @@ def measure(address: str, options: argparse.Namespace) -> None:
     cookies = [sign_in(address) for _ in range(options.readers)]
     kinds = {
         "plain": "page={page}",
-        "unread, text": "page={page}&status=unread&text=sub-0{page:02}",
+        "unread, text": "page={half}&status=unread&text=sub-0{page:02}",
         "done, text of all": "page={page}&status=done&text=900",
     }
     for name, query in kinds.items():
@@ -136,7 +136,8 @@ def measure(address: str, options: argparse.Namespace) -> None:
             rng, taken = np.random.default_rng(index), []
             for _ in range(options.pages):
                 time.sleep(rng.exponential(options.pause))
-                path = f"{address}/api/cases?" + query.format(page=int(rng.integers(1, 11)))
+                page = int(rng.integers(1, 11))
+                path = f"{address}/api/cases?" + query.format(page=page, half=1 + page % 2)  # a text has 2
                 began = time.perf_counter()
                 with urllib.request.urlopen(
                     urllib.request.Request(path, headers={"cookie": cookies[index]})

@@ -95,15 +95,16 @@ def neighbours(session: Session, case: Case) -> dict[str, int | None]:
 
 
 def _listed(session: Session, wanted: list[ColumnElement[bool]], number: int) -> tuple[int, list[int]]:
-    """How many cases are wanted, and the numbers of those on a page; counted only where the page does
-    not say it, since few that match a text are found by looking at all.
+    """How many cases are wanted, and the numbers of those on a page; the first page says both where it
+    is not full, since few that match a text are found by looking at all.
     """
     start = PAGE * (number - 1)
     ranked = select(Case.id).where(*wanted).order_by(*ORDER).limit(PAGE).offset(start)
-    listed = list(session.scalars(ranked))
-    if len(listed) < PAGE and (listed or number == 1):
-        return start + len(listed), listed
-    return session.scalar(select(func.count()).select_from(Case).where(*wanted)) or 0, listed
+    first = list(session.scalars(ranked)) if number == 1 else []
+    if number == 1 and len(first) < PAGE:
+        return len(first), first
+    total = session.scalar(select(func.count()).select_from(Case).where(*wanted)) or 0
+    return total, first or (list(session.scalars(ranked)) if start < total else [])
 
 
 def _wanted(user: int, status: str, detector: str, text: str) -> list[ColumnElement[bool]]:
