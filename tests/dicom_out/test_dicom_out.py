@@ -260,6 +260,19 @@ def test_the_report_has_the_findings_numbers(tmp_path):
     assert any("not a medical device" in note for note in notes)
 
 
+def test_one_finding_in_one_slice_is_reported(tmp_path):
+    path = series(tmp_path / "series")
+    whole = result_of(path)
+    spot = np.zeros(whole.map.shape, np.float32)
+    spot[2, 3:5, 3:5] = 1
+    mask, components = PostProcess(min_mm3=0).segment(spot, whole.map, 0.5)
+    write_objects(result_of(path, mask=mask, components=components), tmp_path / "dicom")
+    (group,) = hd.sr.srread(tmp_path / "dicom" / "report.dcm").content.get_volumetric_roi_measurement_groups()
+    regions = opened(tmp_path / "dicom")["regions"]
+    assert regions.NumberOfFrames == 1
+    assert regions.SegmentSequence[0].TrackingUID == group.tracking_uid
+
+
 def test_without_a_finding_there_are_the_same_objects(tmp_path):
     path = series(tmp_path / "series")
     result = result_of(path, threshold=2.0, p=None)

@@ -105,7 +105,7 @@ def _of_finding(result: Result, component: Component, number: int, own: str, seg
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=uid(own, "finding", number), identifier=f"finding {number}"
         ),
-        referenced_segment=hd.sr.ReferencedSegment.from_segmentation(segmentation, segment_number=number),
+        referenced_segment=_segment(segmentation, number),
         finding_type=_abnormal(),
         algorithm_id=_algorithm(result),
         measurements=[
@@ -115,6 +115,22 @@ def _of_finding(result: Result, component: Component, number: int, own: str, seg
             _score(component.mean, codes.SCT.Mean),
             *_p_value(result),
         ],
+    )
+
+
+def _segment(segmentation: Any, number: int) -> Any:
+    """A reference to a segment and the series that it is of.
+
+    Highdicom's own (``from_segmentation``) asks every frame for its segment, which an object of a
+    single frame does not say there.
+    """
+    hd = highdicom()
+    series = segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID
+    return hd.sr.ReferencedSegment(
+        sop_class_uid=segmentation.SOPClassUID,
+        sop_instance_uid=segmentation.SOPInstanceUID,
+        segment_number=number,
+        source_series=hd.sr.SourceSeriesForSegmentation(series),
     )
 
 
