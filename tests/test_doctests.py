@@ -27,6 +27,7 @@ DOCUMENTED = sorted(
 )
 WITHOUT = {
     "aberra.densities.map_density.MapDensity": "what the densities of maps share; each has an example",
+    "aberra.exchange.export.Exported": "what export returns",
     "aberra.mood.scorer.Scores": "what score returns",
     "aberra.nets.diffusion_unet.DiffusionEncoder": "a part of models, which no user builds",
     "aberra.nets.sphere.Centres": "a part of models, which no user builds",
