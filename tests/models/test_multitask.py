@@ -84,8 +84,7 @@ def test_other_networks_have_a_head_of_their_own_features(network):
 
 def test_the_weight_of_the_thesis_balances_the_losses_to_a_factor_of_ten():
     subject = subject_of("multitask")
-    learnt = subject.bench.asked(subject.method, "first").folder
-    lines = (learnt / "run" / "metrics.jsonl").read_text().splitlines()
+    lines = (subject.bench.learnt(subject.method) / "run" / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines if "reconstruction_ratio" in line]
     weight = Method.load("multitask").model["weight"]
     assert 0.1 < rows[-1]["reconstruction_ratio"] / weight < 10

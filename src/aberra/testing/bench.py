@@ -122,7 +122,13 @@ class Bench:
         return Detector.load(out)
 
     def asked(self, method: Method, label: str, cohort: Cohort | None = None) -> Detector:
-        """A detector that has learnt as the method says and asks its question, not calibrated.
+        """A detector that has learnt as the method says and asks its question, not calibrated; the
+        arguments are those of :meth:`learnt`.
+        """
+        return Detector.load(self.learnt(method, label, cohort)).asking(method)
+
+    def learnt(self, method: Method, label: str = "first", cohort: Cohort | None = None) -> Path:
+        """The folder of a fit, not calibrated.
 
         Args:
             method: at the size wanted.
@@ -134,7 +140,7 @@ class Bench:
             lessons = self.lessons(method) if cohort is None else cohort
             cache = self.place(f"prepared-{label}")  # methods share it, two fits that are compared do not
             Detector.fit(method, lessons, out=out, cache=cache, workers=1, calibrated=False)
-        return Detector.load(out).asking(method)
+        return out
 
 
 @cache
