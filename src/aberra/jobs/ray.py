@@ -25,6 +25,10 @@ SETTINGS = {
 }
 """What Ray reads from the environment."""
 
+STARTS = 2
+"""How often Ray is started on this machine; on a busy one its parts may wait too long for each
+other."""
+
 AHEAD = 2
 """Tasks a worker that Ray has been given and not done: the next one is there when one ends."""
 
@@ -95,7 +99,7 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
             options |= {"num_cpus": at_once or cores(), "include_dashboard": False}
         where = "local" if not address else address if address == "auto" else f"ray://{address}"
         try:
-            ray.init(where, **options)
+            _start(ray, where, options, tries=1 if address else STARTS)
         except (ConnectionError, ValueError, RuntimeError) as error:
             told = str(error).splitlines()[0]
             if not address:
@@ -112,6 +116,19 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
     finally:
         if begun:
             ray.shutdown()
+
+
+def _start(ray: Any, where: str, options: dict[str, Any], *, tries: int) -> None:
+    """Start Ray or connect to it."""
+    for left in reversed(range(tries)):
+        try:
+            ray.init(where, **options)
+        except (ConnectionError, RuntimeError):
+            if not left:
+                raise
+            ray.shutdown()
+        else:
+            return
 
 
 def _reply(done: Any, name: str) -> Reply | JobError:
