@@ -11,7 +11,7 @@ from pathlib import Path
 import aberra
 
 ROOMS = """
-    __init__ errors versions pretrained console foreground options memory files output failures
+    __init__ errors extras versions pretrained console foreground options memory files output failures
     devices jobs kinds grades covariates batch capabilities registry former method measured volume io cohort prepare
     nets diffusion densities models compare restore scores training metrics
     result detector dicom_out synthesis sequence report audit reader exchange workflows arrays

@@ -7,6 +7,7 @@ of :mod:`aberra.files`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -109,6 +110,18 @@ def claim(
             check(known)
             if known is None or identity not in {None, known.get("identity")}:
                 write_json(folder / MARK, {"kind": kind, "identity": identity, **(about or {})})
+
+
+def new_folder(out: Path | str) -> Path:
+    """The place of a folder that is written once and as a whole, links resolved.
+
+    Raises:
+        OutputError: something is there.
+    """
+    place = Path(os.path.realpath(out))
+    if place.exists() and not (place.is_dir() and is_empty(place)):
+        raise OutputError(f"{place}: the folder is not empty; choose another --out")
+    return place
 
 
 def check_held(folder: Path, identity: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from aberra import extras
 from aberra.cli import app
 from aberra.errors import ConfigError, ModelError, OutputError
 from aberra.exchange import export, programs
@@ -114,7 +115,7 @@ def test_without_the_package_the_extra_is_named(autoencoder, tmp_path, monkeypat
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(programs, "import_module", missing)
+    monkeypatch.setattr(extras, "import_module", missing)
     with pytest.raises(ConfigError, match=r"pip install 'aberra\[export\]'"):
         export(autoencoder, "onnx", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -197,21 +197,26 @@ class Killed(BaseException):
     """Nothing is tidied up in its own way."""
 
 
-@pytest.mark.parametrize("where", ["_fetched", "_analysed", "_send", "_tidy"])
-def test_killed_anywhere_the_next_run_goes_on(setting, where, monkeypatch):
-    datasets = study()
-    setting.archive.put(datasets)
-    setting.turn()
+def killed_behind(setting, where, monkeypatch):
+    """A turn that ends behind one of its steps."""
     real = getattr(Node, where)
 
-    def kill(self, *arguments):
-        real(self, *arguments)
+    def kill(self, *arguments, **options):
+        real(self, *arguments, **options)
         raise Killed
 
     monkeypatch.setattr(Node, where, kill)
     with pytest.raises(Killed):
         setting.turn()
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("where", ["_fetched", "_analysed", "_send", "_tidy"])
+def test_killed_anywhere_the_next_run_goes_on(setting, where, monkeypatch):
+    datasets = study()
+    setting.archive.put(datasets)
+    setting.turn()
+    killed_behind(setting, where, monkeypatch)
     setting.turn()
     assert len(setting.archive.stored) == 4
     assert setting.status(datasets)[0] == "done"
@@ -354,16 +359,7 @@ def test_killed_anywhere_series_that_are_read_at_once_are_sent_once(tmp_path, pa
     setting.turn()
     setting.archive.put(parts[1])
     setting.turn()
-    real = getattr(Node, where)
-
-    def kill(self, *arguments, **options):
-        real(self, *arguments, **options)
-        raise Killed
-
-    monkeypatch.setattr(Node, where, kill)
-    with pytest.raises(Killed):
-        setting.turn()
-    monkeypatch.undo()
+    killed_behind(setting, where, monkeypatch)
     setting.turn()
     setting.turn()
     assert len(setting.archive.stored) == 4

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 import numpy as np
 
 from aberra import __version__
-from aberra.errors import ConfigError, InputError
+from aberra.errors import InputError
+from aberra.extras import library
 from aberra.files import config_hash
 from aberra.io.dicom.series import read_series
 from aberra.io.dicom.stack import stack_of
@@ -103,10 +103,7 @@ def highdicom() -> ModuleType:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        return import_module("highdicom")
-    except ImportError as error:
-        raise ConfigError("DICOM output needs highdicom; pip install 'aberra[dicom]'") from error
+    return library("highdicom", needed_by="DICOM output", extra="dicom")
 
 
 def source_of(path: Path) -> Source:

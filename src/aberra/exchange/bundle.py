@@ -10,6 +10,7 @@ import torch
 from aberra import __version__
 from aberra.detector.card import card
 from aberra.detector.windows import MARGIN
+from aberra.exchange.description import SHIPPED_LICENCE, gives_probability
 from aberra.exchange.graph import channels_of, multiple_of
 from aberra.exchange.programs import read_torch, write_torch
 from aberra.files import atomic_path, write_json, write_text
@@ -61,7 +62,7 @@ def _metadata(detector: Detector, about: dict[str, Any]) -> dict[str, Any]:
     shape = [f"{multiple}*{axis}" for axis in "dhw"] if multiple else list(detector.size)
     mr = any(by_words(name) in WORDS for name in names)
     tensor = {"type": "image", "format": "magnitude", "dtype": "float32", "is_patch_data": True}
-    probability = about["output"]["means"].startswith("probability")
+    probability = about["gives"] == "map" and gives_probability(detector)
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -74,7 +75,7 @@ def _metadata(detector: Detector, about: dict[str, Any]) -> dict[str, Any]:
         "task": f"Anomaly detection: {about['gives']} of a prepared scan",
         "description": f"{detector.method.title}. {detector.method.summary}",
         "authors": "The aberra developers"
-        if about["licence"] == "Apache-2.0"
+        if about["licence"] == SHIPPED_LICENCE
         else "see the detector's owner",
         "copyright": f"Licence: {about['licence']}. Learnt from: {about['learnt_from']}",
         "data_source": str(about["learnt_from"]),
@@ -198,6 +199,10 @@ post-processing, thresholds and p-values. {about["why_not_the_map"] or ""}
 
 def _licence(about: dict[str, Any]) -> str:
     lines = [f"Weights: {about['licence']}", f"Learnt from: {about['learnt_from']}"]
-    if about["licence"] == "Apache-2.0":
-        lines += ["", "SPDX-License-Identifier: Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"]
+    if about["licence"] == SHIPPED_LICENCE:
+        lines += [
+            "",
+            f"SPDX-License-Identifier: {SHIPPED_LICENCE}",
+            "https://www.apache.org/licenses/LICENSE-2.0",
+        ]
     return "\n".join(lines) + "\n"

@@ -69,6 +69,11 @@ def licence(detector: Detector) -> str:
     return "not stated: whoever fitted the detector decides"
 
 
+def gives_probability(detector: Detector) -> bool:
+    """Whether the map is a probability."""
+    return bool(getattr(detector.question.score.score, "probability", False))
+
+
 def _setting(detector: Detector, option: str) -> Any:
     """What the last step of the preparation that has an option says of it."""
     told = [entry[option] for entry in detector.recipe.complete if entry.get(option) is not None]
@@ -78,7 +83,7 @@ def _setting(detector: Detector, option: str) -> Any:
 def _meaning(detector: Detector, graph: Graph) -> str:
     if graph.gives == "reconstruction":
         return "the healthy version of the input, in prepared intensities"
-    if getattr(detector.question.score.score, "probability", False):
+    if gives_probability(detector):
         return "probability that a voxel is anomalous, 0 to 1; meaningless outside the mask"
     return "how unlike healthy a voxel is, 0 or more; meaningless outside the mask"
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
 from aberra.detector.card import card
-from aberra.errors import ConfigError, ModelError, OutputError, expect_known
+from aberra.errors import ConfigError, ModelError, expect_known
 from aberra.exchange.bundle import write_bundle
 from aberra.exchange.description import described
 from aberra.exchange.graph import Gives, graph_of, multiple_of, shapes_of
 from aberra.exchange.programs import read_onnx, read_torch, traced, write_onnx, write_torch
-from aberra.files import atomic_path, config_hash, is_empty, write_json, write_text
-from aberra.output import claim
+from aberra.files import atomic_path, config_hash, write_json, write_text
+from aberra.output import claim, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -80,9 +79,7 @@ def export(detector: Detector, to: Format, *, out: Path | str) -> Exported:
         raise ConfigError(
             f"the detector is on {detector.runner.device}; load it with device='cpu' to export it"
         )
-    out = Path(os.path.realpath(out))
-    if out.exists() and not (out.is_dir() and is_empty(out)):
-        raise OutputError(f"{out}: the folder is not empty; choose another --out")
+    out = new_folder(out)
     graph, shapes = graph_of(detector), shapes_of(detector)
     program = traced(graph, shapes[1], multiple_of(detector))
     about = described(detector, graph)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from aberra.errors import ConfigError
+from aberra.extras import library
 from aberra.files import atomic_path
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def write_onnx(program: ExportedProgram, path: Path, gives: str) -> None:
     Raises:
         ConfigError: a library is not installed, or an operation has no counterpart.
     """
-    for library in ("onnx", "onnxscript", "onnxruntime"):
-        library_of(library)
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        library_of(name)
     try:
         with _quietly():
             made = torch.onnx.export(
@@ -107,10 +107,7 @@ def library_of(name: str) -> Any:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"`aberra export --to onnx` needs {name}; pip install 'aberra[export]'") from error
+    return library(name, needed_by="`aberra export --to onnx`", extra="export")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from aberra.console import bars
 from aberra.devices import cores
-from aberra.errors import ConfigError, JobError, NetworkError
+from aberra.errors import JobError, NetworkError
+from aberra.extras import library
 from aberra.jobs.job import ATTEMPTS, Order, called
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    try:
-        ray = import_module("ray")
-    except ImportError as error:
-        raise ConfigError("--on ray needs Ray; pip install 'aberra[scale]'") from error
+    ray = library("ray", needed_by="--on ray", extra="scale", package="Ray")
     begun = not ray.is_initialized()
     if begun:
         options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}

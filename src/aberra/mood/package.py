@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aberra.detector import Detector
-from aberra.errors import OutputError
-from aberra.files import atomic_path, config_hash, is_empty, write_json, write_text
+from aberra.files import atomic_path, config_hash, write_json, write_text
 from aberra.mood.predict import unit_of
 from aberra.mood.wheel import requirements, write_wheel
-from aberra.output import claim
+from aberra.output import claim, new_folder
 from aberra.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from aberra.mood.truth import Task
 
@@ -73,9 +71,7 @@ def package(model: Path | str, *, out: Path, abdom: Path | str | None = None) ->
     if abdom is not None:
         detectors["abdom"] = Detector.load(abdom)
     units = {name: unit_of(detector).words for name, detector in detectors.items()}
-    out = Path(os.path.realpath(out))
-    if out.exists() and not (out.is_dir() and is_empty(out)):
-        raise OutputError(f"{out}: the folder is not empty; choose another --out")
+    out = new_folder(out)
     facts: dict[str, Any] = {
         "detectors": {name: detector.identity for name, detector in detectors.items()},
         "transforms": units,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aberra.errors import ConfigError, InputError, NetworkError, OutputError
+from aberra import extras
+from aberra.errors import InputError, NetworkError, OutputError
 from aberra.files import atomic_path
 
 if TYPE_CHECKING:
@@ -66,11 +66,7 @@ def library(name: str) -> ModuleType:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0].replace("_", "-")
-        raise ConfigError(f"`aberra node` needs {package}; pip install 'aberra[dicom]'") from error
+    return extras.library(name, needed_by="`aberra node`", extra="dicom")
 
 
 class Archive:

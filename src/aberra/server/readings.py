@@ -125,8 +125,8 @@ def table(session: Session) -> Iterator[dict[str, Any]]:
         facts = {"case": case.id, "name": case.name, "model": case.model, "p": case.p, "score": case.score}
         said = {"reader": reader, "grade": reading.grade, "note": reading.note, "time": iso(reading.time)}
         region = "" if reading.region == WHOLE else reading.region
-        place = [float(each) for each in reading.place.split(",")] if reading.place else ("", "", "")
-        yield facts | {"region": region} | dict(zip("xyz", place, strict=True)) | said
+        place = dict(zip("xyz", reading.at or ("", "", ""), strict=True))
+        yield facts | {"region": region} | place | said
 
 
 def is_read(session: Session, case: int) -> bool:

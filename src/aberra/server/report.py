@@ -59,7 +59,7 @@ def _grades(session: Session) -> dict[str, dict[Key, Grade]]:
         select(Reading, User.name).join(User).where(Reading.region != WHOLE, Reading.grade != "")
     )
     for reading, reader in rows:
-        x, y, z = map(float, reading.place.split(",")) if reading.place else (None, None, None)
+        x, y, z = reading.at or (None, None, None)
         grade = Grade(
             reader=reader,
             case=str(reading.case_id),

@@ -129,6 +129,11 @@ class Reading(Base):
     note: Mapped[str] = mapped_column(Text, default="")
     time: Mapped[float]
 
+    @property
+    def at(self) -> tuple[float, ...]:
+        """The ``place`` in mm, (x, y, z); empty of what has none."""
+        return tuple(map(float, self.place.split(","))) if self.place else ()
+
 
 class Removal(Base):
     """Files of a case that has been deleted, until they are gone; ``source`` as the case had it."""

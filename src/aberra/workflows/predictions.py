@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,11 @@ from aberra.cohort import Cohort
 from aberra.cohort.inputs import inputs_of, keep_out
 from aberra.detector.calibration import FIXED, GIVEN, Calibration
 from aberra.detector.postprocess import CaseScore, PostProcess
-from aberra.errors import InputError, MismatchError, OutputError, shortlist
+from aberra.errors import InputError, MismatchError, shortlist
 from aberra.failures import refuse
-from aberra.files import atomic_path, config_hash, is_empty, write_json
+from aberra.files import atomic_path, config_hash, write_json
 from aberra.foreground import region
-from aberra.output import check_names, claim
+from aberra.output import check_names, claim, new_folder
 from aberra.result import Result, grid_facts
 from aberra.workflows.detect import FILES
 from aberra.workflows.scores import write_scores
@@ -84,9 +83,7 @@ def import_predictions(
         )
     check_names(names, FILES)
     keep_out(out, [*inputs_of(cohort), *files.values()])
-    out = Path(os.path.realpath(out))
-    if out.exists() and not (out.is_dir() and is_empty(out)):
-        raise OutputError(f"{out}: the folder is not empty; choose another --out")
+    out = new_folder(out)
     protocol = FIXED if probabilities else GIVEN
     calibration = Calibration(
         thresholds={protocol: 0.5}, scores=[], scale={"low": 0.0, "high": 1.0}, n_cases=0, n_voxels=0,
