@@ -23,11 +23,12 @@ SMALL = [
 ]  # fmt: skip
 
 
-def aberra(*arguments, check=True, timeout=500, **options):
+def aberra(*arguments, check=True, timeout=500, environment=None, **options):
     """Run the command line; return the finished process with its output as text."""
     done = subprocess.run(
         [sys.executable, "-m", "aberra", *map(str, arguments)],
-        capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=timeout, **options,
+        capture_output=True, text=True, check=False,
+        env=ENVIRONMENT | (environment or {}), timeout=timeout, **options,
     )  # fmt: skip
     if check:
         assert done.returncode == 0, done.stdout + done.stderr

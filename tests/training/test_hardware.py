@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -49,8 +51,9 @@ def test_gpus_that_triton_cannot_compile_for_are_left_uncompiled(monkeypatch):
 class Recorded:
     """What a run would compute on."""
 
-    def __init__(self, **options):
+    def __init__(self, plugins, **options):
         self.options, self.launched = options, False
+        self.environment = type(plugins[0]).__name__
 
     def launch(self):
         self.launched = True
@@ -106,6 +109,21 @@ def test_torchrun_says_how_many_gpus_there_are_here(fabric, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     made = fabric(count=4, batch_size=16)
     assert (made.options["devices"], made.options["num_nodes"], made.launched) == (4, 2, True)
+    assert made.environment == "TorchElasticEnvironment"
+
+
+@pytest.mark.parametrize(
+    "tasks", [{"SLURM_NTASKS": "2"}, {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}]
+)
+def test_the_tasks_of_a_slurm_job_are_not_taken_for_a_trainings(tasks, monkeypatch, tmp_path):
+    for name, value in (tasks | {"SLURM_JOB_NAME": "fit", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    model = DAE(channels=1, size=(16, 16), network={"width": 4, "depth": 2})
+    made = hardware.fabric(model, TrainingConfig(), "cpu")
+    assert (made.world_size, made.global_rank) == (1, 0)
 
 
 @pytest.mark.parametrize(("dims", "last"), [(2, True), (3, False)])

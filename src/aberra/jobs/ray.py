@@ -87,7 +87,7 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
         JobError: Ray does not start here.
         NetworkError: there is no cluster at that address.
     """
-    for name, value in SETTINGS.items():
+    for name, value in (SETTINGS | ({"RAY_AUTH_MODE": "token"} if address and _has_token() else {})).items():
         os.environ.setdefault(name, value)
     ray = library("ray", needed_by="--on ray", extra="scale", package="Ray")
     begun = not ray.is_initialized()
@@ -114,6 +114,17 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
     finally:
         if begun:
             ray.shutdown()
+
+
+def _has_token() -> bool:
+    """Whether this machine has a token for a cluster. Ray starts clusters that ask for it wherever one
+    is there, but its client shows it only when told to; a cluster that asks for none does not mind.
+    """
+    return bool(
+        os.environ.get("RAY_AUTH_TOKEN")
+        or os.environ.get("RAY_AUTH_TOKEN_PATH")
+        or (Path.home() / ".ray" / "auth_token").is_file()
+    )
 
 
 def _start(ray: Any, where: str, options: dict[str, Any], *, tries: int) -> None:

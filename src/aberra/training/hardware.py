@@ -31,6 +31,7 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
             (:func:`aberra.training.together.expect_together`).
     """
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
     from lightning.fabric.strategies import DDPStrategy
 
     chosen = choose_device(device)
@@ -41,9 +42,11 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
     if chosen.type == "cuda":  # matrix products outside bf16, too
         torch.set_float32_matmul_precision("high")
     count = processes(config)
+    # told, not guessed: inside a job of Slurm's Fabric would take its tasks for ours and wait for them
+    environment = TorchElasticEnvironment() if ranks()[1] > 1 else LightningEnvironment()
     if count == 1:
         devices: Any = [chosen.index] if chosen.index is not None else 1
-        return Fabric(accelerator=chosen.type, devices=devices, precision=precision)
+        return Fabric(accelerator=chosen.type, devices=devices, precision=precision, plugins=[environment])
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks()[1] > 1 else count
     strategy = DDPStrategy(find_unused_parameters=isinstance(model, FitsDensity))  # a density learns later
     made = Fabric(
@@ -52,6 +55,7 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
         num_nodes=count // here,
         precision=precision,
         strategy=strategy,
+        plugins=[environment],
     )
     made.launch()
     return made
