@@ -12,8 +12,8 @@ import aberra
 
 ROOMS = """
     __init__ errors extras versions pretrained console foreground options memory files output failures
-    devices jobs kinds grades covariates batch capabilities registry former method measured volume io cohort prepare
-    nets diffusion densities models compare restore scores training metrics
+    devices jobs kinds grades covariates batch capabilities registry former method measured volume io cohort nets prepare
+    diffusion densities models compare restore scores training metrics
     result detector dicom_out synthesis sequence report audit reader exchange workflows arrays
     mood node
     testing benchmark server cli __main__

@@ -5,7 +5,7 @@ named it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ cortex and white matter by where they lie: on FLAIR and T2 they are brighter, an
 FLUIDS = (VENTRICLE, CSF, PLEXUS)
 TISSUES = tuple(number for number in range(1, STRUCTURES) if number not in FLUIDS)
 
-SKULL, MARROW, SOFT = 20, 21, 23
+SKULL, MARROW, SKIN, SOFT = 20, 21, 22, 23
 HEAD = tuple(range(20, 31))
 """Numbers outside the brain: bone, marrow, skin, other soft tissue, eye, its muscles, mucosa,
 artery, vein, spinal cord, optic nerve."""
@@ -172,6 +172,12 @@ DEPTH_MM = 25.0
 
 REACH = 12
 """Voxels kept around the brain."""
+
+
+@lru_cache(maxsize=64)
+def remembered(path: str) -> Anatomy:
+    """A label map, read once: to read and refine one takes a second."""
+    return Anatomy.read(path)
 
 
 def held_out(folder: Path) -> list[Path]:

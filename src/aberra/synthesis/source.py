@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from aberra.io import read
 from aberra.prepare.atlas_maps import with_maps
 from aberra.prepare.grid import window
 from aberra.prepare.normalise import Normalise
-from aberra.synthesis.anatomy import Anatomy
+from aberra.synthesis.anatomy import remembered
 from aberra.synthesis.contrast import CONTRASTS
 from aberra.synthesis.fields import rotation
 from aberra.synthesis.heads import acquired, draw_head, rendered
@@ -128,7 +128,7 @@ class HeadSource:
             volume, structures = self._painted(rng, contrast, chosen, masks)
         else:
             head = draw_head(rng, contrast, chosen, masks)
-            volume, structures = rendered(head, _anatomy(path), self.spacing)
+            volume, structures = rendered(head, remembered(path), self.spacing)
         volume = Normalise(method="interdecile")(volume)
         gain, offset = 1 + rng.uniform(-GAIN, GAIN), rng.uniform(-OFFSET, OFFSET)
         volume = volume.with_(data=np.where(np.asarray(volume.mask), volume.data * gain + offset, 0))
@@ -181,6 +181,19 @@ class HeadSource:
         return tuple(window(array, low, self.size) for array in (volume.data, mask[None], labels[None]))
 
 
+class Blocks(Protocol):
+    """Samples without end, in blocks that do not depend on each other."""
+
+    @property
+    def samples(self) -> int:
+        """Of a block."""
+        ...
+
+    def block(self, number: int) -> Arrays:
+        """Intensities (N, C, *S), foreground and truth, (N, 1, *S) each."""
+        ...
+
+
 class Stream:
     """Samples of blocks in their order, so that a batch depends on its step alone; the next blocks
     are drawn in other processes meanwhile.
@@ -197,7 +210,7 @@ class Stream:
         48
     """
 
-    def __init__(self, source: HeadSource, *, ahead: int = 2, workers: int = 1) -> None:
+    def __init__(self, source: Blocks, *, ahead: int = 2, workers: int = 1) -> None:
         self.source = source
         self.ahead = ahead and max(ahead, workers + 1)
         self.workers = workers
@@ -272,11 +285,6 @@ def _follow_parent() -> None:
             os._exit(0)
 
     Thread(target=wait, daemon=True).start()
-
-
-@lru_cache(maxsize=64)
-def _anatomy(path: str) -> Anatomy:
-    return Anatomy.read(path)
 
 
 @lru_cache(maxsize=256)
