@@ -35,8 +35,9 @@ SIZE = (48, 64, 48)
 BRIGHTEST = 4.0
 """Intensities are shares of the mean of what is brighter than average; above is the same."""
 
-LEAST = 0.2
-"""Less likely is not brain (docs/explanation/shipped.md)."""
+BEYOND_MM, AROUND_MM = 5.0, 14.0
+"""A mask that goes further than so beyond the network's border is wrong there, and so is what goes
+beyond it so near to such a place. Elsewhere the mask's border is the better one."""
 
 
 def network() -> AdditiveUNet:
@@ -53,19 +54,45 @@ def scaled(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.clip(x / max(unit, 1e-6), 0, BRIGHTEST), dtype=np.float32)
 
 
-def likelihood(
-    scan: NDArray[np.float32], affine: NDArray[np.float64], rough: NDArray[np.bool], device: str = "cpu"
-) -> NDArray[np.float32]:
-    """How likely each voxel of a head is brain.
+def trimmed(
+    scan: NDArray[np.float32], affine: NDArray[np.float64], mask: NDArray[np.bool], device: str = "cpu"
+) -> NDArray[np.bool]:
+    """A brain mask without what is far from being brain.
 
     Args:
-        scan: shape (D, H, W).
+        scan: a head, shape (D, H, W).
         affine: of its voxels, mm.
-        rough: (D, H, W), about where the brain is; not empty.
+        mask: (D, H, W), not empty.
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        Shape (D, H, W), in [0, 1]; 0 further from the middle of ``rough`` than the network sees.
+        Shape (D, H, W): the mask, but for places in the upper half of the head at which it goes
+        more than :data:`BEYOND_MM` beyond the network's brain; there the network's border counts.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    grid = _grid(affine, mask)
+    likely = likelihood(scan, affine, grid, device)
+    out = distance_transform_edt(likely < 0.5) * SPACING
+    wrong = (out > BEYOND_MM) & (resample_to(mask.astype(np.float32), affine, grid, SIZE) > 0.5)
+    wrong[: SIZE[0] // 2] = False
+    if not wrong.any():
+        return mask
+    near = (distance_transform_edt(~wrong) * SPACING < AROUND_MM).astype(np.float32)
+    less, close = (resample_to(each, grid, affine, scan.shape) for each in (likely, near))
+    return mask & ~((less < 0.5) & (close > 0.5))
+
+
+def likelihood(
+    scan: NDArray[np.float32], affine: NDArray[np.float64], grid: NDArray[np.float64], device: str
+) -> NDArray[np.float32]:
+    """How likely each voxel of the network's grid is brain, shape :data:`SIZE`, in [0, 1].
+
+    Args:
+        scan: a head, shape (D, H, W).
+        affine: of its voxels, mm.
+        grid: affine of the network's.
+        device: ``cpu`` or ``cuda``.
     """
     import torch
     from scipy.ndimage import gaussian_filter
@@ -74,13 +101,13 @@ def likelihood(
     # thin voxels are averaged, not picked from
     wide = [0.42 * SPACING / step if step < 0.9 * SPACING else 0.0 for step in steps]
     smooth = gaussian_filter(scan, wide, truncate=2)
-    grid = _grid(affine, rough)
     seen = torch.from_numpy(scaled(resample_to(smooth, affine, grid, SIZE)))[None, None].to(device)
     net = _trained(device)
     with torch.inference_mode():
         # L is the last axis: of a head and its mirror image
         found = (net(seen).sigmoid() + net(seen.flip(-1)).sigmoid().flip(-1)) / 2
-    return resample_to(found[0, 0].cpu().numpy(), grid, affine, scan.shape)
+    answer: NDArray[np.float32] = found[0, 0].cpu().numpy()
+    return answer
 
 
 def _grid(affine: NDArray[np.float64], rough: NDArray[np.bool]) -> NDArray[np.float64]:

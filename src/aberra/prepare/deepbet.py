@@ -17,6 +17,8 @@ import numpy as np
 
 from aberra.errors import InputError
 from aberra.foreground import EVERYWHERE, largest
+from aberra.prepare.brain_net import trimmed
+from aberra.prepare.grid import reoriented
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +52,9 @@ def extract(volume: Volume, device: str = "auto") -> NDArray[np.bool]:
     percentiles 0.5 and 99.5 clip the scan, nearest neighbours bring it onto the networks' grids,
     the largest region is kept and its holes are filled.
 
+    Deviation: what :mod:`aberra.prepare.brain_net` does not take for brain is left out, which is
+    scalp at the vertex of thick slices.
+
     Args:
         volume: a head.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -67,12 +72,15 @@ def extract(volume: Volume, device: str = "auto") -> NDArray[np.bool]:
     from aberra.devices import choose_device
 
     own, canonical = io_orientation(volume.affine), axcodes2ornt("RAS")
-    data = np.ascontiguousarray(apply_orientation(volume.data[0], ornt_transform(own, canonical)))
+    turned, affine = reoriented(volume.data[0], volume.affine, "RAS")
+    data = np.ascontiguousarray(turned)
     place = str(choose_device(device))
     with ALONE:
-        key = sha256(data.data).hexdigest() + repr(data.shape) + place
+        key = sha256(data.data).hexdigest() + repr((data.shape, affine[:3, :3].round(4).tolist())) + place
         if key not in _masks:
             found = _extract(data, place)
+            if found.any():
+                found = _filled(largest(trimmed(data, affine, found, place), EVERYWHERE))
             _masks[key] = zlib.compress(np.packbits(found).tobytes(), 1), found.shape
             while len(_masks) > KEPT:
                 _masks.popitem(last=False)
