@@ -45,7 +45,7 @@ ALONE = Lock()
 _masks: OrderedDict[str, tuple[bytes, tuple[int, ...]]] = OrderedDict()
 
 
-def extract(volume: Volume, device: str = "auto") -> NDArray[np.bool]:
+def extract(volume: Volume, device: str = "auto", *, trim: bool = True) -> NDArray[np.bool]:
     """Find the brain in the first channel of a head, any orientation, contrast and slice thickness.
 
     The networks come with the package deepbet, 2.1 M weights each; nothing is fetched. As there:
@@ -58,6 +58,7 @@ def extract(volume: Volume, device: str = "auto") -> NDArray[np.bool]:
     Args:
         volume: a head.
         device: ``auto``, ``cpu`` or ``cuda``.
+        trim: leave out what deepbet alone would take for brain.
 
     Returns:
         Mask of shape (D, H, W), the contents of the skull; empty where there is no brain to be
@@ -76,10 +77,12 @@ def extract(volume: Volume, device: str = "auto") -> NDArray[np.bool]:
     data = np.ascontiguousarray(turned)
     place = str(choose_device(device))
     with ALONE:
-        key = sha256(data.data).hexdigest() + repr((data.shape, affine[:3, :3].round(4).tolist())) + place
+        key = sha256(data.data).hexdigest() + repr(
+            (data.shape, affine[:3, :3].round(4).tolist(), place, trim)
+        )
         if key not in _masks:
             found = _extract(data, place)
-            if found.any():
+            if trim and found.any():
                 found = _filled(largest(trimmed(data, affine, found, place), EVERYWHERE))
             _masks[key] = zlib.compress(np.packbits(found).tobytes(), 1), found.shape
             while len(_masks) > KEPT:
