@@ -27,6 +27,7 @@ from aberra.options import (
     conforming,
 )
 from aberra.prepare.brain_mask import MaskMethod  # noqa: TC001 (options are checked against it)
+from aberra.prepare.plan import checked_wishes
 from aberra.registry import lookup, network_of
 
 BASELINES: dict[str, dict[str, Any]] = {
@@ -388,6 +389,7 @@ class Suite:
             method = method.overridden({"training.steps": most})
         if "steps" in method.training and self.budget.get("minutes"):
             method = method.overridden({"training.minutes": float(self.budget["minutes"])})
+        checked_wishes(method.prepare)
         return method
 
 
