@@ -4,7 +4,8 @@
     python benchmarks/server.py --cases 10000 --readers 8 --pages 40
 
 Makes a server with cases of random p-values in a temporary folder, starts it as a process of its
-own, and lets every reader ask for pages, first without and then with a filter.
+own, and lets every reader ask for pages, first without and then with a filter. With
+``--analyse SCAN`` two workers analyse copies of that scan all the while.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 PASSWORD = "correct horse battery"
+COPIES = 40
 
 
 def main() -> None:
@@ -40,6 +43,7 @@ def main() -> None:
         default=1.0,
         help="mean seconds that a reader looks at a page; 0 is without end",
     )
+    parser.add_argument("--analyse", type=Path, help="a scan (.nii.gz) that two workers are busy with")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         data = Path(folder, "data")
@@ -55,7 +59,7 @@ def main() -> None:
             "--data",
             str(data),
             "--workers",
-            "0",
+            "2" if options.analyse else "0",
             "--port",
             str(port),
         ]
@@ -63,7 +67,11 @@ def main() -> None:
         try:
             address = f"http://127.0.0.1:{port}"
             wait_for(f"{address}/health")
+            if options.analyse:
+                keep_busy(address, options.analyse)
             measure(address, options)
+            if options.analyse:
+                print(f"scans analysed meanwhile: {analysed(address)}")
         finally:
             server.terminate()
             server.wait()
@@ -122,6 +130,37 @@ def sign_in(address: str) -> str:
     raise SystemExit("no session")
 
 
+def keep_busy(address: str, scan: Path) -> None:
+    """Send more copies of a scan than will be done, each with another first voxel; wait for one."""
+    import nibabel as nib
+
+    cookie = sign_in(address)
+    csrf = json.load(ask(f"{address}/api/me", cookie))["csrf"]
+    image = nib.load(scan)
+    values = np.asanyarray(image.dataobj).astype(np.float32)
+    with TemporaryDirectory() as folder:
+        for number in range(COPIES):
+            values.flat[0] = number
+            path = Path(folder, f"copy{number}.nii.gz")
+            nib.save(nib.Nifti1Image(values, image.affine), path)
+            ask(f"{address}/api/uploads?name={path.name}&detector=flair", cookie, path.read_bytes(), csrf)
+    while not analysed(address):
+        time.sleep(0.5)
+
+
+def analysed(address: str) -> int:
+    """Uploads that are done."""
+    page = json.load(ask(f"{address}/api/cases?status=done&text=copy", sign_in(address)))
+    return len(page["cases"])
+
+
+def ask(address: str, cookie: str, body: bytes | None = None, csrf: str = "") -> Any:
+    """The answer of a request with a session."""
+    return urllib.request.urlopen(
+        urllib.request.Request(address, body, {"cookie": cookie, "x-csrf-token": csrf})
+    )
+
+
 def measure(address: str, options: argparse.Namespace) -> None:
     """Ask, and print percentiles."""
     cookies = [sign_in(address) for _ in range(options.readers)]
@@ -139,9 +178,7 @@ def measure(address: str, options: argparse.Namespace) -> None:
                 page = int(rng.integers(1, 11))
                 path = f"{address}/api/cases?" + query.format(page=page, half=1 + page % 2)  # a text has 2
                 began = time.perf_counter()
-                with urllib.request.urlopen(
-                    urllib.request.Request(path, headers={"cookie": cookies[index]})
-                ) as answer:
+                with ask(path, cookies[index]) as answer:
                     json.load(answer)
                 taken.append(time.perf_counter() - began)
             return taken
