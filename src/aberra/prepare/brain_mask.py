@@ -93,7 +93,7 @@ class BrainMask:
     """
 
     name = "brain-mask"
-    version = 4
+    version = 5
     device = "auto"
     """Where networks run; set by :meth:`~aberra.prepare.recipe.Recipe.place`, no part of the
     configuration."""
