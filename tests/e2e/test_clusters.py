@@ -7,7 +7,6 @@ import csv
 import pytest
 
 from clusters import RAY, SLURM, ray_cluster, slurm
-from conftest import aberra
 from small_scans import cohort, detector
 
 pytestmark = pytest.mark.e2e
@@ -16,13 +15,13 @@ CASES = 4
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
+def given(run, tmp_path_factory):
     """A detector, scans, and the scores that one process gives them."""
     folder = tmp_path_factory.mktemp("clusters")
     detector("intensity-unfiltered", cohort(folder, 4, split=True), folder / "model")
     (folder / "scans").mkdir()
     manifest = cohort(folder / "scans", CASES)
-    aberra("detect", folder / "model", manifest, "--out", folder / "here", "--device", "cpu")
+    run("detect", folder / "model", manifest, "--out", folder / "here", "--device", "cpu")
     return folder / "model", manifest, _scores(folder / "here")
 
 
@@ -33,10 +32,10 @@ def _scores(out):
 
 
 @pytest.mark.skipif(not SLURM, reason="apt-get install slurm-wlm")
-def test_the_printed_array_runs_on_slurm_and_a_task_that_is_requeued_goes_on(given, tmp_path):
+def test_the_printed_array_runs_on_slurm_and_a_task_that_is_requeued_goes_on(run, given, tmp_path):
     model, manifest, expected = given
     out = tmp_path / "a folder's"
-    script = aberra("detect", model, manifest, "--out", out, "--device", "cpu", "--on", "slurm", "--jobs", "2").stdout  # fmt: skip
+    script = run("detect", model, manifest, "--out", out, "--device", "cpu", "--on", "slurm", "--jobs", "2").stdout  # fmt: skip
     with slurm() as there:
         there.say("sbatch", input=script, cwd=tmp_path)
         there.finished()
@@ -51,13 +50,13 @@ def test_the_printed_array_runs_on_slurm_and_a_task_that_is_requeued_goes_on(giv
 
 @pytest.mark.skipif(not RAY, reason="pip install 'aberra[scale]'")
 @pytest.mark.parametrize("mode", ["token", pytest.param("disabled", marks=pytest.mark.slow)])
-def test_a_cluster_of_ray_is_used_whether_it_asks_for_a_token_or_not(given, tmp_path, mode):
+def test_a_cluster_of_ray_is_used_whether_it_asks_for_a_token_or_not(run, given, tmp_path, mode):
     model, manifest, expected = given
     home = tmp_path / "home"
     (home / ".ray").mkdir(parents=True)
     (home / ".ray" / "auth_token").write_text("0" * 64)  # as Ray leaves one behind on its own
     with ray_cluster(HOME=str(home), RAY_AUTH_MODE=mode) as address:
-        done = aberra(
+        done = run(
             "detect", model, manifest, "--out", tmp_path / "out", "--on", f"ray://{address}", environment={"HOME": str(home)}
         )  # fmt: skip
     assert f"{CASES} case(s) scored" in done.stdout
