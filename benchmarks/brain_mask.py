@@ -44,21 +44,17 @@ def sliced(volume: Volume, step: float) -> Volume:
     return turned.with_(data=np.stack(thick), mask=mask, affine=affine)
 
 
-def dice(found: NDArray[np.bool], truth: NDArray[np.bool]) -> float:
-    """Of two masks."""
-    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
-
-
 def heads(folder: Path, step: float) -> None:
     """Dice with the given masks."""
     from aberra.io import read
+    from aberra.metrics.voxel import Overlap
 
     rows = []
     for path in sorted(folder.glob("*_t1.nii.gz")):
         mask = read(path.with_name(path.name.replace("_t1", "_mask"))).data[0] > 0
         volume = read(path).with_(mask=mask)
         volume = sliced(volume, step) if step else volume
-        rows.append([dice(found, volume.mask) for found in both(volume)])
+        rows.append([Overlap.of(found, volume.mask).dice for found in both(volume)])
         print(f"{path.name}: Dice {rows[-1][0]:.4f}, trimmed {rows[-1][1]:.4f}", flush=True)
     print(f"{len(rows)} heads: mean {np.mean(rows, axis=0).round(4)}, lowest {np.min(rows, axis=0).round(4)}")
 

@@ -67,11 +67,12 @@ def main() -> None:
         try:
             address = f"http://127.0.0.1:{port}"
             wait_for(f"{address}/health")
+            cookie = sign_in(address)
             if options.analyse:
-                keep_busy(address, options.analyse)
+                keep_busy(address, cookie, options.analyse)
             measure(address, options)
             if options.analyse:
-                print(f"scans analysed meanwhile: {analysed(address)}")
+                print(f"scans analysed meanwhile: {analysed(address, cookie)}")
         finally:
             server.terminate()
             server.wait()
@@ -130,11 +131,10 @@ def sign_in(address: str) -> str:
     raise SystemExit("no session")
 
 
-def keep_busy(address: str, scan: Path) -> None:
+def keep_busy(address: str, cookie: str, scan: Path) -> None:
     """Send more copies of a scan than will be done, each with another first voxel; wait for one."""
     import nibabel as nib
 
-    cookie = sign_in(address)
     csrf = json.load(ask(f"{address}/api/me", cookie))["csrf"]
     image = nib.load(scan)
     values = np.asanyarray(image.dataobj).astype(np.float32)
@@ -144,13 +144,13 @@ def keep_busy(address: str, scan: Path) -> None:
             path = Path(folder, f"copy{number}.nii.gz")
             nib.save(nib.Nifti1Image(values, image.affine), path)
             ask(f"{address}/api/uploads?name={path.name}&detector=flair", cookie, path.read_bytes(), csrf)
-    while not analysed(address):
+    while not analysed(address, cookie):
         time.sleep(0.5)
 
 
-def analysed(address: str) -> int:
+def analysed(address: str, cookie: str) -> int:
     """Uploads that are done."""
-    page = json.load(ask(f"{address}/api/cases?status=done&text=copy", sign_in(address)))
+    page = json.load(ask(f"{address}/api/cases?status=done&text=copy", cookie))
     return len(page["cases"])
 
 

@@ -87,8 +87,10 @@ def session(address: str = "", at_once: int | None = None, *, gpus: bool = False
         JobError: Ray does not start here.
         NetworkError: there is no cluster at that address.
     """
-    for name, value in (SETTINGS | ({"RAY_AUTH_MODE": "token"} if address and _has_token() else {})).items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if address and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = library("ray", needed_by="--on ray", extra="scale", package="Ray")
     begun = not ray.is_initialized()
     if begun:

@@ -68,11 +68,10 @@ def extract(volume: Volume, device: str = "auto", *, trim: bool = True) -> NDArr
         InputError: deepbet is not installed.
         ConfigError: the device is not there.
     """
-    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+    from nibabel.orientations import aff2axcodes
 
     from aberra.devices import choose_device
 
-    own, canonical = io_orientation(volume.affine), axcodes2ornt("RAS")
     turned, affine = reoriented(volume.data[0], volume.affine, "RAS")
     data = np.ascontiguousarray(turned)
     place = str(choose_device(device))
@@ -89,7 +88,7 @@ def extract(volume: Volume, device: str = "auto", *, trim: bool = True) -> NDArr
                 _masks.popitem(last=False)
         bits, shape = _masks[key]
     flat = np.unpackbits(np.frombuffer(zlib.decompress(bits), dtype=np.uint8), count=int(np.prod(shape)))
-    mask = apply_orientation(flat.reshape(shape).astype(bool), ornt_transform(canonical, own))
+    mask, _ = reoriented(flat.reshape(shape).astype(bool), affine, "".join(aff2axcodes(volume.affine)))
     return np.ascontiguousarray(mask)
 
 

@@ -174,6 +174,10 @@ REACH = 12
 """Voxels kept around the brain."""
 
 
+HELD_OUT = 8
+"""Label maps of a folder that are not learnt from."""
+
+
 @lru_cache(maxsize=64)
 def remembered(path: str) -> Anatomy:
     """A label map, read once: to read and refine one takes a second."""
@@ -184,7 +188,12 @@ def held_out(folder: Path) -> list[Path]:
     """The label maps of a folder, the last eight in the order of their names, that no shipped
     detector is trained on.
     """
-    return sorted(folder.glob("*.nii.gz"))[-8:]
+    return sorted(folder.glob("*.nii.gz"))[-HELD_OUT:]
+
+
+def learnt_from(folder: Path) -> list[Path]:
+    """The others."""
+    return sorted(folder.glob("*.nii.gz"))[:-HELD_OUT]
 
 
 def numbered(values: NDArray[np.float32], path: Path | str, *, table: str = "auto") -> NDArray[np.uint8]:

@@ -117,8 +117,7 @@ class HeadSource:
         """Image ``number``, prepared: normalised inside its mask, axes SPL."""
         rng = np.random.default_rng([self.seed, number])
         contrast, profile, second = (
-            str(rng.choice(list(weights), p=np.array(list(weights.values())) / sum(weights.values())))
-            for weights in (self.contrasts, self.profiles, self.profiles)
+            choice(rng, weights) for weights in (self.contrasts, self.profiles, self.profiles)
         )
         path = self.anatomies[int(rng.integers(len(self.anatomies)))]
         mixed = rng.random() < self.mixed and profile != HEALTHY
@@ -179,6 +178,11 @@ class HeadSource:
             start = int(index) - edge // 2 + int(rng.integers(-edge // 4, edge // 4 + 1))
             low.append(int(np.clip(start, min(0, length - edge), max(0, length - edge))))
         return tuple(window(array, low, self.size) for array in (volume.data, mask[None], labels[None]))
+
+
+def choice(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+    """One of the names, by their weights."""
+    return str(rng.choice(list(weights), p=np.array(list(weights.values())) / sum(weights.values())))
 
 
 class Blocks(Protocol):

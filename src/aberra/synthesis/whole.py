@@ -12,6 +12,7 @@ from aberra.synthesis import anatomy as a
 from aberra.synthesis.anatomy import remembered
 from aberra.synthesis.grids import smooth
 from aberra.synthesis.heads import HeadParameters, draw_head, rendered
+from aberra.synthesis.source import choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,10 +85,9 @@ class WholeHeads:
         """A head and its brain, (D, H, W), axes S, P, L."""
         from scipy.ndimage import binary_fill_holes
 
-        names, weights = list(self.contrasts), np.array(list(self.contrasts.values()))
         anatomy = remembered(self.anatomies[int(rng.integers(len(self.anatomies)))])
         profiles = [str(rng.choice(PROFILES))] if rng.random() < 0.5 else []
-        head = draw_head(rng, str(rng.choice(names, p=weights / weights.sum())), profiles)
+        head = draw_head(rng, choice(rng, self.contrasts), profiles)
         head = replace(_surrounded(head, rng), leaks=0)
         volume, structures = rendered(head, anatomy, SPACING, whole=True)
         # vessels run inside the skull

@@ -43,11 +43,12 @@ def fabric(model: nn.Module, config: TrainingConfig, device: str) -> Fabric:
         torch.set_float32_matmul_precision("high")
     count = processes(config)
     # told, not guessed: inside a job of Slurm's Fabric would take its tasks for ours and wait for them
-    environment = TorchElasticEnvironment() if ranks()[1] > 1 else LightningEnvironment()
+    torchrun = ranks()[1] > 1
+    environment = TorchElasticEnvironment() if torchrun else LightningEnvironment()
     if count == 1:
         devices: Any = [chosen.index] if chosen.index is not None else 1
         return Fabric(accelerator=chosen.type, devices=devices, precision=precision, plugins=[environment])
-    here = int(os.environ["LOCAL_WORLD_SIZE"]) if ranks()[1] > 1 else count
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else count
     strategy = DDPStrategy(find_unused_parameters=isinstance(model, FitsDensity))  # a density learns later
     made = Fabric(
         accelerator=chosen.type,
